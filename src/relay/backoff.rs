@@ -1,0 +1,124 @@
+//! When to try again: exponential, with full jitter, between two bounds.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+/// The bounds of the wait before another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    /// Waits drawn between nothing and a ceiling that starts at `min` and doubles with each failure up to `max`.
+    /// `None` if `min` is zero or above `max`.
+    pub fn new(min: Duration, max: Duration) -> Option<Self> {
+        (!min.is_zero() && min <= max).then_some(Self { min, max })
+    }
+
+    /// The longest wait after `failures` failures in a row (counted from 1).
+    pub fn ceiling(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        self.min.saturating_mul(1 << doublings).min(self.max)
+    }
+
+    /// The wait after `failures` failures in a row: anything up to the [ceiling](Self::ceiling), so that what
+    /// failed together does not come back together. With `at_least` (the destination's own `Retry-After`) the
+    /// wait is never shorter than that, and the jitter only adds to it.
+    pub fn delay(&self, failures: u32, at_least: Option<Duration>, jitter: &mut Jitter) -> Duration {
+        let drawn = jitter.up_to(self.ceiling(failures));
+        match at_least {
+            None => drawn,
+            // A tenth is enough to spread the herd without making a long wait much longer.
+            Some(least) => least.max(drawn).saturating_add(jitter.up_to(least.min(self.max) / 10)),
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(200), max: Duration::from_secs(60) }
+    }
+}
+
+/// A source of randomness that is good enough to spread waits (SplitMix64), and repeatable by its seed.
+#[derive(Clone, Debug)]
+pub struct Jitter(u64);
+
+impl Jitter {
+    /// Repeatable, for tests.
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Different in each process, from the randomness std keys its hash maps with.
+    pub fn new() -> Self {
+        Self(RandomState::new().build_hasher().finish())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Any time from nothing to `limit`, to the microsecond.
+    pub fn up_to(&mut self, limit: Duration) -> Duration {
+        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        // The product of two 64-bit numbers fits 128 bits, and its upper half is at most `micros`.
+        let drawn = (u128::from(self.next()) * (u128::from(micros) + 1)) >> 64;
+        Duration::from_micros(drawn as u64)
+    }
+}
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(200);
+    const MAX: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_maximum() {
+        let backoff = Backoff::default();
+        let ceilings: Vec<_> = (0..5).map(|n| backoff.ceiling(n).as_millis()).collect();
+        assert_eq!(ceilings, [200, 200, 400, 800, 1600]);
+        assert_eq!(backoff.ceiling(u32::MAX), MAX);
+    }
+
+    #[test]
+    fn the_jitter_fills_the_whole_range_and_never_leaves_it() {
+        let mut jitter = Jitter::seeded(1);
+        let drawn: Vec<_> = (0..10_000).map(|_| Backoff::default().delay(1, None, &mut jitter)).collect();
+        assert!(drawn.iter().all(|d| *d <= MIN));
+        assert!(drawn.iter().any(|d| *d < MIN / 20) && drawn.iter().any(|d| *d > MIN * 19 / 20));
+    }
+
+    #[test]
+    fn a_retry_after_is_a_floor() {
+        let mut jitter = Jitter::seeded(2);
+        for seconds in [0, 1, 5, 600] {
+            let floor = Duration::from_secs(seconds);
+            for failures in [1, 5, 40] {
+                assert!(Backoff::default().delay(failures, Some(floor), &mut jitter) >= floor);
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_bounds_that_make_no_sense() {
+        assert_eq!(Backoff::new(Duration::ZERO, MAX), None);
+        assert_eq!(Backoff::new(MAX, MIN), None);
+        assert!(Backoff::new(MAX, MAX).is_some());
+    }
+}

@@ -1,0 +1,66 @@
+//! The seam towards the place where refused records go.
+
+use super::record::Record;
+use std::fmt;
+use std::time::SystemTime;
+
+/// Why a record was refused, and after what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of the last answer; `None` where the last attempt got none.
+    pub status: Option<u16>,
+    /// What the destination said, or why no answer came; at most
+    /// [`EXCERPT_CHARS`](super::transport::EXCERPT_CHARS) printable characters.
+    pub reason: String,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it was first sent.
+    pub first_attempt: SystemTime,
+    /// When it was last sent.
+    pub last_attempt: SystemTime,
+}
+
+/// A refused record with the reason.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The record as it was.
+    pub record: Record,
+    /// Why it is here.
+    pub refusal: Refusal,
+}
+
+/// Why letters could not be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetterError {
+    /// It may work later; the letters are put again.
+    Retriable(String),
+    /// It will not: the run ends, with nothing committed past the letters.
+    Fatal(String),
+}
+
+impl fmt::Display for DeadLetterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Retriable(text) | Self::Fatal(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for DeadLetterError {}
+
+/// Where refused records go. Called by one thread, with several letters at once where several came together,
+/// so that one write to disk serves them all.
+pub trait DeadLetters {
+    /// Keeps the letters, in order. Returns only once all of them are durable; after an error none counts as
+    /// kept, and those that were may be there twice.
+    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError>;
+}
+
+/// Keeps nothing, by the operator's explicit wish (`--dead-letter drop`); the core counts and tells each one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drop;
+
+impl DeadLetters for Drop {
+    fn put(&mut self, _letters: &[Letter]) -> Result<(), DeadLetterError> {
+        Ok(())
+    }
+}

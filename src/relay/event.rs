@@ -1,0 +1,122 @@
+//! What the core tells those who watch: it prints and logs nothing itself.
+
+use super::dead_letter::Refusal;
+use super::record::{Partition, Position, Record};
+use super::source::Notice;
+use std::time::Duration;
+
+/// Watches the core. Called from several threads, never with a lock held; must return quickly.
+pub trait Observer: Sync {
+    /// Something happened.
+    fn on(&self, event: &Event<'_>);
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn on(&self, _event: &Event<'_>) {}
+}
+
+/// Where a refused record went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// To the dead letters, durably.
+    DeadLettered,
+    /// Dropped by the operator's wish.
+    Dropped,
+    /// Nowhere: it stopped the run.
+    Stopped,
+}
+
+/// What an attempt came to when it was not accepted, in words for people: `503 Service Unavailable: ...`.
+pub type Cause<'a> = &'a str;
+
+/// What the core has to tell.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The run began.
+    Started,
+    /// Partitions are ours, from these positions.
+    Assigned(&'a [Position]),
+    /// Partitions are being given up.
+    Revoked(&'a [Partition]),
+    /// Partitions are gone without notice.
+    Lost(&'a [Partition]),
+    /// An adapter's word.
+    Notice(&'a Notice),
+    /// A worker wants a permit.
+    WorkerWaiting(usize),
+    /// A worker has its permit and a record.
+    WorkerRunning(usize),
+    /// A worker gave its permit back.
+    WorkerReleased(usize),
+    /// All workers of the batch were joined.
+    BatchJoined,
+    /// The interval after a batch is waited.
+    BatchInterval(Duration),
+    /// A record was accepted; `took` is the time of this attempt.
+    Delivered { record: &'a Record, attempt: u32, took: Duration },
+    /// A record will be tried again after `delay`.
+    Retrying { record: &'a Record, attempt: u32, delay: Duration, cause: Cause<'a> },
+    /// All sending pauses for `delay`. `mend` says what a person should do, where one is needed.
+    Paused { delay: Duration, cause: Cause<'a>, mend: Option<&'a str> },
+    /// One record goes ahead to see whether the destination is back.
+    Probing { record: &'a Record },
+    /// The destination accepts again after a pause.
+    Reopened { after: Duration },
+    /// A record was refused.
+    Refused { record: &'a Record, refusal: &'a Refusal, fate: Fate },
+    /// The dead letters could not be written; tried again after `delay`.
+    DeadLettersUnavailable { delay: Duration, error: &'a str },
+    /// Positions were committed.
+    Committed(&'a [Position]),
+    /// A commit did not happen; it is tried again.
+    CommitFailed { error: &'a str },
+    /// Some time has passed: how things stand. Comes every [`PROGRESS_INTERVAL`](super::PROGRESS_INTERVAL).
+    Progress(&'a Snapshot),
+    /// No new sends: a signal or a fault ends the run once what is in flight has finished.
+    Draining,
+    /// The run is over.
+    Ended(&'a Totals),
+}
+
+/// How things stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What was done since the start.
+    pub totals: Totals,
+    /// Requests on their way.
+    pub in_flight: usize,
+    /// Records waiting for their next attempt.
+    pub retrying: usize,
+    /// Records taken from the source and not done.
+    pub under_way: usize,
+    /// Records in the assigned partitions that are not done, where the source knows.
+    pub lag: Option<u64>,
+    /// How long the oldest record under way has been so.
+    pub oldest: Option<Duration>,
+    /// Whether all sending is paused.
+    pub paused: bool,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records accepted.
+    pub delivered: u64,
+    /// Requests sent.
+    pub attempts: u64,
+    /// Records dead-lettered.
+    pub dead_lettered: u64,
+    /// Records dropped by the operator's wish.
+    pub dropped: u64,
+    /// Pauses of all sending.
+    pub pauses: u64,
+    /// The most requests in flight at once.
+    pub most_in_flight: usize,
+    /// How long the run took.
+    pub elapsed: Duration,
+}

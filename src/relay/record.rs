@@ -1,0 +1,262 @@
+//! What is carried: a record of a topic's partition, and the positions that say how far one has come.
+//!
+//! A record's key, value and headers are slices of one shared buffer (the payload a fetch brought), so that
+//! a record costs no copy. Nothing here knows where the bytes came from or where they go.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One partition of one topic.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    topic: Arc<str>,
+    number: i32,
+}
+
+impl Partition {
+    /// The partition `number` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, number: i32) -> Self {
+        Self { topic: topic.into(), number }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition's number within its topic, counted from 0.
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.number)
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The place of a record in its partition. Not a count: offsets may have holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The offset right behind this one: what is committed once this record is done.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// How far a partition is done: the offset of the first record that is *not* done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Which partition.
+    pub partition: Partition,
+    /// The first offset that is not done; all before it are.
+    pub next: Offset,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.partition, self.next)
+    }
+}
+
+/// A header of a record. Names may repeat, and order matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name as it stands in the record; by Kafka's convention UTF-8.
+    pub name: &'a [u8],
+    /// The value; Kafka tells an absent one from an empty one.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Where a header's name and value lie in the payload.
+#[derive(Clone, Debug)]
+pub struct HeaderRange {
+    /// The name's place.
+    pub name: Range<u32>,
+    /// The value's place, if there is one.
+    pub value: Option<Range<u32>>,
+}
+
+/// One event: a record of a topic.
+#[derive(Clone)]
+pub struct Record {
+    partition: Partition,
+    offset: Offset,
+    timestamp: i64,
+    payload: Arc<[u8]>,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
+    headers: Box<[HeaderRange]>,
+}
+
+impl Record {
+    /// A record that owns copies of `key` and `value` and has no headers.
+    pub fn new(
+        partition: Partition,
+        offset: Offset,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Self {
+        Self::with_headers(partition, offset, timestamp, key, value, &[])
+    }
+
+    /// A record that owns copies of all its parts. Parts beyond 4 GiB in all are cut off; Kafka's own limit on
+    /// a record is 2 GiB.
+    pub fn with_headers(
+        partition: Partition,
+        offset: Offset,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> Self {
+        let mut payload = Vec::new();
+        let mut keep = |bytes: &[u8]| {
+            let room = (u32::MAX as usize).saturating_sub(payload.len());
+            let start = payload.len() as u32;
+            payload.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            start..payload.len() as u32
+        };
+        let key = key.map(&mut keep);
+        let value = value.map(&mut keep);
+        let headers = headers
+            .iter()
+            .map(|h| HeaderRange { name: keep(h.name), value: h.value.map(&mut keep) })
+            .collect();
+        Self { partition, offset, timestamp, payload: payload.into(), key, value, headers }
+    }
+
+    /// A record whose parts are slices of `payload`, which other records may share. `None` if a range lies
+    /// outside of it.
+    pub fn from_shared(
+        partition: Partition,
+        offset: Offset,
+        timestamp: i64,
+        payload: Arc<[u8]>,
+        key: Option<Range<u32>>,
+        value: Option<Range<u32>>,
+        headers: Box<[HeaderRange]>,
+    ) -> Option<Self> {
+        let within = |r: &Range<u32>| r.start <= r.end && r.end as usize <= payload.len();
+        let all_within = key.iter().chain(value.iter()).all(within)
+            && headers.iter().all(|h| within(&h.name) && h.value.iter().all(within));
+        all_within.then_some(Self { partition, offset, timestamp, payload, key, value, headers })
+    }
+
+    fn slice(&self, range: &Range<u32>) -> &[u8] {
+        &self.payload[range.start as usize..range.end as usize]
+    }
+
+    /// The partition it belongs to.
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    /// Its place in the partition.
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// Its timestamp in milliseconds since 1970; below 0 where the source knows none.
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
+    /// Its key, if it has one.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_ref().map(|r| self.slice(r))
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.as_ref().map(|r| self.slice(r))
+    }
+
+    /// Its headers, in order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
+        self.headers
+            .iter()
+            .map(|h| Header { name: self.slice(&h.name), value: h.value.as_ref().map(|r| self.slice(r)) })
+    }
+
+    /// What it weighs in memory, in bytes: its own parts and a fixed share for the bookkeeping.
+    pub fn weight(&self) -> usize {
+        let len = |r: &Range<u32>| (r.end - r.start) as usize;
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|h| len(&h.name) + h.value.as_ref().map_or(0, len) + size_of::<HeaderRange>())
+            .sum();
+        size_of::<Self>() + self.key.as_ref().map_or(0, len) + self.value.as_ref().map_or(0, len) + headers
+    }
+}
+
+/// Shows where the record is from and how large it is, never what it says.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{} ({} bytes)", self.partition, self.offset, self.value().map_or(0, <[u8]>::len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_every_part_apart() {
+        let headers = [
+            Header { name: b"a", value: Some(b"1") },
+            Header { name: b"a", value: None },
+            Header { name: b"", value: Some(b"") },
+        ];
+        let record =
+            Record::with_headers(Partition::new("t", 3), Offset(7), 42, Some(b""), Some(b"value"), &headers);
+        assert_eq!(record.key(), Some(&b""[..]));
+        assert_eq!(record.value(), Some(&b"value"[..]));
+        assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+        assert_eq!(Record::new(Partition::new("t", 3), Offset(7), 42, None, None).value(), None);
+    }
+
+    #[test]
+    fn refuses_a_range_outside_the_payload() {
+        let make = |key, value| {
+            Record::from_shared(
+                Partition::new("t", 0),
+                Offset(0),
+                0,
+                Arc::from(&b"abc"[..]),
+                key,
+                value,
+                Box::new([]),
+            )
+        };
+        assert!(make(Some(0..1), Some(1..3)).is_some());
+        assert!(make(Some(0..4), None).is_none());
+        #[expect(clippy::reversed_empty_ranges, reason = "the point of the test")]
+        let reversed = 2..1;
+        assert!(make(None, Some(reversed)).is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let record = Record::new(Partition::new("t", 0), Offset(9), 0, Some(b"secret"), Some(b"secret"));
+        assert_eq!(format!("{record:?}"), "t-0@9 (6 bytes)");
+    }
+}

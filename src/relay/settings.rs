@@ -1,0 +1,85 @@
+//! Everything a run can be told, with the defaults the command line shows.
+
+use super::backoff::Backoff;
+use super::verdict::Policy;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+/// In which order records may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Any record may go next.
+    #[default]
+    None,
+    /// A record goes once its predecessor of the same partition is done.
+    Partition,
+    /// A record goes once its predecessor of the same key in the same topic is done; records without a key are
+    /// free.
+    Key,
+}
+
+/// What to do with a refused record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// Stop the run, with nothing committed past it.
+    #[default]
+    Stop,
+    /// Hand it to the dead letters.
+    DeadLetter,
+    /// Count it, tell it, and go on.
+    Drop,
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Never more requests in flight than this, and never more threads for sending.
+    pub max_concurrency: NonZeroUsize,
+    /// A batch holds at most so many records.
+    pub batch_size: NonZeroUsize,
+    /// A batch holds at most so many bytes of records; one record may exceed it alone.
+    pub batch_bytes: NonZeroUsize,
+    /// The breath between two batches.
+    pub batch_interval: Duration,
+    /// The order kept.
+    pub order: Order,
+    /// What each answer means.
+    pub policy: Policy,
+    /// The time between two attempts of a record, and between two probes of a paused destination.
+    pub backoff: Backoff,
+    /// A record that failed so often is refused; none: no limit.
+    pub max_attempts: Option<NonZeroU32>,
+    /// A record that fails so long after its first attempt of this run is refused.
+    pub max_age: Option<Duration>,
+    /// So many failures in a row with no acceptance between pause all sending.
+    pub pause_after: NonZeroU32,
+    /// No `Retry-After` is honoured beyond this.
+    pub max_retry_after: Duration,
+    /// The run ends when nothing was accepted for so long although something was tried; none: never.
+    pub patience: Option<Duration>,
+    /// What to do with refused records.
+    pub on_refusal: OnRefusal,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const fn size(n: usize) -> NonZeroUsize {
+            NonZeroUsize::new(n).expect("the literals below are not 0")
+        }
+        Self {
+            max_concurrency: size(8),
+            batch_size: size(500),
+            batch_bytes: size(8 << 20),
+            batch_interval: Duration::ZERO,
+            order: Order::None,
+            policy: Policy::default(),
+            backoff: Backoff::default(),
+            max_attempts: None,
+            max_age: None,
+            pause_after: const { NonZeroU32::new(10).expect("10 is not 0") },
+            max_retry_after: Duration::from_secs(600),
+            patience: None,
+            on_refusal: OnRefusal::Stop,
+        }
+    }
+}

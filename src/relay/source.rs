@@ -1,0 +1,158 @@
+//! The seam towards the topic: where records come from and where positions are committed.
+//!
+//! A source fetches ahead in threads of its own, bounded in bytes, so that [`Source::poll`] hands over what is
+//! already there. Whoever calls it is one thread that polls every [`TICK`](super::TICK) or so, also while
+//! records are being sent: that is how revocations come through.
+
+use super::record::{Offset, Partition, Position, Record};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How much a poll may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// At most so many records; 0 asks for news of the partitions only.
+    pub records: usize,
+    /// At most so many bytes of records by their [weight](Record::weight); one record may exceed it alone.
+    pub bytes: usize,
+}
+
+/// What a poll brings.
+#[derive(Debug)]
+pub enum Polled {
+    /// Nothing within the time given.
+    Nothing,
+    /// The next records, in order within each partition; never none.
+    Records(Vec<Record>),
+    /// These partitions are ours from now on, each from the position named.
+    Assigned(Vec<Position>),
+    /// These partitions have to be given up. Their records may finish and be committed until
+    /// [`Source::release`] is called, which the source awaits for a bounded time.
+    Revoked(Vec<Partition>),
+    /// These partitions are somebody else's already: nothing of them may be sent or committed any more.
+    Lost(Vec<Partition>),
+    /// Something a person should know.
+    Notice(Notice),
+    /// Everything that was there when the source was opened has been handed over (`--until-end`).
+    End,
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Something is wrong that may mend itself.
+    Warning,
+    /// Something is wrong that needs a person.
+    Error,
+}
+
+/// A sentence for people from an adapter, which does not log by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub severity: Severity,
+    /// One sentence: what, where, what to do.
+    pub text: String,
+}
+
+/// A source that cannot go on: the run ends with this sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError(pub String);
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// Why a commit did not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// It may work when tried again: the positions stay uncommitted until then.
+    Retriable(String),
+    /// The partitions are no longer ours; a [`Polled::Lost`] says so too. The positions are given up.
+    Fenced(String),
+    /// It will never work: the run ends.
+    Fatal(String),
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Retriable(text) | Self::Fenced(text) | Self::Fatal(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+/// Where records come from.
+///
+/// A source mends what can be mended by itself (reconnects, finds a new leader, backs off) and tells of it by
+/// [`Polled::Notice`]; an error is final.
+pub trait Source {
+    /// Brings what is there, waiting up to `wait` for it. Returns as soon as there is anything.
+    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError>;
+
+    /// Commits positions, bounded in time by the source's own request timeout.
+    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError>;
+
+    /// All that was under way of these revoked partitions is done and committed, or given up.
+    fn release(&mut self, _partitions: &[Partition]) {}
+
+    /// Where the logs of the assigned partitions end, as far as known: what lag is counted against.
+    fn ends(&self) -> Vec<(Partition, Offset)> {
+        Vec::new()
+    }
+
+    /// Until when records may be sent without further word from the group's coordinator.
+    fn lease(&self) -> Lease {
+        Lease::unlimited()
+    }
+
+    /// Leaves the group and closes; nothing is polled or committed after it. Bounded in time.
+    fn close(&mut self) {}
+}
+
+/// The right to send, which a member of a group has to renew: past its deadline another member may already
+/// have the partitions. Cheap to ask, from any thread, right before each request.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    base: Instant,
+    /// Milliseconds after `base` at which the lease ends.
+    until: Arc<AtomicU64>,
+}
+
+impl Lease {
+    /// One that never ends: for a source without a group.
+    pub fn unlimited() -> Self {
+        Self { base: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// One that ends at once unless renewed.
+    pub fn expired(now: Instant) -> Self {
+        Self { base: now, until: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Renews it until `deadline`. The time before which an answer was *asked* for counts, not when it came.
+    pub fn renew(&self, deadline: Instant) {
+        let ms = deadline.saturating_duration_since(self.base).as_millis();
+        self.until.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Ends it now: the membership is known to be gone.
+    pub fn end(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+
+    /// Whether records may be sent at `now`.
+    pub fn holds(&self, now: Instant) -> bool {
+        let until = self.until.load(Ordering::Acquire);
+        until == u64::MAX || now.saturating_duration_since(self.base).as_millis() < u128::from(until)
+    }
+}
