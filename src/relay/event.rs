@@ -57,24 +57,68 @@ pub enum Event<'a> {
     BatchJoined,
     /// The interval after a batch is waited.
     BatchInterval(Duration),
-    /// A record was accepted; `took` is the time of this attempt.
-    Delivered { record: &'a Record, attempt: u32, took: Duration },
-    /// A record will be tried again after `delay`.
-    Retrying { record: &'a Record, attempt: u32, delay: Duration, cause: Cause<'a> },
-    /// All sending pauses for `delay`. `mend` says what a person should do, where one is needed.
-    Paused { delay: Duration, cause: Cause<'a>, mend: Option<&'a str> },
+    /// A record was accepted.
+    Delivered {
+        /// The record.
+        record: &'a Record,
+        /// Which attempt it was, from 1.
+        attempt: u32,
+        /// How long this attempt took.
+        took: Duration,
+    },
+    /// A record will be tried again.
+    Retrying {
+        /// The record.
+        record: &'a Record,
+        /// Which attempt failed, from 1.
+        attempt: u32,
+        /// When it goes again, from now.
+        delay: Duration,
+        /// What came of the attempt.
+        cause: Cause<'a>,
+    },
+    /// All sending pauses.
+    Paused {
+        /// Until the next probe.
+        delay: Duration,
+        /// What came of the attempt that closed the gate.
+        cause: Cause<'a>,
+        /// What a person should do, where one is needed.
+        mend: Option<&'a str>,
+    },
     /// One record goes ahead to see whether the destination is back.
-    Probing { record: &'a Record },
-    /// The destination accepts again after a pause.
-    Reopened { after: Duration },
+    Probing {
+        /// The record.
+        record: &'a Record,
+    },
+    /// The destination accepts again.
+    Reopened {
+        /// How long the pause was.
+        after: Duration,
+    },
     /// A record was refused.
-    Refused { record: &'a Record, refusal: &'a Refusal, fate: Fate },
-    /// The dead letters could not be written; tried again after `delay`.
-    DeadLettersUnavailable { delay: Duration, error: &'a str },
+    Refused {
+        /// The record.
+        record: &'a Record,
+        /// Why, and after what.
+        refusal: &'a Refusal,
+        /// Where it went.
+        fate: Fate,
+    },
+    /// The dead letters could not be written; it is tried again.
+    DeadLettersUnavailable {
+        /// When, from now.
+        delay: Duration,
+        /// What went wrong.
+        error: &'a str,
+    },
     /// Positions were committed.
     Committed(&'a [Position]),
     /// A commit did not happen; it is tried again.
-    CommitFailed { error: &'a str },
+    CommitFailed {
+        /// What went wrong.
+        error: &'a str,
+    },
     /// Some time has passed: how things stand. Comes every [`PROGRESS_INTERVAL`](super::PROGRESS_INTERVAL).
     Progress(&'a Snapshot),
     /// No new sends: a signal or a fault ends the run once what is in flight has finished.

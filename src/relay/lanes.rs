@@ -1,0 +1,63 @@
+//! Who has to wait for whom: records of one lane go one after the other, in the order they came.
+//!
+//! Pure bookkeeping of sequence numbers; it knows neither time nor answers.
+
+use super::record::Record;
+use super::settings::Order;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+
+/// A lane, by the hash of what orders it. Two keys that share a hash share a lane: that costs a little
+/// concurrency and never the order.
+pub type Lane = u64;
+
+/// The lanes that have records under way.
+#[derive(Debug)]
+pub struct Lanes {
+    order: Order,
+    hasher: RandomState,
+    /// The first of each queue is the one that may go.
+    queues: HashMap<Lane, VecDeque<u64>>,
+}
+
+impl Lanes {
+    /// No lanes yet.
+    pub fn new(order: Order) -> Self {
+        Self { order, hasher: RandomState::new(), queues: HashMap::new() }
+    }
+
+    /// The lane of a record; `None` if it waits for nobody.
+    pub fn of(&self, record: &Record) -> Option<Lane> {
+        match self.order {
+            Order::None => None,
+            Order::Partition => Some(self.hasher.hash_one(record.partition())),
+            Order::Key => record.key().map(|key| self.hasher.hash_one((record.partition().topic(), key))),
+        }
+    }
+
+    /// A record joins its lane; says whether it may go at once.
+    pub fn enter(&mut self, lane: Option<Lane>, sequence: u64) -> bool {
+        let Some(lane) = lane else { return true };
+        let queue = self.queues.entry(lane).or_default();
+        queue.push_back(sequence);
+        queue.len() == 1
+    }
+
+    /// A record leaves its lane; gives the one that may go now because of it.
+    pub fn leave(&mut self, lane: Option<Lane>, sequence: u64) -> Option<u64> {
+        let lane = lane?;
+        let queue = self.queues.get_mut(&lane)?;
+        let was_first = queue.front() == Some(&sequence);
+        if was_first {
+            queue.pop_front();
+        } else {
+            queue.retain(|other| *other != sequence);
+        }
+        let successor = queue.front().copied();
+        if successor.is_none() {
+            self.queues.remove(&lane);
+        }
+        successor.filter(|_| was_first)
+    }
+}
