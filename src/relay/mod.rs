@@ -1,19 +1,532 @@
 //! The product itself: what is sent when, and what may be committed. std only; knows neither Kafka nor HTTP
 //! nor flags, prints and logs nothing.
+//!
+//! One thread, the caller's, runs the loop: it polls the [source](source::Source), admits a batch into the
+//! [window], settles refused records, commits, and looks after revocations and signals every [`TICK`]. Scoped
+//! worker threads pull: each takes a [permit](semaphore) first, then the next record that may go, and is joined
+//! at the end of the batch.
+//!
+//! | room | what it decides |
+//! |---|---|
+//! | [window] | which record may be sent now, and what an answer did to it |
+//! | [lanes] | who waits for whom, where order is asked for |
+//! | [pace] | the pause of a destination that can't take more, and its probe |
+//! | [backoff] | how long until another attempt |
+//! | [verdict] | what an answer means |
+//! | [progress] | what is done without a gap, hence what may be committed |
+//! | [semaphore] | how many requests at once |
 
 pub mod backoff;
 pub mod dead_letter;
 pub mod event;
+pub mod lanes;
+pub mod pace;
+pub mod progress;
 pub mod record;
+pub mod semaphore;
 pub mod settings;
 pub mod source;
 pub mod stop;
 pub mod transport;
 pub mod verdict;
+pub mod window;
+mod worker;
 
-use std::time::Duration;
+use backoff::{Backoff, Jitter};
+use dead_letter::{DeadLetterError, DeadLetters, Letter};
+use event::{Event, Fate, Observer, Snapshot, Totals};
+use record::{Partition, Position};
+use settings::Settings;
+use source::{CommitError, Polled, Source, SourceError, Want};
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+use stop::Stop;
+use transport::Transport;
+use window::{Condemned, Halt, Window};
+use worker::Floor;
 
 /// How often the loop looks up from waiting for answers, for revocations, signals and due commits.
 pub const TICK: Duration = Duration::from_millis(50);
-/// How often [`event::Event::Progress`] tells how things stand.
+/// How often [`Event::Progress`] tells how things stand.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what is done is committed while a batch is under way.
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the last commit of a run is tried.
+pub const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often dead letters and a last commit are tried again.
+const SETTLE_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Why a run ended before its work was done. What was done until then is committed, nothing past it.
+#[derive(Debug)]
+pub enum RunError {
+    /// A record was refused and there are no dead letters to put it into.
+    Refused(Box<Letter>),
+    /// The destination answered 410: it wants no more.
+    Gone(Box<Letter>),
+    /// The destination accepted nothing for as long as patience goes.
+    OutOfPatience(Duration),
+    /// The source can't go on.
+    Source(SourceError),
+    /// What was done could not be committed: it will be sent again.
+    Commit(CommitError),
+    /// The dead letters can't be written.
+    DeadLetters(DeadLetterError),
+    /// A worker panicked; its record is not committed.
+    Worker(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(letter) => write!(
+                f,
+                "the destination refused {}: nothing past this record is committed. Mend what refused it and \
+                 start again, or let refused records go to a file with --dead-letter FILE",
+                Told(letter)
+            ),
+            Self::Gone(letter) => {
+                write!(f, "the destination wants no more: it answered 410 Gone to {}", Told(letter))
+            }
+            Self::OutOfPatience(patience) => write!(
+                f,
+                "the destination accepted nothing for {patience:?} (--patience): what it accepted before is \
+                 committed, the rest stays in the topic"
+            ),
+            Self::Source(error) => write!(f, "{error}"),
+            Self::Commit(error) => {
+                write!(f, "what was delivered last could not be committed and will be sent again: {error}")
+            }
+            Self::DeadLetters(error) => write!(f, "{error}"),
+            Self::Worker(text) => {
+                write!(f, "a worker panicked ({text}): its record is not committed; please report this")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source(error) => Some(error),
+            Self::Commit(error) => Some(error),
+            Self::DeadLetters(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A refused record in words: topic, partition, offset, status and the beginning of the answer.
+struct Told<'a>(&'a Letter);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Letter { record, refusal } = self.0;
+        let partition = record.partition();
+        write!(f, "topic {} partition {} offset {}", partition.topic(), partition.number(), record.offset())?;
+        match refusal.status {
+            Some(status) => write!(f, " with status {status}")?,
+            None => write!(f, " without an answer")?,
+        }
+        if !refusal.reason.is_empty() {
+            write!(f, " ({})", refusal.reason)?;
+        }
+        match refusal.attempts {
+            1 => Ok(()),
+            attempts => write!(f, " after {attempts} attempts"),
+        }
+    }
+}
+
+/// One run: everything from `source` goes through the gate to `transport`.
+pub struct Relay<'a> {
+    /// How to send.
+    pub settings: Settings,
+    /// Where records come from.
+    pub source: &'a mut dyn Source,
+    /// Where they go.
+    pub transport: &'a dyn Transport,
+    /// Where refused ones go.
+    pub dead_letters: &'a mut dyn DeadLetters,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+    /// What ends the run early.
+    pub stop: &'a Stop,
+}
+
+impl Relay<'_> {
+    /// Runs until the source has come to its end, the stop is requested, or something ends it. What is in
+    /// flight then is finished (bounded by the transport's timeout) and what is done is committed.
+    pub fn run(self) -> Result<Totals, RunError> {
+        let now = Instant::now();
+        let lease = self.source.lease();
+        let window = Window::new(self.settings.clone(), Jitter::new());
+        let floor = Floor::new(window, self.settings.max_concurrency.get(), lease);
+        let mut run = Run {
+            started: now,
+            next_progress: now + PROGRESS_INTERVAL,
+            next_commit: now + COMMIT_INTERVAL,
+            rest_until: None,
+            letters: Vec::new(),
+            letters_due: now,
+            letters_failed: 0,
+            jitter: Jitter::new(),
+            ended: false,
+            failure: None,
+            relay: self,
+            floor: &floor,
+        };
+        run.relay.observer.on(&Event::Started);
+        while run.take_batch() {
+            run.deliver();
+        }
+        run.end()
+    }
+}
+
+/// The state of the loop between two batches.
+struct Run<'a, 'b> {
+    relay: Relay<'a>,
+    floor: &'b Floor,
+    started: Instant,
+    next_progress: Instant,
+    next_commit: Instant,
+    /// The batch interval: no batch starts before.
+    rest_until: Option<Instant>,
+    /// Refused records on their way to the dead letters.
+    letters: Vec<Condemned>,
+    letters_due: Instant,
+    letters_failed: u32,
+    jitter: Jitter,
+    /// The source has come to its end.
+    ended: bool,
+    failure: Option<RunError>,
+}
+
+impl Run<'_, '_> {
+    /// Waits for records and admits them; `false` when there is nothing more to do.
+    fn take_batch(&mut self) -> bool {
+        while self.goes_on() {
+            let want = self.floor.window().room();
+            if self.poll(want, TICK) {
+                self.rest();
+                return self.goes_on() || !self.floor.window().is_empty();
+            }
+            self.look_after(Instant::now());
+        }
+        false
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.ended && self.failure.is_none() && !self.relay.stop.requested()
+    }
+
+    /// Waits out the batch interval. It comes between two batches: after the last there is nothing to wait for.
+    fn rest(&mut self) {
+        let Some(until) = self.rest_until.take() else { return };
+        if until > Instant::now() {
+            self.relay.observer.on(&Event::BatchInterval(self.relay.settings.batch_interval));
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.relay.stop.wait(left.min(TICK)) {
+                return;
+            }
+            self.look_after(Instant::now());
+        }
+    }
+
+    /// Asks the source once; says whether records were admitted.
+    fn poll(&mut self, want: Want, wait: Duration) -> bool {
+        let polled = self.relay.source.poll(want, wait);
+        let observer = self.relay.observer;
+        match polled {
+            Ok(Polled::Nothing) => {}
+            Ok(Polled::Records(records)) => {
+                let now = Instant::now();
+                let mut window = self.floor.window();
+                for record in records {
+                    window.admit(record, now);
+                }
+                return !window.is_empty();
+            }
+            Ok(Polled::Assigned(positions)) => {
+                let mut window = self.floor.window();
+                positions.iter().for_each(|position| window.assign(position));
+                drop(window);
+                observer.on(&Event::Assigned(&positions));
+            }
+            Ok(Polled::Revoked(partitions)) => {
+                let mut window = self.floor.window();
+                partitions.iter().for_each(|partition| window.revoke(partition));
+                drop(window);
+                observer.on(&Event::Revoked(&partitions));
+                self.release();
+            }
+            Ok(Polled::Lost(partitions)) => {
+                let mut window = self.floor.window();
+                partitions.iter().for_each(|partition| window.lose(partition));
+                drop(window);
+                self.letters.retain(|c| !partitions.contains(c.letter.record.partition()));
+                observer.on(&Event::Lost(&partitions));
+            }
+            Ok(Polled::Notice(notice)) => observer.on(&Event::Notice(&notice)),
+            Ok(Polled::End) => self.ended = true,
+            Err(error) => self.fail(RunError::Source(error)),
+        }
+        false
+    }
+
+    /// Sends the batch in the window, and returns once every worker is joined.
+    fn deliver(&mut self) {
+        let (transport, observer, floor) = (self.relay.transport, self.relay.observer, self.floor);
+        let workers = {
+            let mut window = floor.window();
+            window.close();
+            self.relay.settings.max_concurrency.get().min(window.len())
+        };
+        let panicked = std::thread::scope(|scope| {
+            let work = |number| move || floor.work(number, transport, observer);
+            let handles: Vec<_> = (1..=workers).map(|number| scope.spawn(work(number))).collect();
+            self.supervise();
+            let joined = handles.into_iter().map(|handle| handle.join().err());
+            joined.flatten().map(|panic| worker::panic_text(&*panic)).last()
+        });
+        if let Some(text) = panicked {
+            self.fail(RunError::Worker(text));
+        }
+        self.floor.window().open();
+        self.relay.observer.on(&Event::BatchJoined);
+        self.commit();
+        self.rest_until = Instant::now().checked_add(self.relay.settings.batch_interval);
+    }
+
+    /// Looks after everything but the sending itself until nothing is in flight and nothing will be.
+    fn supervise(&mut self) {
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let (condemned, quiet) = self.floor.await_news(next_tick);
+            self.letters.extend(condemned);
+            self.settle();
+            if quiet && (self.letters.is_empty() || !self.may_settle_later()) {
+                return;
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.poll(Want { records: 0, bytes: 0 }, Duration::ZERO);
+                self.look_after(now);
+            }
+        }
+    }
+
+    /// What has to be done every tick, whatever else goes on.
+    fn look_after(&mut self, now: Instant) {
+        self.check_patience(now);
+        if self.failure.is_some() || self.relay.stop.requested() {
+            self.drain();
+        }
+        if now >= self.next_commit {
+            self.commit();
+        }
+        self.release();
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS_INTERVAL;
+            let snapshot = self.snapshot(now);
+            self.relay.observer.on(&Event::Progress(&snapshot));
+        }
+    }
+
+    fn drain(&mut self) {
+        if self.floor.drain() {
+            self.relay.observer.on(&Event::Draining);
+        }
+    }
+
+    fn check_patience(&mut self, now: Instant) {
+        let Some(patience) = self.relay.settings.patience else { return };
+        let failing_since = self.floor.window().failing_since();
+        if failing_since.is_some_and(|since| now.saturating_duration_since(since) >= patience) {
+            self.fail(RunError::OutOfPatience(patience));
+        }
+    }
+
+    fn fail(&mut self, error: RunError) {
+        // The first fault is the one to tell; later ones tend to follow from it.
+        self.failure.get_or_insert(error);
+        self.drain();
+    }
+
+    // ---- dead letters --------------------------------------------------------------------------------------
+
+    fn may_settle_later(&self) -> bool {
+        self.failure.is_none() && !self.relay.stop.requested()
+    }
+
+    /// Puts refused records into the dead letters; only then do they count as done.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        let Some(first) = self.letters.first() else { return };
+        if now < self.letters_due {
+            return;
+        }
+        let first = first.letter.record.clone();
+        let letters: Vec<Letter> = self.letters.iter().map(|condemned| condemned.letter.clone()).collect();
+        match self.relay.dead_letters.put(&letters) {
+            Ok(()) => self.settled(),
+            Err(DeadLetterError::Retriable(error)) => {
+                self.letters_failed = self.letters_failed.saturating_add(1);
+                let (min, max) = SETTLE_BACKOFF;
+                let backoff = Backoff::new(min, max).unwrap_or_default();
+                let delay = backoff.delay(self.letters_failed, Some(min), &mut self.jitter);
+                self.letters_due = now + delay;
+                let event = Event::DeadLettersUnavailable { delay, error: &error };
+                self.relay.observer.on(&event);
+            }
+            Err(error @ DeadLetterError::Fatal(_)) => {
+                let fate = Fate::Stopped;
+                let refusal = &letters[0].refusal;
+                self.relay.observer.on(&Event::Refused { record: &first, refusal, fate });
+                self.fail(RunError::DeadLetters(error));
+            }
+        }
+    }
+
+    fn settled(&mut self) {
+        self.letters_failed = 0;
+        let settled = std::mem::take(&mut self.letters);
+        self.floor.settled(&settled);
+        for Condemned { letter: Letter { record, refusal }, .. } in &settled {
+            self.relay.observer.on(&Event::Refused { record, refusal, fate: Fate::DeadLettered });
+        }
+    }
+
+    // ---- commits -------------------------------------------------------------------------------------------
+
+    /// Commits what is done; says whether nothing is left to commit.
+    fn commit(&mut self) -> bool {
+        self.next_commit = Instant::now() + COMMIT_INTERVAL;
+        let positions = self.floor.window().to_commit();
+        if positions.is_empty() {
+            return true;
+        }
+        match self.relay.source.commit(&positions) {
+            Ok(()) => {
+                self.floor.window().committed(&positions);
+                self.relay.observer.on(&Event::Committed(&positions));
+                true
+            }
+            Err(CommitError::Retriable(error)) => {
+                self.relay.observer.on(&Event::CommitFailed { error: &error });
+                false
+            }
+            Err(CommitError::Fenced(error)) => {
+                // Somebody else has the partitions and will send from what was committed before.
+                self.relay.observer.on(&Event::CommitFailed { error: &error });
+                let partitions: Vec<Partition> = positions.into_iter().map(|p| p.partition).collect();
+                let mut window = self.floor.window();
+                partitions.iter().for_each(|partition| window.lose(partition));
+                drop(window);
+                self.relay.observer.on(&Event::Lost(&partitions));
+                true
+            }
+            Err(error @ CommitError::Fatal(_)) => {
+                self.fail(RunError::Commit(error));
+                true
+            }
+        }
+    }
+
+    /// Gives up revoked partitions whose records have finished and are committed.
+    fn release(&mut self) {
+        let waiting =
+            |letters: &[Condemned], p: &Partition| letters.iter().any(|c| c.letter.record.partition() == p);
+        let mut partitions = self.floor.window().releasable();
+        partitions.retain(|partition| !waiting(&self.letters, partition));
+        if partitions.is_empty() || !self.commit() {
+            return;
+        }
+        let mut window = self.floor.window();
+        partitions.iter().for_each(|partition| window.released(partition));
+        drop(window);
+        self.relay.source.release(&partitions);
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------------
+
+    fn end(mut self) -> Result<Totals, RunError> {
+        self.drain();
+        if let Some(halt) = self.floor.window().halted().cloned() {
+            let (Halt::Refused(letter) | Halt::Gone(letter)) = &halt;
+            let event =
+                Event::Refused { record: &letter.record, refusal: &letter.refusal, fate: Fate::Stopped };
+            self.relay.observer.on(&event);
+            self.failure.get_or_insert(match halt {
+                Halt::Refused(letter) => RunError::Refused(letter),
+                Halt::Gone(letter) => RunError::Gone(letter),
+            });
+        }
+        self.commit_for_the_last_time();
+        self.relay.source.close();
+        let totals = self.snapshot(Instant::now()).totals;
+        self.relay.observer.on(&Event::Ended(&totals));
+        self.failure.map_or(Ok(totals), Err)
+    }
+
+    fn commit_for_the_last_time(&mut self) {
+        let deadline = Instant::now() + LAST_COMMIT_TIMEOUT;
+        let (min, max) = SETTLE_BACKOFF;
+        let backoff = Backoff::new(min, max).unwrap_or_default();
+        let mut failures = 0;
+        while !self.commit() {
+            failures += 1;
+            let delay = backoff.delay(failures, Some(min), &mut self.jitter);
+            if Instant::now() + delay >= deadline {
+                let text = format!("the commit was tried {failures} times in {LAST_COMMIT_TIMEOUT:?}");
+                self.failure.get_or_insert(RunError::Commit(CommitError::Retriable(text)));
+                return;
+            }
+            std::thread::sleep(delay);
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let ends = self.relay.source.ends();
+        let window = self.floor.window();
+        let counts = window.counts();
+        let totals = Totals {
+            delivered: counts.delivered,
+            attempts: counts.attempts,
+            dead_lettered: counts.dead_lettered,
+            dropped: counts.dropped,
+            pauses: counts.pauses,
+            most_in_flight: counts.most_in_flight,
+            elapsed: now.saturating_duration_since(self.started),
+        };
+        Snapshot {
+            totals,
+            in_flight: window.in_flight(),
+            retrying: window.retrying(),
+            under_way: window.len(),
+            lag: lag(&window, &ends),
+            oldest: window.oldest().map(|since| now.saturating_duration_since(since)),
+            paused: window.is_paused(),
+        }
+    }
+}
+
+/// The records that are not done, over the partitions whose ends are known; holes count as records.
+fn lag(window: &Window, ends: &[(Partition, record::Offset)]) -> Option<u64> {
+    let ends: HashMap<_, _> = ends.iter().map(|(partition, end)| (partition, *end)).collect();
+    let behind = window.watermarks().filter_map(|(partition, watermark)| {
+        ends.get(partition).map(|end| u64::try_from(end.0 - watermark.0).unwrap_or(0))
+    });
+    (!ends.is_empty()).then(|| behind.sum())
+}
+
+/// Positions sorted and shown for people: `orders-0@17, orders-1@4`.
+pub fn list(positions: &[Position]) -> String {
+    let mut names: Vec<String> = positions.iter().map(Position::to_string).collect();
+    names.sort();
+    names.join(", ")
+}

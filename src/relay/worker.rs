@@ -1,0 +1,250 @@
+//! The floor on which the workers of a batch pull records, and where the loop waits for their news.
+//!
+//! One mutex holds the window; it is never held while a record is sent, an observer is told or a position is
+//! committed. Workers wait on one condition, the loop on another.
+
+use super::TICK;
+use super::event::{Event, Fate, Observer};
+use super::pace::Shift;
+use super::semaphore::Semaphore;
+use super::source::Lease;
+use super::transport::{Answer, SendError, Transport};
+use super::window::{Answered, Condemned, Fortune, Next, Ticket, Window};
+use std::any::Any;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The longest wait of a worker before it looks again, so that a wake-up missed by a bug costs time, not the run.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What workers and the loop share.
+pub(super) struct Floor {
+    semaphore: Semaphore,
+    lease: Lease,
+    state: Mutex<State>,
+    /// Something may go that could not before.
+    go: Condvar,
+    /// Something for the loop: a refused record, or nothing in flight any more.
+    news: Condvar,
+}
+
+struct State {
+    window: Window,
+    idle_workers: usize,
+    drained: bool,
+    panicked: bool,
+}
+
+/// The window behind its lock.
+pub(super) struct WindowGuard<'a>(MutexGuard<'a, State>);
+
+impl std::ops::Deref for WindowGuard<'_> {
+    type Target = Window;
+
+    fn deref(&self) -> &Window {
+        &self.0.window
+    }
+}
+
+impl std::ops::DerefMut for WindowGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Window {
+        &mut self.0.window
+    }
+}
+
+impl Floor {
+    pub(super) fn new(window: Window, permits: usize, lease: Lease) -> Self {
+        let state = State { window, idle_workers: 0, drained: false, panicked: false };
+        Self {
+            semaphore: Semaphore::new(permits),
+            lease,
+            state: Mutex::new(state),
+            go: Condvar::new(),
+            news: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The window's methods leave it whole or panic on a broken invariant; after a panic the run drains and
+        // ends without sending more, so what is read from it then is only what was done before.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn window(&self) -> WindowGuard<'_> {
+        WindowGuard(self.lock())
+    }
+
+    /// Nothing more is sent. Says whether that is new.
+    pub(super) fn drain(&self) -> bool {
+        let mut state = self.lock();
+        let new = !std::mem::replace(&mut state.drained, true);
+        state.window.drain();
+        drop(state);
+        self.go.notify_all();
+        new
+    }
+
+    /// These records are durably kept.
+    pub(super) fn settled(&self, settled: &[Condemned]) {
+        let mut state = self.lock();
+        settled.iter().for_each(|condemned| state.window.settled(condemned));
+        drop(state);
+        // Their successors may go, or the batch is done.
+        self.go.notify_all();
+    }
+
+    /// Waits for a refused record or for quiet, at most until `deadline`.
+    pub(super) fn await_news(&self, deadline: Instant) -> (Vec<Condemned>, bool) {
+        let mut state = self.lock();
+        loop {
+            // A worker that panicked took its record with it: it will never be answered.
+            let quiet = state.window.is_quiet() || state.panicked;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if quiet || state.window.has_condemned() || left.is_zero() {
+                let condemned = state.window.take_condemned();
+                return (condemned, quiet);
+            }
+            state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// One worker: permit first, then the next record that may go, until there is nothing more. The permit is
+    /// held for the request alone.
+    pub(super) fn work(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) {
+        let _alarm = Alarm(self);
+        loop {
+            observer.on(&Event::WorkerWaiting(number));
+            let Some(worked) = self.work_once(number, transport, observer) else { return };
+            self.tell(observer, &worked);
+        }
+    }
+
+    fn work_once(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) -> Option<Worked> {
+        loop {
+            let permit = self.semaphore.acquire().ok()?;
+            let mut state = self.lock();
+            let wait = match self.next(&mut state) {
+                Next::Send(ticket) => {
+                    drop(state);
+                    observer.on(&Event::WorkerRunning(number));
+                    if ticket.is_probe() {
+                        observer.on(&Event::Probing { record: ticket.record() });
+                    }
+                    let worked = self.send(ticket, transport);
+                    drop(permit);
+                    observer.on(&Event::WorkerReleased(number));
+                    return Some(worked);
+                }
+                Next::Finished => {
+                    drop(state);
+                    self.go.notify_all();
+                    return None;
+                }
+                Next::Wait(until) => until,
+            };
+            drop(permit);
+            state.idle_workers += 1;
+            let longest = wait.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
+            let (mut state, _) = self
+                .go
+                .wait_timeout(state, longest.min(LONGEST_WAIT))
+                .unwrap_or_else(PoisonError::into_inner);
+            state.idle_workers -= 1;
+        }
+    }
+
+    fn next(&self, state: &mut State) -> Next {
+        let now = Instant::now();
+        if !self.lease.holds(now) && !state.drained {
+            return Next::Wait(Some(now + TICK));
+        }
+        state.window.next(now, SystemTime::now())
+    }
+
+    fn send(&self, ticket: Ticket, transport: &dyn Transport) -> Worked {
+        let started = Instant::now();
+        let outcome = transport.send(ticket.record(), ticket.attempt());
+        let now = Instant::now();
+        let attempt = ticket.attempt();
+        let mut state = self.lock();
+        let answered = state.window.answered(ticket, &outcome, now, SystemTime::now());
+        let news = state.window.is_quiet() || state.window.has_condemned();
+        let someone_waits = state.idle_workers > 0;
+        drop(state);
+        if someone_waits {
+            self.go.notify_all();
+        }
+        if news {
+            self.news.notify_one();
+        }
+        Worked { answered, outcome, attempt, took: now.saturating_duration_since(started) }
+    }
+
+    fn tell(&self, observer: &dyn Observer, worked: &Worked) {
+        let Worked { answered: Answered { record, fortune, shift, mend }, outcome, attempt, took } = worked;
+        let cause = Cause(outcome).to_string();
+        match fortune {
+            Fortune::Delivered => {
+                observer.on(&Event::Delivered { record, attempt: *attempt, took: *took });
+            }
+            Fortune::Retrying(delay) => {
+                observer.on(&Event::Retrying { record, attempt: *attempt, delay: *delay, cause: &cause });
+            }
+            Fortune::Dropped(refusal) => {
+                observer.on(&Event::Refused { record, refusal, fate: Fate::Dropped });
+            }
+            // What is condemned is told once it is kept, what halts the run at its end.
+            Fortune::Condemned(_) | Fortune::Held | Fortune::Halted | Fortune::Forgotten => {}
+        }
+        match shift {
+            Some(Shift::Closed(delay)) => {
+                observer.on(&Event::Paused { delay: *delay, cause: &cause, mend: *mend });
+            }
+            Some(Shift::Reopened(after)) => observer.on(&Event::Reopened { after: *after }),
+            None => {}
+        }
+    }
+}
+
+/// A finished attempt, to be told when no lock is held.
+struct Worked {
+    answered: Answered,
+    outcome: Result<Answer, SendError>,
+    attempt: u32,
+    took: Duration,
+}
+
+/// An outcome in words.
+struct Cause<'a>(&'a Result<Answer, SendError>);
+
+impl std::fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Ok(Answer { status, excerpt, .. }) if excerpt.is_empty() => write!(f, "status {status}"),
+            Ok(Answer { status, excerpt, .. }) => write!(f, "status {status} ({excerpt})"),
+            Err(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Tells the loop when a worker unwinds, so that it does not wait for an answer that will never come.
+struct Alarm<'a>(&'a Floor);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut state = self.0.lock();
+            state.panicked = true;
+            state.window.drain();
+            drop(state);
+            self.0.go.notify_all();
+        }
+        self.0.news.notify_one();
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
