@@ -10,4 +10,6 @@
 //!
 //! Arrows point inwards: adapters import [`relay`], never the other way.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod relay;

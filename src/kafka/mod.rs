@@ -1,0 +1,3 @@
+//! The native Kafka client: synchronous, pure Rust, without an async runtime.
+
+pub mod group;

@@ -1,0 +1,4 @@
+//! The group layer: who gets which partition, and whether a member ever acts on a partition that another has.
+#![cfg(feature = "kafka")]
+
+mod assignors;
