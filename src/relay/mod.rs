@@ -170,6 +170,7 @@ impl Relay<'_> {
             letters: Vec::new(),
             letters_due: now,
             letters_failed: 0,
+            letters_closed: false,
             jitter: Jitter::new(),
             ended: false,
             failure: None,
@@ -197,6 +198,8 @@ struct Run<'a, 'b> {
     letters: Vec<Condemned>,
     letters_due: Instant,
     letters_failed: u32,
+    /// The dead letters failed for good: what is refused from then on stays undone.
+    letters_closed: bool,
     jitter: Jitter,
     /// The source has come to its end.
     ended: bool,
@@ -218,7 +221,7 @@ impl Run<'_, '_> {
     }
 
     fn goes_on(&self) -> bool {
-        !self.ended && self.failure.is_none() && !self.relay.stop.requested()
+        !self.ended && self.may_settle_later() && self.floor.window().halted().is_none()
     }
 
     /// Waits out the batch interval. It comes between two batches: after the last there is nothing to wait for.
@@ -365,6 +368,9 @@ impl Run<'_, '_> {
 
     /// Puts refused records into the dead letters; only then do they count as done.
     fn settle(&mut self) {
+        if self.letters_closed {
+            self.letters.clear();
+        }
         let now = Instant::now();
         let Some(first) = self.letters.first() else { return };
         if now < self.letters_due {
@@ -387,6 +393,8 @@ impl Run<'_, '_> {
                 let fate = Fate::Stopped;
                 let refusal = &letters[0].refusal;
                 self.relay.observer.on(&Event::Refused { record: &first, refusal, fate });
+                self.letters_closed = true;
+                self.letters.clear();
                 self.fail(RunError::DeadLetters(error));
             }
         }

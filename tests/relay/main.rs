@@ -1,0 +1,5 @@
+//! The core against doubles: thousands of random schedules of the window, and the loop with real threads.
+
+mod double;
+mod run;
+mod schedule;

@@ -1,0 +1,367 @@
+//! The window under random schedules: answers, delays, revocations, losses, kills and restarts from what was
+//! committed, held against a model that remembers everything.
+
+use proptest::prelude::*;
+use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::relay::record::{Offset, Partition, Position, Record};
+use sluicegate::relay::settings::{OnRefusal, Order, Settings};
+use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
+use sluicegate::relay::window::{Condemned, Fortune, Next, Ticket, Window};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::{Duration, Instant, SystemTime};
+
+const PARTITIONS: i32 = 3;
+const KEYS: u8 = 4;
+/// What is under way at the end must be finished within so many more steps, else something is stuck.
+const STEPS_TO_FINISH: usize = 20_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A worker asks for a record.
+    Send,
+    /// The nth request in flight is answered so.
+    Answer(usize, Reply),
+    /// Time passes.
+    Pass(u16),
+    /// The dead letters take what is condemned.
+    Settle,
+    Commit,
+    Revoke(i32),
+    Lose(i32),
+    /// kill -9, and a new process from what was committed.
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Reply {
+    Status(u16),
+    RetryAfter(u16, u8),
+    NoAnswer(SendErrorKind),
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    use SendErrorKind::{Broken, Connect, Timeout};
+    prop_oneof![
+        6 => Just(Reply::Status(200)),
+        2 => prop::sample::select(vec![500, 408, 429, 503, 404, 301, 422, 400]).prop_map(Reply::Status),
+        1 => (prop::sample::select(vec![429, 503, 500]), any::<u8>()).prop_map(|(s, t)| Reply::RetryAfter(s, t)),
+        1 => prop::sample::select(vec![Broken, Connect, Timeout]).prop_map(Reply::NoAnswer),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => Just(Step::Send),
+        10 => (0..8_usize, reply()).prop_map(|(n, reply)| Step::Answer(n, reply)),
+        3 => (0..2_000_u16).prop_map(Step::Pass),
+        2 => Just(Step::Settle),
+        2 => Just(Step::Commit),
+        1 => (0..PARTITIONS).prop_map(Step::Revoke),
+        1 => (0..PARTITIONS).prop_map(Step::Lose),
+        1 => Just(Step::Kill),
+    ]
+}
+
+fn settings(order: Order, concurrency: usize, batch: usize, max_attempts: Option<u32>) -> Settings {
+    Settings {
+        max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
+        batch_size: NonZeroUsize::new(batch).unwrap(),
+        order,
+        backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).unwrap(),
+        max_attempts: max_attempts.and_then(NonZeroU32::new),
+        on_refusal: OnRefusal::DeadLetter,
+        ..Settings::default()
+    }
+}
+
+/// The topic, what is committed, and what the destination and the dead letters have: what outlives a process.
+struct World {
+    settings: Settings,
+    logs: BTreeMap<i32, Vec<i64>>,
+    committed: BTreeMap<i32, i64>,
+    accepted: BTreeSet<(i32, i64)>,
+    letters: BTreeSet<(i32, i64)>,
+    seed: u64,
+    process: Process,
+    now: Instant,
+}
+
+/// What a kill takes away.
+struct Process {
+    window: Window,
+    fetched: BTreeMap<i32, i64>,
+    in_flight: Vec<Ticket>,
+    /// Retry at the earliest, by record.
+    not_before: HashMap<(i32, i64), Instant>,
+    closed_until: Option<Instant>,
+    revoked: BTreeSet<i32>,
+}
+
+fn partition(number: i32) -> Partition {
+    Partition::new("t", number)
+}
+
+fn place(record: &Record) -> (i32, i64) {
+    (record.partition().number(), record.offset().0)
+}
+
+fn key_of(offset: i64) -> Option<[u8; 1]> {
+    // Some records have no key.
+    (offset % 5 != 4).then_some([(offset % i64::from(KEYS)) as u8])
+}
+
+impl World {
+    fn new(settings: Settings, logs: BTreeMap<i32, Vec<i64>>, seed: u64) -> Self {
+        let now = Instant::now();
+        let committed = logs.keys().map(|number| (*number, 0)).collect();
+        let process = Process::new(&settings, &committed, seed);
+        let (accepted, letters) = Default::default();
+        Self { settings, logs, committed, accepted, letters, seed, process, now }
+    }
+
+    fn is_done(&self, place: &(i32, i64)) -> bool {
+        self.accepted.contains(place) || self.letters.contains(place)
+    }
+
+    fn fill(&mut self) {
+        let window = &mut self.process.window;
+        let mut want = window.room().records;
+        if want == 0 {
+            return;
+        }
+        window.open();
+        for (number, log) in &self.logs {
+            if self.process.revoked.contains(number) {
+                continue;
+            }
+            let fetched = self.process.fetched.get_mut(number).unwrap();
+            let next: Vec<i64> =
+                log.iter().copied().filter(|offset| *offset >= *fetched).take(want).collect();
+            for offset in next {
+                let key = key_of(offset);
+                let key = key.as_ref().map(<[u8; 1]>::as_slice);
+                let record = Record::new(partition(*number), Offset(offset), 0, key, Some(b"v"));
+                window.admit(record, self.now);
+                *fetched = offset + 1;
+                want -= 1;
+            }
+        }
+        window.close();
+    }
+
+    fn send(&mut self) {
+        if self.process.in_flight.len() >= self.settings.max_concurrency.get() {
+            return;
+        }
+        self.fill();
+        let Next::Send(ticket) = self.process.window.next(self.now, SystemTime::UNIX_EPOCH) else { return };
+        let at = place(ticket.record());
+        assert!(!self.process.revoked.contains(&at.0), "sent {at:?} of a partition that was given up");
+        assert!(self.process.not_before.get(&at).is_none_or(|t| *t <= self.now), "sent {at:?} too early");
+        if let Some(until) = self.process.closed_until {
+            assert!(ticket.is_probe() && until <= self.now, "sent {at:?} through a closed gate");
+        }
+        assert!(!ticket.is_probe() || self.process.in_flight.iter().all(|other| !other.is_probe()));
+        self.assert_order(&ticket);
+        self.process.in_flight.push(ticket);
+        assert!(self.process.in_flight.len() <= self.settings.max_concurrency.get());
+        assert_eq!(self.process.in_flight.len(), self.process.window.in_flight());
+    }
+
+    fn assert_order(&self, ticket: &Ticket) {
+        let (number, offset) = place(ticket.record());
+        let key = key_of(offset);
+        let same_lane = |other: i64| match self.settings.order {
+            Order::None => false,
+            Order::Partition => true,
+            Order::Key => key.is_some() && key_of(other) == key,
+        };
+        for other in self.logs[&number].iter().filter(|other| **other < offset && same_lane(**other)) {
+            assert!(self.is_done(&(number, *other)), "{offset} went before {other} of its lane was done");
+        }
+    }
+
+    fn answer(&mut self, which: usize, reply: Reply) {
+        if self.process.in_flight.is_empty() {
+            return;
+        }
+        let ticket = self.process.in_flight.swap_remove(which % self.process.in_flight.len());
+        let at = place(ticket.record());
+        let retry_after =
+            if let Reply::RetryAfter(_, s) = reply { Some(Duration::from_secs(s.into())) } else { None };
+        let outcome = match reply {
+            Reply::Status(status) | Reply::RetryAfter(status, _) => {
+                Ok(Answer { status, retry_after, excerpt: String::new() })
+            }
+            Reply::NoAnswer(kind) => Err(SendError { kind, text: String::new() }),
+        };
+        if matches!(reply, Reply::Status(200)) {
+            self.accepted.insert(at);
+        }
+        let answered = self.process.window.answered(ticket, &outcome, self.now, SystemTime::UNIX_EPOCH);
+        if let Fortune::Retrying(delay) = answered.fortune {
+            assert!(retry_after.is_none_or(|wish| delay >= wish.min(self.settings.max_retry_after)));
+            self.process.not_before.insert(at, self.now + delay);
+        }
+        if let Some(shift) = answered.shift {
+            use sluicegate::relay::pace::Shift;
+            self.process.closed_until = match shift {
+                Shift::Closed(delay) => Some(self.now + delay),
+                Shift::Reopened(_) => None,
+            };
+        }
+    }
+
+    fn settle(&mut self) {
+        let condemned: Vec<Condemned> = self.process.window.take_condemned();
+        for one in &condemned {
+            self.letters.insert(place(&one.letter.record));
+            self.process.window.settled(one);
+        }
+    }
+
+    fn commit(&mut self) {
+        let positions = self.process.window.to_commit();
+        for Position { partition, next } in &positions {
+            let number = partition.number();
+            assert!(next.0 > self.committed[&number], "a commit moves forwards");
+            for offset in self.logs[&number].iter().filter(|offset| **offset < next.0) {
+                assert!(
+                    self.is_done(&(number, *offset)),
+                    "committed past {offset} of {number}, which is not done"
+                );
+            }
+            self.committed.insert(number, next.0);
+        }
+        self.process.window.committed(&positions);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Send => self.send(),
+            Step::Answer(which, reply) => self.answer(which, reply),
+            Step::Pass(ms) => self.now += Duration::from_millis(ms.into()),
+            Step::Settle => self.settle(),
+            Step::Commit => self.commit(),
+            Step::Revoke(number) => self.revoke(number),
+            Step::Lose(number) => self.lose(number),
+            Step::Kill => {
+                self.seed = self.seed.wrapping_add(1);
+                self.process = Process::new(&self.settings, &self.committed, self.seed);
+            }
+        }
+    }
+
+    /// The partition is given up in good order, and comes back later.
+    fn revoke(&mut self, number: i32) {
+        self.process.window.revoke(&partition(number));
+        self.process.revoked.insert(number);
+    }
+
+    fn lose(&mut self, number: i32) {
+        self.process.window.lose(&partition(number));
+        self.process.revoked.insert(number);
+        let of_it = self.process.window.to_commit().iter().any(|p| p.partition.number() == number);
+        assert!(!of_it, "a lost partition would be committed");
+    }
+
+    /// Releases what is idle, and gives every partition back that this process does not have.
+    fn return_partitions(&mut self) {
+        let waits_for_letters = self.process.window.has_condemned();
+        for released in self.process.window.releasable() {
+            assert!(
+                !waits_for_letters
+                    || self.process.in_flight.iter().all(|t| t.record().partition() != &released)
+            );
+            self.commit();
+            self.process.window.released(&released);
+        }
+        let held: BTreeSet<i32> = self.process.window.watermarks().map(|(p, _)| p.number()).collect();
+        let gone: Vec<i32> = self.process.revoked.difference(&held).copied().collect();
+        for number in gone {
+            self.process.revoked.remove(&number);
+            // Who gets a partition knows nothing of the waits of its former owner.
+            self.process.not_before.retain(|(of, _), _| *of != number);
+            let next = Offset(self.committed[&number]);
+            self.process.fetched.insert(number, next.0);
+            self.process.window.assign(&Position { partition: partition(number), next });
+        }
+    }
+
+    /// The destination accepts everything from now on: all must be done and committed.
+    fn finish(&mut self) {
+        for _ in 0..STEPS_TO_FINISH {
+            self.send();
+            self.answer(0, Reply::Status(200));
+            self.settle();
+            self.commit();
+            self.return_partitions();
+            self.now += Duration::from_millis(500);
+            let all_committed = self
+                .logs
+                .iter()
+                .all(|(number, log)| log.last().is_none_or(|last| self.committed[number] == last + 1));
+            if all_committed {
+                return;
+            }
+        }
+        panic!("not everything was finished: {:?} of {:?}", self.committed, self.logs);
+    }
+}
+
+impl Process {
+    fn new(settings: &Settings, committed: &BTreeMap<i32, i64>, seed: u64) -> Self {
+        let mut window = Window::new(settings.clone(), Jitter::seeded(seed));
+        for (number, next) in committed {
+            window.assign(&Position { partition: partition(*number), next: Offset(*next) });
+        }
+        Self {
+            window,
+            fetched: committed.clone(),
+            in_flight: Vec::new(),
+            not_before: HashMap::new(),
+            closed_until: None,
+            revoked: BTreeSet::new(),
+        }
+    }
+}
+
+/// Ascending offsets with holes.
+fn log() -> impl Strategy<Value = Vec<i64>> {
+    prop::collection::vec(1..4_i64, 0..25).prop_map(|gaps| {
+        let mut next = 0;
+        let step = |gap: i64| {
+            next += gap;
+            next
+        };
+        gaps.into_iter().map(step).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_or_sent_too_early_or_committed_too_far(
+        logs in prop::collection::vec(log(), PARTITIONS as usize),
+        order in prop::sample::select(vec![Order::None, Order::Partition, Order::Key]),
+        concurrency in 1..6_usize,
+        batch in 1..20_usize,
+        max_attempts in prop::option::of(1..4_u32),
+        seed in any::<u64>(),
+        steps in prop::collection::vec(step(), 0..150),
+    ) {
+        let logs = (0..PARTITIONS).zip(logs).collect();
+        let mut world = World::new(settings(order, concurrency, batch, max_attempts), logs, seed);
+        for step in steps {
+            world.step(step);
+        }
+        world.finish();
+        for (number, log) in &world.logs {
+            for offset in log {
+                prop_assert!(world.is_done(&(*number, *offset)), "{offset} of {number} was lost");
+            }
+        }
+    }
+}
