@@ -13,3 +13,5 @@
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod relay;
+#[cfg(feature = "minreq")]
+pub mod webhook;

@@ -17,6 +17,7 @@
 //! | [semaphore] | how many requests at once |
 
 pub mod backoff;
+pub mod base64;
 pub mod dead_letter;
 pub mod event;
 pub mod lanes;

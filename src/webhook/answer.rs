@@ -1,0 +1,96 @@
+//! What is kept of an answer: the status, `Retry-After`, and the beginning of the body for people.
+
+use crate::relay::transport::{Answer, EXCERPT_CHARS};
+use std::time::{Duration, SystemTime};
+
+/// At most so many bytes of an answer's body are read; what is beyond stays on the wire.
+pub const BODY_LIMIT: usize = 64 << 10;
+
+/// At most so many bytes of an answer's status line and headers, interim answers included.
+pub const HEAD_LIMIT: usize = 64 << 10;
+
+/// Makes the core's answer out of what came.
+pub fn answer(status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
+    Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(body) }
+}
+
+/// `Retry-After` as a time from `now`: seconds, or a date in one of the three forms of RFC 9110 §5.6.7. A date
+/// that has passed is no wait at all; what is neither is ignored.
+fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are a very long time, which the core caps.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+/// The first printable characters of a body; runs of anything else become one space.
+fn excerpt(body: &[u8]) -> String {
+    let mut excerpt = String::new();
+    let mut length = 0;
+    let mut gap = false;
+    for c in String::from_utf8_lossy(body).chars() {
+        if c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER {
+            gap = length > 0;
+            continue;
+        }
+        let wanted = 1 + usize::from(gap);
+        if length + wanted > EXCERPT_CHARS {
+            break;
+        }
+        if std::mem::take(&mut gap) {
+            excerpt.push(' ');
+        }
+        excerpt.push(c);
+        length += wanted;
+    }
+    excerpt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT
+    const EPOCH_SECONDS: u64 = 784_111_777;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn retry_after_comes_in_seconds_and_in_three_kinds_of_date() {
+        let now = at(EPOCH_SECONDS - 30);
+        for (value, seconds) in [
+            ("0", 0),
+            ("120", 120),
+            (" 7 ", 7),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 30),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", 30),
+            ("Sun Nov  6 08:49:37 1994", 30),
+            ("31536000", 31_536_000),
+            ("99999999999999999999999999", u64::from(u32::MAX)),
+        ] {
+            assert_eq!(wait(value.as_bytes(), now), Some(Duration::from_secs(seconds)), "{value}");
+        }
+        assert_eq!(wait(b"Sun, 06 Nov 1994 08:49:37 GMT", at(EPOCH_SECONDS + 9)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_malformed_retry_after_is_ignored() {
+        for value in ["", " ", "-1", "1.5", "soon", "12 seconds", "Sun, 06 Nov 1994", "\u{ff11}"] {
+            assert_eq!(wait(value.as_bytes(), at(0)), None, "{value}");
+        }
+        assert_eq!(wait(b"\xff", at(0)), None);
+    }
+
+    #[test]
+    fn the_excerpt_is_printable_and_short() {
+        assert_eq!(excerpt(b"  {\n\t\"error\":\0\x1b \"no\" }\r\n"), "{ \"error\": \"no\" }");
+        assert_eq!(excerpt(b"\xff\xfe\x00"), "");
+        assert_eq!(excerpt("é".repeat(1_000).as_bytes()).chars().count(), EXCERPT_CHARS);
+        assert!(excerpt("a ".repeat(1_000).as_bytes()).chars().count() <= EXCERPT_CHARS);
+    }
+}

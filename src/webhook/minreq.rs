@@ -1,0 +1,200 @@
+//! `minreq` as HTTP client: a connection a request, the smallest build.
+//!
+//! What it can't do, so that nobody is surprised:
+//! - Its timeouts are whole seconds, so `--timeout` is rounded up, and it has no timeout of its own for connecting.
+//! - It runs each request up to the answer's headers in a thread of its own, so that a slow name server is
+//!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
+//! - It trusts the roots of Mozilla that were built in, not the system's, and takes no CA of your own.
+//! - An answer that is cut off within its headers looks to it like a complete one. A cut within the body is
+//!   noticed where the answer told its length.
+//!
+//! Version 2.14 and not 3.0, since 3.0 does https by a C library (aws-lc); 2.14 does it with rustls and ring.
+
+use super::answer::{self, BODY_LIMIT, HEAD_LIMIT};
+use super::destination::Destination;
+use super::request::Template;
+use crate::relay::record::Record;
+use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
+use std::io::{ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
+
+/// At most so many interim answers (1xx) before the final one.
+const INTERIM_LIMIT: usize = 100;
+/// What minreq makes of an answer without a status line.
+const NO_STATUS_LINE: &str = "Server did not provide a status line";
+
+/// Sends by `minreq`.
+#[derive(Clone, Debug)]
+pub struct Minreq {
+    destination: Destination,
+    template: Template,
+    timeout: Duration,
+}
+
+impl Minreq {
+    /// Sends to `destination`; a request takes at most `timeout`, rounded up to whole seconds.
+    pub fn new(destination: Destination, template: Template, timeout: Duration) -> Self {
+        Self { destination, template, timeout }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.timeout.as_secs() + u64::from(self.timeout.subsec_nanos() > 0)
+    }
+
+    fn post(&self, record: &Record) -> Result<Answer, SendError> {
+        let mut request = ::minreq::post(self.destination.url())
+            .with_timeout(self.seconds().max(1))
+            .with_follow_redirects(false)
+            .with_max_headers_size(HEAD_LIMIT)
+            .with_max_status_line_length(HEAD_LIMIT)
+            // Without it a receiver that answers without a length would keep the connection, and us, waiting.
+            .with_header("Connection", "close");
+        for header in self.template.headers(record, SystemTime::now()) {
+            request = request.with_header(header.name, header.value);
+        }
+        let body = record.value().unwrap_or_default();
+        let request = request.with_body(body);
+        let mut response = request.send_lazy().map_err(|error| self.failed(&error))?;
+        if response.reason_phrase == NO_STATUS_LINE {
+            return Err(broken("the destination answered something that is not HTTP".into()));
+        }
+        let announced = length(&response.headers);
+        let mut read = Vec::new();
+        Read::take(&mut response, BODY_LIMIT as u64)
+            .read_to_end(&mut read)
+            .map_err(|error| self.broke(&error))?;
+        if announced.is_some_and(|length| read.len() < length.min(BODY_LIMIT)) {
+            return Err(broken("the connection was closed in the middle of the answer".into()));
+        }
+        let now = SystemTime::now();
+        match u16::try_from(response.status_code) {
+            // minreq takes an interim answer for the final one, which then stands where the body would be.
+            Ok(100..=199) => after_interim(&read, now),
+            Ok(status @ 200..=599) => {
+                let retry_after = response.headers.get("retry-after").map(String::as_bytes);
+                Ok(answer::answer(status, retry_after, &read, now))
+            }
+            _ => Err(broken(format!("the destination answered with status {}", response.status_code))),
+        }
+    }
+
+    fn failed(&self, error: &::minreq::Error) -> SendError {
+        use ::minreq::Error as E;
+        match error {
+            E::IoError(error) => self.broke(error),
+            E::AddressNotFound => self.unconnected("its name has no address"),
+            E::HttpsFeatureNotEnabled => self.unconnected("https is not built in"),
+            E::HeadersOverflow | E::StatusLineOverflow => {
+                broken(format!("the answer's headers are longer than {HEAD_LIMIT} bytes"))
+            }
+            other => broken(format!("the answer could not be read: {other}")),
+        }
+    }
+
+    fn unconnected(&self, why: &str) -> SendError {
+        SendError {
+            kind: SendErrorKind::Connect,
+            text: format!("no connection to {}: {why}", self.destination),
+        }
+    }
+
+    /// minreq does not say at which stage an I/O error came up, but the error itself does: these come from
+    /// looking up the name, from connecting, or from TLS, and nothing was sent then.
+    fn broke(&self, error: &std::io::Error) -> SendError {
+        let text = error.to_string();
+        match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => SendError {
+                kind: SendErrorKind::Timeout,
+                text: format!("no answer from {} within {} s", self.destination, self.seconds()),
+            },
+            ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::AddrNotAvailable
+            | ErrorKind::InvalidData => self.unconnected(&text),
+            _ if text.contains("failed to lookup address") => self.unconnected(&text),
+            _ => broken(format!("the connection to {} broke: {text}", self.destination)),
+        }
+    }
+}
+
+impl Transport for Minreq {
+    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+        // minreq's own count of header bytes can underflow on a hostile answer, which the overflow checks of our
+        // profiles turn into a panic; it must not end the run.
+        catch_unwind(AssertUnwindSafe(|| self.post(record)))
+            .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
+    }
+}
+
+fn broken(text: String) -> SendError {
+    SendError { kind: SendErrorKind::Broken, text }
+}
+
+fn length(headers: &std::collections::HashMap<String, String>) -> Option<usize> {
+    if headers.contains_key("transfer-encoding") {
+        return None;
+    }
+    headers.get("content-length").and_then(|value| value.trim().parse().ok())
+}
+
+/// Reads the final answer out of what followed an interim one.
+fn after_interim(mut rest: &[u8], now: SystemTime) -> Result<Answer, SendError> {
+    for _ in 0..INTERIM_LIMIT {
+        let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else { break };
+        let (head, body) = (&rest[..end], &rest[end + 4..]);
+        let Some(status) = status(head) else { break };
+        if status >= 200 {
+            return Ok(answer::answer(status, field(head, b"retry-after"), body, now));
+        }
+        rest = body;
+    }
+    Err(broken("no final answer came after an interim one (1xx)".into()))
+}
+
+/// The status of `HTTP/1.1 200 OK` (RFC 9112 §4).
+fn status(head: &[u8]) -> Option<u16> {
+    let code = head.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    std::str::from_utf8(code).ok()?.parse().ok().filter(|status| (100..=599).contains(status))
+}
+
+fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    head.split(|b| *b == b'\n').skip(1).find_map(|line| {
+        let at = line.iter().position(|b| *b == b':')?;
+        line[..at].eq_ignore_ascii_case(name).then(|| line[at + 1..].trim_ascii())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_answer_is_found_behind_interim_ones() {
+        let rest =
+            b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 429 Slow\r\nRetry-After: 7\r\n\r\nbusy";
+        let answer = after_interim(rest, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!((answer.status, answer.retry_after), (429, Some(Duration::from_secs(7))));
+        assert_eq!(answer.excerpt, "busy");
+    }
+
+    #[test]
+    fn an_interim_answer_alone_is_none() {
+        for rest in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"garbage\r\n\r\n", b"HTTP/1.1 99 X\r\n\r\n"] {
+            assert!(after_interim(rest, SystemTime::UNIX_EPOCH).is_err());
+        }
+        let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM_LIMIT + 1);
+        assert!(after_interim(&many, SystemTime::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn a_timeout_is_rounded_up_to_seconds() {
+        let minreq = |ms| {
+            let destination = Destination::parse("http://h/").unwrap();
+            Minreq::new(destination, Template::default(), Duration::from_millis(ms)).seconds()
+        };
+        assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));
+    }
+}
