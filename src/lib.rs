@@ -10,7 +10,7 @@
 //!
 //! Arrows point inwards: adapters import [`relay`], never the other way.
 
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "kafka-crate"))]
 pub mod kafka;
 pub mod relay;
 #[cfg(feature = "minreq")]

@@ -156,7 +156,9 @@ impl Template {
         headers.add("kafka-topic", partition.topic());
         headers.add("kafka-partition", &partition.number().to_string());
         headers.add("kafka-offset", &record.offset().to_string());
-        headers.add("kafka-timestamp", &record.timestamp().to_string());
+        if record.timestamp() >= 0 {
+            headers.add("kafka-timestamp", &record.timestamp().to_string());
+        }
         match record.key().map(std::str::from_utf8) {
             None => {}
             Some(Ok(key)) => headers.add("kafka-key", &percent_encode(key)),
@@ -210,10 +212,10 @@ impl Headers {
 
 /// The id that a record keeps over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka
 /// forbids `~` in a topic, so the one stands for the other. The record's timestamp tells a re-created topic,
-/// whose offsets start again, from the old one.
+/// whose offsets start again, from the old one; it is 0 where the source knows none.
 pub fn webhook_id(record: &Record) -> String {
     let topic = record.partition().topic().replace('.', "~");
-    format!("{topic}-{}-{}-{}", record.partition().number(), record.offset(), record.timestamp())
+    format!("{topic}-{}-{}-{}", record.partition().number(), record.offset(), record.timestamp().max(0))
 }
 
 /// Percent-encodes what may not stand in a header value, `%` itself, and spaces (RFC 3986 §2.1).
