@@ -1,5 +1,7 @@
 //! The seam towards the place where refused records go.
 
+pub mod file;
+
 use super::record::Record;
 use std::fmt;
 use std::time::SystemTime;
