@@ -9,9 +9,21 @@
 //! ```
 //!
 //! Arrows point inwards: adapters import [`relay`], never the other way.
+//!
+//! | room | what is in it | feature |
+//! |---|---|---|
+//! | [relay] | the product: what is sent when, and what may be committed | always |
+//! | `kafka` | where records come from | `kafka-crate` |
+//! | `webhook` | where they go | `minreq` |
+//! | `observe` | log lines | `cli` |
+//! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(any(feature = "kafka", feature = "kafka-crate"))]
 pub mod kafka;
+#[cfg(feature = "cli")]
+pub mod observe;
 pub mod relay;
 #[cfg(feature = "minreq")]
 pub mod webhook;

@@ -38,6 +38,21 @@ impl Minreq {
         Self { destination, template, timeout }
     }
 
+    /// Connects and verifies the certificate, by asking for the options of the address; no event is sent. An
+    /// answer of any kind means that TLS works.
+    pub fn handshake(&self) -> Result<String, String> {
+        let request = ::minreq::options(self.destination.url())
+            .with_timeout(self.seconds().max(1))
+            .with_follow_redirects(false)
+            .with_max_headers_size(HEAD_LIMIT)
+            .with_max_status_line_length(HEAD_LIMIT);
+        match catch_unwind(AssertUnwindSafe(|| request.send_lazy())) {
+            Ok(Ok(_)) => Ok("the certificate verifies".into()),
+            Ok(Err(error)) => Err(self.failed(&error).text),
+            Err(_) => Err("the HTTP client panicked on the answer".into()),
+        }
+    }
+
     fn seconds(&self) -> u64 {
         self.timeout.as_secs() + u64::from(self.timeout.subsec_nanos() > 0)
     }

@@ -5,8 +5,8 @@
 //! a failed write the file is cut back to its last whole line.
 
 use super::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::base64;
 use crate::relay::record::Header;
+use crate::relay::{base64, json};
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -107,7 +107,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
         let start = end.saturating_sub(TAIL_STEP);
         let mut part = Vec::new();
         file.seek(SeekFrom::Start(start))?;
-        file.by_ref().take(end - start).read_to_end(&mut part)?;
+        Read::take(&mut *file, end - start).read_to_end(&mut part)?;
         if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
@@ -192,23 +192,8 @@ fn bytes(line: &mut String, name: &str, bytes: Option<&[u8]>) {
     }
 }
 
-/// A string member (RFC 8259 §7).
 fn text(line: &mut String, name: &str, value: &str) {
-    let _ = write!(line, "\"{name}\":\"");
-    for c in value.chars() {
-        match c {
-            '"' => line.push_str("\\\""),
-            '\\' => line.push_str("\\\\"),
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(line, "\\u{:04x}", u32::from(c));
-            }
-            c => line.push(c),
-        }
-    }
-    line.push_str("\",");
+    let _ = write!(line, "\"{name}\":\"{}\",", json::escape(value));
 }
 
 #[cfg(test)]

@@ -1,0 +1,296 @@
+//! The three places a flag may come from. For each flag the command line goes before the environment, and that
+//! before the config file; what repeats is taken from one place only.
+
+use super::Failure;
+use super::flags::{self, Command, FLAGS, Flag};
+use super::options::Options;
+use super::values::nearest;
+use lexopt::Arg;
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+/// The largest config file that is read.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// `--help`, of one command or of all.
+    Help(Option<Command>),
+    /// `--version`
+    Version,
+    /// A command.
+    Command(Command, Box<Options>),
+}
+
+/// Values by flag, with where each came from.
+type Given = HashMap<&'static str, Vec<(String, String)>>;
+
+/// Reads the arguments (without the program's name), and what else counts.
+pub fn read(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Invocation, Failure> {
+    let mut given = Given::new();
+    let mut command = None;
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next().map_err(|error| Failure::usage(error.to_string()))? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Invocation::Help(command)),
+            Arg::Long("version") | Arg::Short('V') => return Ok(Invocation::Version),
+            Arg::Long(name) => match flags::long(name) {
+                Some(flag) => take(flag, &mut parser, &mut given)?,
+                None => return Err(unknown_flag(name)),
+            },
+            Arg::Short(name) => match flags::short(name) {
+                Some(flag) => take(flag, &mut parser, &mut given)?,
+                None => {
+                    return Err(Failure::usage(format!("there is no flag -{name}: see sluicegate --help")));
+                }
+            },
+            Arg::Value(word) if command.is_none() => command = Some(command_of(&word.to_string_lossy())?),
+            Arg::Value(word) => {
+                let word = word.to_string_lossy().into_owned();
+                return Err(Failure::usage(format!("'{word}' is one word too many: flags begin with --")));
+            }
+        }
+    }
+    let Some(command) = command else {
+        let names: Vec<&str> = Command::ALL.iter().map(|(_, name, _)| *name).collect();
+        let names = names.join(", ");
+        return Err(Failure::usage(format!(
+            "no command is named: take one of {names}, or see sluicegate --help"
+        )));
+    };
+    let options = settle(command, given, environment)?;
+    Ok(Invocation::Command(command, Box::new(options)))
+}
+
+fn command_of(word: &str) -> Result<Command, Failure> {
+    let names = || Command::ALL.iter().map(|(_, name, _)| *name);
+    if let Some((command, ..)) = Command::ALL.iter().find(|(_, name, _)| *name == word) {
+        return Ok(*command);
+    }
+    let hint = match nearest(word, names()) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("take one of {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    Err(Failure::usage(format!("there is no command '{word}': {hint}")))
+}
+
+fn unknown_flag(name: &str) -> Failure {
+    let hint = match nearest(name, FLAGS.iter().map(|flag| flag.long)) {
+        Some(near) => format!("did you mean --{near}?"),
+        None => "see sluicegate --help".into(),
+    };
+    Failure::usage(format!("there is no flag --{name}: {hint}"))
+}
+
+fn take(flag: &'static Flag, parser: &mut lexopt::Parser, given: &mut Given) -> Result<(), Failure> {
+    let origin = format!("--{}", flag.long);
+    let value = match flag.value {
+        None => "true".into(),
+        Some(kind) => {
+            let missing = |_| Failure::usage(format!("{origin} wants a value: {origin} {kind}"));
+            let value = parser.value().map_err(missing)?;
+            value.into_string().map_err(|_| Failure::usage(format!("the value of {origin} is not UTF-8")))?
+        }
+    };
+    let values = given.entry(flag.long).or_default();
+    if !values.is_empty() && !flag.repeats {
+        return Err(Failure::usage(format!("{origin} is given twice: once is enough")));
+    }
+    values.push((origin, value));
+    Ok(())
+}
+
+fn settle(
+    command: Command,
+    mut given: Given,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Options, Failure> {
+    for flag in FLAGS.iter().filter(|flag| given.contains_key(flag.long)) {
+        if !flag.commands.contains(&command) {
+            let name = command.name();
+            let text = format!("--{} is not for {name}: see sluicegate {name} --help", flag.long);
+            return Err(Failure::usage(text));
+        }
+    }
+    for flag in FLAGS.iter().filter(|flag| flag.commands.contains(&command)) {
+        if given.contains_key(flag.long) {
+            continue;
+        }
+        if let Some(values) = from_environment(flag, environment)? {
+            given.insert(flag.long, values);
+        }
+    }
+    if let Some(path) = given.get("config").and_then(|values| values.last()).map(|(_, path)| path.clone()) {
+        for (long, values) in from_file(&path)? {
+            given.entry(long).or_insert(values);
+        }
+    }
+    let mut options = Options::default();
+    for flag in FLAGS.iter().filter(|flag| flag.commands.contains(&command)) {
+        for (origin, value) in given.get(flag.long).into_iter().flatten() {
+            (flag.set)(&mut options, value).map_err(|error| Failure::usage(format!("{origin}: {error}")))?;
+        }
+    }
+    finish(&mut options);
+    Ok(options)
+}
+
+/// What follows from several flags together.
+fn finish(options: &mut Options) {
+    let settings = &mut options.settings;
+    if let Some(n) = options.max_concurrency {
+        settings.max_concurrency = n;
+    }
+    if let Some(interval) = options.batch_interval {
+        settings.batch_interval = interval;
+    }
+    if let Some(bytes) = std::num::NonZeroUsize::new(options.buffer.0) {
+        settings.batch_bytes = bytes;
+    }
+    if options.until_end {
+        settings.patience.get_or_insert(std::time::Duration::from_secs(300));
+    }
+}
+
+type Values = Vec<(String, String)>;
+
+/// A variable holds one value, or for a flag that repeats one a line.
+fn from_environment(
+    flag: &Flag,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Option<Values>, Failure> {
+    let name = flag.variable();
+    let Some(value) = environment(&name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let value =
+        value.into_string().map_err(|_| Failure::usage(format!("the value of {name} is not UTF-8")))?;
+    let values = match flag.repeats {
+        true => {
+            value.lines().filter(|line| !line.is_empty()).map(|line| (name.clone(), line.into())).collect()
+        }
+        false => vec![(name, value)],
+    };
+    Ok(Some(values))
+}
+
+fn from_file(path: &str) -> Result<Given, Failure> {
+    let unreadable = |error| Failure::usage(format!("the config file {path} can't be read: {error}"));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > LARGEST_FILE {
+        return Err(Failure::usage(format!(
+            "the config file {path} is larger than 1 MiB: is it the right one?"
+        )));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse_file(path, &text)
+}
+
+fn parse_file(path: &str, text: &str) -> Result<Given, Failure> {
+    let mut given = Given::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let origin = format!("{path}, line {}", number + 1);
+        let Some((key, value)) = line.split_once('=') else {
+            return Err(Failure::usage(format!("{origin}: this is not 'name = value'")));
+        };
+        let key = key.trim();
+        let Some(flag) = flags::long(key).filter(|flag| flag.long != "config") else {
+            let hint = nearest(key, FLAGS.iter().map(|flag| flag.long));
+            let hint = hint.map_or("see sluicegate --help".into(), |near| format!("did you mean {near}?"));
+            return Err(Failure::usage(format!("{origin}: there is no flag '{key}': {hint}")));
+        };
+        let value = value.trim();
+        let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+        let values = given.entry(flag.long).or_default();
+        if !values.is_empty() && !flag.repeats {
+            return Err(Failure::usage(format!("{origin}: {key} is given twice: once is enough")));
+        }
+        values.push((format!("{origin}: {key}"), value.into()));
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Failure> {
+        let variables: HashMap<String, OsString> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        read(arguments.iter().map(OsString::from), &|name| variables.get(name).cloned())
+    }
+
+    fn options(arguments: &[&str], environment: &[(&str, &str)]) -> Options {
+        match read_with(arguments, environment) {
+            Ok(Invocation::Command(_, options)) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment() {
+        let environment = [("SLUICEGATE_BATCH_SIZE", "7"), ("SLUICEGATE_TOPIC", "a\nb")];
+        let from_both = options(&["run", "--batch-size", "9"], &environment);
+        assert_eq!(from_both.settings.batch_size.get(), 9);
+        assert_eq!(from_both.topics, ["a", "b"]);
+        assert_eq!(options(&["run"], &environment).settings.batch_size.get(), 7);
+        assert_eq!(options(&["run", "--topic", "c"], &environment).topics, ["c"]);
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let failure = read_with(&["run"], &[("SLUICEGATE_BATCH_SIZE", "x")]).unwrap_err();
+        assert!(failure.text.contains("SLUICEGATE_BATCH_SIZE") && failure.exit == crate::cli::Exit::Usage);
+    }
+
+    #[test]
+    fn a_config_file_has_lines_of_name_and_value() {
+        let given =
+            parse_file("f", "# all\n\n batch-size = 3\nheader = \"A: b = c\"\nheader=D: e\n").unwrap();
+        assert_eq!(given["batch-size"][0].1, "3");
+        let headers: Vec<&str> = given["header"].iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(headers, ["A: b = c", "D: e"]);
+        for (text, what) in [
+            ("x", "f, line 1: this is not"),
+            ("\nbatchsize = 1", "f, line 2: there is no flag 'batchsize': did you mean batch-size?"),
+            ("batch-size=1\nbatch-size=2", "line 2: batch-size is given twice"),
+            ("config = f", "there is no flag 'config'"),
+        ] {
+            let failure = parse_file("f", text).unwrap_err();
+            assert!(failure.text.contains(what), "{text}: {}", failure.text);
+        }
+    }
+
+    #[test]
+    fn until_end_brings_patience() {
+        let five_minutes = Some(std::time::Duration::from_secs(300));
+        assert_eq!(options(&["run", "--until-end"], &[]).settings.patience, five_minutes);
+        assert_eq!(options(&["run"], &[]).settings.patience, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_arguments_make_it_panic(
+            mut arguments in prop::collection::vec(prop_oneof![
+                ".{0,12}",
+                (0..FLAGS.len()).prop_map(|n| format!("--{}", FLAGS[n].long)),
+            ], 0..6),
+        ) {
+            // A file that a test names by chance is none of its business.
+            arguments.retain(|argument| !argument.starts_with("--config"));
+            let _ = read(arguments.into_iter().map(OsString::from), &|_| None);
+        }
+
+        #[test]
+        fn no_file_makes_it_panic(text in "(.{0,20}\n?){0,5}") {
+            let _ = parse_file("f", &text);
+        }
+    }
+}

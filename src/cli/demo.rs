@@ -1,0 +1,158 @@
+//! `demo`: the idea at work on this machine, over real HTTP, with nothing to install. It ends by itself.
+
+use super::demo_receiver::{Receiver, Seen};
+use super::options::Options;
+use super::picture::{Picture, draw};
+use super::{Exit, Failure, print};
+use crate::relay::Relay;
+use crate::relay::dead_letter::Drop;
+use crate::relay::event::{Event, Observer, Unobserved};
+use crate::relay::memory::MemorySource;
+use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::settings::Settings;
+use crate::relay::stop::Stop;
+use crate::relay::transport::Transport;
+use crate::webhook::destination::Destination;
+use crate::webhook::minreq::Minreq;
+use crate::webhook::request::Template;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+/// The most events the demo takes: without a gate it is as many threads.
+pub const MOST_EVENTS: usize = 1_000;
+/// The longest that its receiver takes for a request.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// What the receiver of the second scene can take at once.
+const CAPACITY: usize = 16;
+/// How wide each of the two pictures is, where the terminal has room.
+const WIDEST: usize = 44;
+
+/// Plays both scenes.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    two_at_once(options)?;
+    with_and_without(options)
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure { exit: Exit::Failed, text: format!("the demo's {what}: {error}") }
+}
+
+fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Minreq), Failure> {
+    let receiver = Receiver::start(capacity, delay)
+        .map_err(|error| failed("receiver can't listen on loopback", &error))?;
+    let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
+    Ok((receiver, Minreq::new(destination, Template::default(), Duration::from_secs(10))))
+}
+
+fn values(n: usize) -> impl Iterator<Item = Vec<u8>> {
+    (0..n).map(|n| format!("{{\"event\":{n}}}").into_bytes())
+}
+
+fn deliver(
+    settings: Settings,
+    events: usize,
+    client: &Minreq,
+    observer: &dyn Observer,
+) -> Result<Duration, Failure> {
+    let relay = Relay {
+        settings,
+        source: &mut MemorySource::new("demo", values(events)),
+        transport: client,
+        dead_letters: &mut Drop,
+        observer,
+        stop: &Stop::new(),
+    };
+    relay.run().map(|totals| totals.elapsed).map_err(|error| failed("run", &error))
+}
+
+/// The scene it began with: ten events, two at once, a breath between batches.
+fn two_at_once(options: &Options) -> Result<(), Failure> {
+    let events = options.events.map_or(10, NonZeroUsize::get);
+    let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(2).expect("2 is not 0") });
+    let interval = options.batch_interval.unwrap_or(Duration::from_millis(50));
+    print(&format!("{events} events, {n} at once, {interval:?} between batches:\n\n"));
+    let (receiver, client) = start(usize::MAX, options.delay)?;
+    let settings =
+        Settings { max_concurrency: n, batch_size: n, batch_interval: interval, ..Settings::default() };
+    deliver(settings, events, &client, &Story)?;
+    let seen = receiver.seen();
+    let pauses = seen.pauses(interval.max(Duration::from_millis(1)));
+    print(&format!(
+        "\nWhat the receiver counted: {} delivered, at most {} in flight, {pauses} pauses of {interval:?} or more.\n\n",
+        seen.accepted, seen.most
+    ));
+    Ok(())
+}
+
+/// Tells the story of the workers.
+struct Story;
+
+impl Observer for Story {
+    fn on(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::WorkerWaiting(n) => format!("Worker {n}: Waiting to acquire semaphore\n"),
+            Event::WorkerRunning(n) => format!("Worker {n}: Semaphore acquired, running\n"),
+            Event::WorkerReleased(n) => format!("Worker {n}: Semaphore released\n"),
+            Event::BatchJoined => "All workers have completed\n".into(),
+            Event::BatchInterval(_) => "Waiting for batch interval...\n".into(),
+            _ => return,
+        };
+        print(&line);
+    }
+}
+
+/// The same events without a gate and with it, before a receiver that can't take all at once.
+fn with_and_without(options: &Options) -> Result<(), Failure> {
+    let events = options.events.map_or(400, NonZeroUsize::get);
+    let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
+    print(&format!("{events} events to a receiver that can take {CAPACITY} at once and fails beyond:\n\n"));
+    let (open, took) = without_gate(events, options.delay)?;
+    let (receiver, client) = start(CAPACITY, options.delay)?;
+    let settings = Settings { max_concurrency: n, ..Settings::default() };
+    let gated_took = deliver(settings, events, &client, &Unobserved)?;
+    let gated = receiver.seen();
+    let caption = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+    let pictures = [
+        Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(took) },
+        Picture {
+            heading: format!("through the gate, {n} at once"),
+            flights: &gated.flights,
+            caption: caption(gated_took),
+        },
+    ];
+    print("requests in flight:\n");
+    print(&draw(&pictures, width(), CAPACITY, colour()));
+    let row = |what: &str, left: usize, right: usize| format!("  {what:<28}{left:>10}{right:>14}\n");
+    print(&format!("\n  {:<28}{:>10}{:>14}\n", "", "no gate", "gate"));
+    print(&row("delivered", open.accepted, gated.accepted));
+    print(&row("failed (503)", open.failed, gated.failed));
+    print(&row("most in flight", open.most, gated.most));
+    print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(gated.accepted)));
+    Ok(())
+}
+
+/// A thread for each event, all at once, and nobody who asks how it went: how the story began.
+fn without_gate(events: usize, delay: Duration) -> Result<(Seen, Duration), Failure> {
+    let (receiver, client) = start(CAPACITY, delay)?;
+    let started = Instant::now();
+    let partition = Partition::new("demo", 0);
+    std::thread::scope(|scope| {
+        for (offset, value) in (0..).zip(values(events)) {
+            let record = Record::new(partition.clone(), Offset(offset), -1, None, Some(&value));
+            let client = &client;
+            scope.spawn(move || client.send(&record, 1).is_ok());
+        }
+    });
+    Ok((receiver.seen(), started.elapsed()))
+}
+
+fn width() -> usize {
+    let columns =
+        std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok()).unwrap_or(100);
+    (columns.saturating_sub(12) / 2).clamp(10, WIDEST)
+}
+
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,522 @@
+//! The one table of flags. Parsing, `--help`, environment variables and the keys of a config file fall out of
+//! it; nothing about a flag stands anywhere else.
+
+use super::options::{DeadLetter, LogFormat, Options};
+use super::values;
+use super::{Failure, check, demo, run};
+use crate::kafka::kafka_crate::Start;
+use crate::relay::backoff::Backoff;
+use crate::relay::settings::{OnRefusal, Order};
+use crate::webhook::request::{HeaderField, forwardable};
+use std::num::NonZeroU32;
+
+/// What sluicegate can be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Deliver.
+    Run,
+    /// Show the idea on this machine.
+    Demo,
+    /// Look without touching.
+    Check,
+}
+
+impl Command {
+    /// All of them, as `--help` lists them.
+    pub const ALL: [(Self, &'static str, &'static str); 3] = [
+        (Self::Run, "run", "deliver the events of a topic to a webhook"),
+        (Self::Demo, "demo", "watch the idea at work on this machine; nothing to install"),
+        (Self::Check, "check", "reach brokers and webhook, and say what would happen; sends nothing"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// Does it.
+    pub fn run(self, options: &Options) -> Result<(), Failure> {
+        match self {
+            Self::Run => run::run(options),
+            Self::Demo => demo::run(options),
+            Self::Check => check::run(options),
+        }
+    }
+}
+
+/// Where a flag stands in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// What is read.
+    From,
+    /// What is sent.
+    To,
+    /// How fast.
+    Pace,
+    /// What failures lead to.
+    Failures,
+    /// The demo's own.
+    Demo,
+    /// The rest.
+    General,
+}
+
+impl Group {
+    /// All of them, in order, with their headings.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::From, "From Kafka"),
+        (Self::To, "To the webhook"),
+        (Self::Pace, "How much at once"),
+        (Self::Failures, "When it fails"),
+        (Self::Demo, "The demo"),
+        (Self::General, "General"),
+    ];
+}
+
+/// A flag.
+pub struct Flag {
+    /// Its long name, without dashes; its environment variable and config key follow from it.
+    pub long: &'static str,
+    /// Its short name.
+    pub short: Option<char>,
+    /// What its value is called in `--help`; none: it takes no value.
+    pub value: Option<&'static str>,
+    /// The default as `--help` shows it; empty: none.
+    pub default: &'static str,
+    /// Whether it may be given more than once.
+    pub repeats: bool,
+    /// Where it stands in `--help`.
+    pub group: Group,
+    /// Which commands take it.
+    pub commands: &'static [Command],
+    /// What it does, in a line.
+    pub doc: &'static str,
+    /// Takes its value; an error is what is wrong with it, in words that hold no secret.
+    pub set: fn(&mut Options, &str) -> Result<(), String>,
+}
+
+impl Flag {
+    /// `SLUICEGATE_MAX_CONCURRENCY`.
+    pub fn variable(&self) -> String {
+        format!("SLUICEGATE_{}", self.long.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+use Command::{Check, Demo, Run};
+
+const RUN: &[Command] = &[Run];
+const KAFKA: &[Command] = &[Run, Check];
+const DEMO: &[Command] = &[Demo];
+const RUN_DEMO: &[Command] = &[Run, Demo];
+const ALL: &[Command] = &[Run, Demo, Check];
+
+/// A flag with a value, given once, for `run` and `check`; others change what differs.
+const BASE: Flag = Flag {
+    long: "",
+    short: None,
+    value: None,
+    default: "",
+    repeats: false,
+    group: Group::General,
+    commands: RUN,
+    doc: "",
+    set: |_, _| Ok(()),
+};
+
+/// The table.
+pub const FLAGS: &[Flag] = &[
+    Flag {
+        long: "brokers",
+        value: Some("HOST:PORT,…"),
+        group: Group::From,
+        commands: KAFKA,
+        repeats: true,
+        doc: "some of the cluster's brokers; the others are found through them",
+        set: |o, v| values::brokers(v).map(|brokers| o.brokers.extend(brokers)),
+        ..BASE
+    },
+    Flag {
+        long: "topic",
+        value: Some("NAME,…"),
+        group: Group::From,
+        commands: KAFKA,
+        repeats: true,
+        doc: "the topic to deliver",
+        set: |o, v| {
+            let name = |name: &str| match name.trim() {
+                "" => Err("the name of the topic is missing".to_owned()),
+                name => Ok(name.to_owned()),
+            };
+            v.split(',').map(name).collect::<Result<Vec<_>, _>>().map(|names| o.topics.extend(names))
+        },
+        ..BASE
+    },
+    Flag {
+        long: "group",
+        value: Some("NAME"),
+        default: "sluicegate",
+        group: Group::From,
+        commands: KAFKA,
+        doc: "whose committed positions count. One process owns the topic in its group: two with the same group \
+              and partitions would both send everything",
+        set: |o, v| {
+            if v.is_empty() {
+                return Err("it can't be empty".into());
+            }
+            o.group = v.into();
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "partitions",
+        value: Some("0,1,…"),
+        group: Group::From,
+        commands: KAFKA,
+        doc: "only these partitions of each topic: how to split a topic between processes by hand",
+        set: |o, v| values::partitions(v).map(|partitions| o.partitions = Some(partitions)),
+        ..BASE
+    },
+    Flag {
+        long: "start",
+        value: Some("earliest|latest"),
+        default: "earliest",
+        group: Group::From,
+        commands: KAFKA,
+        doc: "where to begin in a partition without a committed position",
+        set: |o, v| {
+            choose(v, &[("earliest", Start::Earliest), ("latest", Start::Latest)]).map(|s| o.start = s)
+        },
+        ..BASE
+    },
+    Flag {
+        long: "until-end",
+        group: Group::From,
+        doc: "deliver what is in the topics now, commit, and exit 0; --patience is then 5m unless given",
+        set: |o, v| switch(v).map(|on| o.until_end = on),
+        ..BASE
+    },
+    Flag {
+        long: "buffer",
+        value: Some("SIZE"),
+        default: "8MiB",
+        group: Group::From,
+        doc: "how much is fetched ahead",
+        set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),
+        ..BASE
+    },
+    Flag {
+        long: "url",
+        value: Some("URL"),
+        group: Group::To,
+        commands: KAFKA,
+        doc: "where each event is POSTed; a user name and password in it become Basic authentication",
+        set: |o, v| {
+            o.url = Some(v.into());
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "header",
+        value: Some("'NAME: VALUE'"),
+        group: Group::To,
+        repeats: true,
+        doc: "a header for each request; for secrets use the environment or the config file",
+        set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(|e| e.to_string()),
+        ..BASE
+    },
+    Flag {
+        long: "forward-header",
+        value: Some("NAME"),
+        group: Group::To,
+        repeats: true,
+        doc: "a record's header to pass on (the kafka crate brings none)",
+        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
+        ..BASE
+    },
+    Flag {
+        long: "content-type",
+        value: Some("TYPE"),
+        default: "application/json",
+        group: Group::To,
+        doc: "the Content-Type of each request, unless the record has its own",
+        set: |o, v| {
+            HeaderField::parse(&format!("Content-Type: {v}")).map_err(|e| e.to_string())?;
+            o.content_type = v.into();
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "timeout",
+        value: Some("DUR"),
+        default: "10s",
+        group: Group::To,
+        commands: KAFKA,
+        doc: "how long a request may take, connecting included; rounded up to whole seconds",
+        set: |o, v| values::positive_duration(v).map(|d| o.timeout = d),
+        ..BASE
+    },
+    Flag {
+        long: "max-concurrency",
+        value: Some("N"),
+        default: "8",
+        group: Group::Pace,
+        commands: RUN_DEMO,
+        doc: "never more requests at once (demo: 2, then 16)",
+        set: |o, v| values::count(v).map(|n| o.max_concurrency = Some(n)),
+        ..BASE
+    },
+    Flag {
+        long: "batch-size",
+        value: Some("N"),
+        default: "500",
+        group: Group::Pace,
+        doc: "how many records are taken together; the next come when all are done",
+        set: |o, v| values::count(v).map(|n| o.settings.batch_size = n),
+        ..BASE
+    },
+    Flag {
+        long: "batch-interval",
+        value: Some("DUR"),
+        default: "0ms",
+        group: Group::Pace,
+        commands: RUN_DEMO,
+        doc: "the breath between two batches (demo: 50ms)",
+        set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
+        ..BASE
+    },
+    Flag {
+        long: "order",
+        value: Some("none|key|partition"),
+        default: "none",
+        group: Group::Pace,
+        doc: "send a record only after its predecessor of the same key or partition is done",
+        set: |o, v| {
+            let orders = [("none", Order::None), ("key", Order::Key), ("partition", Order::Partition)];
+            choose(v, &orders).map(|order| o.settings.order = order)
+        },
+        ..BASE
+    },
+    Flag {
+        long: "on-status",
+        value: Some("CODE=VERDICT"),
+        group: Group::Failures,
+        repeats: true,
+        doc: "what a status means: 409=retry, 4xx=refuse, 404=pause, 302=accept, 410=stop",
+        set: |o, v| {
+            let rule = v.parse().map_err(|error| format!("{error}"))?;
+            o.settings.policy = std::mem::take(&mut o.settings.policy).with(rule);
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "dead-letter",
+        value: Some("FILE|drop"),
+        group: Group::Failures,
+        doc: "where refused records go: a file of JSON lines, or nowhere; without it a refused record stops the run",
+        set: |o, v| {
+            let (place, on_refusal) = match v {
+                "" => return Err("the name of the file is missing".into()),
+                "drop" => (DeadLetter::Drop, OnRefusal::Drop),
+                topic if topic.starts_with("topic:") => {
+                    return Err("dead letters can't go to a topic yet: name a file".into());
+                }
+                path => (DeadLetter::File(path.into()), OnRefusal::DeadLetter),
+            };
+            o.dead_letter = Some(place);
+            o.settings.on_refusal = on_refusal;
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "max-attempts",
+        value: Some("N"),
+        default: "0: no limit",
+        group: Group::Failures,
+        doc: "a record that failed so often is refused",
+        set: |o, v| {
+            let n: u32 = v.parse().map_err(|_| format!("'{v}' is not a whole number"))?;
+            o.settings.max_attempts = NonZeroU32::new(n);
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "max-age",
+        value: Some("DUR"),
+        group: Group::Failures,
+        doc: "a record that still fails so long after its first attempt is refused",
+        set: |o, v| values::positive_duration(v).map(|d| o.settings.max_age = Some(d)),
+        ..BASE
+    },
+    Flag {
+        long: "backoff",
+        value: Some("MIN..MAX"),
+        default: "200ms..60s",
+        group: Group::Failures,
+        doc: "how long until another attempt: MIN, doubling up to MAX, with full jitter",
+        set: |o, v| {
+            let (min, max) = values::range(v)?;
+            o.settings.backoff = Backoff::new(min, max).ok_or("MIN has to be above 0 and not above MAX")?;
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "pause-after",
+        value: Some("N"),
+        default: "10",
+        group: Group::Failures,
+        doc: "so many failures in a row pause all sending",
+        set: |o, v| {
+            let n = values::count(v)?;
+            o.settings.pause_after = NonZeroU32::try_from(n).map_err(|_| format!("'{v}' is too large"))?;
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "max-retry-after",
+        value: Some("DUR"),
+        default: "10m",
+        group: Group::Failures,
+        doc: "no Retry-After is honoured beyond this",
+        set: |o, v| values::duration(v).map(|d| o.settings.max_retry_after = d),
+        ..BASE
+    },
+    Flag {
+        long: "patience",
+        value: Some("DUR"),
+        group: Group::Failures,
+        doc: "end the run (exit 3) when nothing was accepted for so long",
+        set: |o, v| values::positive_duration(v).map(|d| o.settings.patience = Some(d)),
+        ..BASE
+    },
+    Flag {
+        long: "events",
+        value: Some("N"),
+        default: "10, then 400",
+        group: Group::Demo,
+        commands: DEMO,
+        doc: "how many events there are",
+        set: |o, v| {
+            let n = values::count(v)?;
+            if n.get() > demo::MOST_EVENTS {
+                return Err(format!("the demo takes at most {} events", demo::MOST_EVENTS));
+            }
+            o.events = Some(n);
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "delay",
+        value: Some("DUR"),
+        default: "20ms",
+        group: Group::Demo,
+        commands: DEMO,
+        doc: "how long the demo's receiver takes for a request; at most 1s",
+        set: |o, v| {
+            let delay = values::duration(v)?;
+            if delay > demo::LONGEST_DELAY {
+                return Err("the demo's receiver takes at most 1s".into());
+            }
+            o.delay = delay;
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "config",
+        value: Some("FILE"),
+        commands: ALL,
+        doc: "read flags from a file of 'name = value' lines; flags go before the environment, and that before the file",
+        ..BASE
+    },
+    Flag {
+        long: "log-format",
+        value: Some("text|json"),
+        default: "text",
+        doc: "how log lines look",
+        set: |o, v| {
+            choose(v, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+                .map(|format| o.log_format = format)
+        },
+        ..BASE
+    },
+    Flag {
+        long: "verbose",
+        short: Some('v'),
+        repeats: true,
+        doc: "tell the story of each worker; twice: all there is",
+        set: |o, v| switch(v).map(|on| o.verbosity = o.verbosity.saturating_add(i8::from(on))),
+        ..BASE
+    },
+    Flag {
+        long: "quiet",
+        short: Some('q'),
+        repeats: true,
+        doc: "tell only what is wrong",
+        set: |o, v| switch(v).map(|on| o.verbosity = o.verbosity.saturating_sub(i8::from(on))),
+        ..BASE
+    },
+];
+
+/// The flag of this long name.
+pub fn long(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.long == name)
+}
+
+/// The flag of this short name.
+pub fn short(name: char) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.short == Some(name))
+}
+
+fn choose<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        format!("'{value}' is not one of {}", names.join(", "))
+    })
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    choose(value, &[("true", true), ("false", false)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_that_is_shown_is_the_one_that_counts() {
+        for flag in FLAGS.iter().filter(|flag| flag.value.is_some() && !flag.default.is_empty()) {
+            // What is shown with a remark is not a value.
+            if flag.default.contains([',', ':']) {
+                continue;
+            }
+            let mut options = Options::default();
+            (flag.set)(&mut options, flag.default).unwrap_or_else(|error| panic!("--{}: {error}", flag.long));
+            let mut untouched = Options::default();
+            // These are left open because the demo has its own.
+            untouched.max_concurrency = options.max_concurrency;
+            untouched.batch_interval = options.batch_interval;
+            assert_eq!(format!("{options:?}"), format!("{untouched:?}"), "--{}", flag.long);
+        }
+        let options = Options::default();
+        assert_eq!(options.settings.max_concurrency.get(), 8);
+        assert_eq!(options.settings.batch_interval, std::time::Duration::ZERO);
+    }
+
+    #[test]
+    fn names_are_there_once() {
+        for flag in FLAGS {
+            assert_eq!(FLAGS.iter().filter(|other| other.long == flag.long).count(), 1, "{}", flag.long);
+            assert!(!flag.doc.is_empty() && !flag.doc.ends_with('.'), "{}", flag.long);
+        }
+    }
+}

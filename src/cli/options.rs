@@ -1,0 +1,100 @@
+//! What the flags set, typed and with the defaults that `--help` shows.
+
+use super::values::Bytes;
+use crate::kafka::kafka_crate::Start;
+use crate::relay::settings::{Order, Settings};
+use crate::webhook::request::HeaderField;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where refused records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetter {
+    /// Into a file.
+    File(PathBuf),
+    /// Nowhere, by explicit wish.
+    Drop,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything the flags can say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--brokers`
+    pub brokers: Vec<String>,
+    /// `--topic`
+    pub topics: Vec<String>,
+    /// `--url`; parsed where it is used, so that it is kept in one piece until then.
+    pub url: Option<String>,
+    /// `--group`
+    pub group: String,
+    /// `--start`
+    pub start: Start,
+    /// `--until-end`
+    pub until_end: bool,
+    /// `--partitions`
+    pub partitions: Option<Vec<i32>>,
+    /// `--buffer`
+    pub buffer: Bytes,
+    /// What the core is told. `--max-concurrency` and `--batch-interval` are set from the fields below.
+    pub settings: Settings,
+    /// `--max-concurrency`; the demo has defaults of its own.
+    pub max_concurrency: Option<NonZeroUsize>,
+    /// `--batch-interval`; likewise.
+    pub batch_interval: Option<Duration>,
+    /// `--timeout`
+    pub timeout: Duration,
+    /// `--header`
+    pub headers: Vec<HeaderField>,
+    /// `--forward-header`
+    pub forward_headers: Vec<String>,
+    /// `--content-type`
+    pub content_type: String,
+    /// `--dead-letter`
+    pub dead_letter: Option<DeadLetter>,
+    /// `--log-format`
+    pub log_format: LogFormat,
+    /// `-v` minus `-q`
+    pub verbosity: i8,
+    /// `--events`
+    pub events: Option<NonZeroUsize>,
+    /// `--delay`
+    pub delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            topics: Vec::new(),
+            url: None,
+            group: "sluicegate".into(),
+            start: Start::Earliest,
+            until_end: false,
+            partitions: None,
+            buffer: Bytes(8 << 20),
+            settings: Settings { order: Order::None, ..Settings::default() },
+            max_concurrency: None,
+            batch_interval: None,
+            timeout: Duration::from_secs(10),
+            headers: Vec::new(),
+            forward_headers: Vec::new(),
+            content_type: "application/json".into(),
+            dead_letter: None,
+            log_format: LogFormat::Text,
+            verbosity: 0,
+            events: None,
+            delay: Duration::from_millis(20),
+        }
+    }
+}

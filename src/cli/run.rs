@@ -1,0 +1,111 @@
+//! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
+
+use super::options::{DeadLetter, LogFormat, Options};
+use super::{Exit, Failure};
+use crate::kafka::kafka_crate::{Config, KafkaCrate};
+use crate::observe::log::{self, LogObserver};
+use crate::relay::dead_letter::file::DeadLetterFile;
+use crate::relay::dead_letter::{DeadLetters, Drop};
+use crate::relay::stop::Stop;
+use crate::relay::{Relay, RunError};
+use crate::webhook::destination::Destination;
+use crate::webhook::minreq::Minreq;
+use crate::webhook::request::Template;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Runs until the work is done or something ends it.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let config = kafka_config(options)?;
+    let (destination, transport) = transport(options)?;
+    let mut dead_letters = dead_letters(options)?;
+    log::start(options.verbosity, options.log_format == LogFormat::Json);
+    let stop = Stop::new();
+    drain_on_signal(&stop)?;
+    let topics = options.topics.join(",");
+    let n = options.settings.max_concurrency;
+    ::log::info!(target: "sluicegate", "from {topics} to {destination}, at most {n} at once, as group {}", config.group);
+    let relay = Relay {
+        settings: options.settings.clone(),
+        source: &mut KafkaCrate::open(config),
+        transport: &transport,
+        dead_letters: dead_letters.as_mut(),
+        observer: &LogObserver::new(),
+        stop: &stop,
+    };
+    relay.run().map(drop).map_err(|error| Failure { exit: exit(&error), text: error.to_string() })
+}
+
+fn exit(error: &RunError) -> Exit {
+    match error {
+        RunError::Refused(_) | RunError::Gone(_) | RunError::OutOfPatience(_) => Exit::Stopped,
+        RunError::Source(_) | RunError::Commit(_) | RunError::DeadLetters(_) | RunError::Worker(_) => {
+            Exit::Failed
+        }
+    }
+}
+
+/// What to read, from the flags.
+pub(super) fn kafka_config(options: &Options) -> Result<Config, Failure> {
+    let missing = |flag: &str| Failure::usage(format!("{flag} is missing: see sluicegate run --help"));
+    if options.brokers.is_empty() {
+        return Err(missing("--brokers HOST:PORT"));
+    }
+    if options.topics.is_empty() {
+        return Err(missing("--topic NAME"));
+    }
+    Ok(Config {
+        brokers: options.brokers.clone(),
+        topics: options.topics.clone(),
+        group: options.group.clone(),
+        partitions: options.partitions.clone(),
+        start: options.start,
+        until_end: options.until_end,
+        buffer: options.buffer.0,
+    })
+}
+
+/// Where to send, from the flags.
+pub(super) fn transport(options: &Options) -> Result<(Destination, Minreq), Failure> {
+    let Some(url) = &options.url else {
+        return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
+    };
+    let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
+    let template = Template {
+        content_type: options.content_type.clone(),
+        headers: options.headers.clone(),
+        forward: options.forward_headers.clone(),
+        credentials: destination.credentials().map(<[u8]>::to_vec),
+    };
+    Ok((destination.clone(), Minreq::new(destination, template, options.timeout)))
+}
+
+fn dead_letters(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {
+    match &options.dead_letter {
+        // Without dead letters the core stops at a refused record and never puts one.
+        None | Some(DeadLetter::Drop) => Ok(Box::new(Drop)),
+        Some(DeadLetter::File(path)) => match DeadLetterFile::open(path) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) => Err(Failure::usage(format!("--dead-letter: {error}"))),
+        },
+    }
+}
+
+/// The first SIGTERM or SIGINT drains; the second ends the process at once, with nothing more committed.
+fn drain_on_signal(stop: &Stop) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure {
+        exit: Exit::Failed,
+        text: format!("signals can't be watched: {error}"),
+    })?;
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if stop.requested() {
+                ::log::warn!(target: "sluicegate", "a second signal: ending at once, with nothing more committed");
+                std::process::exit(Exit::Failed as i32);
+            }
+            stop.request();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Values as they are written on a command line: `50ms`, `8MiB`, `200ms..60s`. Each error says what would do.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+/// The longest duration taken: a year. It keeps every sum of times within what a clock can hold.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Reads `50ms`, `10s`, `5m`, `1h`, `7d`; `0` needs no unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is not a duration: write it with a unit, such as 50ms, 10s, 5m or 1h");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(bad()),
+    };
+    let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
+    duration.filter(|d| *d <= LONGEST).ok_or_else(|| format!("'{text}' is too long: take at most 366d"))
+}
+
+/// A duration that is not zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it can't be 0: take at least 1ms".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// Reads `MIN..MAX`.
+pub fn range(text: &str) -> Result<(Duration, Duration), String> {
+    let (min, max) =
+        text.split_once("..").ok_or_else(|| format!("'{text}' is not MIN..MAX, such as 200ms..60s"))?;
+    let (min, max) = (duration(min)?, duration(max)?);
+    if min.is_zero() || min > max {
+        return Err(format!("'{text}' is not a range: MIN has to be above 0 and not above MAX"));
+    }
+    Ok((min, max))
+}
+
+/// Reads `8MiB`, `64KiB`, `1MB` or a plain number of bytes.
+pub fn bytes(text: &str) -> Result<Bytes, String> {
+    let bad = || format!("'{text}' is not a size: write it as 8MiB, 512KiB or a number of bytes");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: usize = number.parse().map_err(|_| bad())?;
+    let factor = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    match number.checked_mul(factor) {
+        Some(0) => Err("it can't be 0: take at least 64KiB or so".into()),
+        Some(bytes) => Ok(Bytes(bytes)),
+        None => Err(bad()),
+    }
+}
+
+/// Reads a count of at least 1.
+pub fn count(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("it can't be 0: take at least 1".into()),
+        Ok(n) => Ok(NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)),
+        Err(_) => Err(format!("'{text}' is not a whole number")),
+    }
+}
+
+/// Reads `0,1,7`.
+pub fn partitions(text: &str) -> Result<Vec<i32>, String> {
+    let number = |part: &str| part.trim().parse::<i32>().ok().filter(|number| *number >= 0);
+    let mut numbers: Vec<i32> = text
+        .split(',')
+        .map(|part| {
+            number(part).ok_or_else(|| format!("'{part}' is not the number of a partition, such as 0"))
+        })
+        .collect::<Result<_, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// Reads `HOST:PORT,…`; the port is 9092 where it is left out.
+pub fn brokers(text: &str) -> Result<Vec<String>, String> {
+    text.split(',').map(|part| broker(part.trim())).collect()
+}
+
+fn broker(text: &str) -> Result<String, String> {
+    let bad = || format!("'{text}' is not HOST:PORT, such as localhost:9092");
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == '/') {
+        return Err(bad());
+    }
+    // An IPv6 address has colons of its own, and stands in brackets when a port follows.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if host.starts_with('[') == host.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    match port {
+        _ if host.is_empty() => Err(bad()),
+        None => Ok(format!("{host}:9092")),
+        Some(port) => match port.parse::<u16>() {
+            Ok(1..) => Ok(text.to_owned()),
+            _ => Err(bad()),
+        },
+    }
+}
+
+/// The one of `words` that is most like `word`, if any is like it at all.
+pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = words.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    let (distance, nearest) = scored.min()?;
+    (distance <= 2 || distance * 3 <= word.len()).then_some(nearest)
+}
+
+/// How many letters have to be changed, added or left out (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    /// Longer words are not worth comparing.
+    const LONGEST_WORD: usize = 64;
+    if a.len() > LONGEST_WORD || b.len() > LONGEST_WORD {
+        return usize::MAX;
+    }
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_take_units() {
+        for (text, ms) in
+            [("0", 0), ("0ms", 0), ("50ms", 50), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "5", "ms", "5 s", "-1s", "1.5s", "5sec", "99999999999999999999s", "400d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn sizes_take_units() {
+        for (text, bytes_of_it) in [("1", 1), ("64KiB", 65_536), ("8MiB", 8 << 20), ("1MB", 1_000_000)] {
+            assert_eq!(bytes(text), Ok(Bytes(bytes_of_it)), "{text}");
+        }
+        for text in ["", "0", "MiB", "8M", "8 MiB", "-1", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn brokers_have_a_port_and_ipv6_has_brackets() {
+        assert_eq!(brokers("a,b:1, [::1]:9"), Ok(vec!["a:9092".into(), "b:1".into(), "[::1]:9".into()]));
+        assert_eq!(brokers("[::1]"), Ok(vec!["[::1]:9092".into()]));
+        for text in ["", "a,", ":9092", "a:0", "a:x", "http://a:1", "a b"] {
+            assert!(brokers(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_typing_error_finds_its_word() {
+        let words = ["--max-concurrency", "--max-attempts", "--topic"];
+        assert_eq!(nearest("--max-concurency", words), Some("--max-concurrency"));
+        assert_eq!(nearest("--topics", words), Some("--topic"));
+        assert_eq!(nearest("--frobnicate", words), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_them_panic(text in ".{0,40}") {
+            let _ = (duration(&text), range(&text), bytes(&text), count(&text), partitions(&text), brokers(&text));
+            let _ = nearest(&text, ["--topic"]);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Events as log lines, through the `log` facade.
+//!
+//! What comes with every record is `debug` (`-v`); what a person should see is `info` and above, and bounded:
+//! of refusals and of stubborn records at most [`LINES_A_SECOND`] are told one by one, the rest is counted.
+
+use crate::relay::event::{Event, Fate, Observer, Snapshot, Totals};
+use crate::relay::record::Record;
+use crate::relay::source::Severity;
+use log::{Level, LevelFilter, debug, error, info, log, trace, warn};
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often a line says how things stand, while there is something to tell.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// A record is named in a warning from this attempt on.
+const STUBBORN_ATTEMPT: u32 = 10;
+/// How many refusals, and how many stubborn records, are told in a second.
+const LINES_A_SECOND: u32 = 10;
+/// What our lines are filed under.
+const TARGET: &str = "sluicegate";
+
+/// Writes events to the log.
+#[derive(Debug)]
+pub struct LogObserver {
+    told: Mutex<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    snapshot: Snapshot,
+    refusals: Limit,
+    stubborn: Limit,
+    commit_failures: Limit,
+}
+
+/// At most so many lines a second.
+#[derive(Debug)]
+struct Limit {
+    second: Instant,
+    told: u32,
+    untold: u64,
+}
+
+impl Limit {
+    fn new(now: Instant) -> Self {
+        Self { second: now, told: 0, untold: 0 }
+    }
+
+    /// Whether to tell this one, and how many were passed over before it.
+    fn tell(&mut self, now: Instant) -> Option<u64> {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.told) = (now, 0);
+        }
+        if self.told >= LINES_A_SECOND {
+            self.untold += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+impl LogObserver {
+    /// Has told nothing yet.
+    pub fn new() -> Self {
+        let at = Instant::now();
+        let limit = || Limit::new(at);
+        let (refusals, stubborn, commit_failures) = (limit(), limit(), limit());
+        let snapshot = Snapshot::default();
+        Self { told: Mutex::new(Told { at, snapshot, refusals, stubborn, commit_failures }) }
+    }
+
+    fn limited(&self, limit: fn(&mut Told) -> &mut Limit) -> Option<u64> {
+        // Counters are whole whatever a panicking holder did.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        limit(&mut told).tell(Instant::now())
+    }
+
+    fn progress(&self, snapshot: &Snapshot) {
+        let line = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = told.at.elapsed();
+            let news = snapshot.totals.attempts != told.snapshot.totals.attempts || snapshot.under_way > 0;
+            if since < PROGRESS_INTERVAL {
+                return;
+            }
+            let before = std::mem::replace(&mut told.snapshot, snapshot.clone());
+            told.at = Instant::now();
+            news.then(|| progress_line(snapshot, &before, since))
+        };
+        if let Some(line) = line {
+            info!(target: TARGET, "{line}");
+        }
+    }
+
+    fn refused(&self, record: &Record, refusal: &crate::relay::dead_letter::Refusal, fate: Fate) {
+        let Some(untold) = self.limited(|told| &mut told.refusals) else { return };
+        let status = refusal.status.map_or("no answer".into(), |status| format!("status {status}"));
+        let fate = match fate {
+            Fate::DeadLettered => "is in the dead letters",
+            Fate::Dropped => "was dropped",
+            Fate::Stopped => "stops the run",
+        };
+        let more = if untold > 0 { format!(" (and {untold} more before it)") } else { String::new() };
+        let attempts = refusal.attempts;
+        warn!(
+            target: TARGET,
+            "{} {fate}: {status}, attempt {attempts}: {}{more}", Named(record), refusal.reason
+        );
+    }
+
+    fn retrying(&self, record: &Record, attempt: u32, delay: Duration, cause: &str) {
+        if attempt < STUBBORN_ATTEMPT {
+            debug!(target: TARGET, "{}: {cause}; again in {delay:.1?}", Named(record));
+            return;
+        }
+        if let Some(untold) = self.limited(|told| &mut told.stubborn) {
+            let more =
+                if untold > 0 { format!(" ({untold} more such lines left out)") } else { String::new() };
+            warn!(
+                target: TARGET,
+                "{} failed {attempt} times and holds the next batch back: {cause}; again in {delay:.1?}. \
+                 --max-attempts or --max-age would refuse it{more}",
+                Named(record)
+            );
+        }
+    }
+}
+
+impl Default for LogObserver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for LogObserver {
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Started => info!(target: TARGET, "started"),
+            Event::Assigned(positions) => info!(target: TARGET, "assigned {}", crate::relay::list(positions)),
+            Event::Revoked(partitions) => info!(target: TARGET, "giving up {partitions:?}"),
+            Event::Lost(partitions) => warn!(target: TARGET, "lost {partitions:?}"),
+            Event::Notice(notice) => {
+                let level = match notice.severity {
+                    Severity::Info => Level::Info,
+                    Severity::Warning => Level::Warn,
+                    Severity::Error => Level::Error,
+                };
+                log!(target: TARGET, level, "{}", notice.text);
+            }
+            Event::WorkerWaiting(n) => debug!(target: TARGET, "Worker {n}: Waiting to acquire semaphore"),
+            Event::WorkerRunning(n) => debug!(target: TARGET, "Worker {n}: Semaphore acquired, running"),
+            Event::WorkerReleased(n) => debug!(target: TARGET, "Worker {n}: Semaphore released"),
+            Event::BatchJoined => debug!(target: TARGET, "All workers have completed"),
+            Event::BatchInterval(_) => debug!(target: TARGET, "Waiting for batch interval..."),
+            Event::Delivered { record, took, .. } => {
+                trace!(target: TARGET, "{} accepted in {took:.1?}", Named(record));
+            }
+            Event::Retrying { record, attempt, delay, cause } => {
+                self.retrying(record, *attempt, *delay, cause)
+            }
+            Event::Paused { delay, cause, mend: Some(mend) } => {
+                error!(target: TARGET, "pausing all sending for {delay:.1?}: {cause}; {mend}");
+            }
+            Event::Paused { delay, cause, mend: None } => {
+                warn!(target: TARGET, "pausing all sending for {delay:.1?}: {cause}");
+            }
+            Event::Probing { record } => debug!(target: TARGET, "{} goes ahead as a probe", Named(record)),
+            Event::Reopened { after } => {
+                info!(target: TARGET, "the destination accepts again after {after:.1?}")
+            }
+            Event::Refused { record, refusal, fate } => self.refused(record, refusal, *fate),
+            Event::DeadLettersUnavailable { delay, error } => {
+                error!(target: TARGET, "dead letters can't be kept: {error}; again in {delay:.1?}");
+            }
+            Event::Committed(positions) => {
+                debug!(target: TARGET, "committed {}", crate::relay::list(positions))
+            }
+            Event::CommitFailed { error } => {
+                if self.limited(|told| &mut told.commit_failures).is_some() {
+                    warn!(target: TARGET, "{error}; trying again");
+                }
+            }
+            Event::Progress(snapshot) => self.progress(snapshot),
+            Event::Draining => info!(target: TARGET, "finishing what is in flight"),
+            Event::Ended(totals) => info!(target: TARGET, "ended: {}", totals_line(totals)),
+        }
+    }
+}
+
+/// A record by its place.
+struct Named<'a>(&'a Record);
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let partition = self.0.partition();
+        write!(f, "topic {} partition {} offset {}", partition.topic(), partition.number(), self.0.offset())
+    }
+}
+
+fn progress_line(now: &Snapshot, before: &Snapshot, since: Duration) -> String {
+    let delivered = now.totals.delivered - before.totals.delivered.min(now.totals.delivered);
+    let rate = delivered as f64 / since.as_secs_f64();
+    let mut line = format!(
+        "delivered {} ({rate:.1}/s), in flight {}, retrying {}",
+        now.totals.delivered, now.in_flight, now.retrying
+    );
+    if now.paused {
+        line.push_str(", paused");
+    }
+    if let Some(lag) = now.lag {
+        line.push_str(&format!(", lag {lag}"));
+    }
+    if let Some(oldest) = now.oldest {
+        line.push_str(&format!(", oldest unacknowledged {oldest:.1?}"));
+    }
+    line
+}
+
+fn totals_line(totals: &Totals) -> String {
+    let Totals { delivered, attempts, dead_lettered, dropped, pauses, most_in_flight, elapsed } = totals;
+    format!(
+        "delivered {delivered} in {elapsed:.1?} with {attempts} requests, at most {most_in_flight} at once; dead \
+         letters {dead_lettered}, dropped {dropped}, pauses {pauses}"
+    )
+}
+
+/// Begins to log to stderr. `verbosity` is 0 for what a person should see, above for more, below for less.
+pub fn start(verbosity: i8, json: bool) {
+    let level = match verbosity {
+        ..=-2 => LevelFilter::Error,
+        -1 => LevelFilter::Warn,
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        2.. => LevelFilter::Trace,
+    };
+    // Either fails only if a logger is there already, which then does the work.
+    let _ = if json {
+        log::set_boxed_logger(Box::new(JsonLines)).map(|()| log::set_max_level(level))
+    } else {
+        let logger = simple_logger::SimpleLogger::new().with_level(LevelFilter::Off).with_utc_timestamps();
+        logger.with_module_level(TARGET, level).init()
+    };
+}
+
+/// One JSON object a line: time in milliseconds since 1970, level, message.
+struct JsonLines;
+
+impl log::Log for JsonLines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == TARGET
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let message = crate::relay::json::escape(&record.args().to_string());
+        let level = record.level().as_str().to_ascii_lowercase();
+        let line = format!("{{\"time_ms\":{time},\"level\":\"{level}\",\"message\":\"{message}\"}}\n");
+        // A closed stderr leaves nobody to tell.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_not_told() {
+        let now = Instant::now();
+        let mut limit = Limit::new(now);
+        let told = (0..1_000).filter(|_| limit.tell(now).is_some()).count();
+        assert_eq!(told, LINES_A_SECOND as usize);
+        assert_eq!(limit.tell(now + Duration::from_secs(1)), Some(1_000 - u64::from(LINES_A_SECOND)));
+    }
+
+    #[test]
+    fn the_progress_line_says_what_an_operator_asks() {
+        let totals = Totals { delivered: 150, ..Totals::default() };
+        let oldest = Some(Duration::from_millis(1_500));
+        let now = Snapshot {
+            totals,
+            in_flight: 3,
+            retrying: 2,
+            lag: Some(7),
+            oldest,
+            paused: true,
+            ..Snapshot::default()
+        };
+        let line = progress_line(&now, &Snapshot::default(), Duration::from_secs(10));
+        assert_eq!(
+            line,
+            "delivered 150 (15.0/s), in flight 3, retrying 2, paused, lag 7, oldest unacknowledged 1.5s"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! What the core tells, made into something a person can read. Observers decide nothing.
+
+pub mod log;

@@ -1,0 +1,50 @@
+//! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
+
+use super::record::{Offset, Partition, Position, Record};
+use super::source::{CommitError, Polled, Source, SourceError, Want};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Records of one partition, in order; it comes to its end after the last.
+#[derive(Debug)]
+pub struct MemorySource {
+    assigned: Option<Position>,
+    records: VecDeque<Record>,
+    committed: Option<Offset>,
+}
+
+impl MemorySource {
+    /// The values as the records of partition 0 of `topic`, from offset 0 on.
+    pub fn new(topic: &str, values: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let partition = Partition::new(topic, 0);
+        let record = |(offset, value): (i64, Vec<u8>)| {
+            Record::new(partition.clone(), Offset(offset), -1, None, Some(&value))
+        };
+        let records = (0..).zip(values).map(record).collect();
+        let assigned = Some(Position { partition, next: Offset(0) });
+        Self { assigned, records, committed: None }
+    }
+
+    /// What was committed last.
+    pub fn committed(&self) -> Option<Offset> {
+        self.committed
+    }
+}
+
+impl Source for MemorySource {
+    fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+        if let Some(position) = self.assigned.take() {
+            return Ok(Polled::Assigned(vec![position]));
+        }
+        if want.records == 0 {
+            return Ok(Polled::Nothing);
+        }
+        let batch: Vec<Record> = self.records.drain(..want.records.min(self.records.len())).collect();
+        Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })
+    }
+
+    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError> {
+        self.committed = positions.last().map(|position| position.next).or(self.committed);
+        Ok(())
+    }
+}
