@@ -501,10 +501,12 @@ mod tests {
             }
             let mut options = Options::default();
             (flag.set)(&mut options, flag.default).unwrap_or_else(|error| panic!("--{}: {error}", flag.long));
-            let mut untouched = Options::default();
             // These are left open because the demo has its own.
-            untouched.max_concurrency = options.max_concurrency;
-            untouched.batch_interval = options.batch_interval;
+            let untouched = Options {
+                max_concurrency: options.max_concurrency,
+                batch_interval: options.batch_interval,
+                ..Options::default()
+            };
             assert_eq!(format!("{options:?}"), format!("{untouched:?}"), "--{}", flag.long);
         }
         let options = Options::default();

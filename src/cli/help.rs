@@ -91,7 +91,12 @@ mod tests {
             let help = text(Some(command));
             let plain: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
             for flag in FLAGS {
-                let there = plain.contains(&format!("--{} ", flag.long));
+                let name = format!("--{}", flag.long);
+                let described = |line: &str| {
+                    let head = line.get(..COLUMN).unwrap_or(line);
+                    head.starts_with("  ") && head.split_whitespace().take(2).any(|word| word == name)
+                };
+                let there = help.lines().any(described);
                 assert_eq!(there, flag.commands.contains(&command), "--{} of {}", flag.long, command.name());
                 assert!(!there || flag.default.is_empty() || plain.contains(&format!("[{}]", flag.default)));
             }

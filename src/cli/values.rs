@@ -125,7 +125,7 @@ fn broker(text: &str) -> Result<String, String> {
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = words.into_iter().map(|candidate| (distance(word, candidate), candidate));
     let (distance, nearest) = scored.min()?;
-    (distance <= 2 || distance * 3 <= word.len()).then_some(nearest)
+    (distance <= 2 || distance <= word.len() / 3).then_some(nearest)
 }
 
 /// How many letters have to be changed, added or left out (Levenshtein).

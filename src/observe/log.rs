@@ -1,7 +1,7 @@
 //! Events as log lines, through the `log` facade.
 //!
 //! What comes with every record is `debug` (`-v`); what a person should see is `info` and above, and bounded:
-//! of refusals and of stubborn records at most [`LINES_A_SECOND`] are told one by one, the rest is counted.
+//! of refusals and of stubborn records at most ten a second are told one by one, the rest is counted.
 
 use crate::relay::event::{Event, Fate, Observer, Snapshot, Totals};
 use crate::relay::record::Record;

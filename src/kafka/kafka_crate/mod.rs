@@ -8,11 +8,11 @@
 //! - **No headers, no timestamps**, no way to tell a null value from an empty one (empty it is), no lz4, no zstd,
 //!   no TLS, no SASL. Records of aborted transactions are delivered like any other.
 //! - **It loses records** when uncompressed batches come before a compressed one in an answer: it returns the
-//!   latter alone. Each gap in the offsets is therefore asked for again in smaller pieces ([`fetch`]) until the
+//!   latter alone. Each gap in the offsets is therefore asked for again in smaller pieces (`fetch.rs`) until the
 //!   missing records come or the gap is known to be a real hole.
 //! - **It never replaces a dead socket**, so each fault makes a new client, with a bounded backoff.
 //! - **It panics on malformed frames**, which is caught and treated as such a fault.
-//! - **Its commit can spin for ever** once its own retries are used up, so it has a thread of its own ([`commit`])
+//! - **Its commit can spin for ever** once its own retries are used up, so it has a thread of its own (`commit.rs`)
 //!   that nobody waits for longer than [`COMMIT_TIMEOUT`].
 //!
 //! Its `Consumer` is not used: it moves its offsets before it returns an error. Positions are ours.

@@ -9,6 +9,10 @@
 //! - a record counts as done only when accepted, settled as a dead letter, or dropped by explicit wish;
 //! - nothing of a lost partition is handed out or counted.
 
+mod standing;
+
+pub use standing::Counts;
+
 use super::backoff::Jitter;
 use super::dead_letter::{Letter, Refusal};
 use super::lanes::{Lane, Lanes};
@@ -75,7 +79,7 @@ pub enum Fortune {
     Condemned(Refusal),
     /// Refused and dropped by explicit wish: done.
     Dropped(Refusal),
-    /// It ends the run; see [`Window::halt`].
+    /// It ends the run; see [`Window::halted`].
     Halted,
     /// Its partition is no longer ours: forgotten.
     Forgotten,
@@ -136,23 +140,6 @@ struct Track {
     /// Records in flight or condemned: what a revocation waits for.
     busy: usize,
     revoked: bool,
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records accepted.
-    pub delivered: u64,
-    /// Requests sent.
-    pub attempts: u64,
-    /// Records settled as dead letters.
-    pub dead_lettered: u64,
-    /// Records dropped by explicit wish.
-    pub dropped: u64,
-    /// Pauses of all sending.
-    pub pauses: u64,
-    /// The most requests in flight at once.
-    pub most_in_flight: usize,
 }
 
 /// The records under way.
@@ -595,95 +582,5 @@ impl Window {
         } else {
             self.remove(condemned.sequence);
         }
-    }
-
-    // ---- what may be committed, and how things stand ----------------------------------------------------------
-
-    /// Positions that are ahead of what was committed.
-    pub fn to_commit(&self) -> Vec<Position> {
-        let mut positions: Vec<Position> = self
-            .tracks
-            .iter()
-            .filter_map(|(partition, track)| {
-                track.progress.to_commit().map(|next| Position { partition: partition.clone(), next })
-            })
-            .collect();
-        positions.sort();
-        positions
-    }
-
-    /// These positions are committed.
-    pub fn committed(&mut self, positions: &[Position]) {
-        for position in positions {
-            if let Some(track) = self.tracks.get_mut(&position.partition) {
-                track.progress.committed(position.next);
-            }
-        }
-    }
-
-    /// How far each assigned partition is done.
-    pub fn watermarks(&self) -> impl Iterator<Item = (&Partition, Offset)> {
-        self.tracks.iter().map(|(partition, track)| (partition, track.progress.watermark()))
-    }
-
-    /// Why nothing more is sent, if something ended the run.
-    pub fn halted(&self) -> Option<&Halt> {
-        self.halt.as_ref()
-    }
-
-    /// Nothing is in flight, and nothing will be until more is admitted.
-    pub fn is_quiet(&self) -> bool {
-        let no_more = self.draining || self.halt.is_some() || (self.closed && self.slots.is_empty());
-        no_more && self.in_flight == 0 && self.condemned.is_empty()
-    }
-
-    /// Whether any refused record wants a place.
-    pub fn has_condemned(&self) -> bool {
-        !self.condemned.is_empty()
-    }
-
-    /// Requests on their way.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// Records under way: admitted and not done.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Whether no record is under way.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// The bytes of the records under way.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Records that wait for their next attempt.
-    pub fn retrying(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// When the oldest record under way was admitted.
-    pub fn oldest(&self) -> Option<Instant> {
-        self.slots.iter().min_by_key(|(sequence, _)| **sequence).map(|(_, slot)| slot.admitted)
-    }
-
-    /// Whether all sending is paused.
-    pub fn is_paused(&self) -> bool {
-        self.gate.is_closed()
-    }
-
-    /// Since when attempts fail with no acceptance between.
-    pub fn failing_since(&self) -> Option<Instant> {
-        self.failing_since
-    }
-
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
     }
 }

@@ -1,0 +1,118 @@
+//! The command line: what it says to bad input, and with which exit code. Nothing is contacted here.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::binary;
+
+const GOOD: [&str; 7] = ["run", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/"];
+
+/// Runs with good arguments and these, and expects exit code 2 and a message with all of `texts`.
+#[track_caller]
+fn refused(more: &[&str], texts: &[&str]) {
+    let ended = binary::run(&[&GOOD[..], more].concat()).expect(2);
+    assert!(ended.stderr.starts_with("sluicegate: "), "{}", ended.stderr);
+    assert_eq!(ended.stderr.trim_end().lines().count(), 1, "one sentence: {}", ended.stderr);
+    for text in texts {
+        assert!(ended.stderr.contains(text), "expected {text:?} in: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_unknown_flag_suggests_the_nearest() {
+    refused(&["--max-concurency", "3"], &["--max-concurency", "did you mean --max-concurrency?"]);
+    refused(&["--frobnicate"], &["no flag --frobnicate", "--help"]);
+    refused(&["-z"], &["no flag -z"]);
+}
+
+#[test]
+fn an_unknown_command_suggests_the_nearest() {
+    binary::run(&["rum"]).expect(2).saying("did you mean run?");
+    binary::run(&[]).expect(2).saying("no command is named");
+    binary::run(&["run", "now"]).expect(2).saying("'now' is one word too many");
+}
+
+#[test]
+fn bad_values_name_the_flag_and_the_cure() {
+    refused(&["--batch-size"], &["--batch-size wants a value"]);
+    refused(&["--max-concurrency", "0"], &["--max-concurrency", "take at least 1"]);
+    refused(&["--max-concurrency", "many"], &["'many' is not a whole number"]);
+    refused(&["--timeout", "10"], &["--timeout", "'10' is not a duration", "10s"]);
+    refused(&["--timeout", "0s"], &["--timeout", "can't be 0"]);
+    refused(&["--backoff", "1s"], &["--backoff", "MIN..MAX"]);
+    refused(&["--backoff", "5s..1s"], &["--backoff", "MIN has to be"]);
+    refused(&["--buffer", "8Mi"], &["--buffer", "8MiB"]);
+    refused(&["--order", "any"], &["--order", "none, key, partition"]);
+    refused(&["--start", "now"], &["--start", "earliest, latest"]);
+    refused(&["--on-status", "4x=retry"], &["--on-status", "not a status"]);
+    refused(&["--on-status", "409=again"], &["--on-status", "accept, retry, pause, refuse or stop"]);
+    refused(&["--partitions", "a"], &["--partitions", "not the number of a partition"]);
+    refused(&["--dead-letter", "topic:dead"], &["--dead-letter", "can't go to a topic yet"]);
+    refused(&["--dead-letter", "/no/such/folder/f"], &["--dead-letter", "folder does not exist"]);
+    refused(&["--batch-size", "1", "--batch-size", "2"], &["--batch-size is given twice"]);
+    refused(&["--events", "3"], &["--events is not for run"]);
+}
+
+#[test]
+fn a_bad_url_is_told_without_what_is_secret_in_it() {
+    for (url, text) in [
+        ("example.org/hook", "http:// or https://"),
+        ("http:///hook", "no host"),
+        ("http://secret:secret@/hook", "no host"),
+        ("http://example.org:0/", "port"),
+        ("http://exa mple.org/?token=secret", "percent-encode"),
+    ] {
+        let ended =
+            binary::run(&["run", "--brokers", "b", "--topic", "t", "--url", url]).expect(2).saying(text);
+        assert!(ended.stderr.contains("--url") && !ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    binary::run(&["run"]).expect(2).saying("--brokers HOST:PORT is missing");
+    binary::run(&["run", "--brokers", "b"]).expect(2).saying("--topic NAME is missing");
+    binary::run(&["check", "--brokers", "b", "--topic", "t"]).expect(2).saying("--url URL is missing");
+}
+
+#[test]
+fn a_bad_header_is_told_without_its_value() {
+    for header in ["X-Key: secret\r\nX-Other: y", "X Key: secret", "Content-Length: secret"] {
+        let ended = binary::run(&[&GOOD[..], &["--header", header]].concat()).expect(2).saying("--header");
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_bad_config_file_is_told_with_its_line() {
+    refused(&["--config", "/no/such/file"], &["/no/such/file", "can't be read"]);
+    let path = std::env::temp_dir().join(format!("sluicegate-{}.conf", std::process::id()));
+    std::fs::write(&path, "# ours\nbatch-sise = 3\n").unwrap();
+    let file = path.to_str().unwrap();
+    refused(&["--config", file], &[file, "line 2", "did you mean batch-size?"]);
+    std::fs::write(&path, "order = sideways\nmax-concurrency = 0\n").unwrap();
+    refused(&["--config", file, "--max-concurrency", "3"], &[file, "line 1", "order", "'sideways'"]);
+    refused(&["--config", file, "--order", "none"], &[file, "line 2", "max-concurrency", "at least 1"]);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let help = binary::run(&["--help"]).expect(0);
+    assert!(
+        help.stderr.is_empty() && help.stdout.contains("--max-concurrency N") && help.stdout.contains("[8]")
+    );
+    assert!(binary::run(&["demo", "--help"]).expect(0).stdout.contains("--delay"));
+    let version = binary::run(&["--version"]).expect(0);
+    assert_eq!(version.stdout, concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let path = binary::path();
+    let shell = std::process::Command::new("bash")
+        .args(["-c", r#"set -o pipefail; "$0" --help | head -c 1 >/dev/null"#, &path])
+        .output()
+        .unwrap();
+    assert!(shell.status.success() && shell.stderr.is_empty(), "{shell:?}");
+}

@@ -1,0 +1,21 @@
+//! What the test crates share: a real broker, a receiver that counts and misbehaves, and the binary under test.
+
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
+pub mod binary;
+pub mod broker;
+pub mod receiver;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything should take.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Waits until `what` holds, looking often; panics after [`LONG`].
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came about: {what}");
+        std::thread::sleep(Duration::from_millis(5)); // between two looks
+    }
+}

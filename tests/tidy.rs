@@ -1,0 +1,199 @@
+//! The rules of the house that a compiler doesn't keep: which room knows which, what may be depended on, and how
+//! things are named.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Rooms of the crate, and which others each may name.
+const MAY_KNOW: [(&str, &[&str]); 5] = [
+    ("relay", &[]),
+    ("kafka", &["relay"]),
+    ("webhook", &["relay"]),
+    ("observe", &["relay"]),
+    ("cli", &["relay", "kafka", "webhook", "observe"]),
+];
+/// Async runtimes, and crates that bring a C library.
+const BANNED_CRATES: [&str; 16] = [
+    "tokio",
+    "async-std",
+    "smol",
+    "futures",
+    "hyper",
+    "reqwest",
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "librdkafka-sys",
+    "rdkafka",
+    "libz-sys",
+    "zstd-sys",
+    "curl-sys",
+];
+const BANNED_NAMES: [&str; 5] = ["Manager", "Helper", "Util", "Handler", "common"];
+const LONGEST_FILE: usize = 600;
+const LONGEST_FUNCTION: usize = 70;
+/// An `expect` proves in so many characters why it can't fail.
+const SHORTEST_PROOF: usize = 10;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below a folder with their text, tests within them cut off where asked.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// The code of a file without its unit tests and comments.
+fn code(text: &str) -> String {
+    let product = text.split("#[cfg(test)]\nmod ").next().unwrap().split("#[cfg(all(test").next().unwrap();
+    product
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn arrows_point_inwards() {
+    for (room, known) in MAY_KNOW {
+        for (path, text) in sources(&format!("src/{room}")) {
+            let code = code(&text);
+            for (other, _) in MAY_KNOW.iter().filter(|(other, _)| *other != room && !known.contains(other)) {
+                assert!(!code.contains(&format!("crate::{other}")), "{path:?} knows {other}");
+            }
+            if room == "relay" {
+                let foreign = code.lines().find(|line| {
+                    let line = line.trim_start();
+                    line.starts_with("use ")
+                        && !["use super", "use crate::relay", "use std", "use loom"].iter().any(|own| line.starts_with(own))
+                        // The children of a module, by its own name.
+                        && line.contains("::")
+                        && !text.contains(&format!("mod {};", line[4..].split("::").next().unwrap()))
+                });
+                assert_eq!(foreign, None, "{path:?} needs more than std");
+            }
+        }
+    }
+}
+
+fn tree(arguments: &[&str]) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "-e", "normal,build", "--prefix", "none"])
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_core_depends_on_nothing() {
+    assert_eq!(tree(&["--no-default-features"]).trim().lines().count(), 1);
+}
+
+#[test]
+fn there_is_no_async_runtime_and_no_c_library() {
+    for features in [&[][..], &["--all-features"]] {
+        let tree = tree(features);
+        for banned in BANNED_CRATES {
+            assert!(
+                tree.lines().all(|line| line.split(' ').next() != Some(banned)),
+                "{banned} is in the tree"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_panics_without_a_proof() {
+    for (path, text) in sources("src") {
+        let code = code(&text);
+        assert!(!code.contains(".unwrap()"), "{path:?} unwraps");
+        for wrong in ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"] {
+            assert!(!code.contains(wrong), "{path:?} has {wrong}");
+        }
+        for after in code.split(".expect(").skip(1) {
+            let proof = after.trim_start().strip_prefix('"').and_then(|proof| proof.split('"').next());
+            assert!(
+                proof.is_some_and(|proof| proof.len() >= SHORTEST_PROOF),
+                "{path:?} expects without a proof"
+            );
+        }
+    }
+}
+
+#[test]
+fn names_say_what_things_are() {
+    for (path, text) in sources("src") {
+        let code = code(&text);
+        let names = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        for name in names {
+            let banned = BANNED_NAMES
+                .iter()
+                .find(|banned| name == **banned || name.ends_with(**banned) && name != "uncommon");
+            assert_eq!(banned, None, "{path:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_one_room() {
+    for folder in ["src", "tests"] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//! "), "{path:?} does not begin by saying what it is");
+            let lines = text.lines().count();
+            assert!(lines <= LONGEST_FILE, "{path:?} has {lines} lines");
+        }
+    }
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    for (path, text) in sources("src") {
+        let mut begun: Option<(usize, usize, &str)> = None;
+        for (number, line) in text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let heads = ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "const fn ", "pub const fn "];
+            if heads.iter().any(|head| line.trim_start().starts_with(head)) {
+                begun = Some((number, indent, line.trim()));
+            } else if let Some((start, at, name)) = begun
+                && indent == at
+                && line.trim() == "}"
+            {
+                assert!(number - start <= LONGEST_FUNCTION, "{path:?}: {name} has {} lines", number - start);
+                begun = None;
+            }
+        }
+    }
+}
+
+#[test]
+fn tests_wait_for_what_they_need_and_not_for_time() {
+    for (path, text) in sources("tests").into_iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
+        for line in text.lines().filter(|line| line.contains("sleep(")) {
+            assert!(
+                line.contains("// "),
+                "{path:?}: a sleep says in a comment why it is none to wait by: {line}"
+            );
+        }
+    }
+}
