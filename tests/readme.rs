@@ -42,8 +42,8 @@ fn every_command_runs_as_printed() {
             continue;
         }
         if command.starts_with("cargo tree") {
-            let output = Command::new("bash").args(["-ec", &command]).current_dir(env!("CARGO_MANIFEST_DIR"));
-            assert_eq!(String::from_utf8(output.output().unwrap().stdout).unwrap().lines().count(), 1);
+            let tree = shell(&command, &broker, &receiver, env!("CARGO_MANIFEST_DIR").as_ref());
+            assert_eq!(tree.trim().lines().count(), 1, "{tree}");
         } else if command.contains(" run ") && !command.contains("--until-end") {
             // This one runs until it is stopped.
             let ended =
