@@ -44,7 +44,7 @@ fn every_command_runs_as_printed() {
         if command.starts_with("cargo tree") {
             let tree = shell(&command, &broker, &receiver, env!("CARGO_MANIFEST_DIR").as_ref());
             assert_eq!(tree.trim().lines().count(), 1, "{tree}");
-        } else if command.contains(" run ") && !command.contains("--until-end") {
+        } else if command.contains("sluicegate run ") && !command.contains("--until-end") {
             // This one runs until it is stopped.
             let ended =
                 shell(&format!("timeout -s TERM 3 {command} || [ $? = 124 ]"), &broker, &receiver, &folder);
