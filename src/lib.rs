@@ -13,7 +13,7 @@
 //! | room | what is in it | feature |
 //! |---|---|---|
 //! | [relay] | the product: what is sent when, and what may be committed | always |
-//! | `kafka` | where records come from | `kafka-crate` |
+//! | `kafka` | where records come from | `kafka-crate` (the native client, `kafka`, is under way) |
 //! | `webhook` | where they go | `minreq` |
 //! | `observe` | log lines | `cli` |
 //! | `cli` | what a person meets: commands, flags, exit codes | `cli` |

@@ -216,7 +216,7 @@ impl Run<'_, '_> {
             let want = self.floor.window().room();
             if self.poll(want, TICK) {
                 self.rest();
-                return self.goes_on() || !self.floor.window().is_empty();
+                return self.goes_on();
             }
             self.look_after(Instant::now());
         }
@@ -504,16 +504,7 @@ impl Run<'_, '_> {
     fn snapshot(&self, now: Instant) -> Snapshot {
         let ends = self.relay.source.ends();
         let window = self.floor.window();
-        let counts = window.counts();
-        let totals = Totals {
-            delivered: counts.delivered,
-            attempts: counts.attempts,
-            dead_lettered: counts.dead_lettered,
-            dropped: counts.dropped,
-            pauses: counts.pauses,
-            most_in_flight: counts.most_in_flight,
-            elapsed: now.saturating_duration_since(self.started),
-        };
+        let totals = Totals { elapsed: now.saturating_duration_since(self.started), ..window.totals() };
         Snapshot {
             totals,
             in_flight: window.in_flight(),

@@ -161,3 +161,49 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
     let ended = run(broker, "known", &receiver.url(), &["--partitions", "9"]);
     ended.expect(1).saying("has no partition 9");
 }
+
+/// Commits a position for the group that is named like the topic.
+fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
+    use sluicegate::kafka::kafka_crate::{Config, KafkaCrate, Start};
+    use sluicegate::relay::record::{Offset, Partition, Position};
+    use sluicegate::relay::source::Source;
+    let mut source = KafkaCrate::open(Config {
+        brokers: vec![broker.address()],
+        topics: vec![topic.into()],
+        group: topic.into(),
+        partitions: None,
+        start: Start::Earliest,
+        until_end: false,
+        buffer: 1 << 20,
+    });
+    let position = Position { partition: Partition::new(topic, 0), next: Offset(next) };
+    eventually("the commit", || source.commit(std::slice::from_ref(&position)).is_ok());
+}
+
+#[test]
+fn a_position_outside_of_the_log_is_told_and_what_is_there_is_delivered() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("outside", 0, 30);
+    commit_by_hand(broker, "outside", 1_000);
+    let receiver = Receiver::accepting();
+    let running = start(broker, "outside", &receiver.url(), &[]);
+    eventually("all records", || receiver.begun() == 30);
+    running.signal("TERM");
+    running
+        .wait()
+        .expect(0)
+        .saying("the position 1000 of outside-0 is outside of its log, which holds 0 to 30");
+    assert_eq!(duplicates(&all_of(&receiver, 30)), 0);
+    assert_eq!(committed(broker, "outside"), 30);
+}
+
+#[test]
+fn a_position_at_the_start_of_the_log_is_inside_of_it() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("beginning", 0, 30);
+    commit_by_hand(broker, "beginning", 0);
+    let receiver = Receiver::accepting();
+    let ended = run(broker, "beginning", &receiver.url(), &["--until-end"]).expect(0);
+    assert!(!ended.stderr.contains("outside of its log"), "{}", ended.stderr);
+    all_of(&receiver, 30);
+}

@@ -144,6 +144,35 @@ fn a_receiver_that_is_absent_is_waited_for_with_one_probe_at_a_time() {
 }
 
 #[test]
+fn https_is_spoken_only_to_who_can_prove_its_name() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("https", 0, 10);
+    let more = [&QUICK[..], &["--patience", "500ms"]].concat();
+    let plain = Receiver::accepting();
+    let url = plain.url().replace("http:", "https:");
+    run(broker, "https", &url, &more).expect(3).saying("pausing all sending");
+    assert_eq!(plain.begun(), 0, "nothing of an event is sent without TLS");
+
+    let (key, certificate) = (Scratch::new("key.pem"), Scratch::new("certificate.pem"));
+    let port = crate::support::broker::free_port();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
+        .args(["-keyout", key.path(), "-out", certificate.path()])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-quiet", "-accept", &port.to_string(), "-key", key.path()]);
+    server.args(["-cert", certificate.path()]);
+    let _server = Running::spawn(server);
+    eventually("the TLS server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let url = format!("https://localhost:{port}/hook");
+    let ended = run(broker, "https", &url, &more).expect(3);
+    ended.saying("no connection to https://localhost").saying("certificate");
+    assert_eq!(committed(broker, "https"), 0);
+}
+
+#[test]
 fn a_destination_that_is_gone_ends_the_run() {
     let Some(broker) = shared() else { return };
     broker.produce_numbers("gone", 0, 10);

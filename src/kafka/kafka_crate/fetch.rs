@@ -130,9 +130,16 @@ impl<'a> Fetcher<'a> {
             let (Some(first), Some(end)) = (earliest.get(&at), latest.get(&at)) else {
                 return Err(Fault::Metadata(format!("{}-{} has no leader", at.0, at.1)));
             };
-            let begin = if self.config.start == Start::Earliest { *first } else { *end };
-            let next = committed.get(&at).copied().unwrap_or(begin);
             let partition = Partition::new(at.0.as_str(), at.1);
+            let begin = if self.config.start == Start::Earliest { *first } else { *end };
+            let next = match committed.get(&at) {
+                None => begin,
+                Some(next) if (*first..=*end).contains(next) => *next,
+                Some(next) => {
+                    self.tell_outside(&partition, *next, (*first, *end), begin);
+                    begin
+                }
+            };
             let end = self.config.until_end.then_some(*end);
             cursors.insert(at, Cursor { partition, next, bytes, end });
         }
@@ -262,17 +269,20 @@ impl<'a> Fetcher<'a> {
         if (first..=last).contains(&cursor.next) {
             return Err(Fault::Metadata("the position was out of range for a moment".into()));
         }
+        let (partition, next) = (cursor.partition.clone(), cursor.next);
         let to = if self.config.start == Start::Earliest { first } else { last };
-        let text = format!(
-            "the position {} of {} is outside of its log, which holds {first} to {last}: going on at {to}. What was \
-             between is gone, or the topic was created anew",
-            cursor.next, cursor.partition
-        );
         cursor.next = to;
-        let position = Position { partition: cursor.partition.clone(), next: Offset(to) };
-        self.shared.notice(Severity::Warning, text);
-        self.shared.restart(position);
+        self.tell_outside(&partition, next, (first, last), to);
+        self.shared.restart(Position { partition, next: Offset(to) });
         Ok(())
+    }
+
+    fn tell_outside(&self, partition: &Partition, next: i64, (first, end): (i64, i64), to: i64) {
+        let text = format!(
+            "the position {next} of {partition} is outside of its log, which holds {first} to {end}: going on at {to}. \
+             What was between is gone, or the topic was created anew"
+        );
+        self.shared.notice(Severity::Warning, text);
     }
 }
 

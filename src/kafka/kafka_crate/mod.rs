@@ -299,6 +299,8 @@ fn client(brokers: &[String]) -> ::kafka::client::KafkaClient {
     let mut client = ::kafka::client::KafkaClient::new(brokers.to_vec());
     client.set_client_id("sluicegate".into());
     client.set_group_offset_storage(Some(::kafka::client::GroupOffsetStorage::Kafka));
+    // Any record at all ends the wait at the broker.
+    client.set_fetch_min_bytes(1);
     client.set_fetch_crc_validation(true);
     client.set_retry_backoff_time(LONG_POLL);
     client

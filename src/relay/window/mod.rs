@@ -11,10 +11,9 @@
 
 mod standing;
 
-pub use standing::Counts;
-
 use super::backoff::Jitter;
 use super::dead_letter::{Letter, Refusal};
+use super::event::Totals;
 use super::lanes::{Lane, Lanes};
 use super::pace::{Gate, Passage, Shift, Word};
 use super::progress::Progress;
@@ -168,7 +167,7 @@ pub struct Window {
     draining: bool,
     halt: Option<Halt>,
     failing_since: Option<Instant>,
-    counts: Counts,
+    totals: Totals,
 }
 
 impl Window {
@@ -193,7 +192,7 @@ impl Window {
             draining: false,
             halt: None,
             failing_since: None,
-            counts: Counts::default(),
+            totals: Totals::default(),
         }
     }
 
@@ -358,8 +357,8 @@ impl Window {
             self.gate.probe_sent();
         }
         self.in_flight += 1;
-        self.counts.attempts += 1;
-        self.counts.most_in_flight = self.counts.most_in_flight.max(self.in_flight);
+        self.totals.attempts += 1;
+        self.totals.most_in_flight = self.totals.most_in_flight.max(self.in_flight);
         Some(Ticket { sequence, epoch: slot.epoch, record, attempt: slot.attempts, probe })
     }
 
@@ -411,7 +410,7 @@ impl Window {
         let was_open = !self.gate.is_closed();
         let shift = self.gate.answered(ticket.probe, word, now, &mut self.jitter);
         match shift {
-            Some(Shift::Closed(_)) if was_open => self.counts.pauses += 1,
+            Some(Shift::Closed(_)) if was_open => self.totals.pauses += 1,
             Some(Shift::Closed(_)) if ticket.probe => self.failed_probe = Some(ticket.sequence),
             Some(Shift::Reopened(_)) => self.failed_probe = None,
             _ => {}
@@ -430,7 +429,7 @@ impl Window {
     ) -> Fortune {
         match verdict {
             Verdict::Accepted => {
-                self.counts.delivered += 1;
+                self.totals.delivered += 1;
                 self.finish(sequence);
                 Fortune::Delivered
             }
@@ -523,7 +522,7 @@ impl Window {
                 Fortune::Halted
             }
             OnRefusal::Drop => {
-                self.counts.dropped += 1;
+                self.totals.dropped += 1;
                 self.finish(sequence);
                 Fortune::Dropped(refusal)
             }
@@ -574,7 +573,7 @@ impl Window {
 
     /// The record is durably kept: done, unless its partition was lost meanwhile.
     pub fn settled(&mut self, condemned: &Condemned) {
-        self.counts.dead_lettered += 1;
+        self.totals.dead_lettered += 1;
         let partition = condemned.letter.record.partition();
         if let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == condemned.epoch) {
             track.busy -= 1;

@@ -2,25 +2,9 @@
 //! committed.
 
 use super::{Halt, Window};
+use crate::relay::event::Totals;
 use crate::relay::record::{Offset, Partition, Position};
 use std::time::Instant;
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records accepted.
-    pub delivered: u64,
-    /// Requests sent.
-    pub attempts: u64,
-    /// Records settled as dead letters.
-    pub dead_lettered: u64,
-    /// Records dropped by explicit wish.
-    pub dropped: u64,
-    /// Pauses of all sending.
-    pub pauses: u64,
-    /// The most requests in flight at once.
-    pub most_in_flight: usize,
-}
 
 impl Window {
     /// Positions that are ahead of what was committed.
@@ -106,8 +90,8 @@ impl Window {
         self.failing_since
     }
 
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    /// What was done since the start; how long it took is not the window's to say.
+    pub fn totals(&self) -> Totals {
+        self.totals.clone()
     }
 }
