@@ -241,8 +241,25 @@ pub fn start(verbosity: i8, json: bool) {
         log::set_boxed_logger(Box::new(JsonLines)).map(|()| log::set_max_level(level))
     } else {
         let logger = simple_logger::SimpleLogger::new().with_level(LevelFilter::Off).with_utc_timestamps();
-        logger.with_module_level(TARGET, level).init()
+        let logger = TextLines(logger.with_module_level(TARGET, level));
+        log::set_boxed_logger(Box::new(logger)).map(|()| log::set_max_level(level))
     };
+}
+
+/// Lines for people. `simple_logger` panics where stderr can't be written (a full disk, a reader that has gone);
+/// a line that nobody can read must not end a delivery.
+struct TextLines(simple_logger::SimpleLogger);
+
+impl log::Log for TextLines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.0.log(record)));
+    }
+
+    fn flush(&self) {}
 }
 
 /// One JSON object a line: time in milliseconds since 1970, level, message.

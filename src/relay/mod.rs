@@ -294,7 +294,9 @@ impl Run<'_, '_> {
         let panicked = std::thread::scope(|scope| {
             let work = |number| move || floor.work(number, transport, observer);
             let handles: Vec<_> = (1..=workers).map(|number| scope.spawn(work(number))).collect();
+            let unwinding = worker::DrainOnPanic(floor);
             self.supervise();
+            drop(unwinding);
             let joined = handles.into_iter().map(|handle| handle.join().err());
             joined.flatten().map(|panic| worker::panic_text(&*panic)).last()
         });

@@ -243,6 +243,17 @@ impl Drop for Alarm<'_> {
     }
 }
 
+/// Drains when the loop itself unwinds: the scope then waits for the workers, and they would go on for ever.
+pub(super) struct DrainOnPanic<'a>(pub(super) &'a Floor);
+
+impl Drop for DrainOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.drain();
+        }
+    }
+}
+
 /// What a panic said.
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);

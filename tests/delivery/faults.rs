@@ -173,6 +173,20 @@ fn https_is_spoken_only_to_who_can_prove_its_name() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_costs_no_delivery() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("unlogged", 0, 50);
+    let receiver = Receiver::accepting();
+    let (address, url) = (broker.address(), receiver.url());
+    let mut command = Command::new("bash");
+    command.args(["-c", r#"exec "$@" 2>/dev/full"#, "unlogged", &binary::path()]);
+    command.args(arguments(&address, "unlogged", &url, &QUICK));
+    Running::spawn(command).wait().expect(0);
+    all_of(&receiver, 50);
+    assert_eq!(committed(broker, "unlogged"), 50);
+}
+
+#[test]
 fn a_destination_that_is_gone_ends_the_run() {
     let Some(broker) = shared() else { return };
     broker.produce_numbers("gone", 0, 10);

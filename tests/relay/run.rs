@@ -222,6 +222,28 @@ fn a_panicking_worker_ends_the_run_and_its_record_is_not_committed() {
 }
 
 #[test]
+fn a_loop_that_panics_does_not_leave_workers_sending_for_ever() {
+    struct Panics;
+    impl sluicegate::relay::event::Observer for Panics {
+        fn on(&self, event: &sluicegate::relay::event::Event<'_>) {
+            assert!(!matches!(event, sluicegate::relay::event::Event::Progress(_)), "on purpose");
+        }
+    }
+    let run = std::panic::catch_unwind(|| {
+        Relay {
+            settings: settings(2, 10),
+            source: &mut ListSource::of(10),
+            transport: &FnTransport::new(|_, _| status(500)),
+            dead_letters: &mut Letters::default(),
+            observer: &Panics,
+            stop: &Stop::new(),
+        }
+        .run()
+    });
+    assert!(run.is_err(), "it ended, and told by a panic");
+}
+
+#[test]
 fn a_commit_that_fails_is_tried_again() {
     let mut scene = Scene::new(settings(2, 10), ListSource { failing_commits: 3, ..ListSource::of(10) });
     scene.run(&FnTransport::new(|_, _| status(200))).unwrap();
