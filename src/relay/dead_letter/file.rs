@@ -17,6 +17,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How much of the file's end is read at a time, to find its last whole line.
 const TAIL_STEP: u64 = 64 << 10;
 
+/// How each of our lines begins.
+const LINE_BEGIN: &[u8] = b"{\"topic\":\"";
+const FOREIGN: &str = "it ends in something that is no dead letter; name another file";
+
 /// Why the file can't be used.
 #[derive(Debug)]
 pub struct OpenError {
@@ -67,11 +71,46 @@ impl DeadLetterFile {
         }
     }
 
+    /// Whoever moves, removes or empties the file while it is in use must not cost a letter: a file that is no
+    /// longer at its path is left, and the path is opened anew.
+    fn follow_path(&mut self) -> io::Result<()> {
+        let same = is_at(&self.file, &self.path)?;
+        if !same || self.file.metadata()?.len() != self.length {
+            // The old lock is kept until the new file is ours, unless both are the same file.
+            if same {
+                self.length = whole_lines(&mut self.file)?;
+                self.file.set_len(self.length)?;
+            } else {
+                (self.file, self.length) = open(&self.path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.follow_path()?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(lines)?;
         self.file.sync_data()
     }
+}
+
+/// Whether the open file is the one that the path names now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere an open file can't be moved or removed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
@@ -87,11 +126,23 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     }
     let length = whole_lines(&mut file)?;
     if length < file.metadata()?.len() {
+        refuse_foreign_tail(&mut file, length)?;
         file.set_len(length)?;
     }
     file.sync_all()?;
     sync_folder(path)?;
     Ok((file, length))
+}
+
+/// Only what we wrote ourselves is cut off: a file of somebody else's stays as it is.
+fn refuse_foreign_tail(file: &mut File, start: u64) -> io::Result<()> {
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    Read::take(&mut *file, LINE_BEGIN.len() as u64).read_to_end(&mut tail)?;
+    // A power cut may leave zeros in the place of what was being written.
+    let ours =
+        LINE_BEGIN.starts_with(&tail) || tail.starts_with(LINE_BEGIN) || tail.iter().all(|byte| *byte == 0);
+    if ours { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)) }
 }
 
 /// A new file is durable only once its folder is.
@@ -284,9 +335,34 @@ mod tests {
     #[test]
     fn a_long_half_line_is_found_and_cut_off() {
         let scratch = Scratch::new("long");
-        std::fs::write(&scratch.0, format!("{{}}\n{}", "x".repeat(3 * TAIL_STEP as usize))).unwrap();
+        let half = format!("{{}}\n{{\"topic\":\"{}", "x".repeat(3 * TAIL_STEP as usize));
+        std::fs::write(&scratch.0, half).unwrap();
         drop(DeadLetterFile::open(&scratch.0).unwrap());
         assert_eq!(scratch.read(), "{}\n");
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_stays_as_it_is() {
+        let scratch = Scratch::new("foreign");
+        std::fs::write(&scratch.0, "notes without a line break").unwrap();
+        let error = DeadLetterFile::open(&scratch.0).unwrap_err().to_string();
+        assert!(error.contains("no dead letter"), "{error}");
+        assert_eq!(scratch.read(), "notes without a line break");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_moved_or_emptied_meanwhile_costs_no_letter() {
+        let scratch = Scratch::new("moved");
+        let mut file = DeadLetterFile::open(&scratch.0).unwrap();
+        file.put(&[letter(1, None)]).unwrap();
+        std::fs::remove_file(&scratch.0).unwrap();
+        file.put(&[letter(2, None)]).unwrap();
+        assert!(scratch.read().contains("\"offset\":2") && scratch.read().lines().count() == 1);
+        std::fs::write(&scratch.0, "").unwrap();
+        file.put(&[letter(3, None)]).unwrap();
+        assert!(scratch.read().starts_with('{') && scratch.read().contains("\"offset\":3"));
+        file.put(&[letter(4, None)]).unwrap();
+        assert_eq!(scratch.read().lines().count(), 2);
     }
 
     #[test]
