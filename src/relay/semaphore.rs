@@ -150,7 +150,8 @@ impl Semaphore {
     /// # Errors
     /// [`Closed`] if it is closed, before or while waiting.
     pub fn acquire_timeout(&self, time: Duration) -> Result<Option<Permit<'_>>, Closed> {
-        self.enter_until(Some(Instant::now() + time))
+        // A time beyond what the clock can hold is as good as no deadline.
+        self.enter_until(Instant::now().checked_add(time))
     }
 
     /// Waits for a permit, at most until `deadline`; `None` if it passed.
@@ -214,7 +215,7 @@ impl Semaphore {
 
     /// Waits until no permit is out, at most for `time`; says whether that came about.
     pub fn wait_idle_timeout(&self, time: Duration) -> bool {
-        self.idle_until(Some(Instant::now() + time))
+        self.idle_until(Instant::now().checked_add(time))
     }
 
     fn idle_until(&self, deadline: Option<Instant>) -> bool {
@@ -382,6 +383,13 @@ mod tests {
             drop(permit);
             semaphore.wait_idle();
         });
+    }
+
+    #[test]
+    fn the_longest_time_there_is_is_no_fault() {
+        let semaphore = Semaphore::new(1);
+        assert!(semaphore.acquire_timeout(Duration::MAX).unwrap().is_some());
+        assert!(semaphore.wait_idle_timeout(Duration::MAX));
     }
 
     #[test]
