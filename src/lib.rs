@@ -13,8 +13,9 @@
 //! | room | what is in it | feature |
 //! |---|---|---|
 //! | [relay] | the product: what is sent when, and what may be committed | always |
-//! | `kafka` | where records come from | `kafka-crate` (the native client, `kafka`, is under way) |
-//! | `webhook` | where they go | `minreq` |
+//! | `kafka` | where records come from | `kafka`, `kafka-crate` |
+//! | `webhook` | where they go | `keep-alive`, `minreq` |
+//! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
 //! | `observe` | log lines | `cli` |
 //! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
 
@@ -22,8 +23,10 @@
 pub mod cli;
 #[cfg(any(feature = "kafka", feature = "kafka-crate"))]
 pub mod kafka;
+#[cfg(any(feature = "kafka", feature = "keep-alive"))]
+pub mod net;
 #[cfg(feature = "cli")]
 pub mod observe;
 pub mod relay;
-#[cfg(feature = "minreq")]
+#[cfg(any(feature = "keep-alive", feature = "minreq"))]
 pub mod webhook;

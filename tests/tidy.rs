@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Rooms of the crate, and which others each may name.
-const MAY_KNOW: [(&str, &[&str]); 5] = [
+const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("relay", &[]),
-    ("kafka", &["relay"]),
-    ("webhook", &["relay"]),
+    ("net", &[]),
+    ("kafka", &["relay", "net"]),
+    ("webhook", &["relay", "net"]),
     ("observe", &["relay"]),
-    ("cli", &["relay", "kafka", "webhook", "observe"]),
+    ("cli", &["relay", "kafka", "webhook", "observe", "net"]),
 ];
 /// Async runtimes, and crates that bring a C library.
 const BANNED_CRATES: [&str; 16] = [

@@ -1,7 +1,7 @@
 //! What the core tells those who watch: it prints and logs nothing itself.
 
 use super::dead_letter::Refusal;
-use super::record::{Partition, Position, Record};
+use super::record::{Checkpoint, Partition, Record};
 use super::source::Notice;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub enum Event<'a> {
     /// The run began.
     Started,
     /// Partitions are ours, from these positions.
-    Assigned(&'a [Position]),
+    Assigned(&'a [Checkpoint]),
     /// Partitions are being given up.
     Revoked(&'a [Partition]),
     /// Partitions are gone without notice.
@@ -113,7 +113,7 @@ pub enum Event<'a> {
         error: &'a str,
     },
     /// Positions were committed.
-    Committed(&'a [Position]),
+    Committed(&'a [Checkpoint]),
     /// A commit did not happen; it is tried again.
     CommitFailed {
         /// What went wrong.

@@ -1,6 +1,6 @@
 //! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
 
-use super::record::{Offset, Partition, Position, Record};
+use super::record::{Checkpoint, Offset, Partition, Position, Record};
 use super::source::{CommitError, Polled, Source, SourceError, Want};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl MemorySource {
 impl Source for MemorySource {
     fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
         if let Some(position) = self.assigned.take() {
-            return Ok(Polled::Assigned(vec![position]));
+            return Ok(Polled::Assigned(vec![position.into()]));
         }
         if want.records == 0 {
             return Ok(Polled::Nothing);
@@ -43,8 +43,8 @@ impl Source for MemorySource {
         Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })
     }
 
-    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError> {
-        self.committed = positions.last().map(|position| position.next).or(self.committed);
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        self.committed = checkpoints.last().map(|checkpoint| checkpoint.position.next).or(self.committed);
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ mod worker;
 use backoff::{Backoff, Jitter};
 use dead_letter::{DeadLetterError, DeadLetters, Letter};
 use event::{Event, Fate, Observer, Snapshot, Totals};
-use record::{Partition, Position};
+use record::{Checkpoint, Partition};
 use settings::Settings;
 use source::{CommitError, Polled, Source, SourceError, Want};
 use std::collections::HashMap;
@@ -256,11 +256,11 @@ impl Run<'_, '_> {
                 }
                 return !window.is_empty();
             }
-            Ok(Polled::Assigned(positions)) => {
+            Ok(Polled::Assigned(checkpoints)) => {
                 let mut window = self.floor.window();
-                positions.iter().for_each(|position| window.assign(position));
+                checkpoints.iter().for_each(|checkpoint| window.assign(checkpoint));
                 drop(window);
-                observer.on(&Event::Assigned(&positions));
+                observer.on(&Event::Assigned(&checkpoints));
             }
             Ok(Polled::Revoked(partitions)) => {
                 let mut window = self.floor.window();
@@ -419,14 +419,14 @@ impl Run<'_, '_> {
     /// Commits what is done; says whether nothing is left to commit.
     fn commit(&mut self) -> bool {
         self.next_commit = Instant::now() + COMMIT_INTERVAL;
-        let positions = self.floor.window().to_commit();
-        if positions.is_empty() {
+        let checkpoints = self.floor.window().to_commit();
+        if checkpoints.is_empty() {
             return true;
         }
-        match self.relay.source.commit(&positions) {
+        match self.relay.source.commit(&checkpoints) {
             Ok(()) => {
-                self.floor.window().committed(&positions);
-                self.relay.observer.on(&Event::Committed(&positions));
+                self.floor.window().committed(&checkpoints);
+                self.relay.observer.on(&Event::Committed(&checkpoints));
                 true
             }
             Err(CommitError::Retriable(error)) => {
@@ -436,7 +436,8 @@ impl Run<'_, '_> {
             Err(CommitError::Fenced(error)) => {
                 // Somebody else has the partitions and will send from what was committed before.
                 self.relay.observer.on(&Event::CommitFailed { error: &error });
-                let partitions: Vec<Partition> = positions.into_iter().map(|p| p.partition).collect();
+                let partitions: Vec<Partition> =
+                    checkpoints.into_iter().map(|checkpoint| checkpoint.position.partition).collect();
                 let mut window = self.floor.window();
                 partitions.iter().for_each(|partition| window.lose(partition));
                 drop(window);
@@ -529,8 +530,8 @@ fn lag(window: &Window, ends: &[(Partition, record::Offset)]) -> Option<u64> {
 }
 
 /// Positions sorted and shown for people: `orders-0@17, orders-1@4`.
-pub fn list(positions: &[Position]) -> String {
-    let mut names: Vec<String> = positions.iter().map(Position::to_string).collect();
+pub fn list(checkpoints: &[Checkpoint]) -> String {
+    let mut names: Vec<String> = checkpoints.iter().map(Checkpoint::to_string).collect();
     names.sort();
     names.join(", ")
 }

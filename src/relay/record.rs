@@ -75,6 +75,28 @@ impl fmt::Display for Position {
     }
 }
 
+/// A position as it is committed, with what the core noted beside it: the committed offset's metadata, in Kafka's
+/// words. Sources carry it and don't look into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// How far the partition is done without a gap.
+    pub position: Position,
+    /// What the core wants back with this position; empty for nothing.
+    pub metadata: String,
+}
+
+impl From<Position> for Checkpoint {
+    fn from(position: Position) -> Self {
+        Self { position, metadata: String::new() }
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.position, f)
+    }
+}
+
 /// A header of a record. Names may repeat, and order matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {

@@ -4,7 +4,7 @@
 //! already there. Whoever calls it is one thread that polls every [`TICK`](super::TICK) or so, also while
 //! records are being sent: that is how revocations come through.
 
-use super::record::{Offset, Partition, Position, Record};
+use super::record::{Checkpoint, Offset, Partition, Record};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +26,9 @@ pub enum Polled {
     Nothing,
     /// The next records, in order within each partition; never none.
     Records(Vec<Record>),
-    /// These partitions are ours from now on, each from the position named.
-    Assigned(Vec<Position>),
+    /// These partitions are ours from now on, each from the position named, with the metadata that was committed
+    /// beside it.
+    Assigned(Vec<Checkpoint>),
     /// These partitions have to be given up. Their records may finish and be committed until
     /// [`Source::release`] is called, which the source awaits for a bounded time.
     Revoked(Vec<Partition>),
@@ -100,7 +101,7 @@ pub trait Source {
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError>;
 
     /// Commits positions, bounded in time by the source's own request timeout.
-    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError>;
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError>;
 
     /// All that was under way of these revoked partitions is done and committed, or given up.
     fn release(&mut self, _partitions: &[Partition]) {}

@@ -177,7 +177,7 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
         buffer: 1 << 20,
     });
     let position = Position { partition: Partition::new(topic, 0), next: Offset(next) };
-    eventually("the commit", || source.commit(std::slice::from_ref(&position)).is_ok());
+    eventually("the commit", || source.commit(&[position.clone().into()]).is_ok());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
 use sluicegate::relay::event::{Event, Observer};
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
+use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::transport::{Answer, SendError, Transport};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,7 +30,7 @@ pub struct ListSource {
 impl ListSource {
     /// `n` records in partition 0.
     pub fn of(n: i64) -> Self {
-        let assigned = Polled::Assigned(vec![Position { partition: partition(0), next: Offset(0) }]);
+        let assigned = Polled::Assigned(vec![Position { partition: partition(0), next: Offset(0) }.into()]);
         let record = |offset| Record::new(partition(0), Offset(offset), 0, Some(b"k"), Some(b"v"));
         Self { polls: [assigned].into(), records: (0..n).map(record).collect(), ..Self::default() }
     }
@@ -48,13 +48,14 @@ impl Source for ListSource {
         Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })
     }
 
-    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError> {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         self.commits += 1;
         if self.failing_commits > 0 {
             self.failing_commits -= 1;
             return Err(CommitError::Retriable("not now".into()));
         }
-        self.committed.extend(positions.iter().map(|p| (p.partition.clone(), p.next)));
+        let positions = checkpoints.iter().map(|checkpoint| &checkpoint.position);
+        self.committed.extend(positions.map(|p| (p.partition.clone(), p.next)));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
-use sluicegate::relay::record::{Offset, Position, Record};
+use sluicegate::relay::record::{Checkpoint, Offset, Record};
 use sluicegate::relay::settings::{OnRefusal, Order, Settings};
 use sluicegate::relay::source::{Lease, Notice, Polled, Severity};
 use sluicegate::relay::stop::Stop;
@@ -296,8 +296,11 @@ fn nothing_is_sent_without_a_lease() {
         ) -> Result<Polled, sluicegate::relay::source::SourceError> {
             self.0.poll(want, wait)
         }
-        fn commit(&mut self, positions: &[Position]) -> Result<(), sluicegate::relay::source::CommitError> {
-            self.0.commit(positions)
+        fn commit(
+            &mut self,
+            checkpoints: &[Checkpoint],
+        ) -> Result<(), sluicegate::relay::source::CommitError> {
+            self.0.commit(checkpoints)
         }
         fn lease(&self) -> Lease {
             self.1.clone()

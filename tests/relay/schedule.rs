@@ -222,8 +222,8 @@ impl World {
     }
 
     fn commit(&mut self) {
-        let positions = self.process.window.to_commit();
-        for Position { partition, next } in &positions {
+        let checkpoints = self.process.window.to_commit();
+        for Position { partition, next } in checkpoints.iter().map(|checkpoint| &checkpoint.position) {
             let number = partition.number();
             assert!(next.0 > self.committed[&number], "a commit moves forwards");
             for offset in self.logs[&number].iter().filter(|offset| **offset < next.0) {
@@ -234,7 +234,7 @@ impl World {
             }
             self.committed.insert(number, next.0);
         }
-        self.process.window.committed(&positions);
+        self.process.window.committed(&checkpoints);
     }
 
     fn step(&mut self, step: Step) {
@@ -262,7 +262,7 @@ impl World {
     fn lose(&mut self, number: i32) {
         self.process.window.lose(&partition(number));
         self.process.revoked.insert(number);
-        let of_it = self.process.window.to_commit().iter().any(|p| p.partition.number() == number);
+        let of_it = self.process.window.to_commit().iter().any(|p| p.position.partition.number() == number);
         assert!(!of_it, "a lost partition would be committed");
     }
 
@@ -285,7 +285,7 @@ impl World {
             self.process.not_before.retain(|(of, _), _| *of != number);
             let next = Offset(self.committed[&number]);
             self.process.fetched.insert(number, next.0);
-            self.process.window.assign(&Position { partition: partition(number), next });
+            self.process.window.assign(&Position { partition: partition(number), next }.into());
         }
     }
 
@@ -314,7 +314,7 @@ impl Process {
     fn new(settings: &Settings, committed: &BTreeMap<i32, i64>, seed: u64) -> Self {
         let mut window = Window::new(settings.clone(), Jitter::seeded(seed));
         for (number, next) in committed {
-            window.assign(&Position { partition: partition(*number), next: Offset(*next) });
+            window.assign(&Position { partition: partition(*number), next: Offset(*next) }.into());
         }
         Self {
             window,

@@ -5,7 +5,7 @@
 //! another is refused as retriable.
 
 use super::{COMMIT_TIMEOUT, Fault, client, guarded};
-use crate::relay::record::Position;
+use crate::relay::record::{Checkpoint, Position};
 use crate::relay::source::CommitError;
 use ::kafka::client::{CommitOffset, KafkaClient};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -28,9 +28,9 @@ impl Committer {
         Self { tasks }
     }
 
-    pub(super) fn commit(&self, positions: &[Position]) -> Result<(), CommitError> {
+    pub(super) fn commit(&self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let (done, answer) = sync_channel(1);
-        let mut task = Task { positions: positions.to_vec(), done };
+        let mut task = Task { positions: checkpoints.iter().map(|c| c.position.clone()).collect(), done };
         let deadline = std::time::Instant::now() + COMMIT_TIMEOUT;
         // A rendezvous channel takes the task only while the thread waits for one; it is back in microseconds
         // after an answer.

@@ -145,7 +145,7 @@ impl<'a> Fetcher<'a> {
         }
         let positions = cursors
             .values()
-            .map(|c| Position { partition: c.partition.clone(), next: Offset(c.next) })
+            .map(|c| Position { partition: c.partition.clone(), next: Offset(c.next) }.into())
             .collect();
         self.cursors = cursors;
         self.shared.tell(Polled::Assigned(positions));

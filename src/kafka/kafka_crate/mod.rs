@@ -22,7 +22,7 @@ mod fetch;
 pub mod probe;
 mod version;
 
-use crate::relay::record::{Offset, Partition, Position, Record};
+use crate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use crate::relay::source::{CommitError, Notice, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
 use std::collections::{HashMap, VecDeque};
@@ -139,7 +139,7 @@ impl Shared {
         let mut state = self.lock();
         state.records.retain(|record| *record.partition() != position.partition);
         state.bytes = state.records.iter().map(Record::weight).sum();
-        state.news.push_back(Polled::Assigned(vec![position]));
+        state.news.push_back(Polled::Assigned(vec![position.into()]));
         drop(state);
         self.changed.notify_all();
     }
@@ -215,8 +215,8 @@ impl Source for KafkaCrate {
         }
     }
 
-    fn commit(&mut self, positions: &[Position]) -> Result<(), CommitError> {
-        self.committer.commit(positions)
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        self.committer.commit(checkpoints)
     }
 
     fn ends(&self) -> Vec<(Partition, Offset)> {

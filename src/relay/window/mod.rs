@@ -17,7 +17,7 @@ use super::event::Totals;
 use super::lanes::{Lane, Lanes};
 use super::pace::{Gate, Passage, Shift, Word};
 use super::progress::Progress;
-use super::record::{Offset, Partition, Position, Record};
+use super::record::{Checkpoint, Offset, Partition, Record};
 use super::settings::{OnRefusal, Settings};
 use super::source::Want;
 use super::transport::{Answer, SendError};
@@ -199,7 +199,8 @@ impl Window {
     // ---- partitions ----------------------------------------------------------------------------------------
 
     /// The partition is ours, from this position on.
-    pub fn assign(&mut self, position: &Position) {
+    pub fn assign(&mut self, checkpoint: &Checkpoint) {
+        let position = &checkpoint.position;
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let track = Track { epoch, progress: Progress::new(position.next), busy: 0, revoked: false };

@@ -3,12 +3,12 @@
 
 use super::{Halt, Window};
 use crate::relay::event::Totals;
-use crate::relay::record::{Offset, Partition, Position};
+use crate::relay::record::{Checkpoint, Offset, Partition, Position};
 use std::time::Instant;
 
 impl Window {
     /// Positions that are ahead of what was committed.
-    pub fn to_commit(&self) -> Vec<Position> {
+    pub fn to_commit(&self) -> Vec<Checkpoint> {
         let mut positions: Vec<Position> = self
             .tracks
             .iter()
@@ -17,12 +17,12 @@ impl Window {
             })
             .collect();
         positions.sort();
-        positions
+        positions.into_iter().map(Checkpoint::from).collect()
     }
 
     /// These positions are committed.
-    pub fn committed(&mut self, positions: &[Position]) {
-        for position in positions {
+    pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
+        for Checkpoint { position, .. } in checkpoints {
             if let Some(track) = self.tracks.get_mut(&position.partition) {
                 track.progress.committed(position.next);
             }

@@ -1,0 +1,1 @@
+//! Records from one broker, fetched ahead, bounded in bytes.

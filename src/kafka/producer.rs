@@ -1,0 +1,1 @@
+//! Records to a topic, acknowledged by all replicas in sync.

@@ -1,0 +1,1 @@
+//! The `client.properties` that people already have, read into our own settings.
