@@ -1,1 +1,18 @@
 //! Addresses, sockets and TLS: what a broker's connection and a webhook's have in common. Knows neither protocol.
+//!
+//! [resolve] a name, [connect] to one of its addresses, wrap the socket as a [Stream]: from then on each read and
+//! write ends by the stream's deadline, whatever the peer does, or when its [Canceller] is used.
+
+mod dial;
+mod error;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+mod trust;
+
+pub use dial::{connect, resolve};
+pub use error::{Kind, NetError};
+pub use stream::{Canceller, Stream};
+#[cfg(feature = "tls")]
+pub use tls::TlsClient;
+pub use trust::{Pem, TlsSettings};

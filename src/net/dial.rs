@@ -1,0 +1,122 @@
+//! From a name to a connected socket: every address is tried in turn, within one deadline.
+
+use super::NetError;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// A connection that is silent for so long is asked whether its peer is still there (TCP keep-alive).
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// The time between two such questions.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// After so many without an answer the connection ends.
+const KEEP_ALIVE_QUESTIONS: u32 = 6;
+/// A name's further addresses are left out.
+const MOST_ADDRESSES: usize = 16;
+
+/// The addresses of a name, in the resolver's order (RFC 6724), at most sixteen. An IPv6 address may stand in
+/// brackets. How long a resolver may take is the system's own setting (`resolv.conf`: 10 s by default).
+pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let failed = |reason| NetError::Resolve { host: host.to_owned(), reason };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in (bare, port).to_socket_addrs().map_err(failed)? {
+        // A name may be listed once per protocol.
+        if !addresses.contains(&address) && addresses.len() < MOST_ADDRESSES {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")));
+    }
+    Ok(addresses)
+}
+
+/// Connects to the first address that answers. The time left is shared between those not yet tried, so that a
+/// dead first address leaves time for the second.
+pub fn connect(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, NetError> {
+    let mut tried = Vec::new();
+    for (done, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let others = u32::try_from(addresses.len() - done).unwrap_or(u32::MAX);
+        let share = left / others.max(1);
+        if share.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(address, share).and_then(prepared) {
+            Ok(socket) => return Ok(socket),
+            Err(reason) => tried.push((*address, reason)),
+        }
+    }
+    Err(NetError::Connect { host: host_shown.to_owned(), tried })
+}
+
+fn prepared(socket: TcpStream) -> io::Result<TcpStream> {
+    socket.set_nodelay(true)?;
+    let keep_alive = socket2::TcpKeepalive::new()
+        .with_time(KEEP_ALIVE_AFTER)
+        .with_interval(KEEP_ALIVE_INTERVAL)
+        .with_retries(KEEP_ALIVE_QUESTIONS);
+    socket2::SockRef::from(&socket).set_tcp_keepalive(&keep_alive)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::*;
+    use std::net::TcpListener;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// An address on which nobody listens.
+    fn deserted() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[test]
+    fn finds_the_addresses_of_a_name_and_reads_literal_ones() {
+        assert!(!resolve("localhost", 9092).unwrap().is_empty());
+        assert_eq!(resolve("127.0.0.1", 9092).unwrap(), ["127.0.0.1:9092".parse().unwrap()]);
+        for ipv6 in ["::1", "[::1]"] {
+            assert_eq!(resolve(ipv6, 9092).unwrap(), ["[::1]:9092".parse().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn names_the_host_that_has_no_address() {
+        let error = resolve("no-such-host.invalid", 9092).unwrap_err();
+        assert_eq!(error.kind(), Kind::Resolve);
+        assert!(error.to_string().starts_with("no-such-host.invalid has no address ("), "{error}");
+    }
+
+    #[test]
+    fn goes_on_to_the_next_address_when_one_is_dead() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let alive = listener.local_addr().unwrap();
+        let socket = connect("here", &[deserted(), alive], soon()).unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), alive);
+        assert!(socket.nodelay().unwrap());
+        assert!(socket2::SockRef::from(&socket).keepalive().unwrap());
+    }
+
+    #[test]
+    fn names_each_address_that_was_tried() {
+        let (one, other) = (deserted(), deserted());
+        let error = connect("broker.example:9092", &[one, other], soon()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Connect);
+        let expected = format!(
+            "can't connect to broker.example:9092 ({one}: refused, {other}: refused): check that it runs, its port, \
+             and what is between"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn has_no_time_when_the_deadline_is_past() {
+        let error = connect("here", &[deserted()], Instant::now()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+    }
+}
