@@ -1,27 +1,45 @@
-//! A real Kafka broker: one KRaft node on loopback, its files below `target/`. `tests/run` fetches the jars.
+//! A real Kafka broker: one node on loopback, its files below `target/`. `tests/run` fetches the jars.
 
+use super::admin::Admin;
+use super::jvm::{Jars, Leashed, target};
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// The oldest version in the matrix: it keeps its metadata in ZooKeeper.
+pub const OLDEST: &str = "2.8.2";
 /// The last version that speaks version 0 of the APIs.
 pub const OLD: &str = "3.9.2";
 /// A version that no longer does.
 pub const NEW: &str = "4.3.1";
+/// What the native client is tested against.
+pub const VERSIONS: [&str; 3] = [OLDEST, OLD, NEW];
 /// How many partitions a topic gets that is made by producing to it.
 pub const PARTITIONS: i32 = 4;
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+const HEAP: &str = "-Xmx512m";
+
+/// Settings of a broker by their names in `server.properties`.
+pub type Properties = BTreeMap<String, String>;
 
 /// A broker; it is gone when this is dropped, or when the test process ends in any way.
+#[derive(Debug)]
 pub struct Broker {
     folder: PathBuf,
-    jars: PathBuf,
+    jars: Jars,
+    host: IpAddr,
     port: u16,
-    child: Option<Child>,
+    /// ZooKeeper's port, for versions that need it.
+    zookeeper_port: Option<u16>,
+    properties: Properties,
+    zookeeper: Option<Leashed>,
+    server: Option<Leashed>,
 }
 
 /// A port that is free now.
@@ -29,106 +47,86 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// A new folder below `target/` for a broker's files.
+pub(super) fn new_folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::SeqCst);
+    let folder = target().join("broker").join(format!("{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 impl Broker {
     /// Formats and starts a broker. `None` where its jars are not there, which under `CI` is a failure.
     pub fn start(version: &str) -> Option<Self> {
-        let mut broker = Self::stopped(version)?;
+        Self::with(version, &[])
+    }
+
+    /// Starts a broker with these further properties.
+    pub fn with(version: &str, more: &[(&str, &str)]) -> Option<Self> {
+        let mut broker = Self::at(Ipv4Addr::LOCALHOST.into(), version, more)?;
         broker.boot();
         Some(broker)
     }
 
     /// A formatted broker that does not run yet.
     pub fn stopped(version: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-        let jars = target.join("kafka").join(version);
-        if !jars.join(".complete").exists() {
-            assert!(std::env::var_os("CI").is_none(), "no Kafka {version} in {jars:?}: run ./tests/run");
-            eprintln!("SKIPPED: no Kafka {version} below target/: run ./tests/run");
-            return None;
+        Self::at(Ipv4Addr::LOCALHOST.into(), version, &[])
+    }
+
+    /// A formatted broker at this address of ours that does not run yet, with these further properties.
+    pub fn at(host: IpAddr, version: &str, more: &[(&str, &str)]) -> Option<Self> {
+        let jars = Jars::of(version)?;
+        let (folder, port) = (new_folder(), free_port());
+        let mut properties = single(port, host, &folder);
+        let zookeeper_port = (version == OLDEST).then(free_port);
+        match zookeeper_port {
+            Some(zookeeper) => {
+                properties.insert("broker.id".into(), "1".into());
+                properties.insert("zookeeper.connect".into(), format!("127.0.0.1:{zookeeper}"));
+            }
+            None => kraft(&mut properties, 1, &[free_port()]),
         }
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let folder = target.join("broker").join(format!("{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let broker = Self { folder, jars, port: free_port(), child: None };
-        broker.format();
+        properties.extend(more.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        let (zookeeper, server) = (None, None);
+        let broker = Self { folder, jars, host, port, zookeeper_port, properties, zookeeper, server };
+        broker.format(&[]);
         Some(broker)
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        SocketAddr::new(self.host, self.port).to_string()
     }
 
-    fn java(&self) -> Command {
-        let mut java = Command::new("java");
-        java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"]);
-        java.arg(format!("{}/*", self.jars.display()));
-        java
+    /// An admin client for it.
+    pub fn admin(&self) -> Admin {
+        Admin::start(&self.address())
     }
 
-    fn format(&self) {
-        let controller = free_port();
-        let (port, folder) = (self.port, self.folder.display());
-        let properties = format!(
-            "process.roles=broker,controller\nnode.id=1\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             log.dirs={folder}/logs\nnum.partitions={PARTITIONS}\n\
-             offsets.topic.replication.factor=1\noffsets.topic.num.partitions=5\n\
-             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n"
-        );
-        let file = self.folder.join("server.properties");
-        std::fs::write(&file, properties).unwrap();
-        let formatted = self
-            .java()
-            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+    /// Writes its properties and, where it has no ZooKeeper, formats its log folder.
+    fn format(&self, arguments: &[&str]) {
+        let file = write_properties(&self.folder, &self.properties);
+        if self.zookeeper_port.is_none() {
+            format(&self.jars, &file, arguments);
+        }
     }
 
     /// Starts it, on the same port and with the same logs each time.
     pub fn boot(&mut self) {
-        // The shell kills the broker once its own input closes, which happens however this process ends.
-        let log = std::fs::File::create(self.folder.join("broker.log")).unwrap();
-        let java = self.java();
-        let words: Vec<_> = std::iter::once(java.get_program()).chain(java.get_args()).collect();
-        let child = Command::new("sh")
-            .args([
-                "-c",
-                r#""$@" </dev/null & broker=$!; read -r _; kill -9 $broker 2>/dev/null; wait $broker"#,
-                "broker",
-            ])
-            .args(words)
-            .arg("kafka.Kafka")
-            .arg(self.folder.join("server.properties"))
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        let deadline = Instant::now() + START_TIMEOUT;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "the broker did not start: see broker.log in {:?}",
-                self.folder
-            );
-            std::thread::sleep(Duration::from_millis(50)); // between two looks
+        if let (Some(port), None) = (self.zookeeper_port, &self.zookeeper) {
+            let mut zookeeper =
+                self.jars.server("-Xmx256m", "org.apache.zookeeper.server.ZooKeeperServerMain");
+            zookeeper.arg(port.to_string()).arg(self.folder.join("zookeeper"));
+            self.zookeeper = Some(Leashed::start(&zookeeper, &self.folder.join("zookeeper.log")));
+            listens(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), &self.folder);
         }
+        self.server = Some(serve(&self.jars, &self.folder));
+        listens(SocketAddr::new(self.host, self.port), &self.folder);
     }
 
     /// Kills it, as a power cut would; what it acknowledged to one replica may need a moment to come back.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.stdin.take());
-            let _ = child.wait();
-        }
+        self.server = None;
     }
 
     /// Produces what `kcat` reads from `input`, with these further arguments.
@@ -160,6 +158,68 @@ impl Broker {
     }
 }
 
+/// A broker's properties, but for how it finds its controller.
+pub(super) fn single(port: u16, host: IpAddr, folder: &Path) -> Properties {
+    let properties = [
+        ("listeners", format!("PLAINTEXT://{}", SocketAddr::new(host, port))),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+        ("log.dirs", format!("{}/logs", folder.display())),
+        ("num.partitions", PARTITIONS.to_string()),
+        ("offsets.topic.replication.factor", "1".into()),
+        ("offsets.topic.num.partitions", "5".into()),
+        ("transaction.state.log.replication.factor", "1".into()),
+        ("transaction.state.log.min.isr", "1".into()),
+        ("transaction.state.log.num.partitions", "5".into()),
+        ("group.initial.rebalance.delay.ms", "0".into()),
+        ("group.min.session.timeout.ms", "1000".into()),
+        ("auto.create.topics.enable", "true".into()),
+    ];
+    properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Makes it one of the nodes that are broker and controller at once; the controllers' ports name all of them.
+pub(super) fn kraft(properties: &mut Properties, node: usize, controllers: &[u16]) {
+    let voters: Vec<String> =
+        controllers.iter().enumerate().map(|(at, port)| format!("{}@127.0.0.1:{port}", at + 1)).collect();
+    let listeners = &properties["listeners"];
+    let listeners = format!("{listeners},CONTROLLER://127.0.0.1:{}", controllers[node - 1]);
+    properties.extend([
+        ("listeners".to_owned(), listeners),
+        ("process.roles".to_owned(), "broker,controller".to_owned()),
+        ("node.id".to_owned(), node.to_string()),
+        ("controller.quorum.voters".to_owned(), voters.join(",")),
+        ("controller.listener.names".to_owned(), "CONTROLLER".to_owned()),
+    ]);
+}
+
+pub(super) fn write_properties(folder: &Path, properties: &Properties) -> PathBuf {
+    let lines: String = properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let file = folder.join("server.properties");
+    fs::write(&file, lines).unwrap();
+    file
+}
+
+pub(super) fn format(jars: &Jars, properties: &Path, arguments: &[&str]) {
+    let file = properties.to_str().unwrap();
+    let arguments = [&["format", "-t", CLUSTER_ID, "-c", file], arguments].concat();
+    let formatted = jars.tool("kafka.tools.StorageTool", &arguments);
+    assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+}
+
+pub(super) fn serve(jars: &Jars, folder: &Path) -> Leashed {
+    let mut java = jars.server(HEAP, "kafka.Kafka");
+    java.arg(folder.join("server.properties"));
+    Leashed::start(&java, &folder.join("broker.log"))
+}
+
+pub(super) fn listens(address: SocketAddr, folder: &Path) {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "the broker did not start: see broker.log in {folder:?}");
+        std::thread::sleep(Duration::from_millis(50)); // between two looks
+    }
+}
+
 /// Numbers, one a line.
 pub fn numbers(first: usize, count: usize) -> String {
     (first..first + count).map(|n| format!("{n}\n")).collect()
@@ -168,6 +228,7 @@ pub fn numbers(first: usize, count: usize) -> String {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        self.zookeeper = None;
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod admin;
 pub mod binary;
 pub mod broker;
+pub mod cluster;
+pub mod jvm;
+pub mod program;
 pub mod receiver;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,71 @@
+//! The harness itself: what the other tests take for granted.
+
+use crate::support::admin::Admin;
+use crate::support::broker::{Broker, NEW, VERSIONS};
+use crate::support::cluster::Cluster;
+use crate::support::eventually;
+use crate::support::jvm::program;
+use crate::support::program::Program;
+
+#[test]
+fn brokers_of_each_version_serve() {
+    for version in VERSIONS {
+        let Some(broker) = Broker::start(version) else { return };
+        let admin = broker.admin();
+        admin.create("orders", 2, 1, &["message.timestamp.type=LogAppendTime"]);
+        broker.produce_numbers("orders", 0, 10);
+        assert_eq!(admin.ends("orders")[&0], 10, "{version}");
+        admin.grow("orders", 3);
+        admin.cut("orders", 0, 4);
+        eventually("the cut", || admin.starts("orders")[&0] == 4);
+        admin.commit("billing", "orders", 0, 7);
+        assert_eq!(admin.committed("billing")["orders-0"], 7);
+        transactions(&broker, &admin);
+        member(&broker, &admin);
+        admin.delete("orders");
+    }
+}
+
+fn transactions(broker: &Broker, admin: &Admin) {
+    admin.create("tx", 2, 1, &[]);
+    let mut java = program("Transactions");
+    java.args([&broker.address(), "tx", "2", "8", "lz4"]);
+    let lines = Program::start(java).close();
+    assert_eq!(lines.last().unwrap().text, "done");
+    assert!(lines.iter().any(|line| line.text == "kept 1:a0-1-2"), "{lines:?}");
+}
+
+fn member(broker: &Broker, admin: &Admin) {
+    let mut java = program("Member");
+    java.args([&broker.address(), "shipping", "orders", "cooperative-sticky", "-", "java-1"]);
+    let mut member = Program::start(java);
+    assert_eq!(member.expect("assigned"), "orders-0 orders-1 orders-2");
+    assert_eq!(member.expect("record"), "orders-0 4 4");
+    let (state, members) = admin.group("shipping").unwrap();
+    assert_eq!((state.as_str(), members.len(), members[0].client.as_str()), ("Stable", 1, "java-1"));
+    member.say("leave");
+    member.expect("left");
+}
+
+#[test]
+fn a_cluster_goes_on_without_any_one_of_its_brokers() {
+    let Some(mut cluster) = Cluster::start(NEW, 3) else { return };
+    let admin = cluster.admin();
+    admin.create("orders", 6, 3, &[]);
+    let mut java = program("Producer");
+    java.args([&cluster.addresses(), "orders", "6", "200"]);
+    let mut producer = Program::start(java);
+    producer.expect("acked");
+    for node in 1..=3 {
+        cluster.kill(node);
+        eventually("other leaders", || {
+            admin.leaders("orders").values().all(|leader| *leader > 0 && *leader != node as i32)
+        });
+        cluster.boot(node);
+        eventually("all in sync", || admin.in_sync("orders").values().all(|count| *count == 3));
+    }
+    eventually("the move", || admin.lead("orders", 0, 2).is_ok() && admin.leaders("orders")[&0] == 2);
+    producer.say("stop");
+    let sent: i64 = producer.expect("done").parse().unwrap();
+    assert!(admin.ends("orders").values().sum::<i64>() >= sent && sent > 0);
+}

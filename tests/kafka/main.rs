@@ -1,0 +1,6 @@
+//! The native client against real brokers, through the binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
