@@ -14,7 +14,7 @@ use crate::relay::stop::Stop;
 use crate::relay::transport::Transport;
 use crate::webhook::destination::Destination;
 use crate::webhook::minreq::Minreq;
-use crate::webhook::request::Template;
+use crate::webhook::request::{self, Requests};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -42,7 +42,8 @@ fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Minreq), Failure
     let receiver = Receiver::start(capacity, delay)
         .map_err(|error| failed("receiver can't listen on loopback", &error))?;
     let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
-    Ok((receiver, Minreq::new(destination, Template::default(), Duration::from_secs(10))))
+    let requests = Requests::new(&destination, request::Settings::default());
+    Ok((receiver, Minreq::new(destination, requests, Duration::from_secs(10))))
 }
 
 fn values(n: usize) -> impl Iterator<Item = Vec<u8>> {

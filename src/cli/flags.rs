@@ -7,7 +7,7 @@ use super::{Failure, check, demo, run};
 use crate::kafka::kafka_crate::Start;
 use crate::relay::backoff::Backoff;
 use crate::relay::settings::{OnRefusal, Order};
-use crate::webhook::request::{HeaderField, forwardable};
+use crate::webhook::request::{HeaderField, forwardable, header};
 use std::num::NonZeroU32;
 
 /// What sluicegate can be asked to do.
@@ -242,9 +242,7 @@ pub const FLAGS: &[Flag] = &[
         group: Group::To,
         doc: "the Content-Type of each request, unless the record has its own",
         set: |o, v| {
-            HeaderField::parse(&format!("Content-Type: {v}")).map_err(|e| e.to_string())?;
-            o.content_type = v.into();
-            Ok(())
+            header::content_type(v).map(|value| o.content_type = value).map_err(|error| error.to_string())
         },
         ..BASE
     },

@@ -10,7 +10,7 @@ use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
 use crate::webhook::minreq::Minreq;
-use crate::webhook::request::Template;
+use crate::webhook::request::{self, Requests};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -71,13 +71,15 @@ pub(super) fn transport(options: &Options) -> Result<(Destination, Minreq), Fail
         return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
     };
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
-    let template = Template {
-        content_type: options.content_type.clone(),
-        headers: options.headers.clone(),
-        forward: options.forward_headers.clone(),
-        credentials: destination.credentials().map(<[u8]>::to_vec),
-    };
-    Ok((destination.clone(), Minreq::new(destination, template, options.timeout)))
+    let requests = Requests::new(
+        &destination,
+        request::Settings {
+            content_type: options.content_type.clone(),
+            headers: options.headers.clone(),
+            forward: options.forward_headers.clone(),
+        },
+    );
+    Ok((destination.clone(), Minreq::new(destination, requests, options.timeout)))
 }
 
 fn dead_letters(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {

@@ -120,7 +120,8 @@ impl Destination {
         self.credentials.as_deref()
     }
 
-    fn origin(&self) -> String {
+    /// `scheme://host`, with the port where it is not the scheme's own (RFC 6454 §6.2).
+    pub fn origin(&self) -> String {
         let (scheme, standard) = if self.https { ("https", 443) } else { ("http", 80) };
         let brackets = self.host.contains(':');
         let host = if brackets { format!("[{}]", self.host) } else { self.host.clone() };

@@ -12,7 +12,7 @@
 
 use super::answer::{self, BODY_LIMIT, HEAD_LIMIT};
 use super::destination::Destination;
-use super::request::Template;
+use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
 use std::io::{ErrorKind, Read};
@@ -25,17 +25,17 @@ const INTERIM_LIMIT: usize = 100;
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
 /// Sends by `minreq`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Minreq {
     destination: Destination,
-    template: Template,
+    requests: Requests,
     timeout: Duration,
 }
 
 impl Minreq {
     /// Sends to `destination`; a request takes at most `timeout`, rounded up to whole seconds.
-    pub fn new(destination: Destination, template: Template, timeout: Duration) -> Self {
-        Self { destination, template, timeout }
+    pub fn new(destination: Destination, requests: Requests, timeout: Duration) -> Self {
+        Self { destination, requests, timeout }
     }
 
     /// Connects and verifies the certificate, by asking for the options of the address; no event is sent. An
@@ -57,19 +57,19 @@ impl Minreq {
         self.timeout.as_secs() + u64::from(self.timeout.subsec_nanos() > 0)
     }
 
-    fn post(&self, record: &Record) -> Result<Answer, SendError> {
-        let mut request = ::minreq::post(self.destination.url())
+    fn post(&self, wire: &WireRequest<'_>) -> Result<Answer, SendError> {
+        let url = format!("{}{}", self.destination.origin(), wire.target);
+        let mut request = ::minreq::post(url)
             .with_timeout(self.seconds().max(1))
             .with_follow_redirects(false)
             .with_max_headers_size(HEAD_LIMIT)
             .with_max_status_line_length(HEAD_LIMIT)
             // Without it a receiver that answers without a length would keep the connection, and us, waiting.
             .with_header("Connection", "close");
-        for header in self.template.headers(record, SystemTime::now()) {
-            request = request.with_header(header.name, header.value);
+        for (name, value) in wire.headers.iter() {
+            request = request.with_header(name, value);
         }
-        let body = record.value().unwrap_or_default();
-        let request = request.with_body(body);
+        let request = request.with_body(&*wire.body);
         let mut response = request.send_lazy().map_err(|error| self.failed(&error))?;
         if response.reason_phrase == NO_STATUS_LINE {
             return Err(broken("the destination answered something that is not HTTP".into()));
@@ -136,11 +136,13 @@ impl Minreq {
 }
 
 impl Transport for Minreq {
-    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
         // minreq's own count of header bytes can underflow on a hostile answer, which the overflow checks of our
         // profiles turn into a panic; it must not end the run.
-        catch_unwind(AssertUnwindSafe(|| self.post(record)))
-            .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
+        self.requests.send(record, attempt, |request| {
+            catch_unwind(AssertUnwindSafe(|| self.post(request)))
+                .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
+        })
     }
 }
 
@@ -184,6 +186,7 @@ fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Settings;
     use super::*;
 
     #[test]
@@ -208,7 +211,8 @@ mod tests {
     fn a_timeout_is_rounded_up_to_seconds() {
         let minreq = |ms| {
             let destination = Destination::parse("http://h/").unwrap();
-            Minreq::new(destination, Template::default(), Duration::from_millis(ms)).seconds()
+            let requests = Requests::new(&destination, Settings::default());
+            Minreq::new(destination, requests, Duration::from_millis(ms)).seconds()
         };
         assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));
     }
