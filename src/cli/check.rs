@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let config = kafka_config(options)?;
-    let (destination, client) = transport(options)?;
+    let (destination, client, warnings) = transport(options)?;
     let mut wrong = 0;
     let mut tell = |what: &str, outcome: Result<String, String>| match outcome {
         Ok(text) => print(&format!("ok     {what}: {text}\n")),
@@ -40,6 +40,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             Err(text) => tell("topics", Err(text)),
         }
     }
+    warnings.iter().for_each(|warning| print(&format!("warn   {warning}\n")));
     tell(&format!("webhook {destination}"), reach(&destination, options.timeout));
     if destination.is_https() {
         tell("webhook TLS", client.handshake());

@@ -247,6 +247,20 @@ pub const FLAGS: &[Flag] = &[
         ..BASE
     },
     Flag {
+        long: "signing-secret-file",
+        value: Some("FILE"),
+        group: Group::To,
+        commands: KAFKA,
+        repeats: true,
+        doc: "sign each request (Standard Webhooks) with the secrets of this file, one a line, the current one first: \
+              whsec_… or whsk_…",
+        set: |o, v| {
+            o.signing_secret_files.push(v.into());
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
         long: "timeout",
         value: Some("DUR"),
         default: "10s",

@@ -60,6 +60,8 @@ pub struct Options {
     pub forward_headers: Vec<String>,
     /// `--content-type`
     pub content_type: String,
+    /// `--signing-secret-file`
+    pub signing_secret_files: Vec<PathBuf>,
     /// `--dead-letter`
     pub dead_letter: Option<DeadLetter>,
     /// `--log-format`
@@ -90,6 +92,7 @@ impl Default for Options {
             headers: Vec::new(),
             forward_headers: Vec::new(),
             content_type: "application/json".into(),
+            signing_secret_files: Vec::new(),
             dead_letter: None,
             log_format: LogFormat::Text,
             verbosity: 0,

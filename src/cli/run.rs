@@ -11,15 +11,17 @@ use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
 use crate::webhook::minreq::Minreq;
 use crate::webhook::request::{self, Requests};
+use crate::webhook::signature::Signer;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let config = kafka_config(options)?;
-    let (destination, transport) = transport(options)?;
+    let (destination, transport, warnings) = transport(options)?;
     let mut dead_letters = dead_letters(options)?;
     log::start(options.verbosity, options.log_format == LogFormat::Json);
+    warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
     let stop = Stop::new();
     drain_on_signal(&stop)?;
     let topics = options.topics.join(",");
@@ -65,21 +67,32 @@ pub(super) fn kafka_config(options: &Options) -> Result<Config, Failure> {
     })
 }
 
-/// Where to send, from the flags.
-pub(super) fn transport(options: &Options) -> Result<(Destination, Minreq), Failure> {
+/// Where to send and how, from the flags; and what people should be warned of.
+pub(super) fn transport(options: &Options) -> Result<(Destination, Minreq, Vec<String>), Failure> {
     let Some(url) = &options.url else {
         return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
     };
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
-    let requests = Requests::new(
-        &destination,
-        request::Settings {
-            content_type: options.content_type.clone(),
-            headers: options.headers.clone(),
-            forward: options.forward_headers.clone(),
-        },
-    );
-    Ok((destination.clone(), Minreq::new(destination, requests, options.timeout)))
+    let (requests, warnings) = requests(&destination, options)?;
+    Ok((destination.clone(), Minreq::new(destination, requests, options.timeout), warnings))
+}
+
+/// What requests look like, from the flags; and what people should be warned of.
+fn requests(destination: &Destination, options: &Options) -> Result<(Requests, Vec<String>), Failure> {
+    let (signer, warnings) = match &options.signing_secret_files[..] {
+        [] => (None, Vec::new()),
+        paths => {
+            let wrong = |error| Failure::usage(format!("--signing-secret-file: {error}"));
+            Signer::open(paths).map(|(signer, warnings)| (Some(signer), warnings)).map_err(wrong)?
+        }
+    };
+    let settings = request::Settings {
+        content_type: options.content_type.clone(),
+        headers: options.headers.clone(),
+        forward: options.forward_headers.clone(),
+        signer,
+    };
+    Ok((Requests::new(destination, settings), warnings))
 }
 
 fn dead_letters(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {

@@ -8,3 +8,4 @@ pub mod answer;
 pub mod destination;
 pub mod minreq;
 pub mod request;
+pub mod signature;

@@ -9,6 +9,7 @@
 pub mod header;
 
 use super::destination::Destination;
+use super::signature::Signer;
 use crate::relay::base64::encode as base64;
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError};
@@ -30,11 +31,18 @@ pub struct Settings {
     pub headers: Vec<HeaderField>,
     /// `--forward-header`: names in lower case, from [`forwardable`].
     pub forward: Vec<String>,
+    /// `--signing-secret-file`.
+    pub signer: Option<Signer>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { content_type: "application/json".into(), headers: Vec::new(), forward: Vec::new() }
+        Self {
+            content_type: "application/json".into(),
+            headers: Vec::new(),
+            forward: Vec::new(),
+            signer: None,
+        }
     }
 }
 
@@ -99,15 +107,20 @@ impl Requests {
         headers.append(&self.fixed);
         headers.add("Content-Type", self.content_type_of(record));
         describe(record, &mut headers);
-        headers.add_with("webhook-id", |line| write_id(record, line));
+        self.forward_headers(record, &mut headers);
+        let body = record.value().unwrap_or_default();
+        self.prove(&webhook_id(record), now, body, &mut headers);
+        Ok(WireRequest { target: Cow::Borrowed(&self.target), headers, body: Cow::Borrowed(body) })
+    }
+
+    /// Id and time of the attempt, and the signature over both and the body.
+    fn prove(&self, id: &str, now: SystemTime, body: &[u8], headers: &mut Headers) {
+        headers.add("webhook-id", id);
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         headers.add_shown("webhook-timestamp", seconds);
-        self.forward_headers(record, &mut headers);
-        Ok(WireRequest {
-            target: Cow::Borrowed(&self.target),
-            headers,
-            body: Cow::Borrowed(record.value().unwrap_or_default()),
-        })
+        if let Some(signer) = &self.settings.signer {
+            headers.add_with("webhook-signature", |line| signer.sign(id, seconds, body, line));
+        }
     }
 
     fn content_type_of<'a>(&'a self, record: &'a Record) -> &'a str {
@@ -155,16 +168,12 @@ fn describe(record: &Record, headers: &mut Headers) {
 /// forbids `~` in a topic, so the one stands for the other. The record's timestamp tells a re-created topic,
 /// whose offsets start again, from the old one; it is 0 where the source knows none.
 pub fn webhook_id(record: &Record) -> String {
-    let mut id = String::with_capacity(64);
-    write_id(record, &mut id);
-    id
-}
-
-fn write_id(record: &Record, line: &mut String) {
     let partition = record.partition();
-    line.extend(partition.topic().chars().map(|c| if c == '.' { '~' } else { c }));
+    let mut id = String::with_capacity(partition.topic().len() + 48);
+    id.extend(partition.topic().chars().map(|c| if c == '.' { '~' } else { c }));
     // Writing to a String cannot fail.
-    let _ = write!(line, "-{}-{}-{}", partition.number(), record.offset(), record.timestamp().max(0));
+    let _ = write!(id, "-{}-{}-{}", partition.number(), record.offset(), record.timestamp().max(0));
+    id
 }
 
 #[cfg(test)]
