@@ -1,2 +1,132 @@
 //! The bytes of records: batches of format v2, message sets of v0 and v1, their checksums and compression. Knows
 //! neither sockets nor topics.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `batches` | what a fetch brought, cut into [batches](Batches) |
+//! | `batch` | a [batch](Batch): its header, its checksum, the way to its records |
+//! | `records` | the [records](Records) of a batch, decoded one by one over one shared payload |
+//! | `message_set` | the same for v0 and v1 |
+//! | `unpack`, `lz4` | from compressed bytes to plain ones, [bounded](MAX_UNPACKED) |
+//! | `writer`, `pack` | the way back: a [batch made of records](BatchWriter) |
+//! | [transactions] | which batches are delivered under `read_committed` |
+//!
+//! The bytes come from others: each length is checked against what is there, nothing panics, and nothing is allocated
+//! beyond the limit.
+//!
+//! Layouts: <https://kafka.apache.org/documentation/#messageformat>, KIP-98 (v2), KIP-32 (v1), KIP-534 (compaction).
+
+mod batch;
+mod batches;
+mod error;
+mod fields;
+mod lz4;
+mod message_set;
+mod pack;
+mod records;
+pub mod transactions;
+mod unpack;
+mod writer;
+
+pub use batch::Batch;
+pub use batches::Batches;
+pub use error::BatchError;
+pub use records::{OfPartition, RawRecord, Records};
+pub use unpack::Unpacker;
+pub use writer::{BatchWriter, NewRecord, ProducerState, place};
+
+use std::fmt;
+
+/// What one batch may unpack to, in bytes, where nobody says otherwise. A batch has 1 MB by default; this allows for
+/// more than a hundredfold. It is also the largest window that zstd's own decoder accepts.
+pub const MAX_UNPACKED: usize = 128 << 20;
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Snappy: raw as librdkafka writes it, or in the framing of Java's xerial.
+    Snappy,
+    /// LZ4 in its frame format.
+    Lz4,
+    /// Zstandard, RFC 8878 (KIP-110).
+    Zstd,
+}
+
+impl Compression {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// Its number in a batch's attributes.
+    pub fn id(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|compression| compression.id() == id)
+    }
+
+    /// Its name as Kafka's settings spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a record's timestamp means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimestampType {
+    /// When the producer made the record.
+    CreateTime,
+    /// When the broker appended it.
+    LogAppendTime,
+}
+
+/// What a control batch says: the end of a transaction, or something of the broker's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// The producer's transaction is aborted: its records are not to be read.
+    Abort,
+    /// The producer's transaction is committed.
+    Commit,
+    /// Another kind, by its number; it concerns no records.
+    Other(i16),
+}
+
+impl Control {
+    fn from_id(id: i16) -> Self {
+        match id {
+            0 => Self::Abort,
+            1 => Self::Commit,
+            other => Self::Other(other),
+        }
+    }
+
+    fn id(self) -> i16 {
+        match self {
+            Self::Abort => 0,
+            Self::Commit => 1,
+            Self::Other(other) => other,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a fetch brought, cut into batches.
+
+use super::batch::Batch;
+use super::error::BatchError;
+use super::fields::Fields;
+
+/// Offset and length, before whatever the length counts.
+pub(super) const PREFIX: usize = 12;
+/// Where the format's number stands, in all of them.
+const MAGIC_AT: usize = 16;
+
+/// The batches in the bytes of a fetch, in order. A piece of a batch at the end is dropped: the broker cuts where its
+/// limit falls, and the next fetch brings the batch whole. After an error there is nothing more.
+#[derive(Clone, Debug)]
+pub struct Batches<'a> {
+    bytes: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Batches<'a> {
+    /// The batches in `bytes`: format v2, or messages of v0 and v1, also mixed.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, rest: bytes }
+    }
+
+    /// How many bytes the first batch has at least, if there is but a piece of it: then no fetch with the same limit
+    /// will ever bring a record. (By KIP-74 a broker sends the first batch whole whatever the limit.)
+    pub fn first_length_wanted(&self) -> Option<usize> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let wanted = match frame(self.bytes) {
+            Some((_, length)) => usize::try_from(length).ok()?.checked_add(PREFIX)?,
+            None => PREFIX,
+        };
+        (wanted > self.bytes.len()).then_some(wanted)
+    }
+}
+
+/// The first batch's offset and the bytes it counts behind these two.
+fn frame(bytes: &[u8]) -> Option<(i64, i32)> {
+    let mut fields = Fields(bytes);
+    Some((fields.i64()?, fields.i32()?))
+}
+
+impl<'a> Iterator for Batches<'a> {
+    type Item = Result<Batch<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = std::mem::take(&mut self.rest);
+        let (base_offset, length) = frame(rest)?;
+        let Some(whole) = usize::try_from(length).ok().and_then(|length| length.checked_add(PREFIX)) else {
+            return Some(Err(BatchError::Malformed { base_offset, what: "its length is negative" }));
+        };
+        let (bytes, behind) = rest.split_at_checked(whole)?;
+        let batch = match bytes.get(MAGIC_AT) {
+            Some(&magic) => Batch::parse(bytes, magic as i8),
+            None => Err(BatchError::Malformed { base_offset, what: "it is too short to say its format" }),
+        };
+        if batch.is_ok() {
+            self.rest = behind;
+        }
+        Some(batch)
+    }
+}

@@ -1,0 +1,168 @@
+//! Message sets of v0 and v1, which still sit in old logs: each message stands alone with its own checksum, and a
+//! compressed one has a whole set of others as its value.
+//!
+//! Messages of v1 in a compressed one count their offsets from 0, and the outer one bears the offset of the last of
+//! them; those of v0 bear their own (KIP-31, KIP-32).
+
+use super::batch::{Batch, TIMESTAMP_TYPE_BIT};
+use super::error::BatchError;
+use super::fields::Fields;
+use super::records::{RawRecord, Records};
+use super::unpack::Unpacker;
+use super::{Compression, TimestampType};
+use std::ops::Range;
+
+/// The bits of the attributes that mean something; v0 knows no timestamps.
+const COMPRESSION_BITS: i16 = 0b111;
+const NO_TIMESTAMP: i64 = -1;
+const CUT: &str = "a message ends in its middle";
+
+/// What the messages of a set take from the one around them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldFrame {
+    /// The outer message's own offset.
+    pub offset: i64,
+    /// What is added to the offset each message bears.
+    pub shift: i64,
+    /// The timestamp of all of them, if the broker gave it.
+    pub append_time: Option<i64>,
+    /// The lowest offset that is wanted.
+    pub from: i64,
+}
+
+/// Reads the head of a message that is all of `bytes`.
+pub(super) fn header(bytes: &[u8]) -> Option<Batch<'_>> {
+    let mut fields = Fields(bytes);
+    let message = Message::read(&mut fields)?;
+    let known = if message.magic == 0 { COMPRESSION_BITS } else { COMPRESSION_BITS | TIMESTAMP_TYPE_BIT };
+    Some(Batch {
+        bytes,
+        base_offset: message.offset,
+        magic: message.magic,
+        partition_leader_epoch: -1,
+        crc: message.crc,
+        attributes: i16::from(message.attributes) & known,
+        last_offset_delta: 0,
+        base_timestamp: message.timestamp,
+        max_timestamp: message.timestamp,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count: 1,
+        compression: Compression::None,
+        body: message.body,
+    })
+}
+
+/// CRC-32 of `bytes`.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// The records of the message `batch`.
+pub(super) fn records(
+    batch: &Batch<'_>,
+    unpacker: &mut Unpacker,
+    from: i64,
+    limit: usize,
+) -> Result<Records, BatchError> {
+    let append_time = (batch.timestamp_type() == TimestampType::LogAppendTime).then_some(batch.max_timestamp);
+    let mut frame = OldFrame { offset: batch.base_offset, shift: 0, append_time, from };
+    if batch.compression == Compression::None {
+        let payload = unpacker.payload(batch.base_offset, batch.compression, batch.bytes, limit)?;
+        return Ok(Records::of_message_set(payload, frame, 1));
+    }
+    let mut body = Fields(batch.body);
+    let packed = part(&mut body)
+        .and_then(|_key| part(&mut body))
+        .and_then(|value| value.ok_or("it holds no messages, not even none"))
+        .map_err(|what| batch.malformed(what))?;
+    let payload = unpacker.payload(batch.base_offset, batch.compression, packed, limit)?;
+    let (count, last) = survey(&payload, batch.magic).map_err(|what| batch.malformed(what))?;
+    if batch.magic == 1 {
+        frame.shift = batch.base_offset.saturating_sub(last);
+    }
+    Ok(Records::of_message_set(payload, frame, count))
+}
+
+/// How many messages a set has, and which offset the last of them bears.
+fn survey(set: &[u8], magic: i8) -> Result<(u32, i64), &'static str> {
+    let mut fields = Fields(set);
+    let (mut count, mut last) = (0u32, 0);
+    while fields.remaining() > 0 {
+        let message = Message::read(&mut fields).ok_or(CUT)?;
+        if message.magic != magic {
+            return Err("a message within it has another format");
+        }
+        if i16::from(message.attributes) & COMPRESSION_BITS != 0 {
+            return Err("a message within it is compressed once more");
+        }
+        if count > 0 && message.offset <= last {
+            return Err("the offsets within it don't go upwards");
+        }
+        count = count.saturating_add(1);
+        last = message.offset;
+    }
+    Ok((count, last))
+}
+
+/// The message that begins at `at` as a record, and where the next begins.
+pub(super) fn record(
+    payload: &[u8],
+    at: usize,
+    frame: &OldFrame,
+) -> Result<(RawRecord, usize), &'static str> {
+    let mut fields = Fields(payload.get(at..).ok_or(CUT)?);
+    let message = Message::read(&mut fields).ok_or(CUT)?;
+    let end = payload.len() - fields.remaining();
+    let offset = message.offset.saturating_add(frame.shift);
+    if offset < 0 {
+        return Err("an offset within it is negative");
+    }
+    let mut body = Fields(message.body);
+    let mut place = || -> Result<Option<Range<u32>>, &'static str> {
+        let Some(part) = part(&mut body)? else { return Ok(None) };
+        // The payload is at most 4 GiB: see `Unpacker::payload`.
+        let part_end = end - body.remaining();
+        Ok(Some((part_end - part.len()) as u32..part_end as u32))
+    };
+    let (key, value) = (place()?, place()?);
+    if body.remaining() > 0 {
+        return Err("a message has bytes behind its value");
+    }
+    let timestamp = frame.append_time.unwrap_or(message.timestamp);
+    Ok((RawRecord { offset, timestamp, key, value, headers: Box::default() }, end))
+}
+
+struct Message<'a> {
+    offset: i64,
+    crc: u32,
+    magic: i8,
+    attributes: i8,
+    timestamp: i64,
+    body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    fn read(fields: &mut Fields<'a>) -> Option<Self> {
+        let offset = fields.i64()?;
+        let size = usize::try_from(fields.i32()?).ok()?;
+        let mut message = Fields(fields.bytes(size)?);
+        let (crc, magic, attributes) = (message.u32()?, message.i8()?, message.i8()?);
+        let timestamp = if magic == 1 { message.i64()? } else { NO_TIMESTAMP };
+        Some(Self { offset, crc, magic, attributes, timestamp, body: message.0 })
+    }
+}
+
+/// A key or value.
+fn part<'a>(body: &mut Fields<'a>) -> Result<Option<&'a [u8]>, &'static str> {
+    match body.i32().ok_or(CUT)? {
+        -1 => Ok(None),
+        length => {
+            let length = usize::try_from(length).map_err(|_| "a part of a message has a negative length")?;
+            body.bytes(length).map(Some).ok_or(CUT)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! From compressed bytes to plain ones, never more of them than a limit.
+//!
+//! The checksums that gzip and lz4 bring along are not looked at: the batch's own covers the same bytes.
+
+use super::Compression;
+use super::error::BatchError;
+use super::fields::Fields;
+use super::lz4;
+use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::error::Error;
+use std::io::Read;
+use std::sync::Arc;
+
+/// A scratch buffer larger than this is given back after the batch that needed it.
+const KEPT_SCRATCH: usize = 2 << 20;
+/// How much more gzip is given when the size it announces proves too small.
+const GROWTH: usize = 4;
+/// The smallest room gzip is given.
+const SMALLEST_ROOM: usize = 4 << 10;
+/// How much zstd unpacks before the limit is looked at, in bytes; a block has at most as much.
+const ZSTD_STEP: usize = 128 << 10;
+/// How snappy in Java's framing begins, before two version numbers.
+const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
+const XERIAL_VERSIONS: usize = 8;
+
+/// Why bytes don't unpack.
+pub(super) enum Fault {
+    /// They would give more than the limit.
+    TooLarge,
+    /// They are no such compression.
+    Broken(Box<dyn Error + Send + Sync>),
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// The buffers and decoders that unpacking needs, kept from batch to batch: so a batch costs one allocation, its
+/// records' payload. Keeps some hundred KiB for gzip and up to a few MiB for zstd once it met them.
+#[derive(Default)]
+pub struct Unpacker {
+    scratch: Scratch,
+    inflate: Option<Decompress>,
+    zstd: Option<FrameDecoder>,
+}
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacker").field("scratch", &self.scratch.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Unpacker {
+    /// One that holds nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The plain bytes of `packed`, in an allocation of exactly their size, which is at most `limit` and 4 GiB. So
+    /// `u32` holds each place in them. Plain bytes were bounded by the fetch, and no limit applies to them.
+    pub(super) fn payload(
+        &mut self,
+        base_offset: i64,
+        compression: Compression,
+        packed: &[u8],
+        limit: usize,
+    ) -> Result<Arc<[u8]>, BatchError> {
+        let limit = limit.min(u32::MAX as usize);
+        if compression == Compression::None {
+            // A batch has less than 2 GiB: its length is an i32.
+            return Ok(Arc::from(packed));
+        }
+        self.scratch.filled = 0;
+        let unpacked = self.unpack(compression, packed, limit);
+        let payload = unpacked.map(|()| Arc::from(self.scratch.filled())).map_err(|fault| match fault {
+            Fault::TooLarge => BatchError::TooLarge { base_offset, compression, limit },
+            Fault::Broken(source) => BatchError::Unpack { base_offset, compression, source },
+        });
+        self.scratch.shrink();
+        payload
+    }
+
+    fn unpack(&mut self, compression: Compression, packed: &[u8], limit: usize) -> Result<(), Fault> {
+        match compression {
+            Compression::None => Ok(()),
+            Compression::Gzip => {
+                let inflate = self.inflate.get_or_insert_with(|| Decompress::new(false));
+                gunzip(inflate, packed, &mut self.scratch, limit)
+            }
+            Compression::Snappy => match packed.strip_prefix(XERIAL_MAGIC) {
+                Some(framed) => unsnap_framed(framed, &mut self.scratch, limit),
+                None => unsnap(packed, &mut self.scratch, limit),
+            },
+            Compression::Lz4 => lz4::unpack(packed, &mut self.scratch, limit),
+            Compression::Zstd => {
+                let decoder = self.zstd.get_or_insert_default();
+                let unpacked = unzstd(decoder, packed, &mut self.scratch, limit);
+                // Its window may have grown to the limit.
+                if unpacked.is_err() || self.scratch.filled > KEPT_SCRATCH {
+                    self.zstd = None;
+                }
+                unpacked
+            }
+        }
+    }
+}
+
+/// A buffer that is filled from its front; what is behind is left over from former batches.
+#[derive(Default)]
+pub(super) struct Scratch {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Scratch {
+    /// What is unpacked so far.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// What is unpacked so far, and room for `size` bytes more, if the limit leaves it.
+    pub fn room(&mut self, size: usize, limit: usize) -> Option<(&[u8], &mut [u8])> {
+        let end = self.filled.checked_add(size).filter(|end| *end <= limit)?;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        let (filled, rest) = self.bytes.split_at_mut_checked(self.filled)?;
+        Some((filled, rest.get_mut(..size)?))
+    }
+
+    /// How much there may still be.
+    pub fn left(&self, limit: usize) -> usize {
+        limit.saturating_sub(self.filled)
+    }
+
+    /// `size` bytes of the room have been filled.
+    pub fn advance(&mut self, size: usize) {
+        self.filled = self.filled.saturating_add(size).min(self.bytes.len());
+    }
+
+    fn shrink(&mut self) {
+        if self.bytes.len() > KEPT_SCRATCH {
+            self.bytes.truncate(KEPT_SCRATCH);
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
+/// gzip: members one behind the other.
+fn gunzip(inflate: &mut Decompress, packed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
+    let mut rest = packed;
+    while !rest.is_empty() {
+        let deflated = behind_gzip_header(rest).ok_or("its header is damaged")?;
+        let consumed = inflate_member(inflate, deflated, scratch, limit)?;
+        let mut trailer = Fields(deflated.get(consumed..).unwrap_or_default());
+        trailer.bytes(8).ok_or("it ends in its middle")?;
+        rest = trailer.0;
+    }
+    Ok(())
+}
+
+/// Unpacks one member and says how many bytes it had. The last four bytes say what to expect: then everything goes to
+/// its place in one go. Where they say too little, it begins again with more room.
+fn inflate_member(
+    inflate: &mut Decompress,
+    deflated: &[u8],
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<usize, Fault> {
+    let announced = deflated.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize);
+    let left = scratch.left(limit);
+    // Never more than deflate can give, so that a lie costs nothing.
+    let mut size = announced.min(deflated.len().saturating_mul(1032)).clamp(SMALLEST_ROOM.min(left), left);
+    loop {
+        let (_, room) = scratch.room(size, limit).ok_or(Fault::TooLarge)?;
+        inflate.reset(false);
+        let status = inflate.decompress(deflated, room, FlushDecompress::Finish)?;
+        let written = usize::try_from(inflate.total_out()).unwrap_or(usize::MAX);
+        match status {
+            Status::StreamEnd => {
+                scratch.advance(written);
+                return Ok(usize::try_from(inflate.total_in()).unwrap_or(usize::MAX));
+            }
+            Status::Ok | Status::BufError if written < size => return Err("it ends in its middle".into()),
+            Status::Ok | Status::BufError if size == left => return Err(Fault::TooLarge),
+            Status::Ok | Status::BufError => size = size.saturating_mul(GROWTH).min(left),
+        }
+    }
+}
+
+/// RFC 1952, section 2.3.
+fn behind_gzip_header(packed: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields(packed);
+    let [0x1f, 0x8b, 8, flags, ..] = *fields.bytes(10)? else { return None };
+    if flags & 4 != 0 {
+        let [low, high] = *fields.bytes(2)? else { return None };
+        fields.bytes(usize::from(u16::from_le_bytes([low, high])))?;
+    }
+    for text in [8, 16] {
+        if flags & text != 0 {
+            let length = fields.0.iter().position(|byte| *byte == 0)?;
+            fields.bytes(length + 1)?;
+        }
+    }
+    if flags & 2 != 0 {
+        fields.bytes(2)?;
+    }
+    Some(fields.0)
+}
+
+/// Snappy, raw.
+fn unsnap(packed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
+    let size = snap::raw::decompress_len(packed)?;
+    let (_, room) = scratch.room(size, limit).ok_or(Fault::TooLarge)?;
+    let size = snap::raw::Decoder::new().decompress(packed, room)?;
+    scratch.advance(size);
+    Ok(())
+}
+
+/// Snappy in blocks, each behind its length. The version numbers mean nothing: writers disagree on them.
+fn unsnap_framed(framed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
+    let mut fields = Fields(framed);
+    fields.bytes(XERIAL_VERSIONS).ok_or("it ends in its header")?;
+    while fields.remaining() > 0 {
+        let size = fields.i32().and_then(|size| usize::try_from(size).ok());
+        let block = size.and_then(|size| fields.bytes(size)).ok_or("a block ends in its middle")?;
+        unsnap(block, scratch, limit)?;
+    }
+    Ok(())
+}
+
+/// zstd: frames one behind the other. A frame's window may be as large as the limit, so that three times the limit
+/// bounds what it costs.
+fn unzstd(
+    decoder: &mut FrameDecoder,
+    packed: &[u8],
+    scratch: &mut Scratch,
+    limit: usize,
+) -> Result<(), Fault> {
+    decoder.set_max_window_size(limit as u64);
+    let mut rest = packed;
+    while !rest.is_empty() {
+        decoder.reset(&mut rest)?;
+        if decoder.content_size() > scratch.left(limit) as u64 {
+            return Err(Fault::TooLarge);
+        }
+        while !decoder.is_finished() {
+            decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBytes(ZSTD_STEP))?;
+            let size = decoder.can_collect();
+            let (_, room) = scratch.room(size, limit).ok_or(Fault::TooLarge)?;
+            let size = decoder.read(room)?;
+            scratch.advance(size);
+        }
+    }
+    Ok(())
+}
