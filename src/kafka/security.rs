@@ -1,1 +1,230 @@
 //! How brokers are to be trusted, and how we prove who we are: TLS and SASL, as settings.
+
+use crate::net::TlsSettings;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What a connection to a broker is made of (`security.protocol`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP alone.
+    #[default]
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// TCP, with authentication.
+    SaslPlaintext,
+    /// TLS, with authentication.
+    SaslSsl,
+}
+
+impl Protocol {
+    const ALL: [Self; 4] = [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl];
+
+    /// Kafka's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    /// Reads Kafka's name for it, in any case, as librdkafka writes it in lower case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether TLS is part of it.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether authentication is part of it.
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// Text that never shows itself: a password, a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for those who send it or compute with it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// How we prove who we are (`sasl.mechanism`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sasl {
+    /// The password itself is sent (RFC 4616): for connections with TLS.
+    Plain {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// SCRAM with SHA-256 (RFC 7677): the password never leaves this host, and the broker proves that it knows it.
+    ScramSha256 {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// SCRAM with SHA-512.
+    ScramSha512 {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A bearer token (RFC 7628), read anew for each authentication.
+    OauthBearer(TokenSource),
+}
+
+impl Sasl {
+    /// The mechanism's registered name.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "PLAIN",
+            Self::ScramSha256 { .. } => "SCRAM-SHA-256",
+            Self::ScramSha512 { .. } => "SCRAM-SHA-512",
+            Self::OauthBearer(_) => "OAUTHBEARER",
+        }
+    }
+}
+
+/// Where a bearer token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file that holds it; whoever renews the token replaces the file.
+    File(PathBuf),
+    /// The words of a command that prints it, run without a shell.
+    Command(Vec<String>),
+}
+
+impl TokenSource {
+    /// A command's words, split at white space. `None` if there are none.
+    pub fn command(line: &str) -> Option<Self> {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        (!words.is_empty()).then_some(Self::Command(words))
+    }
+}
+
+/// The security of all connections of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// What a connection is made of.
+    pub protocol: Protocol,
+    /// Whom to trust and who we are, where the protocol has TLS.
+    pub tls: TlsSettings,
+    /// How we prove who we are, where the protocol has SASL.
+    pub sasl: Option<Sasl>,
+}
+
+impl Security {
+    /// Whether the settings fit together and this binary can do what they say.
+    pub fn check(&self) -> Result<(), SecurityError> {
+        if self.protocol.has_tls() && cfg!(not(feature = "tls")) {
+            return Err(SecurityError::NoTls(self.protocol));
+        }
+        if self.protocol.has_sasl() && self.sasl.is_none() {
+            return Err(SecurityError::NoSasl(self.protocol));
+        }
+        Ok(())
+    }
+
+    /// The credentials, where the protocol asks for them.
+    pub fn credentials(&self) -> Option<&Sasl> {
+        self.sasl.as_ref().filter(|_| self.protocol.has_sasl())
+    }
+}
+
+/// Why security settings can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityError {
+    /// The protocol has TLS, but the feature was not built in.
+    NoTls(Protocol),
+    /// The protocol has SASL, but there is nothing to authenticate with.
+    NoSasl(Protocol),
+}
+
+impl fmt::Display for SecurityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTls(protocol) => write!(
+                f,
+                "security.protocol={} needs the feature 'tls', which this binary was built without: build with \
+                 --features tls",
+                protocol.name()
+            ),
+            Self::NoSasl(protocol) => write!(
+                f,
+                "security.protocol={} needs a sasl.mechanism (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER) and \
+                 its credentials",
+                protocol.name()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SecurityError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let (username, password) = ("alice".to_owned(), Secret::new("alice-secret"));
+        let security = Security {
+            protocol: Protocol::SaslPlaintext,
+            sasl: Some(Sasl::Plain { username, password }),
+            ..Security::default()
+        };
+        let shown = format!("{security:?}");
+        assert!(shown.contains("alice") && !shown.contains("alice-secret"), "{shown}");
+    }
+
+    #[test]
+    fn asks_for_credentials_where_the_protocol_has_sasl() {
+        let mut security = Security { protocol: Protocol::SaslPlaintext, ..Security::default() };
+        let error = security.check().unwrap_err();
+        assert!(
+            error.to_string().starts_with("security.protocol=SASL_PLAINTEXT needs a sasl.mechanism"),
+            "{error}"
+        );
+        security.sasl = TokenSource::command("print-token --for kafka").map(Sasl::OauthBearer);
+        assert_eq!(security.check(), Ok(()));
+        assert_eq!(TokenSource::command("  "), None);
+    }
+
+    #[test]
+    fn credentials_go_unused_without_sasl() {
+        let sasl = TokenSource::command("token").map(Sasl::OauthBearer);
+        let security = Security { sasl, ..Security::default() };
+        assert_eq!(security.credentials(), None);
+    }
+
+    #[test]
+    fn reads_the_protocol_in_any_case() {
+        assert_eq!(Protocol::parse("sasl_ssl"), Some(Protocol::SaslSsl));
+        assert_eq!(Protocol::parse("SSL"), Some(Protocol::Ssl));
+        assert_eq!(Protocol::parse("TLS"), None);
+    }
+}
