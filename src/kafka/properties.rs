@@ -1,1 +1,0 @@
-//! The `client.properties` that people already have, read into our own settings.
