@@ -268,6 +268,3 @@ impl fmt::Display for PropertiesError {
 }
 
 impl std::error::Error for PropertiesError {}
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,12 @@
 //! What files of other clients come to.
 
-use super::*;
-use crate::kafka::security::{Protocol, Sasl, Secret, TokenSource};
-use crate::net::Pem;
 use proptest::prelude::*;
+use sluicegate::kafka::group::assignor::Assignor;
+use sluicegate::kafka::properties::{Properties, Reset};
+use sluicegate::kafka::security::{Protocol, Sasl, Secret, TokenSource};
+use sluicegate::net::Pem;
+use std::path::Path;
+use std::time::Duration;
 
 fn read(text: &str) -> Properties {
     Properties::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -100,7 +103,6 @@ fn reads_where_a_token_comes_from() {
     assert!(with("").unwrap_err().to_string().contains("OAUTHBEARER needs a token"));
 }
 
-#[cfg(feature = "tls")]
 #[test]
 fn reads_pem_stores_in_files_and_in_line() {
     let java = read(
