@@ -5,6 +5,7 @@ use super::Failure;
 use super::flags::{self, Command, FLAGS, Flag};
 use super::options::Options;
 use super::values::nearest;
+use crate::relay::settings::Intake;
 use lexopt::Arg;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -135,16 +136,26 @@ fn settle(
             (flag.set)(&mut options, value).map_err(|error| Failure::usage(format!("{origin}: {error}")))?;
         }
     }
-    finish(&mut options);
+    finish(&mut options)?;
     Ok(options)
 }
 
 /// What follows from several flags together.
-fn finish(options: &mut Options) {
+fn finish(options: &mut Options) -> Result<(), Failure> {
     let settings = &mut options.settings;
     if let Some(n) = options.max_concurrency {
         settings.max_concurrency = n;
     }
+    let sliding = settings.intake == Intake::Sliding;
+    if options.window_size.is_some() && !sliding {
+        return Err(Failure::usage("--window-size is for --window sliding: a batch has --batch-size"));
+    }
+    if options.batch_interval.is_some() && sliding {
+        return Err(Failure::usage(
+            "--batch-interval comes between batches, and --window sliding has none: leave one out",
+        ));
+    }
+    settings.window_size = options.window_size.unwrap_or(settings.window_size);
     if let Some(interval) = options.batch_interval {
         settings.batch_interval = interval;
     }
@@ -154,6 +165,7 @@ fn finish(options: &mut Options) {
     if options.until_end {
         settings.patience.get_or_insert(std::time::Duration::from_secs(300));
     }
+    Ok(())
 }
 
 type Values = Vec<(String, String)>;
@@ -265,6 +277,23 @@ mod tests {
         ] {
             let failure = parse_file("f", text).unwrap_err();
             assert!(failure.text.contains(what), "{text}: {}", failure.text);
+        }
+    }
+
+    #[test]
+    fn each_window_has_its_own_sizes() {
+        let sliding = options(&["run", "--window", "sliding", "--window-size", "7"], &[]);
+        assert_eq!((sliding.settings.intake, sliding.settings.window_size.get()), (Intake::Sliding, 7));
+        for (arguments, what) in [
+            (["run", "--window=sliding", "--batch-interval=50ms"], "--batch-interval comes between batches"),
+            (["run", "--window=batch", "--window-size=7"], "--window-size is for --window sliding"),
+        ] {
+            let failure = read_with(&arguments, &[]).unwrap_err();
+            assert!(
+                failure.text.contains(what) && failure.exit == crate::cli::Exit::Usage,
+                "{}",
+                failure.text
+            );
         }
     }
 

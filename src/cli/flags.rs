@@ -6,7 +6,7 @@ use super::values;
 use super::{Failure, check, demo, run};
 use crate::kafka::kafka_crate::Start;
 use crate::relay::backoff::Backoff;
-use crate::relay::settings::{OnRefusal, Order};
+use crate::relay::settings::{Intake, OnRefusal, Order};
 use crate::webhook::request::{HeaderField, forwardable, header};
 use std::num::NonZeroU32;
 
@@ -290,6 +290,28 @@ pub const FLAGS: &[Flag] = &[
         ..BASE
     },
     Flag {
+        long: "window",
+        value: Some("batch|sliding"),
+        default: "batch",
+        group: Group::Pace,
+        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow one holds \
+              back no other",
+        set: |o, v| {
+            choose(v, &[("batch", Intake::Batch), ("sliding", Intake::Sliding)])
+                .map(|i| o.settings.intake = i)
+        },
+        ..BASE
+    },
+    Flag {
+        long: "window-size",
+        value: Some("N"),
+        default: "1000",
+        group: Group::Pace,
+        doc: "sliding: how far ahead of its oldest unfinished record each partition may be, in records",
+        set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
+        ..BASE
+    },
+    Flag {
         long: "batch-interval",
         value: Some("DUR"),
         default: "0ms",
@@ -513,10 +535,11 @@ mod tests {
             }
             let mut options = Options::default();
             (flag.set)(&mut options, flag.default).unwrap_or_else(|error| panic!("--{}: {error}", flag.long));
-            // These are left open because the demo has its own.
+            // These are left open: the demo has its own, and a size says that a window is wanted.
             let untouched = Options {
                 max_concurrency: options.max_concurrency,
                 batch_interval: options.batch_interval,
+                window_size: options.window_size,
                 ..Options::default()
             };
             assert_eq!(format!("{options:?}"), format!("{untouched:?}"), "--{}", flag.long);

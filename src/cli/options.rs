@@ -46,12 +46,14 @@ pub struct Options {
     pub partitions: Option<Vec<i32>>,
     /// `--buffer`
     pub buffer: Bytes,
-    /// What the core is told. `--max-concurrency` and `--batch-interval` are set from the fields below.
+    /// What the core is told. What stands in a field below is put into it in the end.
     pub settings: Settings,
     /// `--max-concurrency`; the demo has defaults of its own.
     pub max_concurrency: Option<NonZeroUsize>,
     /// `--batch-interval`; likewise.
     pub batch_interval: Option<Duration>,
+    /// `--window-size`; it makes sense with one kind of window only.
+    pub window_size: Option<NonZeroUsize>,
     /// `--timeout`
     pub timeout: Duration,
     /// `--header`
@@ -88,6 +90,7 @@ impl Default for Options {
             settings: Settings { order: Order::None, ..Settings::default() },
             max_concurrency: None,
             batch_interval: None,
+            window_size: None,
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
             forward_headers: Vec::new(),

@@ -121,7 +121,7 @@ impl LogObserver {
                 if untold > 0 { format!(" ({untold} more such lines left out)") } else { String::new() };
             warn!(
                 target: TARGET,
-                "{} failed {attempt} times and holds the next batch back: {cause}; again in {delay:.1?}. \
+                "{} failed {attempt} times and holds commits and the window back: {cause}; again in {delay:.1?}. \
                  --max-attempts or --max-age would refuse it{more}",
                 Named(record)
             );

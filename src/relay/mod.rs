@@ -1,10 +1,10 @@
 //! The product itself: what is sent when, and what may be committed. std only; knows neither Kafka nor HTTP
 //! nor flags, prints and logs nothing.
 //!
-//! One thread, the caller's, runs the loop: it polls the [source](source::Source), admits a batch into the
+//! One thread, the caller's, runs the loop: it polls the [source](source::Source), admits records into the
 //! [window], settles refused records, commits, and looks after revocations and signals every [`TICK`]. Scoped
-//! worker threads pull: each takes a [permit](semaphore) first, then the next record that may go, and is joined
-//! at the end of the batch.
+//! worker threads pull: each takes a [permit](semaphore) first, then the next record that may go. With a batch
+//! they are joined at its end; with a sliding window they stay while the loop takes more in.
 //!
 //! | room | what it decides |
 //! |---|---|
@@ -20,6 +20,7 @@ pub mod backoff;
 pub mod base64;
 pub mod dead_letter;
 pub mod event;
+mod failure;
 pub mod json;
 pub mod lanes;
 pub mod memory;
@@ -35,14 +36,15 @@ pub mod verdict;
 pub mod window;
 mod worker;
 
+pub use failure::RunError;
+
 use backoff::{Backoff, Jitter};
 use dead_letter::{DeadLetterError, DeadLetters, Letter};
 use event::{Event, Fate, Observer, Snapshot, Totals};
 use record::{Checkpoint, Partition};
-use settings::Settings;
-use source::{CommitError, Polled, Source, SourceError, Want};
+use settings::{Intake, Settings};
+use source::{CommitError, Polled, Source, Want};
 use std::collections::HashMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 use stop::Stop;
 use transport::Transport;
@@ -59,87 +61,6 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 pub const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often dead letters and a last commit are tried again.
 const SETTLE_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
-/// Why a run ended before its work was done. What was done until then is committed, nothing past it.
-#[derive(Debug)]
-pub enum RunError {
-    /// A record was refused and there are no dead letters to put it into.
-    Refused(Box<Letter>),
-    /// The destination answered 410: it wants no more.
-    Gone(Box<Letter>),
-    /// The destination accepted nothing for as long as patience goes.
-    OutOfPatience(Duration),
-    /// The source can't go on.
-    Source(SourceError),
-    /// What was done could not be committed: it will be sent again.
-    Commit(CommitError),
-    /// The dead letters can't be written.
-    DeadLetters(DeadLetterError),
-    /// A worker panicked; its record is not committed.
-    Worker(String),
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(letter) => write!(
-                f,
-                "the destination refused {}: nothing past this record is committed. Mend what refused it and \
-                 start again, or let refused records go to a file with --dead-letter FILE",
-                Told(letter)
-            ),
-            Self::Gone(letter) => {
-                write!(f, "the destination wants no more: it answered 410 Gone to {}", Told(letter))
-            }
-            Self::OutOfPatience(patience) => write!(
-                f,
-                "the destination accepted nothing for {patience:?} (--patience): what it accepted before is \
-                 committed, the rest stays in the topic"
-            ),
-            Self::Source(error) => write!(f, "{error}"),
-            Self::Commit(error) => {
-                write!(f, "what was delivered last could not be committed and will be sent again: {error}")
-            }
-            Self::DeadLetters(error) => write!(f, "{error}"),
-            Self::Worker(text) => {
-                write!(f, "a worker panicked ({text}): its record is not committed; please report this")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Source(error) => Some(error),
-            Self::Commit(error) => Some(error),
-            Self::DeadLetters(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// A refused record in words: topic, partition, offset, status and the beginning of the answer.
-struct Told<'a>(&'a Letter);
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Letter { record, refusal } = self.0;
-        let partition = record.partition();
-        write!(f, "topic {} partition {} offset {}", partition.topic(), partition.number(), record.offset())?;
-        match refusal.status {
-            Some(status) => write!(f, " with status {status}")?,
-            None => write!(f, " without an answer")?,
-        }
-        if !refusal.reason.is_empty() {
-            write!(f, " ({})", refusal.reason)?;
-        }
-        match refusal.attempts {
-            1 => Ok(()),
-            attempts => write!(f, " after {attempts} attempts"),
-        }
-    }
-}
 
 /// One run: everything from `source` goes through the gate to `transport`.
 pub struct Relay<'a> {
@@ -176,6 +97,8 @@ impl Relay<'_> {
             letters_closed: false,
             jitter: Jitter::new(),
             ended: false,
+            held: Vec::new(),
+            cannot_hold: false,
             failure: None,
             relay: self,
             floor: &floor,
@@ -188,7 +111,7 @@ impl Relay<'_> {
     }
 }
 
-/// The state of the loop between two batches.
+/// The state of the loop.
 struct Run<'a, 'b> {
     relay: Relay<'a>,
     floor: &'b Floor,
@@ -206,6 +129,10 @@ struct Run<'a, 'b> {
     jitter: Jitter,
     /// The source has come to its end.
     ended: bool,
+    /// The partitions that are full, as the source was told.
+    held: Vec<Partition>,
+    /// The source said that it can't hold partitions.
+    cannot_hold: bool,
     failure: Option<RunError>,
 }
 
@@ -249,12 +176,7 @@ impl Run<'_, '_> {
         match polled {
             Ok(Polled::Nothing) => {}
             Ok(Polled::Records(records)) => {
-                let now = Instant::now();
-                let mut window = self.floor.window();
-                for record in records {
-                    window.admit(record, now);
-                }
-                return !window.is_empty();
+                return self.floor.admit(records) > 0;
             }
             Ok(Polled::Assigned(checkpoints)) => {
                 let mut window = self.floor.window();
@@ -283,19 +205,28 @@ impl Run<'_, '_> {
         false
     }
 
-    /// Sends the batch in the window, and returns once every worker is joined.
+    fn is_sliding(&self) -> bool {
+        self.relay.settings.intake == Intake::Sliding
+    }
+
+    /// Sends the batch in the window, or with a sliding window everything until the end, and returns once every
+    /// worker is joined.
     fn deliver(&mut self) {
         let (transport, observer, floor) = (self.relay.transport, self.relay.observer, self.floor);
-        let workers = {
-            let mut window = floor.window();
-            window.close();
-            self.relay.settings.max_concurrency.get().min(window.len())
-        };
+        if !self.is_sliding() {
+            floor.close();
+        }
         let panicked = std::thread::scope(|scope| {
             let work = |number| move || floor.work(number, transport, observer);
-            let handles: Vec<_> = (1..=workers).map(|number| scope.spawn(work(number))).collect();
+            let mut handles = Vec::new();
+            // Never more workers than permits, and none that has nothing to do.
+            let mut hire = |wanted: usize| {
+                while handles.len() < wanted {
+                    handles.push(scope.spawn(work(handles.len() + 1)));
+                }
+            };
             let unwinding = worker::DrainOnPanic(floor);
-            self.supervise();
+            self.supervise(&mut hire);
             drop(unwinding);
             let joined = handles.into_iter().map(|handle| handle.join().err());
             joined.flatten().map(|panic| worker::panic_text(&*panic)).last()
@@ -304,16 +235,27 @@ impl Run<'_, '_> {
             self.fail(RunError::Worker(text));
         }
         self.floor.window().open();
+        if self.is_sliding() {
+            return;
+        }
         self.relay.observer.on(&Event::BatchJoined);
         self.commit();
         self.rest_until = Instant::now().checked_add(self.relay.settings.batch_interval);
     }
 
     /// Looks after everything but the sending itself until nothing is in flight and nothing will be.
-    fn supervise(&mut self) {
+    fn supervise(&mut self, hire: &mut dyn FnMut(usize)) {
         let mut next_tick = Instant::now() + TICK;
+        hire(self.workers_wanted());
         loop {
-            let (condemned, quiet) = self.floor.await_news(next_tick);
+            let takes_more = self.is_sliding() && self.goes_on();
+            let deadline = if takes_more && self.take_in(next_tick) {
+                hire(self.workers_wanted());
+                Instant::now()
+            } else {
+                next_tick
+            };
+            let (condemned, quiet) = self.floor.await_news(deadline, takes_more);
             self.letters.extend(condemned);
             self.settle();
             if quiet && (self.letters.is_empty() || !self.may_settle_later()) {
@@ -325,6 +267,41 @@ impl Run<'_, '_> {
                 self.poll(Want { records: 0, bytes: 0 }, Duration::ZERO);
                 self.look_after(now);
             }
+        }
+    }
+
+    fn workers_wanted(&self) -> usize {
+        self.relay.settings.max_concurrency.get().min(self.floor.window().len())
+    }
+
+    /// Takes in what there is room for, waiting for it until `deadline`; says whether it asked.
+    fn take_in(&mut self, deadline: Instant) -> bool {
+        self.hold_full();
+        let window = self.floor.window();
+        let (hungry, want) = (window.is_hungry(), window.room());
+        drop(window);
+        if hungry {
+            self.poll(want, deadline.saturating_duration_since(Instant::now()));
+            if self.ended {
+                self.floor.close();
+            }
+        }
+        hungry
+    }
+
+    /// Asks the source for no more of those partitions that are full, so that they don't hold back the others.
+    fn hold_full(&mut self) {
+        if self.cannot_hold {
+            return;
+        }
+        let full = self.floor.window().full();
+        if full == self.held {
+            return;
+        }
+        self.cannot_hold = !self.relay.source.hold(&full);
+        if !self.cannot_hold {
+            self.floor.window().hold(&full);
+            self.held = full;
         }
     }
 

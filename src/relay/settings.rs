@@ -18,6 +18,16 @@ pub enum Order {
     Key,
 }
 
+/// When new records are taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intake {
+    /// A batch at a time; the next once all of it is done.
+    #[default]
+    Batch,
+    /// As soon as there is room in the window.
+    Sliding,
+}
+
 /// What to do with a refused record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefusal {
@@ -35,11 +45,16 @@ pub enum OnRefusal {
 pub struct Settings {
     /// Never more requests in flight than this, and never more threads for sending.
     pub max_concurrency: NonZeroUsize,
+    /// When new records are taken in.
+    pub intake: Intake,
     /// A batch holds at most so many records.
     pub batch_size: NonZeroUsize,
-    /// A batch holds at most so many bytes of records; one record may exceed it alone.
+    /// A batch, or the sliding window, holds at most so many bytes of records; one record may exceed it alone.
     pub batch_bytes: NonZeroUsize,
-    /// The breath between two batches.
+    /// The sliding window holds at most so many records of each partition: the oldest unfinished one, and those
+    /// behind it, done or not.
+    pub window_size: NonZeroUsize,
+    /// The breath between two batches; none with a sliding window.
     pub batch_interval: Duration,
     /// The order kept.
     pub order: Order,
@@ -68,8 +83,10 @@ impl Default for Settings {
         }
         Self {
             max_concurrency: size(8),
+            intake: Intake::Batch,
             batch_size: size(500),
             batch_bytes: size(8 << 20),
+            window_size: size(1_000),
             batch_interval: Duration::ZERO,
             order: Order::None,
             policy: Policy::default(),

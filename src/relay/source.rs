@@ -103,6 +103,12 @@ pub trait Source {
     /// Commits positions, bounded in time by the source's own request timeout.
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError>;
 
+    /// Of exactly these partitions no records are wanted until it is called again, while the others go on. Says
+    /// whether the source can do that; of one that can't, all partitions are asked for less.
+    fn hold(&mut self, _partitions: &[Partition]) -> bool {
+        false
+    }
+
     /// All that was under way of these revoked partitions is done and committed, or given up.
     fn release(&mut self, _partitions: &[Partition]) {}
 

@@ -1,4 +1,4 @@
-//! The floor on which the workers of a batch pull records, and where the loop waits for their news.
+//! The floor on which workers pull records, and where the loop waits for their news.
 //!
 //! One mutex holds the window; it is never held while a record is sent, an observer is told or a position is
 //! committed. Workers wait on one condition, the loop on another.
@@ -6,6 +6,7 @@
 use super::TICK;
 use super::event::{Event, Fate, Observer};
 use super::pace::Shift;
+use super::record::Record;
 use super::semaphore::Semaphore;
 use super::source::Lease;
 use super::transport::{Answer, SendError, Transport};
@@ -15,7 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The longest wait of a worker before it looks again, so that a wake-up missed by a bug costs time, not the run.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What workers and the loop share.
 pub(super) struct Floor {
@@ -31,6 +32,10 @@ pub(super) struct Floor {
 struct State {
     window: Window,
     idle_workers: usize,
+    /// The idle worker that keeps the time for all, and when it wakes. The others sleep until they are woken.
+    sentry: Option<(usize, Instant)>,
+    /// The loop waits, and wants to know when more can be taken in.
+    loop_awaits_room: bool,
     drained: bool,
     panicked: bool,
 }
@@ -52,9 +57,26 @@ impl std::ops::DerefMut for WindowGuard<'_> {
     }
 }
 
+impl State {
+    /// Whether an idle worker has something to do beside the one that has just taken a record: another record that
+    /// may go, or a time to keep that nobody keeps.
+    fn wants_another(&self) -> bool {
+        self.idle_workers > 0
+            && (self.window.has_ready()
+                || self.window.next_due().is_some_and(|due| self.sentry.is_none_or(|(_, at)| due < at)))
+    }
+}
+
 impl Floor {
     pub(super) fn new(window: Window, permits: usize, lease: Lease) -> Self {
-        let state = State { window, idle_workers: 0, drained: false, panicked: false };
+        let state = State {
+            window,
+            idle_workers: 0,
+            sentry: None,
+            loop_awaits_room: false,
+            drained: false,
+            panicked: false,
+        };
         Self {
             semaphore: Semaphore::new(permits),
             lease,
@@ -80,8 +102,27 @@ impl Floor {
         let new = !std::mem::replace(&mut state.drained, true);
         state.window.drain();
         drop(state);
+        self.semaphore.close();
         self.go.notify_all();
         new
+    }
+
+    /// Takes records in and wakes as many workers. Says how many records are under way.
+    pub(super) fn admit(&self, records: Vec<Record>) -> usize {
+        let now = Instant::now();
+        let count = records.len();
+        let mut state = self.lock();
+        records.into_iter().for_each(|record| state.window.admit(record, now));
+        let (idle, under_way) = (state.idle_workers, state.window.len());
+        drop(state);
+        (0..count.min(idle)).for_each(|_| self.go.notify_one());
+        under_way
+    }
+
+    /// There will be no more records: workers finish once all are done.
+    pub(super) fn close(&self) {
+        self.lock().window.close();
+        self.go.notify_all();
     }
 
     /// These records are durably kept.
@@ -93,14 +134,18 @@ impl Floor {
         self.go.notify_all();
     }
 
-    /// Waits for a refused record or for quiet, at most until `deadline`.
-    pub(super) fn await_news(&self, deadline: Instant) -> (Vec<Condemned>, bool) {
+    /// Waits for a refused record, for quiet, or where `for_room` says so until more can be taken in; at most until
+    /// `deadline`.
+    pub(super) fn await_news(&self, deadline: Instant, for_room: bool) -> (Vec<Condemned>, bool) {
         let mut state = self.lock();
+        state.loop_awaits_room = for_room;
         loop {
             // A worker that panicked took its record with it: it will never be answered.
             let quiet = state.window.is_quiet() || state.panicked;
             let left = deadline.saturating_duration_since(Instant::now());
-            if quiet || state.window.has_condemned() || left.is_zero() {
+            let room = for_room && state.window.is_hungry();
+            if quiet || room || state.window.has_condemned() || left.is_zero() {
+                state.loop_awaits_room = false;
                 let condemned = state.window.take_condemned();
                 return (condemned, quiet);
             }
@@ -121,11 +166,19 @@ impl Floor {
 
     fn work_once(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) -> Option<Worked> {
         loop {
-            let permit = self.semaphore.acquire().ok()?;
+            let permit = match self.semaphore.acquire_timeout(LONGEST_WAIT).ok()? {
+                Some(permit) => permit,
+                None if self.lock().window.is_finished() => return None,
+                None => continue,
+            };
             let mut state = self.lock();
             let wait = match self.next(&mut state) {
                 Next::Send(ticket) => {
+                    let wake = state.wants_another();
                     drop(state);
+                    if wake {
+                        self.go.notify_one();
+                    }
                     observer.on(&Event::WorkerRunning(number));
                     if ticket.is_probe() {
                         observer.on(&Event::Probing { record: ticket.record() });
@@ -143,14 +196,22 @@ impl Floor {
                 Next::Wait(until) => until,
             };
             drop(permit);
-            state.idle_workers += 1;
-            let longest = wait.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
-            let (mut state, _) = self
-                .go
-                .wait_timeout(state, longest.min(LONGEST_WAIT))
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle_workers -= 1;
+            self.idle(number, state, wait);
         }
+    }
+
+    /// Sleeps until woken, or until `until` unless another worker wakes before that anyway.
+    fn idle(&self, number: usize, mut state: MutexGuard<'_, State>, until: Option<Instant>) {
+        let mine = until.filter(|until| state.sentry.is_none_or(|(_, other)| *until < other));
+        if let Some(until) = mine {
+            state.sentry = Some((number, until));
+        }
+        let longest = mine.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
+        state.idle_workers += 1;
+        let (mut state, _) =
+            self.go.wait_timeout(state, longest.min(LONGEST_WAIT)).unwrap_or_else(PoisonError::into_inner);
+        state.idle_workers -= 1;
+        state.sentry = state.sentry.filter(|(sentry, _)| *sentry != number);
     }
 
     fn next(&self, state: &mut State) -> Next {
@@ -168,12 +229,11 @@ impl Floor {
         let attempt = ticket.attempt();
         let mut state = self.lock();
         let answered = state.window.answered(ticket, &outcome, now, SystemTime::now());
-        let news = state.window.is_quiet() || state.window.has_condemned();
-        let someone_waits = state.idle_workers > 0;
+        let news = state.window.is_quiet()
+            || state.window.has_condemned()
+            || state.loop_awaits_room && state.window.is_hungry();
+        // What may go now because of it is this worker's next record; who takes one wakes another for the rest.
         drop(state);
-        if someone_waits {
-            self.go.notify_all();
-        }
         if news {
             self.news.notify_one();
         }

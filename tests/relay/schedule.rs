@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use sluicegate::relay::backoff::{Backoff, Jitter};
 use sluicegate::relay::record::{Offset, Partition, Position, Record};
-use sluicegate::relay::settings::{OnRefusal, Order, Settings};
+use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
 use sluicegate::relay::window::{Condemned, Fortune, Next, Ticket, Window};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -63,10 +63,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn settings(order: Order, concurrency: usize, batch: usize, max_attempts: Option<u32>) -> Settings {
+fn settings(
+    (intake, order): (Intake, Order),
+    concurrency: usize,
+    size: usize,
+    max_attempts: Option<u32>,
+) -> Settings {
     Settings {
         max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
-        batch_size: NonZeroUsize::new(batch).unwrap(),
+        intake,
+        batch_size: NonZeroUsize::new(size).unwrap(),
+        window_size: NonZeroUsize::new(size).unwrap(),
         order,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).unwrap(),
         max_attempts: max_attempts.and_then(NonZeroU32::new),
@@ -126,13 +133,16 @@ impl World {
 
     fn fill(&mut self) {
         let window = &mut self.process.window;
+        let held = window.full();
+        window.hold(&held);
         let mut want = window.room().records;
         if want == 0 {
             return;
         }
+        let sliding = self.settings.intake == Intake::Sliding;
         window.open();
         for (number, log) in &self.logs {
-            if self.process.revoked.contains(number) {
+            if self.process.revoked.contains(number) || held.contains(&partition(*number)) {
                 continue;
             }
             let fetched = self.process.fetched.get_mut(number).unwrap();
@@ -147,7 +157,15 @@ impl World {
                 want -= 1;
             }
         }
-        window.close();
+        if !sliding {
+            window.close();
+        }
+        let bound = self.settings.window_size.get();
+        for (at, watermark) in window.watermarks().filter(|_| sliding) {
+            let (log, fetched) = (&self.logs[&at.number()], self.process.fetched[&at.number()]);
+            let ahead = log.iter().filter(|offset| **offset >= watermark.0 && **offset < fetched).count();
+            assert!(ahead <= bound, "{ahead} records of {at} are in a window of {bound}");
+        }
     }
 
     fn send(&mut self) {
@@ -345,15 +363,16 @@ proptest! {
     #[test]
     fn nothing_is_lost_or_sent_too_early_or_committed_too_far(
         logs in prop::collection::vec(log(), PARTITIONS as usize),
+        intake in prop::sample::select(vec![Intake::Batch, Intake::Sliding]),
         order in prop::sample::select(vec![Order::None, Order::Partition, Order::Key]),
         concurrency in 1..6_usize,
-        batch in 1..20_usize,
+        size in 1..20_usize,
         max_attempts in prop::option::of(1..4_u32),
         seed in any::<u64>(),
         steps in prop::collection::vec(step(), 0..150),
     ) {
         let logs = (0..PARTITIONS).zip(logs).collect();
-        let mut world = World::new(settings(order, concurrency, batch, max_attempts), logs, seed);
+        let mut world = World::new(settings((intake, order), concurrency, size, max_attempts), logs, seed);
         for step in steps {
             world.step(step);
         }

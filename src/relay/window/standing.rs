@@ -41,8 +41,12 @@ impl Window {
 
     /// Nothing is in flight, and nothing will be until more is admitted.
     pub fn is_quiet(&self) -> bool {
-        let no_more = self.draining || self.halt.is_some() || (self.closed && self.slots.is_empty());
-        no_more && self.in_flight == 0 && self.condemned.is_empty()
+        self.is_finished() && self.in_flight == 0 && self.condemned.is_empty()
+    }
+
+    /// Nothing more will be sent until more is admitted.
+    pub fn is_finished(&self) -> bool {
+        self.draining || self.halt.is_some() || (self.closed && self.slots.is_empty())
     }
 
     /// Whether any refused record wants a place.
@@ -72,7 +76,17 @@ impl Window {
 
     /// Records that wait for their next attempt.
     pub fn retrying(&self) -> usize {
-        self.waiting.len()
+        self.queue.waiting()
+    }
+
+    /// Whether any record waits for nothing but a worker and the destination.
+    pub fn has_ready(&self) -> bool {
+        self.queue.first().is_some()
+    }
+
+    /// When the next record that waits for its time may go.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.queue.next_due()
     }
 
     /// When the oldest record under way was admitted.

@@ -1,0 +1,87 @@
+//! Why a run ended before its work was done, in sentences for people.
+
+use super::dead_letter::{DeadLetterError, Letter};
+use super::source::{CommitError, SourceError};
+use std::fmt;
+use std::time::Duration;
+
+/// Why a run ended before its work was done. What was done until then is committed, nothing past it.
+#[derive(Debug)]
+pub enum RunError {
+    /// A record was refused and there are no dead letters to put it into.
+    Refused(Box<Letter>),
+    /// The destination answered 410: it wants no more.
+    Gone(Box<Letter>),
+    /// The destination accepted nothing for as long as patience goes.
+    OutOfPatience(Duration),
+    /// The source can't go on.
+    Source(SourceError),
+    /// What was done could not be committed: it will be sent again.
+    Commit(CommitError),
+    /// The dead letters can't be written.
+    DeadLetters(DeadLetterError),
+    /// A worker panicked; its record is not committed.
+    Worker(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(letter) => write!(
+                f,
+                "the destination refused {}: nothing past this record is committed. Mend what refused it and \
+                 start again, or let refused records go to a file with --dead-letter FILE",
+                Told(letter)
+            ),
+            Self::Gone(letter) => {
+                write!(f, "the destination wants no more: it answered 410 Gone to {}", Told(letter))
+            }
+            Self::OutOfPatience(patience) => write!(
+                f,
+                "the destination accepted nothing for {patience:?} (--patience): what it accepted before is \
+                 committed, the rest stays in the topic"
+            ),
+            Self::Source(error) => write!(f, "{error}"),
+            Self::Commit(error) => {
+                write!(f, "what was delivered last could not be committed and will be sent again: {error}")
+            }
+            Self::DeadLetters(error) => write!(f, "{error}"),
+            Self::Worker(text) => {
+                write!(f, "a worker panicked ({text}): its record is not committed; please report this")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source(error) => Some(error),
+            Self::Commit(error) => Some(error),
+            Self::DeadLetters(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A refused record in words: topic, partition, offset, status and the beginning of the answer.
+struct Told<'a>(&'a Letter);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Letter { record, refusal } = self.0;
+        let partition = record.partition();
+        write!(f, "topic {} partition {} offset {}", partition.topic(), partition.number(), record.offset())?;
+        match refusal.status {
+            Some(status) => write!(f, " with status {status}")?,
+            None => write!(f, " without an answer")?,
+        }
+        if !refusal.reason.is_empty() {
+            write!(f, " ({})", refusal.reason)?;
+        }
+        match refusal.attempts {
+            1 => Ok(()),
+            attempts => write!(f, " after {attempts} attempts"),
+        }
+    }
+}

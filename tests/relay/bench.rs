@@ -1,0 +1,63 @@
+//! What the window costs a record: admitted, handed out, answered, committed. A test run does few records, to see
+//! that it works; for figures: `SLUICEGATE_BENCH=1000000 cargo test --release --test relay bench -- --nocapture`
+
+use crate::double::{partition, status};
+use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::record::{Offset, Position, Record};
+use sluicegate::relay::settings::{Order, Settings};
+use sluicegate::relay::window::{Next, Ticket, Window};
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant, SystemTime};
+
+const PARTITIONS: i32 = 4;
+const IN_FLIGHT: usize = 64;
+const KEYS: i64 = 10_000;
+/// So many records pass between two commits.
+const COMMIT_EVERY: usize = 10_000;
+
+fn per_record(count: usize, settings: &Settings) -> Duration {
+    let mut window = Window::new(settings.clone(), Jitter::seeded(1));
+    (0..PARTITIONS)
+        .for_each(|p| window.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
+    let partitions: Vec<_> = (0..PARTITIONS).map(partition).collect();
+    let value = [b'v'; 1_000];
+    let mut records = (0..count as i64).map(|n| {
+        let key = (n.wrapping_mul(2_654_435_761) % KEYS).to_be_bytes();
+        let at = partitions[(n % i64::from(PARTITIONS)) as usize].clone();
+        Record::new(at, Offset(n / i64::from(PARTITIONS)), 0, Some(&key), Some(&value))
+    });
+    let (mut flying, mut done, mut spent) = (VecDeque::<Ticket>::new(), 0, Duration::ZERO);
+    let (answer, now, wall) = (status(200), Instant::now(), SystemTime::UNIX_EPOCH);
+    while done < count {
+        let batch: Vec<Record> = records.by_ref().take(window.room().records).collect();
+        let began = Instant::now();
+        batch.into_iter().for_each(|record| window.admit(record, now));
+        let goal = done + (COMMIT_EVERY).min(window.len());
+        while done < goal {
+            while flying.len() < IN_FLIGHT {
+                let Next::Send(ticket) = window.next(now, wall) else { break };
+                flying.push_back(ticket);
+            }
+            let Some(ticket) = flying.pop_front() else { break };
+            let _ = window.answered(ticket, &answer, now, wall);
+            done += 1;
+        }
+        let checkpoints = window.to_commit();
+        window.committed(&checkpoints);
+        spent += began.elapsed();
+    }
+    assert!(window.is_empty() && done == count);
+    spent / count as u32
+}
+
+#[test]
+fn what_the_window_costs_a_record() {
+    let count: usize = std::env::var("SLUICEGATE_BENCH").map_or(10_000, |count| count.parse().unwrap());
+    println!("| order | records | per record |\n|---|---|---|");
+    for order in [Order::None, Order::Partition, Order::Key] {
+        let batch_size = NonZeroUsize::new(1_000).unwrap();
+        let settings = Settings { order, batch_size, ..Settings::default() };
+        println!("| {order:?} | {count} | {:?} |", per_record(count, &settings));
+    }
+}
