@@ -4,11 +4,12 @@
 //! or put into an error never holds them, nor the query where it is for people.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Why a URL can't be a destination. None of these shows the URL's user name, password or query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
-    /// Neither `http://` nor `https://`.
+    /// Neither `http://` nor `https://` nor `unix:/`.
     Scheme,
     /// No host between the scheme and the path.
     Host,
@@ -16,6 +17,8 @@ pub enum UrlError {
     Port,
     /// A space, a control character or one outside ASCII, which has to be percent-encoded (the host: punycode).
     Character(char),
+    /// `unix:` without an absolute path.
+    Socket,
     /// `https://`, but the TLS feature was not built in.
     NoTls,
 }
@@ -23,12 +26,13 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scheme => f.write_str("the URL has to begin with http:// or https://"),
+            Self::Scheme => f.write_str("the URL has to begin with http:// or https:// (or unix:/)"),
             Self::Host => f.write_str("the URL has no host: write it as https://HOST/PATH"),
             Self::Port => f.write_str("the URL's port has to be a number from 1 to 65535"),
             Self::Character(c) => {
                 write!(f, "the URL holds the character {c:?}: percent-encode it (in the host: use punycode)")
             }
+            Self::Socket => f.write_str("a unix socket is written unix:/PATH/OF/SOCKET:/HOOK"),
             Self::NoTls => f.write_str(
                 "https:// needs the feature 'tls', which this binary was built without: build with --features tls",
             ),
@@ -47,6 +51,8 @@ pub struct Destination {
     port: u16,
     path: String,
     query: Option<String>,
+    /// The unix socket to connect to.
+    socket: Option<PathBuf>,
     /// `user:password` as it stood in the URL, percent-decoded.
     credentials: Option<Vec<u8>>,
 }
@@ -56,6 +62,9 @@ impl Destination {
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         if let Some(c) = url.chars().find(|c| !c.is_ascii_graphic()) {
             return Err(UrlError::Character(c));
+        }
+        if let Some(rest) = url.strip_prefix("unix:") {
+            return Self::parse_socket(rest);
         }
         let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
         let https = match scheme.to_ascii_lowercase().as_str() {
@@ -73,18 +82,35 @@ impl Destination {
             None => (None, authority),
         };
         let (host, port) = host_and_port(host_port, if https { 443 } else { 80 })?;
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (target, None),
+        let (path, query) = path_and_query(target);
+        Ok(Self { https, host, port, path, query, socket: None, credentials: userinfo.map(percent_decode) })
+    }
+
+    /// `/path/of/socket:/hook`; without the second part the hook is `/`.
+    fn parse_socket(rest: &str) -> Result<Self, UrlError> {
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (socket, target) = match rest.find(":/") {
+            Some(at) => (rest.get(..at).unwrap_or_default(), rest.get(at + 1..).unwrap_or_default()),
+            None => (rest, ""),
         };
+        if !socket.starts_with('/') {
+            return Err(UrlError::Socket);
+        }
+        let (path, query) = path_and_query(target);
         Ok(Self {
-            https,
-            host,
-            port,
-            path: if path.is_empty() { "/".into() } else { path.into() },
+            https: false,
+            host: "localhost".into(),
+            port: 80,
+            path,
             query,
-            credentials: userinfo.map(percent_decode),
+            socket: Some(socket.into()),
+            credentials: None,
         })
+    }
+
+    /// The unix socket to connect to, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// Whether it is reached over TLS.
@@ -122,20 +148,39 @@ impl Destination {
 
     /// `scheme://host`, with the port where it is not the scheme's own (RFC 6454 §6.2).
     pub fn origin(&self) -> String {
-        let (scheme, standard) = if self.https { ("https", 443) } else { ("http", 80) };
-        let brackets = self.host.contains(':');
-        let host = if brackets { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == standard {
-            format!("{scheme}://{host}")
-        } else {
-            format!("{scheme}://{host}:{}", self.port)
-        }
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.host_field())
     }
+
+    /// What the header `Host` holds (RFC 9110 §7.2): the host, with the port where it is not the scheme's own.
+    pub fn host_field(&self) -> String {
+        let standard = if self.https { 443 } else { 80 };
+        if self.port == standard { self.bracketed() } else { self.authority() }
+    }
+
+    /// `host:port`, as a proxy is asked for it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port)
+    }
+
+    fn bracketed(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+}
+
+fn path_and_query(target: &str) -> (String, Option<String>) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    (if path.is_empty() { "/".into() } else { path.into() }, query)
 }
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin(), self.path)
+        match &self.socket {
+            Some(socket) => write!(f, "unix:{}:{}", socket.display(), self.path),
+            None => write!(f, "{}{}", self.origin(), self.path),
+        }
     }
 }
 
@@ -208,6 +253,17 @@ mod tests {
         assert_eq!(parse("HTTP://h:80/").url(), "http://h/");
         assert_eq!(parse("http://[::1]:9/x").url(), "http://[::1]:9/x");
         assert_eq!(parse("http://[::1]/").host(), "::1");
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_path_and_a_hook() {
+        let it = parse("unix:/run/app/hook.sock:/events?token=x");
+        assert_eq!(it.socket(), Some(Path::new("/run/app/hook.sock")));
+        assert_eq!((it.target().as_str(), it.host_field().as_str()), ("/events?token=x", "localhost"));
+        assert_eq!(it.to_string(), "unix:/run/app/hook.sock:/events");
+        assert_eq!(parse("unix:/run/hook.sock").target(), "/");
+        assert_eq!(Destination::parse("unix:hook.sock:/"), Err(UrlError::Socket));
+        assert_eq!(Destination::parse("unix::/hook"), Err(UrlError::Socket));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
 use std::io::{ErrorKind, Read};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
@@ -38,16 +39,20 @@ impl Minreq {
         Self { destination, requests, timeout }
     }
 
-    /// Connects and verifies the certificate, by asking for the options of the address; no event is sent. An
-    /// answer of any kind means that TLS works.
-    pub fn handshake(&self) -> Result<String, String> {
+    /// Connects and, for https, verifies the certificate, by asking for the options of the address; no event is
+    /// sent. An answer of any kind means that TLS works.
+    pub fn probe(&self, timeout: Duration) -> Result<String, String> {
+        let reached = reach(&self.destination, timeout)?;
+        if !self.destination.is_https() {
+            return Ok(reached);
+        }
         let request = ::minreq::options(self.destination.url())
             .with_timeout(self.seconds().max(1))
             .with_follow_redirects(false)
             .with_max_headers_size(HEAD_LIMIT)
             .with_max_status_line_length(HEAD_LIMIT);
         match catch_unwind(AssertUnwindSafe(|| request.send_lazy())) {
-            Ok(Ok(_)) => Ok("the certificate verifies".into()),
+            Ok(Ok(_)) => Ok(format!("{reached}, and the certificate verifies")),
             Ok(Err(error)) => Err(self.failed(&error).text),
             Err(_) => Err("the HTTP client panicked on the answer".into()),
         }
@@ -144,6 +149,24 @@ impl Transport for Minreq {
                 .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
         })
     }
+}
+
+fn reach(destination: &Destination, timeout: Duration) -> Result<String, String> {
+    let (host, port) = (destination.host(), destination.port());
+    let addresses: Vec<_> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("the name {host} does not resolve ({error}): check --url"))?
+        .collect();
+    let mut failure = format!("the name {host} has no address: check --url");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(_) => return Ok(format!("resolves and connects ({address})")),
+            Err(error) => {
+                failure = format!("{address} can't be reached ({error}): check --url, and whether it is up")
+            }
+        }
+    }
+    Err(failure)
 }
 
 fn broken(text: String) -> SendError {

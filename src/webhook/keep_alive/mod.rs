@@ -1,0 +1,306 @@
+//! HTTP/1.1 with connections that are kept: the default client, made for one destination that many threads send to.
+//!
+//! Its own on `httparse`, and not `ureq`, which has no thread-free deadline for the whole, no unix sockets, no
+//! resolver at a bounded age, and reads the environment's proxy by rules of its own.
+//!
+//! - A request is one write, from the thread that asks; there is no other thread but one per lookup of the name.
+//! - At most one connection a thread, so with permits held at most one a permit; idle ones are kept for a bounded
+//!   time ([`ClientSettings::ages`]).
+//! - Everything ends by the deadline, whatever the other side does; connecting (name, TCP, proxy, TLS) has a
+//!   shorter one of its own.
+//! - A kept connection that turns out to be closed, before the first byte of an answer, is replaced at once. The
+//!   receiver may have got that request: `webhook-id` tells it.
+//! - Redirects are not followed, `Expect` is not sent.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [reading] | bytes in, an answer out; knows no socket |
+//! | [connection] | a request and its answer on one socket |
+//! | [pool] | connections that wait |
+//! | [dial] | the way there: proxy, TLS, unix socket |
+//! | [names] | addresses of a name, looked up again |
+//! | [proxy], [private] | forward proxies; addresses that are not the Internet |
+
+mod chunks;
+mod connection;
+mod dial;
+mod names;
+mod pool;
+pub mod private;
+pub mod proxy;
+pub mod reading;
+
+pub use names::{Resolver, system};
+pub use pool::Ages;
+
+use super::answer::answer;
+use super::destination::Destination;
+use super::request::WireRequest;
+use crate::net::{NetError, TlsSettings};
+use crate::relay::transport::{Answer, SendError, SendErrorKind};
+use connection::{Broken, Connection};
+use dial::Dial;
+use names::Names;
+use pool::Pool;
+use proxy::Proxy;
+use std::fmt;
+use std::io::Write as _;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a client is told.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// How long it may take until a request can be sent: name, TCP, proxy and TLS.
+    pub connect_timeout: Duration,
+    /// How many idle connections are kept: as many as there may be requests at once.
+    pub most_idle: usize,
+    /// How long a connection is kept.
+    pub ages: Ages,
+    /// How old the addresses of a name may become.
+    pub address_age: Duration,
+    /// How a name is looked up.
+    pub resolver: Resolver,
+    /// Whom to trust, and who we are.
+    pub tls: TlsSettings,
+    /// No destination but an https one.
+    pub https_only: bool,
+    /// No address but one on the Internet.
+    pub deny_private: bool,
+    /// The way there.
+    pub proxy: Option<Proxy>,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            most_idle: 8,
+            ages: Ages { idle: Duration::from_secs(30), life: Duration::from_secs(300) },
+            address_age: Duration::from_secs(30),
+            resolver: system(),
+            tls: TlsSettings::default(),
+            https_only: false,
+            deny_private: false,
+            proxy: None,
+        }
+    }
+}
+
+/// Why there is no such client; nothing was contacted.
+#[derive(Debug)]
+pub enum ClientError {
+    /// `--https-only`, and the URL is another.
+    NotHttps,
+    /// `--deny-private` with a proxy, which is the one that looks names up.
+    PrivateBehindProxy,
+    /// `--deny-private`, and the URL leads to this host or its network.
+    Private(String),
+    /// Certificates or keys.
+    Tls(NetError),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHttps => f.write_str("--https-only: the URL has to begin with https://"),
+            Self::PrivateBehindProxy => f.write_str(
+                "--deny-private can't be kept with a proxy, which looks the name up itself: let the proxy deny them, \
+                 or take --proxy none",
+            ),
+            Self::Private(place) => write!(f, "--deny-private: {place} is not on the Internet"),
+            Self::Tls(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tls(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// An answer with all that was read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawAnswer {
+    /// The final status.
+    pub status: u16,
+    /// The header fields, in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The content, at most [`BODY_LIMIT`](super::answer::BODY_LIMIT) bytes of it.
+    pub body: Vec<u8>,
+    /// Whether there was more of it.
+    pub cut: bool,
+}
+
+/// A client for one destination. Used by several threads at once.
+pub struct KeepAlive {
+    dial: Dial,
+    pool: Pool,
+    connect_timeout: Duration,
+    /// What stands before the target in a request line: the origin, where a proxy is asked (RFC 9112 §3.2.2).
+    origin: String,
+    /// `Host` and `Proxy-Authorization`.
+    fixed: String,
+}
+
+impl KeepAlive {
+    /// Reads certificates; contacts nobody.
+    pub fn new(destination: Destination, settings: ClientSettings) -> Result<Self, ClientError> {
+        if settings.https_only && !destination.is_https() {
+            return Err(ClientError::NotHttps);
+        }
+        let proxy = settings.proxy.filter(|_| destination.socket().is_none());
+        if settings.deny_private {
+            if proxy.is_some() {
+                return Err(ClientError::PrivateBehindProxy);
+            }
+            let host = destination.host();
+            let private = host.parse().is_ok_and(private::is_private);
+            if private || destination.socket().is_some() {
+                return Err(ClientError::Private(destination.to_string()));
+            }
+        }
+        let (host, port) = match &proxy {
+            Some(proxy) => (proxy.host.as_str(), proxy.port),
+            None => (destination.host(), destination.port()),
+        };
+        let mut fixed = format!("Host: {}\r\n", destination.host_field());
+        let mut origin = String::new();
+        if let Some(proxy) = proxy.as_ref().filter(|_| !destination.is_https()) {
+            origin = destination.origin();
+            if let Some(authorization) = &proxy.authorization {
+                fixed.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
+            }
+        }
+        let dial = Dial {
+            names: Names::new(host, port, settings.address_age, settings.resolver),
+            proxy,
+            deny_private: settings.deny_private,
+            #[cfg(feature = "tls")]
+            tls: match destination.is_https() {
+                true => Some(crate::net::TlsClient::new(&settings.tls).map_err(ClientError::Tls)?),
+                false => None,
+            },
+            destination,
+        };
+        let pool = Pool::new(settings.most_idle, settings.ages);
+        Ok(Self { dial, pool, connect_timeout: settings.connect_timeout, origin, fixed })
+    }
+
+    /// Where it sends.
+    pub fn destination(&self) -> &Destination {
+        &self.dial.destination
+    }
+
+    /// Sends and waits for the answer, until `deadline`; keeps what the core needs of it.
+    pub fn exchange(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<Answer, SendError> {
+        let connection = self.converse(request, deadline)?;
+        let reading = &connection.reading;
+        let answer = answer(reading.status(), reading.retry_after(), reading.body(), SystemTime::now());
+        self.pool.put(connection, Instant::now());
+        Ok(answer)
+    }
+
+    /// Sends and waits for the answer, until `deadline`; keeps all of it, bounded.
+    pub fn call(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<RawAnswer, SendError> {
+        let connection = self.converse(request, deadline)?;
+        let reading = &connection.reading;
+        let answer = RawAnswer {
+            status: reading.status(),
+            headers: reading.headers(),
+            body: reading.body().to_vec(),
+            cut: reading.is_cut(),
+        };
+        self.pool.put(connection, Instant::now());
+        Ok(answer)
+    }
+
+    /// Goes the whole way there and sends nothing; says where it arrived.
+    pub fn probe(&self, deadline: Instant) -> Result<String, SendError> {
+        let connection = self.connect(deadline)?;
+        let way = match (&self.dial.proxy, connection.peer_address()) {
+            (Some(proxy), _) => format!("connects through the proxy {proxy}"),
+            (None, Some(address)) => format!("resolves and connects ({address})"),
+            (None, None) => "connects".into(),
+        };
+        Ok(if self.destination().is_https() { format!("{way}, and the certificate verifies") } else { way })
+    }
+
+    fn converse(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<Connection, SendError> {
+        let begun = Instant::now();
+        if let Some(mut kept) = self.pool.take(begun) {
+            self.render(request, &mut kept)?;
+            match kept.exchange(&request.body, deadline) {
+                Ok(()) => return Ok(kept),
+                Err(broken @ Broken::Timeout) => return Err(self.broke(broken, begun)),
+                // It was closed while it was idle, or as it was used: nobody has answered, a new one may do.
+                Err(_) if !kept.reading.has_begun() => {}
+                Err(broken) => return Err(self.broke(broken, begun)),
+            }
+        }
+        let mut fresh = self.connect(deadline)?;
+        self.render(request, &mut fresh)?;
+        match fresh.exchange(&request.body, deadline) {
+            Ok(()) => Ok(fresh),
+            Err(broken) => Err(self.broke(broken, begun)),
+        }
+    }
+
+    fn connect(&self, deadline: Instant) -> Result<Connection, SendError> {
+        let now = Instant::now();
+        let own = now.checked_add(self.connect_timeout).unwrap_or(deadline);
+        match self.dial.connect(deadline.min(own)) {
+            Ok(stream) => Ok(Connection::new(stream, Instant::now())),
+            Err(why) => Err(self.unconnected(&why)),
+        }
+    }
+
+    /// The head of a request. Its header lines were looked at when they were made.
+    fn render(&self, request: &WireRequest<'_>, connection: &mut Connection) -> Result<(), SendError> {
+        let target = &*request.target;
+        if !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(broken("the request's target is no path: nothing was sent".into()));
+        }
+        let output = connection.output();
+        for part in ["POST ", &self.origin, target, " HTTP/1.1\r\n", &self.fixed, request.headers.as_str()] {
+            output.extend_from_slice(part.as_bytes());
+        }
+        // Writing to a Vec can't fail.
+        let _ = write!(output, "Content-Length: {}\r\n\r\n", request.body.len());
+        Ok(())
+    }
+
+    fn unconnected(&self, why: &str) -> SendError {
+        let text = format!("no connection to {}: {why}", self.destination());
+        SendError { kind: SendErrorKind::Connect, text }
+    }
+
+    fn broke(&self, why: Broken, begun: Instant) -> SendError {
+        let destination = self.destination();
+        match why {
+            Broken::Timeout => SendError {
+                kind: SendErrorKind::Timeout,
+                text: format!("no answer from {destination} within {:.1} s", begun.elapsed().as_secs_f64()),
+            },
+            Broken::Io(error) => match NetError::of_io(destination.host(), error) {
+                // With TLS 1.3 a refusal of our certificate comes only now; the request was not even looked at.
+                error @ NetError::Tls { .. } => self.unconnected(&error.to_string()),
+                error => broken(error.to_string()),
+            },
+            Broken::Malformed(malformed) => broken(malformed.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for KeepAlive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeepAlive({})", self.destination())
+    }
+}
+
+fn broken(text: String) -> SendError {
+    SendError { kind: SendErrorKind::Broken, text }
+}
