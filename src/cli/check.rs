@@ -4,9 +4,6 @@ use super::options::Options;
 use super::run::{kafka_config, transport};
 use super::{Exit, Failure, print};
 use crate::kafka::kafka_crate::probe;
-use crate::webhook::destination::Destination;
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub fn run(options: &Options) -> Result<(), Failure> {
@@ -41,10 +38,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     warnings.iter().for_each(|warning| print(&format!("warn   {warning}\n")));
-    tell(&format!("webhook {destination}"), reach(&destination, options.timeout));
-    if destination.is_https() {
-        tell("webhook TLS", client.handshake());
-    }
+    tell(&format!("webhook {destination}"), client.probe(options));
     match wrong {
         0 => Ok(()),
         n => Err(Failure { exit: Exit::Failed, text: format!("{n} of the checks went wrong: see above") }),
@@ -60,22 +54,4 @@ fn describe(state: &probe::PartitionState, group: &str) -> String {
         }
         Some(at) => format!("{log}; group {group} is at {at}, lag {}", state.end.saturating_sub(at)),
     }
-}
-
-fn reach(destination: &Destination, timeout: Duration) -> Result<String, String> {
-    let (host, port) = (destination.host(), destination.port());
-    let addresses: Vec<_> = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| format!("the name {host} does not resolve ({error}): check --url"))?
-        .collect();
-    let mut failure = format!("the name {host} has no address: check --url");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(_) => return Ok(format!("resolves and connects ({address})")),
-            Err(error) => {
-                failure = format!("{address} can't be reached ({error}): check --url, and whether it is up")
-            }
-        }
-    }
-    Err(failure)
 }

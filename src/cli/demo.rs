@@ -1,5 +1,6 @@
 //! `demo`: the idea at work on this machine, over real HTTP, with nothing to install. It ends by itself.
 
+use super::client::Client;
 use super::demo_receiver::{Receiver, Seen};
 use super::options::Options;
 use super::picture::{Picture, draw};
@@ -13,7 +14,6 @@ use crate::relay::settings::Settings;
 use crate::relay::stop::Stop;
 use crate::relay::transport::Transport;
 use crate::webhook::destination::Destination;
-use crate::webhook::minreq::Minreq;
 use crate::webhook::request::{self, Requests};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -38,12 +38,12 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure { exit: Exit::Failed, text: format!("the demo's {what}: {error}") }
 }
 
-fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Minreq), Failure> {
+fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Client), Failure> {
     let receiver = Receiver::start(capacity, delay)
         .map_err(|error| failed("receiver can't listen on loopback", &error))?;
     let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
     let requests = Requests::new(&destination, request::Settings::default());
-    Ok((receiver, Minreq::new(destination, requests, Duration::from_secs(10))))
+    Ok((receiver, Client::open(destination, requests, &Options::default())?))
 }
 
 fn values(n: usize) -> impl Iterator<Item = Vec<u8>> {
@@ -53,7 +53,7 @@ fn values(n: usize) -> impl Iterator<Item = Vec<u8>> {
 fn deliver(
     settings: Settings,
     events: usize,
-    client: &Minreq,
+    client: &Client,
     observer: &dyn Observer,
 ) -> Result<Duration, Failure> {
     let relay = Relay {

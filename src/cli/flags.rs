@@ -1,6 +1,8 @@
 //! The one table of flags. Parsing, `--help`, environment variables and the keys of a config file fall out of
 //! it; nothing about a flag stands anywhere else.
 
+mod client;
+
 use super::options::{DeadLetter, LogFormat, Options};
 use super::values;
 use super::{Failure, check, demo, run};
@@ -74,6 +76,7 @@ impl Group {
 }
 
 /// A flag.
+#[derive(Clone, Copy)]
 pub struct Flag {
     /// Its long name, without dashes; its environment variable and config key follow from it.
     pub long: &'static str,
@@ -123,8 +126,37 @@ const BASE: Flag = Flag {
     set: |_, _| Ok(()),
 };
 
+/// The table, in parts.
+const PARTS: [&[Flag]; 2] = [MAIN, client::FLAGS];
+
 /// The table.
-pub const FLAGS: &[Flag] = &[
+pub const FLAGS: &[Flag] = &joined::<{ count(&PARTS) }>(&PARTS);
+
+const fn count(parts: &[&[Flag]]) -> usize {
+    let (mut count, mut part) = (0, 0);
+    while part < parts.len() {
+        count += parts[part].len();
+        part += 1;
+    }
+    count
+}
+
+const fn joined<const N: usize>(parts: &[&[Flag]]) -> [Flag; N] {
+    let mut all = [BASE; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut flag = 0;
+        while flag < parts[part].len() {
+            all[at] = parts[part][flag];
+            at += 1;
+            flag += 1;
+        }
+        part += 1;
+    }
+    all
+}
+
+const MAIN: &[Flag] = &[
     Flag {
         long: "brokers",
         value: Some("HOST:PORT,…"),
@@ -210,7 +242,8 @@ pub const FLAGS: &[Flag] = &[
         value: Some("URL"),
         group: Group::To,
         commands: KAFKA,
-        doc: "where each event is POSTed; a user name and password in it become Basic authentication",
+        doc: "where each event is POSTed: https://…, http://…, unix:/SOCKET:/HOOK; a user name and password in it \
+              become Basic authentication",
         set: |o, v| {
             o.url = Some(v.into());
             Ok(())
@@ -266,7 +299,7 @@ pub const FLAGS: &[Flag] = &[
         default: "10s",
         group: Group::To,
         commands: KAFKA,
-        doc: "how long a request may take, connecting included; rounded up to whole seconds",
+        doc: "how long a request may take, connecting included (minreq: rounded up to whole seconds)",
         set: |o, v| values::positive_duration(v).map(|d| o.timeout = d),
         ..BASE
     },

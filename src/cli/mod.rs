@@ -7,9 +7,11 @@
 //! | [values] | durations, sizes and the like, read from text |
 //! | [config] | the three places a flag may come from, and which one counts |
 //! | [help] | `--help` |
+//! | [client] | the HTTP client that the flags ask for |
 //! | [run], [check], [demo] | the commands |
 
 pub mod check;
+pub mod client;
 pub mod config;
 pub mod demo;
 mod demo_receiver;

@@ -27,6 +27,36 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who sends requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpClient {
+    /// Over connections that are kept.
+    KeepAlive,
+    /// Over one connection each.
+    Minreq,
+}
+
+impl HttpClient {
+    /// Whether this binary has it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::KeepAlive => cfg!(feature = "keep-alive"),
+            Self::Minreq => cfg!(feature = "minreq"),
+        }
+    }
+}
+
+/// Whom to trust, and who we are: files in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `--ca`
+    pub ca: Option<PathBuf>,
+    /// `--client-cert`
+    pub client_cert: Option<PathBuf>,
+    /// `--client-key`
+    pub client_key: Option<PathBuf>,
+}
+
 /// Everything the flags can say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -56,6 +86,18 @@ pub struct Options {
     pub window_size: Option<NonZeroUsize>,
     /// `--timeout`
     pub timeout: Duration,
+    /// `--connect-timeout`
+    pub connect_timeout: Duration,
+    /// `--ca`, `--client-cert`, `--client-key`
+    pub tls: TlsFiles,
+    /// `--https-only`
+    pub https_only: bool,
+    /// `--deny-private`
+    pub deny_private: bool,
+    /// `--proxy`; parsed where it is used.
+    pub proxy: Option<String>,
+    /// `--http-client`
+    pub http_client: HttpClient,
     /// `--header`
     pub headers: Vec<HeaderField>,
     /// `--forward-header`
@@ -92,6 +134,15 @@ impl Default for Options {
             batch_interval: None,
             window_size: None,
             timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            tls: TlsFiles::default(),
+            https_only: false,
+            deny_private: false,
+            proxy: None,
+            http_client: match HttpClient::KeepAlive.is_built() {
+                true => HttpClient::KeepAlive,
+                false => HttpClient::Minreq,
+            },
             headers: Vec::new(),
             forward_headers: Vec::new(),
             content_type: "application/json".into(),

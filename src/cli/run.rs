@@ -1,5 +1,6 @@
 //! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
 
+use super::client::Client;
 use super::options::{DeadLetter, LogFormat, Options};
 use super::{Exit, Failure};
 use crate::kafka::kafka_crate::{Config, KafkaCrate};
@@ -9,7 +10,6 @@ use crate::relay::dead_letter::{DeadLetters, Drop};
 use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
-use crate::webhook::minreq::Minreq;
 use crate::webhook::request::{self, Requests};
 use crate::webhook::signature::Signer;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -68,13 +68,13 @@ pub(super) fn kafka_config(options: &Options) -> Result<Config, Failure> {
 }
 
 /// Where to send and how, from the flags; and what people should be warned of.
-pub(super) fn transport(options: &Options) -> Result<(Destination, Minreq, Vec<String>), Failure> {
+pub(super) fn transport(options: &Options) -> Result<(Destination, Client, Vec<String>), Failure> {
     let Some(url) = &options.url else {
         return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
     };
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
     let (requests, warnings) = requests(&destination, options)?;
-    Ok((destination.clone(), Minreq::new(destination, requests, options.timeout), warnings))
+    Ok((destination.clone(), Client::open(destination, requests, options)?, warnings))
 }
 
 /// What requests look like, from the flags; and what people should be warned of.
