@@ -1,6 +1,8 @@
 //! Batches of records: what is written is read, what real producers wrote is read, and what is damaged is refused.
 
+mod golden;
 mod round_trip;
+mod schedules;
 
 use sluicegate::kafka::record_batch::{BatchError, BatchWriter, Batches, MAX_UNPACKED, NewRecord, Unpacker};
 use sluicegate::relay::record::{Header, Partition};
