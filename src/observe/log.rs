@@ -220,10 +220,15 @@ fn progress_line(now: &Snapshot, before: &Snapshot, since: Duration) -> String {
 }
 
 fn totals_line(totals: &Totals) -> String {
-    let Totals { delivered, attempts, dead_lettered, dropped, pauses, most_in_flight, elapsed } = totals;
+    let Totals { delivered, attempts, dead_lettered, dropped, remembered, pauses, most_in_flight, elapsed } =
+        totals;
+    let remembered = match remembered {
+        0 => String::new(),
+        n => format!(", done before the start {n}"),
+    };
     format!(
         "delivered {delivered} in {elapsed:.1?} with {attempts} requests, at most {most_in_flight} at once; dead \
-         letters {dead_lettered}, dropped {dropped}, pauses {pauses}"
+         letters {dead_lettered}, dropped {dropped}, pauses {pauses}{remembered}"
     )
 }
 

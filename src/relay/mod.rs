@@ -14,10 +14,12 @@
 //! | [backoff] | how long until another attempt |
 //! | [verdict] | what an answer means |
 //! | [progress] | what is done without a gap, hence what may be committed |
+//! | [beyond] | what is done beyond that, in the words that are committed beside it |
 //! | [semaphore] | how many requests at once |
 
 pub mod backoff;
 pub mod base64;
+pub mod beyond;
 pub mod dead_letter;
 pub mod event;
 mod failure;

@@ -4,8 +4,10 @@
 //! Offsets may have holes (compaction, transaction markers), so a record counts by its own offset, never by
 //! arithmetic on a neighbour's. Pure: no clock, no I/O.
 
+use super::beyond;
 use super::record::Offset;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The records of one partition from the first unfinished one on, and the watermark behind the finished ones.
 #[derive(Clone, Debug)]
@@ -13,7 +15,20 @@ pub struct Progress {
     /// Admitted records from the first unfinished one on, by ascending offset.
     entries: VecDeque<Entry>,
     watermark: Offset,
-    committed: Offset,
+    /// Offsets beyond the last one admitted that were done before this began: ascending runs.
+    known: VecDeque<Range<i64>>,
+    committed: (Offset, String),
+}
+
+/// What became of a record that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It is taken in, to be sent.
+    Open,
+    /// It is taken in, and known to be done.
+    Done,
+    /// It was taken in before: it would be sent twice.
+    Not,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,23 +38,38 @@ struct Entry {
 }
 
 impl Progress {
-    /// Nothing admitted yet; `start` is where the partition is read from, hence what counts as committed.
-    pub fn new(start: Offset) -> Self {
-        Self { entries: VecDeque::new(), watermark: start, committed: start }
+    /// Nothing admitted yet; `start` is where the partition is read from, hence what counts as committed, and
+    /// `metadata` what was committed beside it.
+    pub fn new(start: Offset, metadata: &str) -> Self {
+        let known = beyond::decode(start, metadata);
+        let committed = (start, beyond::encode(start, known.iter().cloned()));
+        Self { entries: VecDeque::new(), watermark: start, known: known.into(), committed }
     }
 
-    /// Takes the next record in. Says whether it did: a record at or below one that was taken in before would
-    /// be sent twice and is left out.
+    /// Takes the next record in, unless it is at or below one that was taken in before.
     #[must_use]
-    pub fn admit(&mut self, offset: Offset) -> bool {
+    pub fn admit(&mut self, offset: Offset) -> Admitted {
         let after_the_last = match self.entries.back() {
             Some(last) => offset > last.offset,
             None => offset >= self.watermark,
         };
-        if after_the_last {
-            self.entries.push_back(Entry { offset, done: false });
+        if !after_the_last {
+            return Admitted::Not;
         }
-        after_the_last
+        let done = self.is_known(offset);
+        self.entries.push_back(Entry { offset, done });
+        self.advance();
+        if done { Admitted::Done } else { Admitted::Open }
+    }
+
+    /// Whether the next offset is among those known to be done; what lies up to it need not be known any longer.
+    fn is_known(&mut self, offset: Offset) -> bool {
+        while self.known.front().is_some_and(|run| run.end <= offset.0) {
+            self.known.pop_front();
+        }
+        let Some(run) = self.known.front_mut().filter(|run| run.contains(&offset.0)) else { return false };
+        run.start = offset.next().0;
+        true
     }
 
     /// The record at `offset` is done: accepted, or durably kept elsewhere.
@@ -47,6 +77,10 @@ impl Progress {
         if let Ok(at) = self.entries.binary_search_by_key(&offset, |entry| entry.offset) {
             self.entries[at].done = true;
         }
+        self.advance();
+    }
+
+    fn advance(&mut self) {
         while let Some(first) = self.entries.front().copied().filter(|entry| entry.done) {
             self.entries.pop_front();
             self.watermark = first.offset.next();
@@ -58,14 +92,30 @@ impl Progress {
         self.watermark
     }
 
-    /// The watermark, where it is ahead of what was committed.
-    pub fn to_commit(&self) -> Option<Offset> {
-        (self.watermark > self.committed).then_some(self.watermark)
+    /// The watermark and what is done [beyond] it, where that is not what was committed last.
+    pub fn to_commit(&self) -> Option<(Offset, String)> {
+        let text = beyond::encode(self.watermark, self.done_beyond());
+        (self.watermark > self.committed.0 || text != self.committed.1).then_some((self.watermark, text))
+    }
+
+    fn done_beyond(&self) -> impl Iterator<Item = Range<i64>> {
+        let done =
+            self.entries.iter().filter(|entry| entry.done).map(|entry| entry.offset.0..entry.offset.next().0);
+        let mut runs = done.chain(self.known.iter().filter(|run| !run.is_empty()).cloned()).peekable();
+        std::iter::from_fn(move || {
+            let mut run = runs.next()?;
+            while let Some(next) = runs.next_if(|next| next.start == run.end) {
+                run.end = next.end;
+            }
+            Some(run)
+        })
     }
 
     /// This much is committed now.
-    pub fn committed(&mut self, next: Offset) {
-        self.committed = self.committed.max(next);
+    pub fn committed(&mut self, next: Offset, metadata: &str) {
+        if next >= self.committed.0 {
+            self.committed = (next, metadata.to_owned());
+        }
     }
 
     /// How many entries are kept: the unfinished records, and the finished ones that wait for them.
@@ -84,11 +134,15 @@ mod tests {
     use super::*;
 
     fn progress(offsets: &[i64]) -> Progress {
-        let mut progress = Progress::new(Offset(offsets[0]));
+        let mut progress = Progress::new(Offset(offsets[0]), "");
         for offset in offsets {
-            assert!(progress.admit(Offset(*offset)));
+            assert_eq!(progress.admit(Offset(*offset)), Admitted::Open);
         }
         progress
+    }
+
+    fn position(progress: &Progress) -> Option<Offset> {
+        progress.to_commit().map(|(next, _)| next)
     }
 
     #[test]
@@ -96,9 +150,9 @@ mod tests {
         let mut progress = progress(&[5, 6, 7]);
         progress.done(Offset(7));
         progress.done(Offset(6));
-        assert_eq!(progress.to_commit(), None);
+        assert_eq!(progress.watermark(), Offset(5));
         progress.done(Offset(5));
-        assert_eq!(progress.to_commit(), Some(Offset(8)));
+        assert_eq!(progress.to_commit(), Some((Offset(8), String::new())));
         assert!(progress.is_empty());
     }
 
@@ -114,11 +168,11 @@ mod tests {
     #[test]
     fn a_record_is_taken_in_once() {
         let mut progress = progress(&[5, 6]);
-        assert!(!progress.admit(Offset(6)));
+        assert_eq!(progress.admit(Offset(6)), Admitted::Not);
         progress.done(Offset(5));
         progress.done(Offset(6));
-        assert!(!progress.admit(Offset(6)));
-        assert!(progress.admit(Offset(7)));
+        assert_eq!(progress.admit(Offset(6)), Admitted::Not);
+        assert_eq!(progress.admit(Offset(7)), Admitted::Open);
     }
 
     #[test]
@@ -126,14 +180,52 @@ mod tests {
         let mut progress = progress(&[5]);
         progress.done(Offset(4));
         progress.done(Offset(9));
-        assert_eq!(progress.to_commit(), None);
+        assert_eq!(position(&progress), None);
     }
 
     #[test]
     fn a_commit_is_asked_for_once() {
         let mut progress = progress(&[5, 6]);
         progress.done(Offset(5));
-        progress.committed(Offset(6));
-        assert_eq!(progress.to_commit(), None);
+        progress.committed(Offset(6), "");
+        assert_eq!(position(&progress), None);
+    }
+
+    #[test]
+    fn what_is_done_beyond_the_watermark_survives_a_restart() {
+        let mut before = progress(&[5, 6, 7, 9, 10]);
+        [7, 9, 10].into_iter().for_each(|offset| before.done(Offset(offset)));
+        let (next, text) = before.to_commit().unwrap();
+        assert_eq!(next, Offset(5));
+        before.committed(next, &text);
+        assert_eq!(before.to_commit(), None);
+
+        let mut after = Progress::new(next, &text);
+        assert_eq!(after.to_commit(), None, "nothing is new");
+        assert_eq!(after.admit(Offset(5)), Admitted::Open);
+        after.done(Offset(5));
+        let (next, text) = after.to_commit().unwrap();
+        assert_eq!(
+            (next, beyond::decode(next, &text)),
+            (Offset(6), vec![7..8, 9..11]),
+            "not yet fetched, not forgotten"
+        );
+        assert_eq!(after.admit(Offset(6)), Admitted::Open);
+        assert_eq!([7, 9].map(|offset| after.admit(Offset(offset))), [Admitted::Done; 2]);
+        after.done(Offset(6));
+        assert_eq!(after.watermark(), Offset(10));
+        assert_eq!(after.admit(Offset(10)), Admitted::Done);
+        assert_eq!(after.to_commit(), Some((Offset(11), String::new())));
+        assert_eq!(after.admit(Offset(11)), Admitted::Open);
+    }
+
+    #[test]
+    fn a_record_that_is_gone_from_the_log_meanwhile_does_not_matter() {
+        let text = beyond::encode(Offset(5), [7..8, 9..11]);
+        let mut progress = Progress::new(Offset(5), &text);
+        assert_eq!(progress.admit(Offset(8)), Admitted::Open);
+        progress.done(Offset(8));
+        assert_eq!(progress.admit(Offset(10)), Admitted::Done);
+        assert_eq!(progress.to_commit(), Some((Offset(11), String::new())));
     }
 }

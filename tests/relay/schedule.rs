@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use sluicegate::relay::backoff::{Backoff, Jitter};
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
+use sluicegate::relay::beyond;
+use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
 use sluicegate::relay::window::{Condemned, Fortune, Next, Ticket, Window};
@@ -86,7 +87,9 @@ fn settings(
 struct World {
     settings: Settings,
     logs: BTreeMap<i32, Vec<i64>>,
-    committed: BTreeMap<i32, i64>,
+    committed: BTreeMap<i32, Checkpoint>,
+    /// What a commit ever said to be done, with its metadata: it is never sent again.
+    never_again: BTreeSet<(i32, i64)>,
     accepted: BTreeSet<(i32, i64)>,
     letters: BTreeSet<(i32, i64)>,
     seed: u64,
@@ -103,6 +106,8 @@ struct Process {
     not_before: HashMap<(i32, i64), Instant>,
     closed_until: Option<Instant>,
     revoked: BTreeSet<i32>,
+    /// What this process saw done of the partitions that it still has.
+    done: BTreeSet<(i32, i64)>,
 }
 
 fn partition(number: i32) -> Partition {
@@ -121,10 +126,12 @@ fn key_of(offset: i64) -> Option<[u8; 1]> {
 impl World {
     fn new(settings: Settings, logs: BTreeMap<i32, Vec<i64>>, seed: u64) -> Self {
         let now = Instant::now();
-        let committed = logs.keys().map(|number| (*number, 0)).collect();
+        let start =
+            |number: &i32| (*number, Position { partition: partition(*number), next: Offset(0) }.into());
+        let committed = logs.keys().map(start).collect();
         let process = Process::new(&settings, &committed, seed);
-        let (accepted, letters) = Default::default();
-        Self { settings, logs, committed, accepted, letters, seed, process, now }
+        let (never_again, accepted, letters) = Default::default();
+        Self { settings, logs, committed, never_again, accepted, letters, seed, process, now }
     }
 
     fn is_done(&self, place: &(i32, i64)) -> bool {
@@ -175,6 +182,7 @@ impl World {
         self.fill();
         let Next::Send(ticket) = self.process.window.next(self.now, SystemTime::UNIX_EPOCH) else { return };
         let at = place(ticket.record());
+        assert!(!self.never_again.contains(&at), "sent {at:?}, which a commit said to be done");
         assert!(!self.process.revoked.contains(&at.0), "sent {at:?} of a partition that was given up");
         assert!(self.process.not_before.get(&at).is_none_or(|t| *t <= self.now), "sent {at:?} too early");
         if let Some(until) = self.process.closed_until {
@@ -218,6 +226,9 @@ impl World {
             self.accepted.insert(at);
         }
         let answered = self.process.window.answered(ticket, &outcome, self.now, SystemTime::UNIX_EPOCH);
+        if answered.fortune == Fortune::Delivered {
+            self.process.done.insert(at);
+        }
         if let Fortune::Retrying(delay) = answered.fortune {
             assert!(retry_after.is_none_or(|wish| delay >= wish.min(self.settings.max_retry_after)));
             self.process.not_before.insert(at, self.now + delay);
@@ -235,24 +246,40 @@ impl World {
         let condemned: Vec<Condemned> = self.process.window.take_condemned();
         for one in &condemned {
             self.letters.insert(place(&one.letter.record));
+            self.process.done.insert(place(&one.letter.record));
             self.process.window.settled(one);
         }
     }
 
     fn commit(&mut self) {
         let checkpoints = self.process.window.to_commit();
-        for Position { partition, next } in checkpoints.iter().map(|checkpoint| &checkpoint.position) {
-            let number = partition.number();
-            assert!(next.0 > self.committed[&number], "a commit moves forwards");
-            for offset in self.logs[&number].iter().filter(|offset| **offset < next.0) {
-                assert!(
-                    self.is_done(&(number, *offset)),
-                    "committed past {offset} of {number}, which is not done"
-                );
+        for checkpoint in &checkpoints {
+            let number = checkpoint.position.partition.number();
+            let before = self.committed.insert(number, checkpoint.clone()).unwrap();
+            assert!(checkpoint.position.next >= before.position.next && *checkpoint != before, "nothing new");
+            for offset in self.said_done(number) {
+                let is_done = self.is_done(&(number, offset));
+                assert!(is_done, "committed {offset} of {number}, which is not done");
+                self.never_again.insert((number, offset));
             }
-            self.committed.insert(number, next.0);
         }
         self.process.window.committed(&checkpoints);
+        let held: Vec<i32> = self.process.window.watermarks().map(|(p, _)| p.number()).collect();
+        for number in held {
+            let said: BTreeSet<i64> = self.said_done(number).into_iter().collect();
+            let mut done = self.process.done.range((number, 0)..(number + 1, 0));
+            let forgotten = done.find(|(_, offset)| !said.contains(offset));
+            assert_eq!(forgotten, None, "a kill would send more again than what was in flight");
+        }
+    }
+
+    /// What the last commit says to be done: all of it is in the log, but for holes before the position.
+    fn said_done(&self, number: i32) -> Vec<i64> {
+        let Checkpoint { position: Position { next, .. }, metadata } = &self.committed[&number];
+        let log = &self.logs[&number];
+        let beyond: Vec<i64> = beyond::decode(*next, metadata).into_iter().flatten().collect();
+        assert!(beyond.iter().all(|offset| log.contains(offset)), "{beyond:?} are not all there");
+        log.iter().copied().filter(|offset| *offset < next.0).chain(beyond).collect()
     }
 
     fn step(&mut self, step: Step) {
@@ -279,6 +306,7 @@ impl World {
 
     fn lose(&mut self, number: i32) {
         self.process.window.lose(&partition(number));
+        self.process.done.retain(|(of, _)| *of != number);
         self.process.revoked.insert(number);
         let of_it = self.process.window.to_commit().iter().any(|p| p.position.partition.number() == number);
         assert!(!of_it, "a lost partition would be committed");
@@ -301,9 +329,10 @@ impl World {
             self.process.revoked.remove(&number);
             // Who gets a partition knows nothing of the waits of its former owner.
             self.process.not_before.retain(|(of, _), _| *of != number);
-            let next = Offset(self.committed[&number]);
-            self.process.fetched.insert(number, next.0);
-            self.process.window.assign(&Position { partition: partition(number), next }.into());
+            self.process.done.retain(|(of, _)| *of != number);
+            let committed = &self.committed[&number];
+            self.process.fetched.insert(number, committed.position.next.0);
+            self.process.window.assign(committed);
         }
     }
 
@@ -316,10 +345,9 @@ impl World {
             self.commit();
             self.return_partitions();
             self.now += Duration::from_millis(500);
-            let all_committed = self
-                .logs
-                .iter()
-                .all(|(number, log)| log.last().is_none_or(|last| self.committed[number] == last + 1));
+            let all_committed = self.logs.iter().all(|(number, log)| {
+                log.last().is_none_or(|last| self.committed[number].position.next.0 == last + 1)
+            });
             if all_committed {
                 return;
             }
@@ -329,18 +357,18 @@ impl World {
 }
 
 impl Process {
-    fn new(settings: &Settings, committed: &BTreeMap<i32, i64>, seed: u64) -> Self {
+    fn new(settings: &Settings, committed: &BTreeMap<i32, Checkpoint>, seed: u64) -> Self {
         let mut window = Window::new(settings.clone(), Jitter::seeded(seed));
-        for (number, next) in committed {
-            window.assign(&Position { partition: partition(*number), next: Offset(*next) }.into());
-        }
+        committed.values().for_each(|checkpoint| window.assign(checkpoint));
+        let fetched = committed.iter().map(|(number, c)| (*number, c.position.next.0)).collect();
         Self {
             window,
-            fetched: committed.clone(),
+            fetched,
             in_flight: Vec::new(),
             not_before: HashMap::new(),
             closed_until: None,
             revoked: BTreeSet::new(),
+            done: BTreeSet::new(),
         }
     }
 }

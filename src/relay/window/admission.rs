@@ -1,7 +1,7 @@
 //! How partitions and records come into the window, and how much of them it takes.
 
 use super::{Condemned, Slot, Track, Window};
-use crate::relay::progress::Progress;
+use crate::relay::progress::{Admitted, Progress};
 use crate::relay::record::{Checkpoint, Partition, Record};
 use crate::relay::settings::Intake;
 use crate::relay::source::Want;
@@ -11,13 +11,18 @@ use std::time::Instant;
 const FEW_AT_ONCE: usize = 64;
 
 impl Window {
-    /// The partition is ours, from this position on.
+    /// The partition is ours, from this position on, with what is known to be done beyond it.
     pub fn assign(&mut self, checkpoint: &Checkpoint) {
         let position = &checkpoint.position;
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let track =
-            Track { epoch, progress: Progress::new(position.next), busy: 0, revoked: false, held: false };
+        let track = Track {
+            epoch,
+            progress: Progress::new(position.next, &checkpoint.metadata),
+            busy: 0,
+            revoked: false,
+            held: false,
+        };
         if self.tracks.insert(position.partition.clone(), track).is_some() {
             self.forget(&position.partition, Some(epoch));
         }
@@ -132,12 +137,18 @@ impl Window {
         }
     }
 
-    /// Takes a record in. One of a partition that is not ours, or that was taken in before, is left out: nothing
-    /// is lost by it, since it is not counted as done either.
+    /// Takes a record in. One that was done before the last restart or takeover counts as done. One of a partition
+    /// that is not ours, or that was taken in before, is left out: nothing is lost by it, since it is not counted
+    /// as done either.
     pub fn admit(&mut self, record: Record, now: Instant) {
         let Some(track) = self.tracks.get_mut(record.partition()) else { return };
-        if track.revoked || !track.progress.admit(record.offset()) {
+        if track.revoked {
             return;
+        }
+        match track.progress.admit(record.offset()) {
+            Admitted::Open => {}
+            Admitted::Done => return self.totals.remembered += 1,
+            Admitted::Not => return,
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;

@@ -1,30 +1,28 @@
 //! What may be committed, and how things stand: questions to the window that change nothing but what counts as
 //! committed.
 
-use super::{Halt, Window};
+use super::{Halt, Track, Window};
 use crate::relay::event::Totals;
 use crate::relay::record::{Checkpoint, Offset, Partition, Position};
 use std::time::Instant;
 
 impl Window {
-    /// Positions that are ahead of what was committed.
+    /// Positions that are ahead of what was committed, or have more done beyond them.
     pub fn to_commit(&self) -> Vec<Checkpoint> {
-        let mut positions: Vec<Position> = self
-            .tracks
-            .iter()
-            .filter_map(|(partition, track)| {
-                track.progress.to_commit().map(|next| Position { partition: partition.clone(), next })
-            })
-            .collect();
-        positions.sort();
-        positions.into_iter().map(Checkpoint::from).collect()
+        let checkpoint = |(partition, track): (&Partition, &Track)| {
+            let (next, metadata) = track.progress.to_commit()?;
+            Some(Checkpoint { position: Position { partition: partition.clone(), next }, metadata })
+        };
+        let mut checkpoints: Vec<Checkpoint> = self.tracks.iter().filter_map(checkpoint).collect();
+        checkpoints.sort_by(|a, b| a.position.cmp(&b.position));
+        checkpoints
     }
 
     /// These positions are committed.
     pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
-        for Checkpoint { position, .. } in checkpoints {
+        for Checkpoint { position, metadata } in checkpoints {
             if let Some(track) = self.tracks.get_mut(&position.partition) {
-                track.progress.committed(position.next);
+                track.progress.committed(position.next, metadata);
             }
         }
     }
