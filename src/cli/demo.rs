@@ -42,7 +42,8 @@ fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Client), Failure
     let receiver = Receiver::start(capacity, delay)
         .map_err(|error| failed("receiver can't listen on loopback", &error))?;
     let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
-    let requests = Requests::new(&destination, request::Settings::default());
+    let requests = Requests::new(&destination, request::Settings::default())
+        .map_err(|error| failed("requests", &error))?;
     Ok((receiver, Client::open(destination, requests, &Options::default())?))
 }
 

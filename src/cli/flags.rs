@@ -2,6 +2,7 @@
 //! it; nothing about a flag stands anywhere else.
 
 mod client;
+mod request;
 
 use super::options::{DeadLetter, LogFormat, Options};
 use super::values;
@@ -9,7 +10,6 @@ use super::{Failure, check, demo, run};
 use crate::kafka::kafka_crate::Start;
 use crate::relay::backoff::Backoff;
 use crate::relay::settings::{Intake, OnRefusal, Order};
-use crate::webhook::request::{HeaderField, forwardable, header};
 use std::num::NonZeroU32;
 
 /// What sluicegate can be asked to do.
@@ -127,7 +127,7 @@ const BASE: Flag = Flag {
 };
 
 /// The table, in parts.
-const PARTS: [&[Flag]; 2] = [MAIN, client::FLAGS];
+const PARTS: [&[Flag]; 3] = [MAIN, client::FLAGS, request::FLAGS];
 
 /// The table.
 pub const FLAGS: &[Flag] = &joined::<{ count(&PARTS) }>(&PARTS);
@@ -243,52 +243,9 @@ const MAIN: &[Flag] = &[
         group: Group::To,
         commands: KAFKA,
         doc: "where each event is POSTed: https://…, http://…, unix:/SOCKET:/HOOK; a user name and password in it \
-              become Basic authentication",
+              become Basic authentication; path and query may hold {topic}, {partition}, {key} and {header:NAME}",
         set: |o, v| {
             o.url = Some(v.into());
-            Ok(())
-        },
-        ..BASE
-    },
-    Flag {
-        long: "header",
-        value: Some("'NAME: VALUE'"),
-        group: Group::To,
-        repeats: true,
-        doc: "a header for each request; for secrets use the environment or the config file",
-        set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(|e| e.to_string()),
-        ..BASE
-    },
-    Flag {
-        long: "forward-header",
-        value: Some("NAME"),
-        group: Group::To,
-        repeats: true,
-        doc: "a record's header to pass on (the kafka crate brings none)",
-        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
-        ..BASE
-    },
-    Flag {
-        long: "content-type",
-        value: Some("TYPE"),
-        default: "application/json",
-        group: Group::To,
-        doc: "the Content-Type of each request, unless the record has its own",
-        set: |o, v| {
-            header::content_type(v).map(|value| o.content_type = value).map_err(|error| error.to_string())
-        },
-        ..BASE
-    },
-    Flag {
-        long: "signing-secret-file",
-        value: Some("FILE"),
-        group: Group::To,
-        commands: KAFKA,
-        repeats: true,
-        doc: "sign each request (Standard Webhooks) with the secrets of this file, one a line, the current one first: \
-              whsec_… or whsk_…",
-        set: |o, v| {
-            o.signing_secret_files.push(v.into());
             Ok(())
         },
         ..BASE

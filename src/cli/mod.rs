@@ -19,6 +19,7 @@ pub mod flags;
 pub mod help;
 pub mod options;
 mod picture;
+mod requests;
 pub mod run;
 pub mod values;
 

@@ -17,6 +17,21 @@ pub enum DeadLetter {
     Drop,
 }
 
+/// What of a record is the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FormatName {
+    /// Its value.
+    #[default]
+    Raw,
+    /// A CloudEvent.
+    CloudEvents,
+    /// The whole record as JSON.
+    Json,
+}
+
+/// The type of an event that was none, without `--ce-type`.
+pub const DEFAULT_CE_TYPE: &str = "kafka.record";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -104,6 +119,12 @@ pub struct Options {
     pub forward_headers: Vec<String>,
     /// `--content-type`
     pub content_type: String,
+    /// `--format`
+    pub format: FormatName,
+    /// `--ce-source`
+    pub ce_source: Option<String>,
+    /// `--ce-type`
+    pub ce_type: Option<String>,
     /// `--signing-secret-file`
     pub signing_secret_files: Vec<PathBuf>,
     /// `--dead-letter`
@@ -146,6 +167,9 @@ impl Default for Options {
             headers: Vec::new(),
             forward_headers: Vec::new(),
             content_type: "application/json".into(),
+            format: FormatName::Raw,
+            ce_source: None,
+            ce_type: None,
             signing_secret_files: Vec::new(),
             dead_letter: None,
             log_format: LogFormat::Text,

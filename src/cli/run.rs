@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::options::{DeadLetter, LogFormat, Options};
+use super::requests::requests;
 use super::{Exit, Failure};
 use crate::kafka::kafka_crate::{Config, KafkaCrate};
 use crate::observe::log::{self, LogObserver};
@@ -10,8 +11,7 @@ use crate::relay::dead_letter::{DeadLetters, Drop};
 use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
-use crate::webhook::request::{self, Requests};
-use crate::webhook::signature::Signer;
+use crate::webhook::template::check_authority;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -72,27 +72,10 @@ pub(super) fn transport(options: &Options) -> Result<(Destination, Client, Vec<S
     let Some(url) = &options.url else {
         return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
     };
+    check_authority(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
     let (requests, warnings) = requests(&destination, options)?;
     Ok((destination.clone(), Client::open(destination, requests, options)?, warnings))
-}
-
-/// What requests look like, from the flags; and what people should be warned of.
-fn requests(destination: &Destination, options: &Options) -> Result<(Requests, Vec<String>), Failure> {
-    let (signer, warnings) = match &options.signing_secret_files[..] {
-        [] => (None, Vec::new()),
-        paths => {
-            let wrong = |error| Failure::usage(format!("--signing-secret-file: {error}"));
-            Signer::open(paths).map(|(signer, warnings)| (Some(signer), warnings)).map_err(wrong)?
-        }
-    };
-    let settings = request::Settings {
-        content_type: options.content_type.clone(),
-        headers: options.headers.clone(),
-        forward: options.forward_headers.clone(),
-        signer,
-    };
-    Ok((Requests::new(destination, settings), warnings))
 }
 
 fn dead_letters(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {

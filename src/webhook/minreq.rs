@@ -234,7 +234,7 @@ mod tests {
     fn a_timeout_is_rounded_up_to_seconds() {
         let minreq = |ms| {
             let destination = Destination::parse("http://h/").unwrap();
-            let requests = Requests::new(&destination, Settings::default());
+            let requests = Requests::new(&destination, Settings::default()).unwrap();
             Minreq::new(destination, requests, Duration::from_millis(ms)).seconds()
         };
         assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));

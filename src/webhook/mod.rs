@@ -3,9 +3,19 @@
 //! [`request`] decides what is sent, [`destination`] where to, [`answer`] what is kept of the answer; a client
 //! (`keep_alive`, or the smaller `minreq`) moves the bytes. Nothing here decides what an answer means: that is
 //! [`relay::verdict`](crate::relay::verdict).
+//!
+//! | room | what a request gets from it |
+//! |---|---|
+//! | [request] | its header lines, and all the rest put together |
+//! | [template] | what stands for placeholders in its path, query and headers |
+//! | [cloud_event], [envelope] | its form: an event, or the whole record as JSON |
+//! | [signature] | the proof of who sent it |
 
 pub mod answer;
+pub mod cloud_event;
 pub mod destination;
+pub mod envelope;
+pub mod json;
 #[cfg(feature = "keep-alive")]
 pub mod keep_alive;
 #[cfg(feature = "minreq")]
@@ -14,3 +24,4 @@ pub mod request;
 #[cfg(feature = "keep-alive")]
 pub mod sender;
 pub mod signature;
+pub mod template;

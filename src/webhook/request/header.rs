@@ -4,6 +4,7 @@
 //! control character (RFC 9110 §5.5, §5.6.2), or the header is not sent. [`Headers`] is the one place where
 //! lines are made, and it looks at each.
 
+use crate::webhook::template::{Template, TemplateError};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -49,6 +50,8 @@ pub enum HeaderError {
     Value(String),
     /// The name is one that can't be set.
     Reserved(String),
+    /// A word in braces that is no placeholder.
+    Placeholder(String),
 }
 
 impl fmt::Display for HeaderError {
@@ -62,6 +65,7 @@ impl fmt::Display for HeaderError {
                     "the value of header {name} holds a line break or another control character: remove it"
                 )
             }
+            Self::Placeholder(name) => write!(f, "header {name}: {}", TemplateError::Unknown),
             Self::Reserved(name) if name.eq_ignore_ascii_case("content-type") => {
                 f.write_str("the content type is a record's own, or what --content-type says")
             }
@@ -77,7 +81,7 @@ impl std::error::Error for HeaderError {}
 pub struct HeaderField {
     /// The name, a token.
     pub name: String,
-    /// The value, without control characters.
+    /// The value, without control characters; it may hold placeholders.
     pub value: String,
 }
 
@@ -101,6 +105,9 @@ impl HeaderField {
         let lower = name.to_ascii_lowercase();
         if NEVER_STATIC.contains(&lower.as_str()) || is_ours(&lower) {
             return Err(HeaderError::Reserved(name.into()));
+        }
+        if Template::parse(value).is_err() {
+            return Err(HeaderError::Placeholder(name.into()));
         }
         Ok(Self { name: name.into(), value: value.into() })
     }

@@ -8,8 +8,11 @@
 
 pub mod header;
 
+use super::cloud_event::CloudEvents;
 use super::destination::Destination;
+use super::envelope::envelope;
 use super::signature::Signer;
+use super::template::{Target, Template, TemplateError};
 use crate::relay::base64::encode as base64;
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError};
@@ -22,9 +25,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Header lines rarely take more: one allocation does.
 const USUAL_HEADER_BYTES: usize = 1024;
 
+/// What of a record is the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Its value, byte for byte.
+    #[default]
+    Raw,
+    /// Its value, with what else there is to know as a CloudEvent's attributes.
+    CloudEvents(CloudEvents),
+    /// The whole record as a JSON object.
+    Json,
+}
+
 /// What requests are to look like.
 #[derive(Debug)]
 pub struct Settings {
+    /// `--format`.
+    pub format: Format,
     /// `--content-type`, unless the record has its own.
     pub content_type: String,
     /// `--header`.
@@ -38,6 +55,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            format: Format::Raw,
             content_type: "application/json".into(),
             headers: Vec::new(),
             forward: Vec::new(),
@@ -45,6 +63,36 @@ impl Default for Settings {
         }
     }
 }
+
+/// Why requests can't look like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The URL's path or query.
+    Url(TemplateError),
+    /// A header, by its name.
+    Header(String, TemplateError),
+    /// A header with the name of an event's attribute.
+    Attribute(String),
+    /// Credentials in the URL and in a header.
+    TwoCredentials,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => write!(f, "--url: {error}"),
+            Self::Header(name, error) => write!(f, "--header {name}: {error}"),
+            Self::Attribute(name) => {
+                write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
+            }
+            Self::TwoCredentials => f.write_str(
+                "the URL's user name and --header Authorization would both be credentials: take one",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
 
 /// A request as it goes on the wire, but for what belongs to the connection (`Host`, `Content-Length`).
 pub struct WireRequest<'r> {
@@ -66,24 +114,48 @@ impl fmt::Debug for WireRequest<'_> {
 /// Makes requests of records.
 #[derive(Debug)]
 pub struct Requests {
-    settings: Settings,
-    target: String,
+    format: Format,
+    content_type: String,
+    forward: Vec<String>,
+    signer: Option<Signer>,
+    target: Target,
     /// The lines that every request has.
     fixed: Headers,
+    /// Headers that differ from record to record.
+    made: Vec<(String, Template)>,
 }
 
 impl Requests {
     /// Makes requests to `destination`.
-    pub fn new(destination: &Destination, settings: Settings) -> Self {
+    pub fn new(destination: &Destination, settings: Settings) -> Result<Self, SettingsError> {
+        let Settings { format, content_type, headers, mut forward, signer } = settings;
+        let set = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
         let mut fixed = Headers::default();
-        fixed.add("User-Agent", concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
+        if !set("user-agent") {
+            fixed.add("User-Agent", concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
+        }
         if let Some(credentials) = destination.credentials() {
+            if set("authorization") {
+                return Err(SettingsError::TwoCredentials);
+            }
             fixed.add("Authorization", &format!("Basic {}", base64(credentials)));
         }
-        for HeaderField { name, value } in &settings.headers {
-            fixed.add(name, value);
+        let events = matches!(format, Format::CloudEvents(_));
+        // What is said once for all requests goes before what a record says.
+        forward.retain(|name| !(set(name) || events && is_attribute(name)));
+        let mut made = Vec::new();
+        for HeaderField { name, value } in headers {
+            if events && is_attribute(&name) {
+                return Err(SettingsError::Attribute(name));
+            }
+            match Template::parse(&value) {
+                Ok(None) => fixed.add(&name, &value),
+                Ok(Some(template)) => made.push((name, template)),
+                Err(error) => return Err(SettingsError::Header(name, error)),
+            }
         }
-        Self { settings, target: destination.target(), fixed }
+        let target = Target::parse(&destination.target()).map_err(SettingsError::Url)?;
+        Ok(Self { format, content_type, forward, signer, target, fixed, made })
     }
 
     /// Sends a record by `post`, which moves one request and brings one answer.
@@ -105,12 +177,23 @@ impl Requests {
     ) -> Result<WireRequest<'r>, SendError> {
         let mut headers = Headers::with_capacity(USUAL_HEADER_BYTES);
         headers.append(&self.fixed);
-        headers.add("Content-Type", self.content_type_of(record));
+        let id = webhook_id(record);
+        let value = record.value().unwrap_or_default();
+        let (content_type, body) = match &self.format {
+            Format::Raw | Format::CloudEvents(_) => (self.content_type_of(record), Cow::Borrowed(value)),
+            Format::Json => ("application/json", Cow::Owned(envelope(record).into_bytes())),
+        };
+        headers.add("Content-Type", content_type);
         describe(record, &mut headers);
+        if let Format::CloudEvents(events) = &self.format {
+            events.describe(record, &id, &mut headers);
+        }
+        for (name, template) in &self.made {
+            headers.add_with(name, |line| template.write(record, line));
+        }
         self.forward_headers(record, &mut headers);
-        let body = record.value().unwrap_or_default();
-        self.prove(&webhook_id(record), now, body, &mut headers);
-        Ok(WireRequest { target: Cow::Borrowed(&self.target), headers, body: Cow::Borrowed(body) })
+        self.prove(&id, now, &body, &mut headers);
+        Ok(WireRequest { target: self.target.of(record), headers, body })
     }
 
     /// Id and time of the attempt, and the signature over both and the body.
@@ -118,7 +201,7 @@ impl Requests {
         headers.add("webhook-id", id);
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         headers.add_shown("webhook-timestamp", seconds);
-        if let Some(signer) = &self.settings.signer {
+        if let Some(signer) = &self.signer {
             headers.add_with("webhook-signature", |line| signer.sign(id, seconds, body, line));
         }
     }
@@ -126,21 +209,25 @@ impl Requests {
     fn content_type_of<'a>(&'a self, record: &'a Record) -> &'a str {
         let own = record.headers().filter(|h| h.name.eq_ignore_ascii_case(b"content-type")).last();
         let own = own.and_then(|h| h.value).filter(|value| !value.is_empty() && is_value(value));
-        own.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or(&self.settings.content_type)
+        own.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or(&self.content_type)
     }
 
     fn forward_headers(&self, record: &Record, headers: &mut Headers) {
-        if self.settings.forward.is_empty() {
+        if self.forward.is_empty() {
             return;
         }
         for header in record.headers() {
             let (Ok(name), Some(value)) = (std::str::from_utf8(header.name), header.value) else { continue };
-            let wanted = self.settings.forward.iter().any(|forward| forward.eq_ignore_ascii_case(name));
+            let wanted = self.forward.iter().any(|forward| forward.eq_ignore_ascii_case(name));
             if let Some(value) = std::str::from_utf8(value).ok().filter(|_| wanted) {
                 headers.add(name, value);
             }
         }
     }
+}
+
+fn is_attribute(name: &str) -> bool {
+    name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("ce-"))
 }
 
 /// Where the record is from, in headers.
@@ -188,7 +275,7 @@ mod tests {
     }
 
     fn requests(settings: Settings) -> Requests {
-        Requests::new(&Destination::parse("http://receiver.example/hook?a=b").unwrap(), settings)
+        Requests::new(&Destination::parse("http://receiver.example/hook?a=b").unwrap(), settings).unwrap()
     }
 
     fn sent(settings: Settings, record: &Record) -> Headers {
@@ -264,7 +351,7 @@ mod tests {
     #[test]
     fn credentials_of_the_url_become_basic_authentication() {
         let destination = Destination::parse("http://us%40er:secret@h/").unwrap();
-        let requests = Requests::new(&destination, Settings::default());
+        let requests = Requests::new(&destination, Settings::default()).unwrap();
         let record = record(None, None, &[]);
         let request = requests.make(&record, 1, UNIX_EPOCH).unwrap();
         let expected = format!("Basic {}", base64(b"us@er:secret"));

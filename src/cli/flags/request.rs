@@ -1,0 +1,89 @@
+//! The flags of the requests: what is sent, and what proves who sent it.
+
+use super::{BASE, Flag, Group, KAFKA, choose};
+use crate::cli::options::FormatName;
+use crate::webhook::request::{HeaderField, forwardable, header};
+
+/// Where they stand, and who takes them.
+const REQUEST: Flag = Flag { group: Group::To, commands: KAFKA, ..BASE };
+
+/// Their part of the table.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        long: "header",
+        value: Some("'NAME: VALUE'"),
+        repeats: true,
+        doc: "a header for each request, perhaps with {topic}, {partition}, {key}, {header:NAME}; for secrets use the \
+              environment or the config file",
+        set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(|e| e.to_string()),
+        ..REQUEST
+    },
+    Flag {
+        long: "forward-header",
+        value: Some("NAME"),
+        repeats: true,
+        doc: "a record's header to pass on (the kafka crate brings none)",
+        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
+        ..REQUEST
+    },
+    Flag {
+        long: "content-type",
+        value: Some("TYPE"),
+        default: "application/json",
+        doc: "the Content-Type of each request, unless the record has its own",
+        set: |o, v| {
+            header::content_type(v).map(|value| o.content_type = value).map_err(|error| error.to_string())
+        },
+        ..REQUEST
+    },
+    Flag {
+        long: "format",
+        value: Some("raw|json|cloudevents"),
+        default: "raw",
+        doc: "what is sent: the value as it is, the whole record as JSON, or the value as a CloudEvent",
+        set: |o, v| {
+            let formats = [
+                ("raw", FormatName::Raw),
+                ("json", FormatName::Json),
+                ("cloudevents", FormatName::CloudEvents),
+            ];
+            choose(v, &formats).map(|format| o.format = format)
+        },
+        ..REQUEST
+    },
+    Flag {
+        long: "ce-source",
+        value: Some("URI"),
+        default: "kafka://BROKER/TOPIC",
+        doc: "the source of a CloudEvent that is made of a record",
+        set: |o, v| attribute(v).map(|source| o.ce_source = Some(source)),
+        ..REQUEST
+    },
+    Flag {
+        long: "ce-type",
+        value: Some("TYPE"),
+        doc: "the type of a CloudEvent that is made of a record; kafka.record without it",
+        set: |o, v| attribute(v).map(|kind| o.ce_type = Some(kind)),
+        ..REQUEST
+    },
+    Flag {
+        long: "signing-secret-file",
+        value: Some("FILE"),
+        repeats: true,
+        doc: "sign each request (Standard Webhooks) with the secrets of this file, one a line, the current one first: \
+              whsec_… or whsk_…",
+        set: |o, v| {
+            o.signing_secret_files.push(v.into());
+            Ok(())
+        },
+        ..REQUEST
+    },
+];
+
+/// An attribute of a CloudEvent can't be empty.
+fn attribute(value: &str) -> Result<String, String> {
+    match value.trim() {
+        "" => Err("it can't be empty".into()),
+        value => Ok(value.into()),
+    }
+}

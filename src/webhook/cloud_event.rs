@@ -1,0 +1,225 @@
+//! `--format cloudevents`: [CloudEvents] 1.0 in the HTTP binding's terms.
+//!
+//! A record that holds a structured event is passed through as it is. One in the Kafka binding's binary mode
+//! (`ce_id`, `ce_source`, `ce_specversion`, `ce_type`) goes in HTTP's binary mode. Any other is wrapped: its value is
+//! the data of an event that says where the record is from.
+//!
+//! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+
+use super::request::header::{Headers, percent_encode_unless};
+use crate::relay::record::Record;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What every event in the Kafka binding's binary mode has.
+const REQUIRED: [&str; 4] = ["id", "source", "specversion", "type"];
+/// These stand for the data or its type, which go as body and `Content-Type`.
+const NO_ATTRIBUTES: [&str; 2] = ["data", "datacontenttype"];
+/// The media types of events in structured mode, and of batches of them, begin with it.
+const STRUCTURED: &[u8] = b"application/cloudevents";
+
+/// How records that are no events yet become some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudEvents {
+    /// `--ce-source`; without it `kafka://CLUSTER/TOPIC`.
+    pub source: Option<String>,
+    /// What stands for the cluster there.
+    pub cluster: String,
+    /// `--ce-type`.
+    pub kind: String,
+}
+
+impl CloudEvents {
+    /// Adds the event's attributes as headers. `id` is the record's webhook-id.
+    pub fn describe(&self, record: &Record, id: &str, headers: &mut Headers) {
+        if is_structured(record) {
+            return;
+        }
+        match attributes(record) {
+            Some(attributes) => {
+                for (name, value) in attributes {
+                    add(headers, &name, value);
+                }
+            }
+            None => self.wrap(record, id, headers),
+        }
+    }
+
+    fn wrap(&self, record: &Record, id: &str, headers: &mut Headers) {
+        headers.add("ce-specversion", "1.0");
+        add(headers, "id", id.as_bytes());
+        match &self.source {
+            Some(source) => add(headers, "source", source.as_bytes()),
+            None => {
+                let source = format!("kafka://{}/{}", self.cluster, record.partition().topic());
+                add(headers, "source", source.as_bytes());
+            }
+        }
+        add(headers, "type", self.kind.as_bytes());
+        if let Some(time) = rfc3339(record.timestamp()) {
+            headers.add("ce-time", &time);
+        }
+        // An attribute is a string, which a binary key is not; it is in kafka-key-base64.
+        if let Some(key) = record.key().filter(|key| !key.is_empty() && std::str::from_utf8(key).is_ok()) {
+            add(headers, "partitionkey", key);
+        }
+    }
+}
+
+/// Whether its value is an event in structured mode, or a batch of them.
+fn is_structured(record: &Record) -> bool {
+    let own = record.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-type")).last();
+    let own = own.and_then(|header| header.value).and_then(|value| value.get(..STRUCTURED.len()));
+    own.is_some_and(|begin| begin.eq_ignore_ascii_case(STRUCTURED))
+}
+
+/// The attributes of an event in binary mode, by their names in lower case; of repeated ones the last. `None` if
+/// one that is required is missing.
+fn attributes(record: &Record) -> Option<BTreeMap<String, &[u8]>> {
+    let mut attributes = BTreeMap::new();
+    for header in record.headers() {
+        let Some(name) = header.name.strip_prefix(b"ce_") else { continue };
+        let Some(value) = header.value.filter(|value| std::str::from_utf8(value).is_ok()) else { continue };
+        if name.is_empty() || !name.iter().all(u8::is_ascii_alphanumeric) {
+            continue;
+        }
+        let name: String = name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+        if !NO_ATTRIBUTES.contains(&name.as_str()) {
+            attributes.insert(name, value);
+        }
+    }
+    let there = |name: &&str| attributes.get(*name).is_some_and(|value: &&[u8]| !value.is_empty());
+    REQUIRED.iter().all(there).then_some(attributes)
+}
+
+/// Adds an attribute, percent-encoded once (HTTP binding §3.1.3.2).
+fn add(headers: &mut Headers, name: &str, value: &[u8]) {
+    headers.add_with(&format!("ce-{name}"), |line| {
+        percent_encode_unless(value, line, |byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'%');
+    });
+}
+
+/// Milliseconds since 1970 as RFC 3339 has it; `None` below 0 and past the year 9999.
+fn rfc3339(milliseconds: i64) -> Option<String> {
+    let milliseconds = u64::try_from(milliseconds).ok()?;
+    let (seconds, fraction) = (milliseconds / 1_000, milliseconds % 1_000);
+    let (year, month, day) = date(seconds / 86_400)?;
+    let of_day = seconds % 86_400;
+    let mut text = String::with_capacity(24);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:03}Z",
+        of_day / 3_600,
+        of_day / 60 % 60,
+        of_day % 60
+    );
+    Some(text)
+}
+
+/// The civil date so many days after 1970-01-01. Counted in eras of 400 years from 0000-03-01, so that a leap
+/// day is the last of its year.
+fn date(days: u64) -> Option<(u64, u64, u64)> {
+    const DAYS_TO_1970: u64 = 719_468;
+    const DAYS_TO_10000: u64 = 2_932_897;
+    if days >= DAYS_TO_10000 {
+        return None;
+    }
+    let days = days + DAYS_TO_1970;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_based = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_based + 2) / 5 + 1;
+    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+    Some((era * 400 + year_of_era + u64::from(month <= 2), month, day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::record::{Header, Offset, Partition};
+
+    fn described(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
+        let headers: Vec<Header<'_>> = headers
+            .iter()
+            .map(|(name, value)| Header { name: name.as_bytes(), value: Some(value) })
+            .collect();
+        let partition = Partition::new("or.ders", 3);
+        let record =
+            Record::with_headers(partition, Offset(42), 1_700_000_000_123, key, Some(b"{}"), &headers);
+        let events =
+            CloudEvents { source: None, cluster: "broker:9092".into(), kind: "com.example.order".into() };
+        let mut lines = Headers::default();
+        events.describe(&record, "the-id", &mut lines);
+        lines.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const BINARY: [(&str, &[u8]); 4] =
+        [("ce_id", b"1"), ("ce_source", b"/s"), ("ce_specversion", b"1.0"), ("ce_type", b"t")];
+
+    #[test]
+    fn any_other_record_is_wrapped() {
+        let expected = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "the-id"),
+            ("ce-source", "kafka://broker:9092/or.ders"),
+            ("ce-type", "com.example.order"),
+            ("ce-time", "2023-11-14T22:13:20.123Z"),
+            ("ce-partitionkey", "k%20%22%25"),
+        ];
+        assert_eq!(described(Some(b"k \"%"), &[]), pairs(&expected));
+        assert_eq!(described(Some(b"\xff"), &BINARY[..3]), pairs(&expected[..5]));
+        assert_eq!(described(None, &[&BINARY[1..], &[("ce_id", &b""[..])]].concat()), pairs(&expected[..5]));
+    }
+
+    #[test]
+    fn binary_mode_stays_binary_mode() {
+        let more: [(&str, &[u8]); 7] = [
+            ("ce_subject", "Euro € 😀".as_bytes()),
+            ("ce_datacontenttype", b"text/plain"),
+            ("ce_data", b"x"),
+            ("ce_not-a-name", b"x"),
+            ("ce_trace", b"100%20"),
+            ("ce_trace", b"\xff"),
+            ("other", b"x"),
+        ];
+        let expected = [
+            ("ce-id", "1"),
+            ("ce-source", "/s"),
+            ("ce-specversion", "1.0"),
+            ("ce-subject", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
+            ("ce-trace", "100%2520"),
+            ("ce-type", "t"),
+        ];
+        assert_eq!(described(Some(b"k"), &[&BINARY[..], &more].concat()), pairs(&expected));
+    }
+
+    #[test]
+    fn a_structured_event_has_no_headers_of_its_own() {
+        for kind in ["application/cloudevents+json; charset=utf-8", "Application/CloudEvents-batch+json"] {
+            assert_eq!(described(None, &[&BINARY[..], &[("Content-Type", kind.as_bytes())]].concat()), []);
+        }
+        assert!(!described(None, &[("content-type", b"application/cloud")]).is_empty());
+    }
+
+    #[test]
+    fn times_are_civil() {
+        for (milliseconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(milliseconds).as_deref(), Some(text));
+        }
+        for milliseconds in [-1, i64::MIN, 253_402_300_800_000, i64::MAX] {
+            assert_eq!(rfc3339(milliseconds), None);
+        }
+    }
+}
