@@ -88,6 +88,17 @@ impl NetError {
         Self::Broken { host, reason }
     }
 
+    /// Whether another attempt would end in the same way: settings, certificates, a peer that refuses ours. A
+    /// handshake that merely ended early may go better at the next attempt.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Settings { .. } => true,
+            #[cfg(feature = "tls")]
+            Self::Tls { reason, .. } => super::tls::advice(reason).is_some(),
+            _ => false,
+        }
+    }
+
     /// What it speaks of.
     pub fn kind(&self) -> Kind {
         match self {

@@ -77,6 +77,11 @@ impl Stream {
         Ok(Self(Layer::Bare(timed)))
     }
 
+    /// Takes a connected unix socket as it is.
+    pub fn local(socket: UnixStream) -> Self {
+        Self(Layer::Bare(Timed::new(Socket::Unix(socket))))
+    }
+
     /// Shakes hands as a TLS client. `server_name`, a name or an address, is what the certificate has to be for;
     /// that is always verified. The deadline holds for what follows too.
     #[cfg(feature = "tls")]
