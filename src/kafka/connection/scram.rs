@@ -1,0 +1,219 @@
+//! SCRAM (RFC 5802, RFC 7677), as Kafka has it (KIP-84): the client's side of the exchange, as a state machine.
+//!
+//! The password never leaves this host, and a broker that does not know it can't pass for one: its signature is
+//! verified. Names and passwords go as the UTF-8 that they are: Kafka's brokers apply no SASLprep (RFC 4013), which
+//! for ASCII changes nothing.
+
+use crate::kafka::security::Secret;
+use crate::relay::base64;
+use ring::{digest, hmac, pbkdf2, rand};
+use std::num::NonZeroU32;
+
+/// Fewer rounds than this make the password too easy to guess for whoever listens (RFC 7677 §4).
+const FEWEST_ITERATIONS: u32 = 4096;
+/// More rounds than this would only keep this host busy; Kafka's own limit is 16384.
+const MOST_ITERATIONS: u32 = 1_000_000;
+/// The client's part of the nonce, in random bytes.
+const NONCE: usize = 24;
+/// The header of a client without channel binding, as it stands before the first message.
+const NO_BINDING: &str = "n,,";
+/// The same in base64, as the final message repeats it.
+const NO_BINDING_BASE64: &str = "biws";
+
+/// One hash function in its three uses.
+#[derive(Clone, Copy)]
+pub(super) struct Hash {
+    digest: &'static digest::Algorithm,
+    hmac: hmac::Algorithm,
+    pbkdf2: pbkdf2::Algorithm,
+}
+
+impl Hash {
+    pub(super) fn sha256() -> Self {
+        Self { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
+    }
+
+    pub(super) fn sha512() -> Self {
+        Self { digest: &digest::SHA512, hmac: hmac::HMAC_SHA512, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA512 }
+    }
+}
+
+/// The exchange. Every error is a sentence without secrets.
+pub(super) struct Scram {
+    hash: Hash,
+    password: Secret,
+    nonce: String,
+    /// The first message without its header: the proof covers it.
+    first: String,
+    /// Once the proof was sent: what the broker has to sign, and with which key.
+    expected: Option<(hmac::Key, String)>,
+}
+
+impl Scram {
+    pub(super) fn new(hash: Hash, username: &str, password: &Secret) -> Result<Self, &'static str> {
+        let mut random = [0; NONCE];
+        let system = rand::SystemRandom::new();
+        rand::SecureRandom::fill(&system, &mut random).map_err(|_| "this host gives no random numbers")?;
+        Ok(Self::with_nonce(hash, username, password, base64::encode(&random)))
+    }
+
+    fn with_nonce(hash: Hash, username: &str, password: &Secret, nonce: String) -> Self {
+        // Two characters of a name would end it (RFC 5802 §5.1).
+        let username = username.replace('=', "=3D").replace(',', "=2C");
+        let first = format!("n={username},r={nonce}");
+        Self { hash, password: password.clone(), nonce, first, expected: None }
+    }
+
+    /// What the client begins with.
+    pub(super) fn first(&self) -> String {
+        format!("{NO_BINDING}{}", self.first)
+    }
+
+    /// The answer to the broker's message; `None` once the broker has proven itself and nothing is left to say.
+    pub(super) fn next(&mut self, message: &[u8]) -> Result<Option<String>, &'static str> {
+        let message = std::str::from_utf8(message).map_err(|_| "the broker's message is not UTF-8")?;
+        match self.expected.take() {
+            None => self.prove(message).map(Some),
+            Some((key, signed)) => verify(message, &key, &signed).map(|()| None),
+        }
+    }
+
+    fn prove(&mut self, challenge: &str) -> Result<String, &'static str> {
+        let malformed = "the broker's challenge is malformed";
+        let mut fields = challenge.split(',');
+        let mut field =
+            |name: &str| fields.next().and_then(|field| field.strip_prefix(name)).ok_or(malformed);
+        let (nonce, salt, iterations) = (field("r=")?, field("s=")?, field("i=")?);
+        // Whoever answers has seen our nonce, and adds to it.
+        if nonce.len() <= self.nonce.len() || !nonce.starts_with(&self.nonce) {
+            return Err("the broker's challenge does not go with this exchange");
+        }
+        let salt = base64::decode(salt).filter(|salt| !salt.is_empty()).ok_or(malformed)?;
+        let iterations: u32 = iterations.parse().map_err(|_| malformed)?;
+        if iterations < FEWEST_ITERATIONS {
+            return Err(
+                "the broker asks for fewer than 4096 iterations, which would put the password at risk",
+            );
+        }
+        let iterations = NonZeroU32::new(iterations)
+            .filter(|iterations| iterations.get() <= MOST_ITERATIONS)
+            .ok_or("the broker asks for more than 1000000 iterations")?;
+
+        let final_without_proof = format!("c={NO_BINDING_BASE64},r={nonce}");
+        let signed = format!("{},{challenge},{final_without_proof}", self.first);
+        let mut salted = vec![0; self.hash.digest.output_len()];
+        let password = self.password.reveal().as_bytes();
+        pbkdf2::derive(self.hash.pbkdf2, iterations, &salt, password, &mut salted);
+        let salted = hmac::Key::new(self.hash.hmac, &salted);
+        let client_key = hmac::sign(&salted, b"Client Key");
+        let stored_key = digest::digest(self.hash.digest, client_key.as_ref());
+        let signature = hmac::sign(&hmac::Key::new(self.hash.hmac, stored_key.as_ref()), signed.as_bytes());
+        let proof: Vec<u8> = client_key
+            .as_ref()
+            .iter()
+            .zip(signature.as_ref())
+            .map(|(key, signature)| key ^ signature)
+            .collect();
+        let server_key = hmac::sign(&salted, b"Server Key");
+        self.expected = Some((hmac::Key::new(self.hash.hmac, server_key.as_ref()), signed));
+        Ok(format!("{final_without_proof},p={}", base64::encode(&proof)))
+    }
+}
+
+/// In constant time, as ring compares.
+fn verify(message: &str, key: &hmac::Key, signed: &str) -> Result<(), &'static str> {
+    let field = message.split(',').next().unwrap_or_default();
+    if field.starts_with("e=") {
+        return Err("the broker did not accept the proof of the password");
+    }
+    let signature = field.strip_prefix("v=").and_then(base64::decode);
+    let signature = signature.ok_or("the broker's last message is malformed")?;
+    hmac::verify(key, signed.as_bytes(), &signature)
+        .map_err(|_| "the broker does not know the password itself: it may be an impostor")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The exchange of RFC 7677 §3.
+    fn pencil() -> Scram {
+        let password = Secret::new("pencil");
+        Scram::with_nonce(Hash::sha256(), "user", &password, "rOprNGfwEbeRWgbNEkqO".into())
+    }
+
+    const CHALLENGE: &str =
+        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+
+    #[test]
+    fn speaks_the_exchange_of_rfc_7677() {
+        let mut scram = pencil();
+        assert_eq!(scram.first(), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+        let expected = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                        p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+        assert_eq!(scram.next(CHALLENGE.as_bytes()).unwrap().unwrap(), expected);
+        let last = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+        assert_eq!(scram.next(last), Ok(None));
+    }
+
+    #[test]
+    fn an_impostor_is_found_out() {
+        for (last, expected) in [
+            ("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G5=", "malformed"),
+            ("v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "impostor"),
+            ("v=", "impostor"),
+            ("", "malformed"),
+            ("e=other-error", "did not accept"),
+        ] {
+            let mut scram = pencil();
+            scram.next(CHALLENGE.as_bytes()).unwrap();
+            let error = scram.next(last.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{last}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_that_does_not_fit_is_refused() {
+        let nonce = "rOprNGfwEbeRWgbNEkqO";
+        for (challenge, expected) in [
+            (format!("r={nonce},s=AAAA,i=4096"), "does not go with"),
+            ("r=another,s=AAAA,i=4096".into(), "does not go with"),
+            (format!("r={nonce}x,s=AAAA,i=4095"), "fewer than 4096"),
+            (format!("r={nonce}x,s=AAAA,i=1000001"), "more than 1000000"),
+            (format!("r={nonce}x,s=AAAA,i=99999999999"), "malformed"),
+            (format!("r={nonce}x,s=,i=4096"), "malformed"),
+            (format!("r={nonce}x,s=?,i=4096"), "malformed"),
+            (format!("m=ext,r={nonce}x,s=AAAA,i=4096"), "malformed"),
+            (String::new(), "malformed"),
+        ] {
+            let error = pencil().next(challenge.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{challenge}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_hold_what_would_end_it() {
+        let scram = Scram::with_nonce(Hash::sha512(), "a=b,c", &Secret::new("x"), "n".into());
+        assert_eq!(scram.first(), "n,,n=a=3Db=2Cc,r=n");
+    }
+
+    #[test]
+    fn no_two_exchanges_have_the_same_nonce() {
+        let nonce = || Scram::new(Hash::sha256(), "u", &Secret::new("p")).unwrap().nonce;
+        assert_ne!(nonce(), nonce());
+        assert_eq!(nonce().len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_it_panic(first in ".{0,60}", challenge: Vec<u8>, last: Vec<u8>) {
+            let mut scram = pencil();
+            let _ = scram.next(first.as_bytes());
+            let _ = scram.next(&challenge);
+            let mut scram = pencil();
+            scram.next(CHALLENGE.as_bytes()).unwrap();
+            prop_assert!(scram.next(&last).is_err());
+        }
+    }
+}
