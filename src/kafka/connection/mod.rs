@@ -1,1 +1,364 @@
 //! One socket to one broker: connect, TLS, SASL, ApiVersions, then requests and responses with deadlines.
+//!
+//! A [Connector] knows the settings and opens [Connection]s; it may be shared. A connection belongs to one thread;
+//! another one can end its waits by a [Canceller]. After an error other than an answer with an error code a
+//! connection is of no use: its owner opens another.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `wire`, `inbox` | frames over a stream, tied by their numbers |
+//! | `sasl`, `scram`, `token` | who we are, without a socket |
+//! | [Versions] | what the broker speaks |
+
+mod error;
+mod inbox;
+mod sasl;
+mod scram;
+mod token;
+mod versions;
+mod wire;
+
+pub use crate::net::Canceller;
+pub use error::ConnectionError;
+pub use versions::Versions;
+pub use wire::Ticket;
+
+use super::protocol::api_versions::ApiVersionsRequest;
+use super::protocol::sasl_authenticate::SaslAuthenticateRequest;
+use super::protocol::sasl_handshake::SaslHandshakeRequest;
+use super::protocol::{ApiKey, ErrorCode, LARGEST_FRAME, Request};
+use super::security::{Sasl, Security};
+#[cfg(feature = "tls")]
+use crate::net::TlsClient;
+use crate::net::{Stream, connect, resolve};
+use crate::relay::backoff::Jitter;
+use sasl::{Exchange, MOST_MESSAGES, Step};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wire::Wire;
+
+/// Of a session's lifetime, so much passes before the next authentication (KIP-368, as Java's client has it).
+const REAUTHENTICATE_AFTER_PERCENT: u32 = 85;
+/// And up to so much more, so that not all connections do it at once.
+const REAUTHENTICATE_SPREAD_PERCENT: u32 = 10;
+/// A broker takes an authentication sooner than a second after the last one for an error.
+const SOONEST_REAUTHENTICATION: Duration = Duration::from_millis(1050);
+/// So much of what a broker says about a failure is shown, in characters.
+const LONGEST_REASON: usize = 300;
+
+/// Settings of all connections of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How brokers are trusted and who we are.
+    pub security: Security,
+    /// What we call ourselves, in the brokers' logs and quotas (`client.id`).
+    pub client_id: String,
+    /// The longest time for reaching any of a broker's addresses, within the deadline of the opening.
+    pub connect_timeout: Duration,
+    /// The longest time for TLS, and for each answer while a connection is opened or authenticated anew.
+    pub request_timeout: Duration,
+    /// The largest answer that is taken, in bytes without its length.
+    pub largest_frame: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            security: Security::default(),
+            client_id: "sluicegate".into(),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            largest_frame: LARGEST_FRAME,
+        }
+    }
+}
+
+/// Opens connections. Cheap to clone; all clones share their TLS sessions.
+#[derive(Clone, Debug)]
+pub struct Connector(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsClient>,
+}
+
+impl Connector {
+    /// Checks the settings and reads the certificates that they name. Contacts nobody.
+    pub fn new(settings: Settings) -> Result<Self, ConnectionError> {
+        settings.security.check()?;
+        #[cfg(feature = "tls")]
+        let tls = match settings.security.protocol.has_tls() {
+            true => Some(TlsClient::new(&settings.security.tls)?),
+            false => None,
+        };
+        Ok(Self(Arc::new(Shared {
+            settings,
+            #[cfg(feature = "tls")]
+            tls,
+        })))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Connects to a broker, by any of its name's addresses, and gets as far as being allowed to ask.
+    pub fn open(&self, host: &str, port: u16, deadline: Instant) -> Result<Connection, ConnectionError> {
+        let settings = self.settings();
+        let broker = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let stream = self.stream(host, port, &broker, deadline)?;
+        let wire = Wire::new(broker, settings.client_id.clone(), stream, settings.largest_frame);
+        let mut connection = Connection {
+            wire,
+            connector: self.clone(),
+            versions: Versions::default(),
+            reauthenticate_at: None,
+            last_used: Instant::now(),
+            proven: false,
+        };
+        connection.greet(deadline)?;
+        connection.authenticate(deadline)?;
+        Ok(connection)
+    }
+
+    fn stream(
+        &self,
+        host: &str,
+        port: u16,
+        broker: &str,
+        deadline: Instant,
+    ) -> Result<Stream, ConnectionError> {
+        let settings = self.settings();
+        let addresses = resolve(host, port)?;
+        let socket = connect(broker, &addresses, deadline.min(Instant::now() + settings.connect_timeout))?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.0.tls {
+            let deadline = deadline.min(Instant::now() + settings.request_timeout);
+            return Ok(Stream::tls(socket, tls, host, deadline)?);
+        }
+        Ok(Stream::plain(socket))
+    }
+}
+
+/// A connection to a broker that has let us in.
+#[derive(Debug)]
+pub struct Connection {
+    wire: Wire,
+    connector: Connector,
+    versions: Versions,
+    reauthenticate_at: Option<Instant>,
+    last_used: Instant,
+    /// Whether the broker has answered anything beyond how we are to speak.
+    proven: bool,
+}
+
+impl Connection {
+    /// Asks and waits for the answer, which borrows from the connection. An error code in the answer is the
+    /// caller's. Authenticates anew before, where that is due.
+    pub fn call<R: Request>(
+        &mut self,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response<'_>, ConnectionError> {
+        let ticket = self.send(request, deadline)?;
+        self.receive::<R>(ticket, deadline)
+    }
+
+    /// Asks without waiting. Answers have to be [received](Self::receive) in the order of their requests.
+    pub fn send<R: Request>(&mut self, request: &R, deadline: Instant) -> Result<Ticket, ConnectionError> {
+        let now = Instant::now();
+        self.reauthenticate_if_due(now, deadline)?;
+        self.must_support(R::API)?;
+        self.last_used = now;
+        self.wire.send(request, deadline)
+    }
+
+    /// Waits for the answer to a request of the type that the ticket came from.
+    pub fn receive<R: Request>(
+        &mut self,
+        ticket: Ticket,
+        deadline: Instant,
+    ) -> Result<R::Response<'_>, ConnectionError> {
+        let Self { wire, connector, proven, .. } = self;
+        let (broker, protocol) = (wire.broker.clone(), connector.settings().security.protocol);
+        match (wire.receive::<R>(ticket, deadline), *proven) {
+            (Ok(response), _) => {
+                *proven = true;
+                Ok(response)
+            }
+            (Err(error), true) => Err(error),
+            // A listener that wants SASL closes the connection at the first request without it.
+            (Err(error), false) => Err(error.at_greeting(&broker, protocol)),
+        }
+    }
+
+    /// What lets another thread end a wait on this connection, which then fails.
+    pub fn canceller(&self) -> Canceller {
+        self.wire.stream().canceller()
+    }
+
+    /// The broker's address as it was given, `HOST:PORT`.
+    pub fn broker(&self) -> &str {
+        &self.wire.broker
+    }
+
+    /// What the broker speaks.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// When the last request was sent, for `connections.max.idle`.
+    pub fn last_used(&self) -> Instant {
+        self.last_used
+    }
+
+    /// Whether it is of no use any more: it failed, or the broker has closed it while nothing was asked.
+    pub fn has_gone(&mut self) -> bool {
+        self.wire.has_gone()
+    }
+
+    /// Authenticates anew if the session nears its end (KIP-368); on this connection, while no answer is due. A
+    /// connection on which one is always due is closed by its broker when the session ends.
+    pub fn reauthenticate_if_due(&mut self, now: Instant, deadline: Instant) -> Result<(), ConnectionError> {
+        if self.reauthenticate_at.is_some_and(|due| due <= now) && !self.wire.awaits_answers() {
+            self.authenticate(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn must_support(&self, api: ApiKey) -> Result<(), ConnectionError> {
+        if self.versions.supports(api) {
+            return Ok(());
+        }
+        let range = self.versions.range(api);
+        Err(ConnectionError::Unsupported { broker: self.wire.broker.clone(), api, range })
+    }
+
+    /// The time for one answer of the opening.
+    fn by(&self, deadline: Instant) -> Instant {
+        deadline.min(Instant::now() + self.connector.settings().request_timeout)
+    }
+
+    /// Asks what the broker speaks. One that does not speak our version of that question says which it does
+    /// (KIP-511), and is then told apart like for any other API.
+    fn greet(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
+        let (broker, protocol) = (self.wire.broker.clone(), self.connector.settings().security.protocol);
+        let by = self.by(deadline);
+        let response = self.wire.call(&ApiVersionsRequest, by);
+        let response = response.map_err(|error| error.at_greeting(&broker, protocol))?;
+        self.versions = Versions::new(response.api_keys);
+        self.must_support(ApiKey::ApiVersions)
+    }
+
+    /// Proves who we are, where the settings ask for it.
+    fn authenticate(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
+        let connector = self.connector.clone();
+        let Some(sasl) = connector.settings().security.credentials() else { return Ok(()) };
+        self.must_support(ApiKey::SaslHandshake)?;
+        self.must_support(ApiKey::SaslAuthenticate)?;
+        let begun = Instant::now();
+        let deadline = self.by(deadline);
+        self.agree_on(sasl, deadline)?;
+        let lifetime = self.exchange(sasl, deadline)?;
+        self.reauthenticate_at =
+            lifetime.and_then(|lifetime| begun.checked_add(reauthenticate_after(lifetime)));
+        Ok(())
+    }
+
+    fn agree_on(&mut self, sasl: &Sasl, deadline: Instant) -> Result<(), ConnectionError> {
+        let mechanism = sasl.mechanism();
+        let response = self.wire.call(&SaslHandshakeRequest { mechanism }, deadline)?;
+        let (error_code, enabled) = (response.error_code, response.mechanisms.join(", "));
+        match error_code {
+            ErrorCode::NONE => Ok(()),
+            ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
+                let reason =
+                    format!("the broker has enabled {}: set sasl.mechanism to that", shortened(&enabled));
+                Err(self.unauthenticated(sasl, reason, true))
+            }
+            code => Err(self.unauthenticated(sasl, code.to_string(), !code.is_retriable())),
+        }
+    }
+
+    /// The lifetime of the session that came of it; `None` for no end.
+    fn exchange(&mut self, sasl: &Sasl, deadline: Instant) -> Result<Option<Duration>, ConnectionError> {
+        let begun = Exchange::begin(sasl, deadline);
+        // A token that can't be had now may be there at the next attempt.
+        let (mut exchange, mut message) =
+            begun.map_err(|reason| self.unauthenticated(sasl, reason, false))?;
+        for _ in 0..MOST_MESSAGES {
+            let response = self.wire.call(&SaslAuthenticateRequest { auth_bytes: &message }, deadline)?;
+            let code = response.error_code;
+            if !code.is_none() {
+                let said = response.error_message.map(shortened).unwrap_or_else(|| code.to_string());
+                let reason = format!("{said}: check the credentials and that the broker knows them");
+                return Err(self.unauthenticated(sasl, reason, !code.is_retriable()));
+            }
+            let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
+            match exchange.next(response.auth_bytes) {
+                Ok(Step::Done) => return Ok(lifetime.map(Duration::from_millis)),
+                Ok(Step::Send(next)) => message = next,
+                Err(reason) => return Err(self.unauthenticated(sasl, reason, true)),
+            }
+        }
+        Err(self.unauthenticated(sasl, "the exchange has no end".into(), true))
+    }
+
+    fn unauthenticated(&self, sasl: &Sasl, reason: String, fatal: bool) -> ConnectionError {
+        let (broker, mechanism) = (self.wire.broker.clone(), sasl.mechanism());
+        ConnectionError::Authentication { broker, mechanism, reason, fatal }
+    }
+}
+
+/// When to authenticate anew, counted from the last time.
+fn reauthenticate_after(lifetime: Duration) -> Duration {
+    let percent = |share: u32| lifetime / 100 * share;
+    let spread = Jitter::new().up_to(percent(REAUTHENTICATE_SPREAD_PERCENT));
+    (percent(REAUTHENTICATE_AFTER_PERCENT) + spread).max(SOONEST_REAUTHENTICATION)
+}
+
+/// As much of a broker's words as fits a line.
+fn shortened(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect()
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wire.broker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authenticates_anew_in_the_last_part_of_a_session() {
+        for seconds in [2, 60, 3600] {
+            let lifetime = Duration::from_secs(seconds);
+            for _ in 0..1000 {
+                let after = reauthenticate_after(lifetime);
+                assert!(
+                    after >= lifetime * 85 / 100 && after <= lifetime * 95 / 100,
+                    "{after:?} of {lifetime:?}"
+                );
+            }
+        }
+        assert!(reauthenticate_after(Duration::from_millis(u64::MAX)) > Duration::from_secs(3600));
+        assert_eq!(reauthenticate_after(Duration::from_millis(1)), SOONEST_REAUTHENTICATION);
+    }
+
+    #[test]
+    fn a_brokers_words_are_kept_short() {
+        assert_eq!(shortened("a\x1b[31mb\n"), "a[31mb");
+        assert_eq!(shortened(&"ä".repeat(1000)).chars().count(), LONGEST_REASON);
+    }
+}

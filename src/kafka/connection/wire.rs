@@ -1,0 +1,133 @@
+//! Requests out, answers in, each tied to the other by its number. Knows nothing of who we are.
+
+use super::ConnectionError;
+use super::inbox::{FrameError, Inbox};
+use crate::kafka::protocol::{Decode, Reader, Request, ResponseHeader, frame};
+use crate::net::{NetError, Stream};
+use std::io::{self, Write};
+use std::time::Instant;
+
+/// A request buffer of more than so many bytes is given back once its request is sent.
+const KEPT: usize = 256 * 1024;
+
+/// A request under way; its answer is due after those of all earlier ones.
+#[derive(Debug)]
+#[must_use = "its answer is due before that of any later request"]
+pub struct Ticket {
+    correlation_id: i32,
+}
+
+/// A stream that speaks in frames. From an error on it does nothing any more: what is in the stream then can't be
+/// told apart.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) broker: String,
+    client_id: String,
+    stream: Stream,
+    inbox: Inbox,
+    outbox: Vec<u8>,
+    largest_frame: usize,
+    /// The numbers of the next answer and of the next request; those between are under way.
+    next_answer: i32,
+    next_request: i32,
+    unusable: bool,
+}
+
+impl Wire {
+    pub(super) fn new(broker: String, client_id: String, stream: Stream, largest_frame: usize) -> Self {
+        Self {
+            broker,
+            client_id,
+            stream,
+            inbox: Inbox::default(),
+            outbox: Vec::new(),
+            largest_frame,
+            next_answer: 0,
+            next_request: 0,
+            unusable: false,
+        }
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Whether answers are due.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.next_answer != self.next_request
+    }
+
+    /// Whether it is of no use any more, as far as can be told without waiting. Only told while no answer is due.
+    pub(super) fn has_gone(&mut self) -> bool {
+        self.unusable || !self.awaits_answers() && (!self.inbox.is_empty() || self.stream.has_gone())
+    }
+
+    /// Writes a request, whole and at once.
+    pub(super) fn send<R: Request>(
+        &mut self,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<Ticket, ConnectionError> {
+        self.must_be_usable()?;
+        self.outbox.clear();
+        let correlation_id = self.next_request;
+        frame(request, correlation_id, &self.client_id, &mut self.outbox)
+            .map_err(|reason| ConnectionError::Encode { api: R::API, reason })?;
+        self.unusable = true; // unless all of it goes
+        self.stream.set_deadline(deadline);
+        let written = self.stream.write_all(&self.outbox).and_then(|()| self.stream.flush());
+        written.map_err(|reason| self.broken(reason))?;
+        self.outbox.shrink_to(KEPT);
+        self.next_request = correlation_id.wrapping_add(1);
+        self.unusable = false;
+        Ok(Ticket { correlation_id })
+    }
+
+    /// Waits for the answer to a request.
+    pub(super) fn receive<R: Request>(
+        &mut self,
+        ticket: Ticket,
+        deadline: Instant,
+    ) -> Result<R::Response<'_>, ConnectionError> {
+        self.must_be_usable()?;
+        self.unusable = true; // unless it can be read to its end
+        let (broker, expected) = (&self.broker, self.next_answer);
+        let out_of_order = |got| ConnectionError::Order { broker: broker.clone(), expected, got };
+        if ticket.correlation_id != expected {
+            return Err(out_of_order(ticket.correlation_id));
+        }
+        self.stream.set_deadline(deadline);
+        let frame = self.inbox.frame(&mut self.stream, self.largest_frame).map_err(|error| match error {
+            FrameError::Io(reason) => NetError::of_io(broker, reason).into(),
+            FrameError::Length(reason) => ConnectionError::Frame { broker: broker.clone(), reason },
+        })?;
+        let unreadable = |reason| ConnectionError::Decode { broker: broker.clone(), api: R::API, reason };
+        let mut reader = Reader::new(frame);
+        let got = ResponseHeader::decode(&mut reader).map_err(unreadable)?.correlation_id;
+        if got != expected {
+            return Err(out_of_order(got));
+        }
+        let response = reader.whole().map_err(unreadable)?;
+        self.next_answer = expected.wrapping_add(1);
+        self.unusable = false;
+        Ok(response)
+    }
+
+    /// Asks and waits.
+    pub(super) fn call<R: Request>(
+        &mut self,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response<'_>, ConnectionError> {
+        let ticket = self.send(request, deadline)?;
+        self.receive::<R>(ticket, deadline)
+    }
+
+    fn must_be_usable(&self) -> Result<(), ConnectionError> {
+        if self.unusable { Err(ConnectionError::Unusable { broker: self.broker.clone() }) } else { Ok(()) }
+    }
+
+    fn broken(&self, reason: io::Error) -> ConnectionError {
+        NetError::of_io(&self.broker, reason).into()
+    }
+}
