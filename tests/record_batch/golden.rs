@@ -24,7 +24,7 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn segment(name: &str) -> Vec<u8> {
+pub fn segment(name: &str) -> Vec<u8> {
     file(&format!("{name}.log"))
 }
 
@@ -36,7 +36,7 @@ fn offsets(name: &str) -> Vec<(i64, i64)> {
 }
 
 /// Every segment there is.
-fn names() -> Vec<String> {
+pub fn names() -> Vec<String> {
     let text = String::from_utf8(file("offsets.txt")).unwrap();
     let mut names: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     names.dedup();

@@ -1,6 +1,7 @@
 //! Batches of records: what is written is read, what real producers wrote is read, and what is damaged is refused.
 
 mod golden;
+mod hostile;
 mod round_trip;
 mod schedules;
 

@@ -81,8 +81,12 @@ pub(super) fn records(
         .map_err(|what| batch.malformed(what))?;
     let payload = unpacker.payload(batch.base_offset, batch.compression, packed, limit)?;
     let (count, last) = survey(&payload, batch.magic).map_err(|what| batch.malformed(what))?;
-    if batch.magic == 1 {
-        frame.shift = batch.base_offset.saturating_sub(last);
+    match batch.magic {
+        1 => frame.shift = batch.base_offset.saturating_sub(last),
+        _ if last > batch.base_offset => {
+            return Err(batch.malformed("the offsets within it go beyond its own"));
+        }
+        _ => {}
     }
     Ok(Records::of_message_set(payload, frame, count))
 }

@@ -20,6 +20,9 @@ const GROWTH: usize = 4;
 const SMALLEST_ROOM: usize = 4 << 10;
 /// How much zstd unpacks before the limit is looked at, in bytes; a block has at most as much.
 const ZSTD_STEP: usize = 128 << 10;
+/// The window that a zstd frame may have also where the limit is smaller: what RFC 8878 asks of every decoder. Writers
+/// announce their level's window, however little there is to write.
+const USUAL_WINDOW: usize = 8 << 20;
 /// How snappy in Java's framing begins, before two version numbers.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_VERSIONS: usize = 8;
@@ -232,15 +235,15 @@ fn unsnap_framed(framed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(
     Ok(())
 }
 
-/// zstd: frames one behind the other. A frame's window may be as large as the limit, so that three times the limit
-/// bounds what it costs.
+/// zstd: frames one behind the other. A frame's window may be as large as the limit: with the scratch and the payload
+/// three times the limit bounds what it costs.
 fn unzstd(
     decoder: &mut FrameDecoder,
     packed: &[u8],
     scratch: &mut Scratch,
     limit: usize,
 ) -> Result<(), Fault> {
-    decoder.set_max_window_size(limit as u64);
+    decoder.set_max_window_size(limit.max(USUAL_WINDOW) as u64);
     let mut rest = packed;
     while !rest.is_empty() {
         decoder.reset(&mut rest)?;
