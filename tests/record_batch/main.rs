@@ -2,6 +2,7 @@
 
 mod golden;
 mod hostile;
+mod java;
 mod round_trip;
 mod schedules;
 
