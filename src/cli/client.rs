@@ -9,9 +9,10 @@ use crate::webhook::destination::Destination;
 use crate::webhook::keep_alive::{ClientSettings, KeepAlive, proxy::Proxy};
 #[cfg(feature = "minreq")]
 use crate::webhook::minreq::Minreq;
+use crate::webhook::oauth::TokenFetcher;
 use crate::webhook::request::Requests;
 #[cfg(feature = "keep-alive")]
-use crate::webhook::sender::Sender;
+use crate::webhook::sender::{Sender, TokenClient};
 
 /// The client.
 #[derive(Debug)]
@@ -67,6 +68,33 @@ impl Transport for Client {
             #[cfg(feature = "minreq")]
             Self::Minreq(minreq) => minreq.send(record, attempt),
         }
+    }
+}
+
+/// Who fetches access tokens from `endpoint`: the same client with the same settings, but that an endpoint the
+/// operator names may be in a private network.
+pub(super) fn token_fetcher(
+    endpoint: &Destination,
+    options: &Options,
+) -> Result<Box<dyn TokenFetcher>, Failure> {
+    match options.http_client {
+        #[cfg(feature = "keep-alive")]
+        HttpClient::KeepAlive => {
+            let settings =
+                ClientSettings { deny_private: false, most_idle: 1, ..settings(endpoint, options)? };
+            let wrong = |error| Failure::usage(format!("the client for {endpoint}: {error}"));
+            let client = KeepAlive::new(endpoint.clone(), settings).map_err(wrong)?;
+            Ok(Box::new(TokenClient::new(client, options.timeout)))
+        }
+        #[cfg(feature = "minreq")]
+        HttpClient::Minreq => {
+            can_minreq(endpoint, options)?;
+            let requests = Requests::new(endpoint, Default::default());
+            let requests = requests.map_err(|error| Failure::usage(format!("token-url: {error}")))?;
+            Ok(Box::new(Minreq::new(endpoint.clone(), requests, options.timeout)))
+        }
+        #[allow(unreachable_patterns, reason = "not with all clients built in")]
+        _ => Err(Failure::usage("--http-client: this binary was built without it")),
     }
 }
 

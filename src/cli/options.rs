@@ -3,6 +3,7 @@
 use super::values::Bytes;
 use crate::kafka::kafka_crate::Start;
 use crate::relay::settings::{Order, Settings};
+use crate::webhook::authorization::Scheme;
 use crate::webhook::request::HeaderField;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -27,6 +28,15 @@ pub enum FormatName {
     CloudEvents,
     /// The whole record as JSON.
     Json,
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A file with a token or `USER:PASSWORD`.
+    File(Scheme, PathBuf),
+    /// A file that says how to get a token.
+    OAuth2(PathBuf),
 }
 
 /// The type of an event that was none, without `--ce-type`.
@@ -125,6 +135,8 @@ pub struct Options {
     pub ce_source: Option<String>,
     /// `--ce-type`
     pub ce_type: Option<String>,
+    /// `--auth`
+    pub auth: Option<Auth>,
     /// `--signing-secret-file`
     pub signing_secret_files: Vec<PathBuf>,
     /// `--dead-letter`
@@ -170,6 +182,7 @@ impl Default for Options {
             format: FormatName::Raw,
             ce_source: None,
             ce_type: None,
+            auth: None,
             signing_secret_files: Vec::new(),
             dead_letter: None,
             log_format: LogFormat::Text,

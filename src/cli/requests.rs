@@ -1,33 +1,76 @@
 //! What requests look like, from the flags.
 
 use super::Failure;
-use super::options::{DEFAULT_CE_TYPE, FormatName, Options};
+use super::client::token_fetcher;
+use super::options::{Auth, DEFAULT_CE_TYPE, FormatName, Options};
+use crate::webhook::authorization::{Authorization, SecretFile};
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
+use crate::webhook::oauth::{ClientCredentials, OAuthSettings};
 use crate::webhook::request::{Format, Requests, Settings};
 use crate::webhook::signature::Signer;
+use std::time::Instant;
 
 /// What makes requests to `destination`; and what people should be warned of. Reads the files that hold secrets.
 pub(super) fn requests(
     destination: &Destination,
     options: &Options,
 ) -> Result<(Requests, Vec<String>), Failure> {
-    let (signer, warnings) = match &options.signing_secret_files[..] {
+    let (signer, mut warnings) = match &options.signing_secret_files[..] {
         [] => (None, Vec::new()),
         paths => {
             let wrong = |error| Failure::usage(format!("--signing-secret-file: {error}"));
             Signer::open(paths).map(|(signer, warnings)| (Some(signer), warnings)).map_err(wrong)?
         }
     };
+    let authorization = match &options.auth {
+        None => None,
+        Some(auth) => Some(authorization(auth, options, &mut warnings)?),
+    };
+    if options.auth.is_some() && !destination.is_https() && !destination.is_local() {
+        warnings
+            .push(format!("credentials go to {destination} without TLS: anyone on the way can read them"));
+    }
     let settings = Settings {
         format: format(options)?,
         content_type: options.content_type.clone(),
         headers: options.headers.clone(),
         forward: options.forward_headers.clone(),
         signer,
+        authorization,
     };
     let requests = Requests::new(destination, settings).map_err(|error| Failure::usage(error.to_string()))?;
     Ok((requests, warnings))
+}
+
+fn authorization(
+    auth: &Auth,
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> Result<Authorization, Failure> {
+    let wrong = |error| Failure::usage(format!("--auth: {error}"));
+    match auth {
+        Auth::File(scheme, path) => {
+            let file = SecretFile::open(path, *scheme, warn, Instant::now()).map_err(wrong)?;
+            Ok(Authorization::File(file))
+        }
+        Auth::OAuth2(path) => {
+            let settings = OAuthSettings::open(path).map_err(wrong)?;
+            let endpoint = &settings.endpoint;
+            if !endpoint.is_https() && !endpoint.is_local() {
+                warnings.push(format!(
+                    "the client's secret goes to {endpoint} without TLS: RFC 6749 wants https"
+                ));
+            }
+            let fetcher = token_fetcher(endpoint, options)?;
+            let client = ClientCredentials::new(settings, fetcher, warn);
+            Ok(Authorization::OAuth2(Box::new(client)))
+        }
+    }
+}
+
+fn warn(text: &str) {
+    ::log::warn!(target: "sluicegate", "{text}");
 }
 
 fn format(options: &Options) -> Result<Format, Failure> {

@@ -108,6 +108,12 @@ impl Destination {
         })
     }
 
+    /// Whether requests stay on this machine: a loopback address or a unix socket.
+    pub fn is_local(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.socket.is_some() || self.host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// The unix socket to connect to, if it is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()

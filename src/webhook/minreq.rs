@@ -12,6 +12,7 @@
 
 use super::answer::{self, BODY_LIMIT, HEAD_LIMIT};
 use super::destination::Destination;
+use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
@@ -62,7 +63,23 @@ impl Minreq {
         self.timeout.as_secs() + u64::from(self.timeout.subsec_nanos() > 0)
     }
 
-    fn post(&self, wire: &WireRequest<'_>) -> Result<Answer, SendError> {
+    /// Sends, and lets `keep` take what is wanted of the answer: status, `Retry-After` and body.
+    fn post<T>(
+        &self,
+        wire: &WireRequest<'_>,
+        keep: impl Fn(u16, Option<&[u8]>, &[u8]) -> T,
+    ) -> Result<T, SendError> {
+        // minreq's own count of header bytes can underflow on a hostile answer, which the overflow checks of our
+        // profiles turn into a panic; it must not end the run.
+        catch_unwind(AssertUnwindSafe(|| self.exchange(wire, keep)))
+            .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
+    }
+
+    fn exchange<T>(
+        &self,
+        wire: &WireRequest<'_>,
+        keep: impl Fn(u16, Option<&[u8]>, &[u8]) -> T,
+    ) -> Result<T, SendError> {
         let url = format!("{}{}", self.destination.origin(), wire.target);
         let mut request = ::minreq::post(url)
             .with_timeout(self.seconds().max(1))
@@ -87,13 +104,12 @@ impl Minreq {
         if announced.is_some_and(|length| read.len() < length.min(BODY_LIMIT)) {
             return Err(broken("the connection was closed in the middle of the answer".into()));
         }
-        let now = SystemTime::now();
         match u16::try_from(response.status_code) {
             // minreq takes an interim answer for the final one, which then stands where the body would be.
-            Ok(100..=199) => after_interim(&read, now),
+            Ok(100..=199) => after_interim(&read, keep),
             Ok(status @ 200..=599) => {
                 let retry_after = response.headers.get("retry-after").map(String::as_bytes);
-                Ok(answer::answer(status, retry_after, &read, now))
+                Ok(keep(status, retry_after, &read))
             }
             _ => Err(broken(format!("the destination answered with status {}", response.status_code))),
         }
@@ -141,12 +157,11 @@ impl Minreq {
 }
 
 impl Transport for Minreq {
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
-        // minreq's own count of header bytes can underflow on a hostile answer, which the overflow checks of our
-        // profiles turn into a panic; it must not end the run.
-        self.requests.send(record, attempt, |request| {
-            catch_unwind(AssertUnwindSafe(|| self.post(request)))
-                .unwrap_or_else(|_| Err(broken("the HTTP client panicked on the answer".into())))
+    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+        self.requests.send(record, |request| {
+            self.post(request, |status, retry_after, body| {
+                answer::answer(status, retry_after, body, SystemTime::now())
+            })
         })
     }
 }
@@ -169,6 +184,12 @@ fn reach(destination: &Destination, timeout: Duration) -> Result<String, String>
     Err(failure)
 }
 
+impl TokenFetcher for Minreq {
+    fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError> {
+        self.post(request, |status, _, body| (status, body.to_vec()))
+    }
+}
+
 fn broken(text: String) -> SendError {
     SendError { kind: SendErrorKind::Broken, text }
 }
@@ -181,13 +202,13 @@ fn length(headers: &std::collections::HashMap<String, String>) -> Option<usize> 
 }
 
 /// Reads the final answer out of what followed an interim one.
-fn after_interim(mut rest: &[u8], now: SystemTime) -> Result<Answer, SendError> {
+fn after_interim<T>(mut rest: &[u8], keep: impl Fn(u16, Option<&[u8]>, &[u8]) -> T) -> Result<T, SendError> {
     for _ in 0..INTERIM_LIMIT {
         let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else { break };
         let (head, body) = (&rest[..end], &rest[end + 4..]);
         let Some(status) = status(head) else { break };
         if status >= 200 {
-            return Ok(answer::answer(status, field(head, b"retry-after"), body, now));
+            return Ok(keep(status, field(head, b"retry-after"), body));
         }
         rest = body;
     }
@@ -212,11 +233,15 @@ mod tests {
     use super::super::request::Settings;
     use super::*;
 
+    fn kept(status: u16, retry_after: Option<&[u8]>, body: &[u8]) -> Answer {
+        answer::answer(status, retry_after, body, SystemTime::UNIX_EPOCH)
+    }
+
     #[test]
     fn the_final_answer_is_found_behind_interim_ones() {
         let rest =
             b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 429 Slow\r\nRetry-After: 7\r\n\r\nbusy";
-        let answer = after_interim(rest, SystemTime::UNIX_EPOCH).unwrap();
+        let answer = after_interim(rest, kept).unwrap();
         assert_eq!((answer.status, answer.retry_after), (429, Some(Duration::from_secs(7))));
         assert_eq!(answer.excerpt, "busy");
     }
@@ -224,10 +249,10 @@ mod tests {
     #[test]
     fn an_interim_answer_alone_is_none() {
         for rest in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"garbage\r\n\r\n", b"HTTP/1.1 99 X\r\n\r\n"] {
-            assert!(after_interim(rest, SystemTime::UNIX_EPOCH).is_err());
+            assert!(after_interim(rest, kept).is_err());
         }
         let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM_LIMIT + 1);
-        assert!(after_interim(&many, SystemTime::UNIX_EPOCH).is_err());
+        assert!(after_interim(&many, kept).is_err());
     }
 
     #[test]

@@ -10,8 +10,10 @@
 //! | [template] | what stands for placeholders in its path, query and headers |
 //! | [cloud_event], [envelope] | its form: an event, or the whole record as JSON |
 //! | [signature] | the proof of who sent it |
+//! | [authorization], [oauth] | credentials |
 
 pub mod answer;
+pub mod authorization;
 pub mod cloud_event;
 pub mod destination;
 pub mod envelope;
@@ -20,6 +22,7 @@ pub mod json;
 pub mod keep_alive;
 #[cfg(feature = "minreq")]
 pub mod minreq;
+pub mod oauth;
 pub mod request;
 #[cfg(feature = "keep-alive")]
 pub mod sender;

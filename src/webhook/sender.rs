@@ -1,7 +1,8 @@
 //! Records on their way: what makes requests of them, joined with the client that sends requests.
 
 use super::keep_alive::KeepAlive;
-use super::request::Requests;
+use super::oauth::TokenFetcher;
+use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, SendError, Transport};
 use std::time::{Duration, Instant};
@@ -27,10 +28,32 @@ impl Sender {
 }
 
 impl Transport for Sender {
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
         let now = Instant::now();
         // A year, the longest setting, is within what a clock can hold.
         let deadline = now.checked_add(self.timeout).unwrap_or(now);
-        self.requests.send(record, attempt, |request| self.client.exchange(request, deadline))
+        self.requests.send(record, |request| self.client.exchange(request, deadline))
+    }
+}
+
+/// Fetches tokens over a kept connection.
+#[derive(Debug)]
+pub struct TokenClient {
+    client: KeepAlive,
+    timeout: Duration,
+}
+
+impl TokenClient {
+    /// An answer takes at most `timeout`, connecting included.
+    pub fn new(client: KeepAlive, timeout: Duration) -> Self {
+        Self { client, timeout }
+    }
+}
+
+impl TokenFetcher for TokenClient {
+    fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError> {
+        let now = Instant::now();
+        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+        self.client.call(request, deadline).map(|answer| (answer.status, answer.body))
     }
 }

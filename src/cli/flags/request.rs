@@ -1,7 +1,8 @@
 //! The flags of the requests: what is sent, and what proves who sent it.
 
 use super::{BASE, Flag, Group, KAFKA, choose};
-use crate::cli::options::FormatName;
+use crate::cli::options::{Auth, FormatName};
+use crate::webhook::authorization::Scheme;
 use crate::webhook::request::{HeaderField, forwardable, header};
 
 /// Where they stand, and who takes them.
@@ -67,6 +68,15 @@ pub(super) const FLAGS: &[Flag] = &[
         ..REQUEST
     },
     Flag {
+        long: "auth",
+        value: Some("KIND:FILE"),
+        doc: "credentials: bearer-file:FILE holds a token, basic-file:FILE holds USER:PASSWORD (both read again when \
+              they change), oauth2:FILE says where to get a token (token-url, client-id, client-secret, scope, \
+              audience)",
+        set: |o, v| auth(v).map(|auth| o.auth = Some(auth)),
+        ..REQUEST
+    },
+    Flag {
         long: "signing-secret-file",
         value: Some("FILE"),
         repeats: true,
@@ -79,6 +89,18 @@ pub(super) const FLAGS: &[Flag] = &[
         ..REQUEST
     },
 ];
+
+fn auth(value: &str) -> Result<Auth, String> {
+    // What it holds may be a secret by mistake, and is not repeated.
+    let wanted =
+        "it is written bearer-file:FILE, basic-file:FILE or oauth2:FILE: the secret itself stays in the file";
+    match value.split_once(':').filter(|(_, path)| !path.is_empty()) {
+        Some(("bearer-file", path)) => Ok(Auth::File(Scheme::Bearer, path.into())),
+        Some(("basic-file", path)) => Ok(Auth::File(Scheme::Basic, path.into())),
+        Some(("oauth2", path)) => Ok(Auth::OAuth2(path.into())),
+        _ => Err(wanted.into()),
+    }
+}
 
 /// An attribute of a CloudEvent can't be empty.
 fn attribute(value: &str) -> Result<String, String> {

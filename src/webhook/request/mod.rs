@@ -8,6 +8,7 @@
 
 pub mod header;
 
+use super::authorization::Authorization;
 use super::cloud_event::CloudEvents;
 use super::destination::Destination;
 use super::envelope::envelope;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub forward: Vec<String>,
     /// `--signing-secret-file`.
     pub signer: Option<Signer>,
+    /// `--auth`.
+    pub authorization: Option<Authorization>,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             headers: Vec::new(),
             forward: Vec::new(),
             signer: None,
+            authorization: None,
         }
     }
 }
@@ -73,7 +77,7 @@ pub enum SettingsError {
     Header(String, TemplateError),
     /// A header with the name of an event's attribute.
     Attribute(String),
-    /// Credentials in the URL and in a header.
+    /// Credentials in more than one place.
     TwoCredentials,
 }
 
@@ -118,6 +122,7 @@ pub struct Requests {
     content_type: String,
     forward: Vec<String>,
     signer: Option<Signer>,
+    authorization: Option<Authorization>,
     target: Target,
     /// The lines that every request has.
     fixed: Headers,
@@ -128,16 +133,18 @@ pub struct Requests {
 impl Requests {
     /// Makes requests to `destination`.
     pub fn new(destination: &Destination, settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { format, content_type, headers, mut forward, signer } = settings;
+        let Settings { format, content_type, headers, mut forward, signer, authorization } = settings;
         let set = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
         let mut fixed = Headers::default();
         if !set("user-agent") {
             fixed.add("User-Agent", concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
         }
-        if let Some(credentials) = destination.credentials() {
-            if set("authorization") {
-                return Err(SettingsError::TwoCredentials);
-            }
+        let credentials = destination.credentials();
+        let ways = [credentials.is_some(), set("authorization"), authorization.is_some()];
+        if ways.into_iter().filter(|given| *given).count() > 1 {
+            return Err(SettingsError::TwoCredentials);
+        }
+        if let Some(credentials) = credentials {
             fixed.add("Authorization", &format!("Basic {}", base64(credentials)));
         }
         let events = matches!(format, Format::CloudEvents(_));
@@ -155,28 +162,48 @@ impl Requests {
             }
         }
         let target = Target::parse(&destination.target()).map_err(SettingsError::Url)?;
-        Ok(Self { format, content_type, forward, signer, target, fixed, made })
+        Ok(Self { format, content_type, forward, signer, authorization, target, fixed, made })
     }
 
-    /// Sends a record by `post`, which moves one request and brings one answer.
+    /// Sends a record by `post`, which moves one request and brings one answer. A 401 to credentials that can be
+    /// renewed is no answer yet: the record goes once more with new ones, signed anew, in the same attempt.
     pub fn send(
         &self,
         record: &Record,
-        attempt: u32,
         mut post: impl FnMut(&WireRequest<'_>) -> Result<Answer, SendError>,
     ) -> Result<Answer, SendError> {
-        post(&self.make(record, attempt, SystemTime::now())?)
+        let Some(authorization) = &self.authorization else {
+            return post(&self.build(record, SystemTime::now(), None));
+        };
+        let used = authorization.value()?;
+        let answer = post(&self.build(record, SystemTime::now(), Some(&used)))?;
+        if answer.status != 401 || !authorization.renew(&used) {
+            return Ok(answer);
+        }
+        let renewed = authorization.value()?;
+        post(&self.build(record, SystemTime::now(), Some(&renewed)))
     }
 
-    /// The request for an attempt, counted from 1, that begins at `now`.
-    pub fn make<'r>(
+    /// The request for an attempt that begins at `now`.
+    ///
+    /// # Errors
+    /// There are no credentials where there should be some.
+    pub fn make<'r>(&'r self, record: &'r Record, now: SystemTime) -> Result<WireRequest<'r>, SendError> {
+        let credentials = self.authorization.as_ref().map(Authorization::value).transpose()?;
+        Ok(self.build(record, now, credentials.as_deref()))
+    }
+
+    fn build<'r>(
         &'r self,
         record: &'r Record,
-        _attempt: u32,
         now: SystemTime,
-    ) -> Result<WireRequest<'r>, SendError> {
+        credentials: Option<&str>,
+    ) -> WireRequest<'r> {
         let mut headers = Headers::with_capacity(USUAL_HEADER_BYTES);
         headers.append(&self.fixed);
+        if let Some(credentials) = credentials {
+            headers.add("Authorization", credentials);
+        }
         let id = webhook_id(record);
         let value = record.value().unwrap_or_default();
         let (content_type, body) = match &self.format {
@@ -193,7 +220,7 @@ impl Requests {
         }
         self.forward_headers(record, &mut headers);
         self.prove(&id, now, &body, &mut headers);
-        Ok(WireRequest { target: self.target.of(record), headers, body })
+        WireRequest { target: self.target.of(record), headers, body }
     }
 
     /// Id and time of the attempt, and the signature over both and the body.
@@ -280,7 +307,7 @@ mod tests {
 
     fn sent(settings: Settings, record: &Record) -> Headers {
         let now = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_100);
-        requests(settings).make(record, 1, now).unwrap().headers
+        requests(settings).make(record, now).unwrap().headers
     }
 
     fn plain(record: &Record) -> Headers {
@@ -309,7 +336,7 @@ mod tests {
     #[test]
     fn the_body_is_the_value_itself_without_a_copy() {
         let (requests, record) = (requests(Settings::default()), record(None, Some(b"\0\xffvalue"), &[]));
-        let request = requests.make(&record, 1, UNIX_EPOCH).unwrap();
+        let request = requests.make(&record, UNIX_EPOCH).unwrap();
         assert!(matches!(request.body, Cow::Borrowed(body) if std::ptr::eq(body, record.value().unwrap())));
         assert!(matches!(request.target, Cow::Borrowed("/hook?a=b")));
     }
@@ -353,7 +380,7 @@ mod tests {
         let destination = Destination::parse("http://us%40er:secret@h/").unwrap();
         let requests = Requests::new(&destination, Settings::default()).unwrap();
         let record = record(None, None, &[]);
-        let request = requests.make(&record, 1, UNIX_EPOCH).unwrap();
+        let request = requests.make(&record, UNIX_EPOCH).unwrap();
         let expected = format!("Basic {}", base64(b"us@er:secret"));
         assert_eq!(request.headers.get("Authorization"), Some(&*expected));
         assert!(!format!("{request:?} {requests:?}").contains(&base64(b"us@er:secret")));
