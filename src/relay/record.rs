@@ -167,6 +167,7 @@ impl Record {
 
     /// A record whose parts are slices of `payload`, which other records may share. `None` if a range lies
     /// outside of it.
+    #[inline]
     pub fn from_shared(
         partition: Partition,
         offset: Offset,
@@ -177,8 +178,9 @@ impl Record {
         headers: Box<[HeaderRange]>,
     ) -> Option<Self> {
         let within = |r: &Range<u32>| r.start <= r.end && r.end as usize <= payload.len();
-        let all_within = key.iter().chain(value.iter()).all(within)
-            && headers.iter().all(|h| within(&h.name) && h.value.iter().all(within));
+        let all_within = key.as_ref().is_none_or(within)
+            && value.as_ref().is_none_or(within)
+            && headers.iter().all(|h| within(&h.name) && h.value.as_ref().is_none_or(within));
         all_within.then_some(Self { partition, offset, timestamp, payload, key, value, headers })
     }
 

@@ -1,5 +1,6 @@
 //! Batches of records: what is written is read, what real producers wrote is read, and what is damaged is refused.
 
+mod cost;
 mod golden;
 mod hostile;
 mod java;
@@ -7,7 +8,7 @@ mod round_trip;
 mod schedules;
 
 use sluicegate::kafka::record_batch::{BatchError, BatchWriter, Batches, MAX_UNPACKED, NewRecord, Unpacker};
-use sluicegate::relay::record::{Header, Partition};
+use sluicegate::relay::record::{Header, Partition, Record};
 
 /// A record that owns its parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,18 @@ impl Owned {
     }
 }
 
+impl From<Record> for Owned {
+    fn from(record: Record) -> Self {
+        Self {
+            offset: record.offset().0,
+            timestamp: record.timestamp(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            headers: record.headers().map(|h| (h.name.to_vec(), h.value.map(<[u8]>::to_vec))).collect(),
+        }
+    }
+}
+
 /// Every record from offset `from` on in the batches of `bytes`, checksums looked at; also what a broken end leaves.
 fn read(bytes: &[u8], from: i64, limit: usize) -> (Vec<Owned>, Option<BatchError>) {
     let partition = Partition::new("t", 0);
@@ -51,18 +64,10 @@ fn read(bytes: &[u8], from: i64, limit: usize) -> (Vec<Owned>, Option<BatchError
             Ok(records) => records,
             Err(error) => return (found, Some(error)),
         };
-        for record in records.of(&partition) {
+        let payload = records.payload().clone();
+        for record in records {
             match record {
-                Ok(record) => found.push(Owned {
-                    offset: record.offset().0,
-                    timestamp: record.timestamp(),
-                    key: record.key().map(<[u8]>::to_vec),
-                    value: record.value().map(<[u8]>::to_vec),
-                    headers: record
-                        .headers()
-                        .map(|h| (h.name.to_vec(), h.value.map(<[u8]>::to_vec)))
-                        .collect(),
-                }),
+                Ok(record) => found.push(record.within(&payload, &partition).unwrap().into()),
                 Err(error) => return (found, Some(error)),
             }
         }

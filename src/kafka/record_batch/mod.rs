@@ -31,7 +31,7 @@ mod writer;
 pub use batch::Batch;
 pub use batches::Batches;
 pub use error::BatchError;
-pub use records::{OfPartition, RawRecord, Records};
+pub use records::{RawRecord, Records};
 pub use unpack::Unpacker;
 pub use writer::{BatchWriter, NewRecord, ProducerState, place};
 

@@ -32,6 +32,16 @@ pub struct RawRecord {
     pub headers: Box<[HeaderRange]>,
 }
 
+impl RawRecord {
+    /// The record itself, of `partition` and in `payload`, which is its batch's. `None` if that is another's.
+    #[inline]
+    pub fn within(self, payload: &Arc<[u8]>, partition: &Partition) -> Option<Record> {
+        let Self { offset, timestamp, key, value, headers } = self;
+        let (partition, payload) = (partition.clone(), Arc::clone(payload));
+        Record::from_shared(partition, Offset(offset), timestamp, payload, key, value, headers)
+    }
+}
+
 /// What the records of a v2 batch take from its header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
@@ -85,56 +95,60 @@ impl Records {
         &self.payload
     }
 
-    /// The records as records of `partition`.
-    pub fn of(self, partition: &Partition) -> OfPartition<'_> {
-        OfPartition { records: self, partition }
+    /// No `?` on a `Result` here: the branches of this function write the record to where the caller wants it, and
+    /// what goes through another type on the way costs as much as decoding it.
+    #[inline(always)]
+    fn read(&mut self) -> Option<Result<RawRecord, BatchError>> {
+        let Layout::Batch(frame) = &self.layout else {
+            return self.read_old().map_err(|what| self.fail(what)).transpose();
+        };
+        while self.left > 0 {
+            self.left -= 1;
+            let Some((delta, mut body, end)) = next_body(&self.payload, self.at) else {
+                return Some(Err(self.fail(CUT)));
+            };
+            self.at = end;
+            if delta.offset <= self.previous || delta.offset > frame.last_offset_delta {
+                return Some(Err(self.fail("its records' offsets don't go upwards within its own")));
+            }
+            self.previous = delta.offset;
+            let offset = frame.base_offset.saturating_add(i64::from(delta.offset));
+            if offset < frame.from {
+                continue;
+            }
+            let timestamp = frame.append_time.unwrap_or(frame.base_timestamp.wrapping_add(delta.timestamp));
+            // The payload is at most 4 GiB: see `Unpacker::payload`.
+            let Some((key, value, headers)) = parts(&mut body, end as u32) else {
+                return Some(Err(self.fail("the parts of a record don't fit into it")));
+            };
+            return Some(Ok(RawRecord {
+                offset,
+                timestamp,
+                key: key.range(),
+                value: value.range(),
+                headers,
+            }));
+        }
+        match self.at == self.payload.len() {
+            true => None,
+            false => Some(Err(self.fail(BEHIND))),
+        }
     }
 
-    fn read(&mut self) -> Result<Option<RawRecord>, &'static str> {
-        match &self.layout {
-            Layout::MessageSet(frame) => {
-                while self.left > 0 {
-                    self.left -= 1;
-                    let (record, end) = message_set::record(&self.payload, self.at, frame)?;
-                    self.at = end;
-                    if record.offset >= frame.from {
-                        return Ok(Some(record));
-                    }
-                }
-            }
-            Layout::Batch(frame) => {
-                while self.left > 0 {
-                    self.left -= 1;
-                    let mut record = Fields(self.payload.get(self.at..).ok_or(CUT)?);
-                    let length =
-                        record.varint().and_then(|length| usize::try_from(length).ok()).ok_or(CUT)?;
-                    let mut body = Fields(record.bytes(length).ok_or(CUT)?);
-                    // The payload is at most 4 GiB: see `Unpacker::payload`.
-                    self.at = self.payload.len() - record.remaining();
-                    let _attributes = body.i8().ok_or(CUT)?;
-                    let timestamp_delta = body.varlong().ok_or(CUT)?;
-                    let offset_delta = body.varint().ok_or(CUT)?;
-                    if offset_delta <= self.previous || offset_delta > frame.last_offset_delta {
-                        return Err("its records' offsets don't go upwards within its own");
-                    }
-                    self.previous = offset_delta;
-                    let offset = frame.base_offset.saturating_add(i64::from(offset_delta));
-                    if offset < frame.from {
-                        continue;
-                    }
-                    let timestamp =
-                        frame.append_time.unwrap_or(frame.base_timestamp.wrapping_add(timestamp_delta));
-                    let end = self.at as u32;
-                    let key = part(&mut body, end)?;
-                    let value = part(&mut body, end)?;
-                    let headers = headers(&mut body, end)?;
-                    return Ok(Some(RawRecord { offset, timestamp, key, value, headers }));
-                }
+    #[inline(never)]
+    fn read_old(&mut self) -> Result<Option<RawRecord>, &'static str> {
+        let Layout::MessageSet(frame) = &self.layout else { return Ok(None) };
+        while self.left > 0 {
+            self.left -= 1;
+            let (record, end) = message_set::record(&self.payload, self.at, frame)?;
+            self.at = end;
+            if record.offset >= frame.from {
+                return Ok(Some(record));
             }
         }
         match self.at == self.payload.len() {
             true => Ok(None),
-            false => Err("there are bytes behind its last record"),
+            false => Err(BEHIND),
         }
     }
 
@@ -145,6 +159,7 @@ impl Records {
         }
     }
 
+    #[cold]
     fn fail(&mut self, what: &'static str) -> BatchError {
         let base_offset = self.base_offset();
         self.left = 0;
@@ -154,90 +169,87 @@ impl Records {
 }
 
 const CUT: &str = "a record ends in its middle";
+const BEHIND: &str = "there are bytes behind its last record";
 
-/// The place of a key or value within a record that ends at `end`.
-#[inline]
-fn part(body: &mut Fields<'_>, end: u32) -> Result<Option<Range<u32>>, &'static str> {
-    let length = body.varint().ok_or(CUT)?;
-    if length < 0 {
-        return if length == -1 { Ok(None) } else { Err("a part of a record has a negative length") };
-    }
-    let start = end - body.remaining() as u32;
-    body.bytes(length as usize).ok_or(CUT)?;
-    Ok(Some(start..start + length as u32))
+/// What a record adds to its batch's base.
+struct Delta {
+    timestamp: i64,
+    offset: i32,
 }
 
-#[inline]
-fn headers(body: &mut Fields<'_>, end: u32) -> Result<Box<[HeaderRange]>, &'static str> {
-    match body.0 {
-        [0] => Ok(Box::default()),
-        _ => some_headers(body, end),
+/// The record that begins at `at`: its place in the batch, the bytes behind that, and where it ends.
+#[inline(always)]
+fn next_body(payload: &[u8], at: usize) -> Option<(Delta, Fields<'_>, usize)> {
+    let mut rest = Fields(payload.get(at..)?);
+    let length = usize::try_from(rest.varint()?).ok()?;
+    let mut body = Fields(rest.bytes(length)?);
+    let _attributes = body.i8()?;
+    let delta = Delta { timestamp: body.varlong()?, offset: body.varint()? };
+    Some((delta, body, payload.len() - rest.remaining()))
+}
+
+/// The place of a key or value; its length is negative where it is null.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u32,
+    length: i32,
+}
+
+impl Place {
+    #[inline(always)]
+    fn range(self) -> Option<Range<u32>> {
+        let length = u32::try_from(self.length).ok()?;
+        Some(self.start..self.start.saturating_add(length))
     }
+}
+
+/// Key, value and headers of a record that ends at `end` and of which `body` is left.
+#[inline(always)]
+fn parts(body: &mut Fields<'_>, end: u32) -> Option<(Place, Place, Box<[HeaderRange]>)> {
+    let (key, value) = (part(body, end)?, part(body, end)?);
+    let headers = match body.0 {
+        [0] => Box::default(),
+        _ => headers(body, end)?,
+    };
+    Some((key, value, headers))
+}
+
+#[inline(always)]
+fn part(body: &mut Fields<'_>, end: u32) -> Option<Place> {
+    let length = body.varint()?;
+    let start = end.wrapping_sub(body.remaining() as u32);
+    match usize::try_from(length) {
+        Ok(length) => body.bytes(length).map(|_| ())?,
+        Err(_) if length == -1 => {}
+        Err(_) => return None,
+    }
+    Some(Place { start, length })
 }
 
 #[inline(never)]
-fn some_headers(body: &mut Fields<'_>, end: u32) -> Result<Box<[HeaderRange]>, &'static str> {
-    let count = body
-        .varint()
-        .and_then(|count| usize::try_from(count).ok())
-        .ok_or("a record has no count of headers")?;
+fn headers(body: &mut Fields<'_>, end: u32) -> Option<Box<[HeaderRange]>> {
+    let count = usize::try_from(body.varint()?).ok()?;
     if count > body.remaining() / SMALLEST_HEADER || count > MAX_HEADERS {
-        return Err("a record counts more headers than it can hold");
+        return None;
     }
     let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
-        let name = part(body, end)?.ok_or("a header has no name")?;
-        headers.push(HeaderRange { name, value: part(body, end)? });
+        let name = part(body, end)?.range()?;
+        headers.push(HeaderRange { name, value: part(body, end)?.range() });
     }
-    match body.remaining() {
-        0 => Ok(headers.into_boxed_slice()),
-        _ => Err("a record has bytes behind its headers"),
-    }
+    (body.remaining() == 0).then(|| headers.into_boxed_slice())
 }
 
 impl Iterator for Records {
     type Item = Result<RawRecord, BatchError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        self.read().map_err(|what| self.fail(what)).transpose()
+        self.read()
     }
 
     /// No more than the batch says.
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some((self.left as usize).saturating_add(1)))
-    }
-}
-
-/// [`Records`] as records of a partition, each a holder of the shared payload.
-#[derive(Clone, Debug)]
-pub struct OfPartition<'a> {
-    records: Records,
-    partition: &'a Partition,
-}
-
-impl Iterator for OfPartition<'_> {
-    type Item = Result<Record, BatchError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let raw = match self.records.read() {
-            Ok(raw) => raw?,
-            Err(what) => return Some(Err(self.records.fail(what))),
-        };
-        let record = Record::from_shared(
-            self.partition.clone(),
-            Offset(raw.offset),
-            raw.timestamp,
-            Arc::clone(&self.records.payload),
-            raw.key,
-            raw.value,
-            raw.headers,
-        );
-        Some(record.ok_or_else(|| self.records.fail(CUT)))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.records.size_hint()
     }
 }
