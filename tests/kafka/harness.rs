@@ -3,9 +3,14 @@
 use crate::support::admin::Admin;
 use crate::support::broker::{Broker, NEW, VERSIONS};
 use crate::support::cluster::Cluster;
+use crate::support::counter::Received;
 use crate::support::eventually;
 use crate::support::jvm::program;
+use crate::support::members::{
+    Kind, Member, Membership, Owned, owned_twice, sent_by_strangers, used_numbers,
+};
 use crate::support::program::Program;
+use std::time::{Duration, Instant};
 
 #[test]
 fn brokers_of_each_version_serve() {
@@ -68,4 +73,30 @@ fn a_cluster_goes_on_without_any_one_of_its_brokers() {
     producer.say("stop");
     let sent: i64 = producer.expect("done").parse().unwrap();
     assert!(admin.ends("orders").values().sum::<i64>() >= sent && sent > 0);
+}
+
+/// A member that had partition 0 from and until these seconds.
+fn owner(number: usize, from: u64, until: u64, begun: Instant) -> Member {
+    let to = Membership { brokers: "127.0.0.1:1", group: "g", topic: "t", assignor: "range" };
+    let mut member = Member::start(Kind::Kcat, number, &to, "", &[]);
+    let at = |second| begun + Duration::from_secs(second);
+    let partition = "t-0".to_owned();
+    member.owned.push(Owned { member: number, partition, from: at(from), until: Some(at(until)) });
+    member
+}
+
+#[test]
+fn a_partition_with_two_owners_or_a_stranger_is_noticed() {
+    let begun = Instant::now();
+    let [a, b, c] = [owner(0, 0, 10, begun), owner(1, 10, 20, begun), owner(2, 15, 30, begun)];
+    let members = [a, b, c];
+    assert!(owned_twice(&members[..2]).is_empty());
+    assert_eq!(owned_twice(&members).len(), 1);
+    let sent = |second| {
+        let began = begun + Duration::from_secs(second);
+        Received { sender: 0, partition: 0, offset: 7, number: 7, began, ended: began, accepted: true }
+    };
+    assert!(sent_by_strangers(&members, "t", &[sent(5)]).is_empty());
+    assert_eq!(sent_by_strangers(&members, "t", &[sent(12)]).len(), 1);
+    assert_eq!(used_numbers(&members, &[sent(5), sent(12)]).1, 1);
 }

@@ -1,4 +1,4 @@
-//! The native client against real brokers, through the binary.
+//! The native client against real brokers of three versions, through the binary.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -84,6 +84,7 @@ impl Broker {
             Some(zookeeper) => {
                 properties.insert("broker.id".into(), "1".into());
                 properties.insert("zookeeper.connect".into(), format!("127.0.0.1:{zookeeper}"));
+                properties.insert("zookeeper.session.timeout.ms".into(), "1000".into());
             }
             None => kraft(&mut properties, 1, &[free_port()]),
         }
@@ -116,7 +117,8 @@ impl Broker {
         if let (Some(port), None) = (self.zookeeper_port, &self.zookeeper) {
             let mut zookeeper =
                 self.jars.server("-Xmx256m", "org.apache.zookeeper.server.ZooKeeperServerMain");
-            zookeeper.arg(port.to_string()).arg(self.folder.join("zookeeper"));
+            // The third is the tick: a broker that was killed is forgotten within some of them.
+            zookeeper.arg(port.to_string()).arg(self.folder.join("zookeeper")).arg("200");
             self.zookeeper = Some(Leashed::start(&zookeeper, &self.folder.join("zookeeper.log")));
             listens(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), &self.folder);
         }

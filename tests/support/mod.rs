@@ -6,7 +6,11 @@ pub mod admin;
 pub mod binary;
 pub mod broker;
 pub mod cluster;
+pub mod counter;
+pub mod dice;
 pub mod jvm;
+pub mod members;
+pub mod numbered;
 pub mod program;
 pub mod receiver;
 
