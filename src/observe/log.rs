@@ -220,15 +220,13 @@ fn progress_line(now: &Snapshot, before: &Snapshot, since: Duration) -> String {
 }
 
 fn totals_line(totals: &Totals) -> String {
-    let Totals { delivered, attempts, dead_lettered, dropped, remembered, pauses, most_in_flight, elapsed } =
-        totals;
-    let remembered = match remembered {
-        0 => String::new(),
-        n => format!(", done before the start {n}"),
-    };
+    let Totals { delivered, attempts, dead_lettered, dropped, pauses, most_in_flight, elapsed, .. } = totals;
+    let unless_none = |what: &str, n: u64| if n == 0 { String::new() } else { format!(", {what} {n}") };
+    let filtered = unless_none("filtered", totals.filtered);
+    let remembered = unless_none("done before the start", totals.remembered);
     format!(
         "delivered {delivered} in {elapsed:.1?} with {attempts} requests, at most {most_in_flight} at once; dead \
-         letters {dead_lettered}, dropped {dropped}, pauses {pauses}{remembered}"
+         letters {dead_lettered}, dropped {dropped}, pauses {pauses}{filtered}{remembered}"
     )
 }
 

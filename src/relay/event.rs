@@ -157,6 +157,8 @@ pub struct Totals {
     pub dead_lettered: u64,
     /// Records dropped by the operator's wish.
     pub dropped: u64,
+    /// Records that the filter left out; they count as done.
+    pub filtered: u64,
     /// Records that were done before the last restart or takeover, as the commit said, and were not sent again.
     pub remembered: u64,
     /// Pauses of all sending.

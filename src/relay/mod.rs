@@ -11,6 +11,7 @@
 //! | [window] | which record may be sent now, and what an answer did to it |
 //! | [lanes] | who waits for whom, where order is asked for |
 //! | [pace] | the pause of a destination that can't take more, and its probe |
+//! | [filter] | which records are delivered at all |
 //! | [backoff] | how long until another attempt |
 //! | [verdict] | what an answer means |
 //! | [progress] | what is done without a gap, hence what may be committed |
@@ -23,6 +24,7 @@ pub mod beyond;
 pub mod dead_letter;
 pub mod event;
 mod failure;
+pub mod filter;
 pub mod json;
 pub mod lanes;
 pub mod memory;

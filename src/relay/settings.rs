@@ -1,6 +1,7 @@
 //! Everything a run can be told, with the defaults the command line shows.
 
 use super::backoff::Backoff;
+use super::filter::Filter;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub batch_interval: Duration,
     /// The order kept.
     pub order: Order,
+    /// Which records are delivered at all.
+    pub filter: Filter,
     /// What each answer means.
     pub policy: Policy,
     /// The time between two attempts of a record, and between two probes of a paused destination.
@@ -89,6 +92,7 @@ impl Default for Settings {
             window_size: size(1_000),
             batch_interval: Duration::ZERO,
             order: Order::None,
+            filter: Filter::default(),
             policy: Policy::default(),
             backoff: Backoff::default(),
             max_attempts: None,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod double;
+mod filter;
 mod run;
 mod schedule;
 mod sliding;

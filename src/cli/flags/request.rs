@@ -1,6 +1,6 @@
 //! The flags of the requests: what is sent, and what proves who sent it.
 
-use super::{BASE, Flag, Group, KAFKA, choose};
+use super::{BASE, Flag, Group, KAFKA, choose, switch};
 use crate::cli::options::{Auth, FormatName};
 use crate::webhook::authorization::Scheme;
 use crate::webhook::request::{HeaderField, forwardable, header};
@@ -65,6 +65,32 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("TYPE"),
         doc: "the type of a CloudEvent that is made of a record; kafka.record without it",
         set: |o, v| attribute(v).map(|kind| o.ce_type = Some(kind)),
+        ..REQUEST
+    },
+    Flag {
+        long: "filter",
+        value: Some("header:NAME=VALUE"),
+        group: Group::From,
+        repeats: true,
+        doc: "deliver only records with this header: of several for one name any will do, of several names each has to \
+              be there; the others count as done",
+        set: |o, v| {
+            let wanted = || "it is written header:NAME=VALUE".to_owned();
+            let (name, value) =
+                v.strip_prefix("header:").and_then(|v| v.split_once('=')).ok_or_else(wanted)?;
+            if name.is_empty() {
+                return Err(wanted());
+            }
+            o.settings.filter.want_header(name, value.as_bytes());
+            Ok(())
+        },
+        ..REQUEST
+    },
+    Flag {
+        long: "skip-tombstones",
+        group: Group::From,
+        doc: "leave out records without a value; they count as done",
+        set: |o, v| switch(v).map(|on| o.settings.filter.skip_tombstones(on)),
         ..REQUEST
     },
     Flag {

@@ -137,16 +137,20 @@ impl Window {
         }
     }
 
-    /// Takes a record in. One that was done before the last restart or takeover counts as done. One of a partition
-    /// that is not ours, or that was taken in before, is left out: nothing is lost by it, since it is not counted
-    /// as done either.
+    /// Takes a record in. One that was done before the last restart or takeover counts as done, and so does one that
+    /// the filter leaves out. One of a partition that is not ours, or that was taken in before, is left out: nothing
+    /// is lost by it, since it is not counted as done either.
     pub fn admit(&mut self, record: Record, now: Instant) {
         let Some(track) = self.tracks.get_mut(record.partition()) else { return };
         if track.revoked {
             return;
         }
         match track.progress.admit(record.offset()) {
-            Admitted::Open => {}
+            Admitted::Open if self.settings.filter.passes(&record) => {}
+            Admitted::Open => {
+                track.progress.done(record.offset());
+                return self.totals.filtered += 1;
+            }
             Admitted::Done => return self.totals.remembered += 1,
             Admitted::Not => return,
         }
