@@ -38,6 +38,8 @@ pub struct Broker {
     /// ZooKeeper's port, for versions that need it.
     zookeeper_port: Option<u16>,
     properties: Properties,
+    /// The ports of its further listeners.
+    listeners: BTreeMap<String, u16>,
     zookeeper: Option<Leashed>,
     server: Option<Leashed>,
 }
@@ -76,6 +78,30 @@ impl Broker {
 
     /// A formatted broker at this address of ours that does not run yet, with these further properties.
     pub fn at(host: IpAddr, version: &str, more: &[(&str, &str)]) -> Option<Self> {
+        Self::formatted(host, version, &[], more, &[])
+    }
+
+    /// Starts a broker with further listeners, a name and a security protocol each, with further properties, and
+    /// with SCRAM users as `MECHANISM=[name=...,password=...]`.
+    pub fn secured(
+        version: &str,
+        listeners: &[(&str, &str)],
+        more: &[(&str, &str)],
+        users: &[&str],
+    ) -> Option<Self> {
+        let users: Vec<&str> = users.iter().flat_map(|user| ["--add-scram", *user]).collect();
+        let mut broker = Self::formatted(Ipv4Addr::LOCALHOST.into(), version, listeners, more, &users)?;
+        broker.boot();
+        Some(broker)
+    }
+
+    fn formatted(
+        host: IpAddr,
+        version: &str,
+        listeners: &[(&str, &str)],
+        more: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Option<Self> {
         let jars = Jars::of(version)?;
         let (folder, port) = (new_folder(), free_port());
         let mut properties = single(port, host, &folder);
@@ -88,15 +114,22 @@ impl Broker {
             }
             None => kraft(&mut properties, 1, &[free_port()]),
         }
+        let listeners = listen(&mut properties, host, listeners);
         properties.extend(more.iter().map(|(name, value)| (name.to_string(), value.to_string())));
         let (zookeeper, server) = (None, None);
-        let broker = Self { folder, jars, host, port, zookeeper_port, properties, zookeeper, server };
-        broker.format(&[]);
+        let broker =
+            Self { folder, jars, host, port, zookeeper_port, properties, listeners, zookeeper, server };
+        broker.format(arguments);
         Some(broker)
     }
 
     pub fn address(&self) -> String {
         SocketAddr::new(self.host, self.port).to_string()
+    }
+
+    /// The port of a further listener.
+    pub fn port(&self, listener: &str) -> u16 {
+        self.listeners[listener]
     }
 
     /// An admin client for it.
@@ -192,6 +225,21 @@ pub(super) fn kraft(properties: &mut Properties, node: usize, controllers: &[u16
         ("controller.quorum.voters".to_owned(), voters.join(",")),
         ("controller.listener.names".to_owned(), "CONTROLLER".to_owned()),
     ]);
+}
+
+/// Adds listeners, each on a port of its own.
+fn listen(properties: &mut Properties, host: IpAddr, more: &[(&str, &str)]) -> BTreeMap<String, u16> {
+    let mut ports = BTreeMap::new();
+    for (name, protocol) in more {
+        let port = free_port();
+        let mut append = |key: &str, value: String| {
+            properties.entry(key.to_owned()).and_modify(|all| *all = format!("{all},{value}"));
+        };
+        append("listeners", format!("{name}://{}", SocketAddr::new(host, port)));
+        append("listener.security.protocol.map", format!("{name}:{protocol}"));
+        ports.insert((*name).to_owned(), port);
+    }
+    ports
 }
 
 pub(super) fn write_properties(folder: &Path, properties: &Properties) -> PathBuf {

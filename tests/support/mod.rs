@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod binary;
 pub mod broker;
+pub mod certificates;
 pub mod cluster;
 pub mod counter;
 pub mod dice;

@@ -1,0 +1,299 @@
+//! Peers that misbehave, or just go: each ends in an error that says what happened, in time, and in nothing worse.
+
+use crate::{ask, connector, soon, visit};
+use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, Settings};
+use sluicegate::kafka::protocol::api_versions::{
+    ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey,
+};
+use sluicegate::kafka::protocol::{ApiKey, ErrorCode, frame_response};
+use sluicegate::kafka::security::{Protocol, Sasl, Secret, Security};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+/// A peer that does what a test says with the one connection it takes, and then waits until we have gone.
+fn peer(act: impl FnOnce(&mut TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        act(&mut socket);
+        let _ = std::io::copy(&mut socket, &mut std::io::sink());
+    });
+    port
+}
+
+/// Reads one request; its number.
+fn request(socket: &mut TcpStream) -> i32 {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length).unwrap();
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    socket.read_exact(&mut frame).unwrap();
+    i32::from_be_bytes(frame[4..8].try_into().unwrap())
+}
+
+fn speaking(versions: impl Fn(ApiKey) -> (i16, i16)) -> ApiVersionsResponse {
+    let key = |api: ApiKey| {
+        let (min_version, max_version) = versions(api);
+        ApiVersionsResponseKey { api_key: api.number(), min_version, max_version }
+    };
+    let api_keys = ApiKey::ALL.into_iter().map(key).collect();
+    ApiVersionsResponse { error_code: ErrorCode::NONE, api_keys, throttle_time_ms: 0 }
+}
+
+fn versions() -> ApiVersionsResponse {
+    speaking(|api| (0, api.version()))
+}
+
+/// Answers the first question of a connection as a broker does.
+fn greet(socket: &mut TcpStream) {
+    let number = request(socket);
+    answer(socket, number);
+}
+
+fn answer(socket: &mut TcpStream, number: i32) {
+    let mut out = Vec::new();
+    frame_response(&versions(), number, &mut out).unwrap();
+    socket.write_all(&out).unwrap();
+}
+
+/// A connection to a peer that greets us and then does this.
+fn met(act: impl FnOnce(&mut TcpStream) + Send + 'static) -> Connection {
+    let port = peer(|socket| {
+        greet(socket);
+        act(socket);
+    });
+    let mut connection = connector(Security::default()).open("127.0.0.1", port, soon()).unwrap();
+    assert!(!connection.has_gone());
+    connection
+}
+
+fn call(connection: &mut Connection, deadline: Instant) -> Result<(), ConnectionError> {
+    connection.call(&ApiVersionsRequest, deadline).map(drop)
+}
+
+/// The error of a call, after which nothing works any more.
+fn failed(connection: &mut Connection) -> ConnectionError {
+    let error = call(connection, soon()).unwrap_err();
+    let again = call(connection, soon()).unwrap_err();
+    assert!(matches!(again, ConnectionError::Unusable { .. }), "{again}");
+    assert!(connection.has_gone());
+    assert!(!error.is_fatal(), "{error}");
+    error
+}
+
+#[test]
+fn a_frame_cut_short_ends_the_connection() {
+    for cut in 0..6 {
+        let mut connection = met(move |socket| {
+            request(socket);
+            socket.write_all(&[0, 0, 0, 20, 0, 0, 0][..cut]).unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+        });
+        let error = failed(&mut connection).to_string();
+        assert!(error.contains("closed by the other side"), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_to_something_else_ends_the_connection() {
+    let mut connection = met(|socket| {
+        let number = request(socket);
+        answer(socket, number);
+        let number = request(socket);
+        answer(socket, number + 1);
+    });
+    call(&mut connection, soon()).unwrap();
+    let error = failed(&mut connection).to_string();
+    assert!(error.ends_with("answered request 3 where the answer to request 2 was due"), "{error}");
+}
+
+#[test]
+fn a_length_beyond_the_limit_ends_the_connection() {
+    for prefix in [*b"HTTP", [0xff; 4], [0x80, 0, 0, 0]] {
+        let mut connection = met(move |socket| {
+            request(socket);
+            socket.write_all(&prefix).unwrap();
+        });
+        let error = failed(&mut connection).to_string();
+        assert!(error.contains("sent no frame of Kafka's") && error.contains("check the port"), "{error}");
+    }
+}
+
+#[test]
+fn an_unreadable_answer_ends_the_connection() {
+    let mut connection = met(|socket| {
+        let number = request(socket);
+        let body = [&[0, 0, 0, 10][..], &number.to_be_bytes(), &[0, 0, 0x7f, 0xff, 0xff, 0xff]].concat();
+        socket.write_all(&body).unwrap();
+    });
+    let error = failed(&mut connection).to_string();
+    assert!(error.contains("sent an unreadable ApiVersions answer: `api_keys` at byte 10 claims"), "{error}");
+}
+
+#[test]
+fn silence_costs_no_more_than_the_deadline() {
+    let mut connection = met(|socket| {
+        request(socket);
+    });
+    let begun = Instant::now();
+    let error = call(&mut connection, begun + SHORT).unwrap_err();
+    assert!(error.is_timeout() && !error.is_fatal(), "{error}");
+    assert!(begun.elapsed() >= SHORT && begun.elapsed() < Duration::from_secs(10));
+    assert!(connection.has_gone(), "the answer may still come, and would be taken for another's");
+}
+
+#[test]
+fn a_dripping_answer_does_not_prolong_the_wait() {
+    let mut connection = met(|socket| {
+        request(socket);
+        let mut bytes = [7, 0, 0, 0].into_iter().chain(std::iter::repeat(0));
+        while socket.write_all(&[bytes.next().unwrap()]).is_ok() {}
+    });
+    let error = call(&mut connection, Instant::now() + SHORT).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+}
+
+#[test]
+fn a_peer_that_never_greets_is_given_up() {
+    let port = peer(|_| {});
+    let settings = Settings { request_timeout: SHORT, ..Settings::default() };
+    let error = Connector::new(settings).unwrap().open("127.0.0.1", port, soon()).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+}
+
+#[test]
+fn a_peer_that_is_no_broker_is_told_by_its_answer() {
+    let port = peer(|socket| {
+        request(socket);
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let error = visit(&connector(Security::default()), "127.0.0.1", port).unwrap_err().to_string();
+    let expected = format!(
+        "127.0.0.1:{port} does not answer like a Kafka listener for security.protocol=PLAINTEXT, so check"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[test]
+fn a_broker_that_lacks_our_version_is_named_with_its_range() {
+    for (range, expected) in [
+        ((9, 13), "speaks Metadata in versions 9 to 13, and 8 is needed: use a later sluicegate"),
+        (
+            (0, 7),
+            "speaks Metadata in versions 0 to 7, and 8 is needed: it is too old: use Kafka 2.4 or later",
+        ),
+    ] {
+        let port = peer(move |socket| {
+            let number = request(socket);
+            let mut out = Vec::new();
+            let lacking = |api: ApiKey| if api == ApiKey::Metadata { range } else { (0, api.version()) };
+            frame_response(&speaking(lacking), number, &mut out).unwrap();
+            socket.write_all(&out).unwrap();
+            let number = request(socket);
+            answer(socket, number);
+        });
+        let mut connection = connector(Security::default()).open("127.0.0.1", port, soon()).unwrap();
+        let error = ask(&mut connection, soon()).unwrap_err();
+        assert!(error.is_fatal() && error.to_string().ends_with(expected), "{error}");
+        call(&mut connection, soon()).expect("nothing was sent, so what is spoken goes on");
+    }
+}
+
+#[test]
+fn a_broker_too_old_for_the_first_question_is_named_with_its_range() {
+    let port = peer(|socket| {
+        let number = request(socket);
+        let api_keys = vec![ApiVersionsResponseKey { api_key: 18, min_version: 0, max_version: 1 }];
+        let error_code = ErrorCode::UNSUPPORTED_VERSION;
+        let response = ApiVersionsResponse { error_code, api_keys, throttle_time_ms: 0 };
+        let mut out = Vec::new();
+        frame_response(&response, number, &mut out).unwrap();
+        socket.write_all(&out).unwrap();
+    });
+    let error = connector(Security::default()).open("127.0.0.1", port, soon()).unwrap_err();
+    assert!(error.is_fatal());
+    assert!(error.to_string().contains("speaks ApiVersions in versions 0 to 1, and 2 is needed"), "{error}");
+}
+
+#[test]
+fn requests_under_way_are_answered_in_their_order() {
+    let mut connection = met(|socket| {
+        let numbers: Vec<i32> = (0..3).map(|_| request(socket)).collect();
+        numbers.into_iter().for_each(|number| answer(socket, number));
+        let number = request(socket);
+        answer(socket, number);
+        for _ in 0..2 {
+            request(socket);
+        }
+    });
+    let mut send = || connection.send(&ApiVersionsRequest, soon()).unwrap();
+    let tickets = [send(), send(), send()];
+    for ticket in tickets {
+        connection.receive::<ApiVersionsRequest>(ticket, soon()).unwrap();
+    }
+    call(&mut connection, soon()).unwrap();
+    let _forgotten = connection.send(&ApiVersionsRequest, soon()).unwrap();
+    let error = call(&mut connection, soon()).unwrap_err();
+    assert!(matches!(error, ConnectionError::Order { .. }), "{error}");
+}
+
+#[test]
+fn an_idle_connection_that_its_broker_closed_is_noticed() {
+    let (close, closes) = std::sync::mpsc::channel();
+    let mut connection = met(move |socket| {
+        closes.recv().unwrap();
+        socket.shutdown(Shutdown::Both).unwrap();
+    });
+    let before = connection.last_used();
+    close.send(()).unwrap();
+    crate::support::eventually("the connection has gone", || connection.has_gone());
+    assert_eq!(connection.last_used(), before);
+}
+
+#[test]
+fn another_thread_ends_a_wait() {
+    let mut connection = met(|socket| {
+        request(socket);
+    });
+    let canceller = connection.canceller();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| call(&mut connection, soon()));
+        canceller.cancel();
+        assert!(!waits.join().unwrap().unwrap_err().is_timeout());
+    });
+}
+
+#[test]
+fn an_impostor_that_takes_any_password_is_found_out() {
+    use sluicegate::kafka::protocol::sasl_authenticate::SaslAuthenticateResponse;
+    use sluicegate::kafka::protocol::sasl_handshake::SaslHandshakeResponse;
+    let port = peer(|socket| {
+        greet(socket);
+        let number = request(socket);
+        let mut out = Vec::new();
+        frame_response(
+            &SaslHandshakeResponse { error_code: ErrorCode::NONE, mechanisms: vec![] },
+            number,
+            &mut out,
+        )
+        .unwrap();
+        socket.write_all(&out).unwrap();
+        let number = request(socket);
+        let mut out = Vec::new();
+        let accepted = SaslAuthenticateResponse {
+            error_code: ErrorCode::NONE,
+            error_message: None,
+            auth_bytes: b"v=AAAA",
+            session_lifetime_ms: 0,
+        };
+        frame_response(&accepted, number, &mut out).unwrap();
+        socket.write_all(&out).unwrap();
+    });
+    let sasl = Some(Sasl::ScramSha256 { username: "alice".into(), password: Secret::new("alice-secret") });
+    let security = Security { protocol: Protocol::SaslPlaintext, sasl, ..Security::default() };
+    let error = connector(security).open("127.0.0.1", port, soon()).unwrap_err();
+    assert!(error.is_fatal() && error.to_string().contains("the broker's challenge is malformed"), "{error}");
+}
