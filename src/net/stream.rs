@@ -91,14 +91,12 @@ impl Stream {
         server_name: &str,
         deadline: Instant,
     ) -> Result<Self, NetError> {
-        let shown = socket.peer_addr().map(|address| format!("{server_name} ({address})"));
-        let shown = shown.unwrap_or_else(|_| server_name.to_owned());
         let mut timed = Timed::new(Socket::Tcp(socket));
         timed.deadline = Some(deadline);
         let mut stream = rustls::StreamOwned::new(client.session(server_name)?, timed);
         while stream.conn.is_handshaking() {
             if let Err(reason) = stream.conn.complete_io(&mut stream.sock) {
-                return Err(super::tls::handshake_error(&shown, reason));
+                return Err(super::tls::handshake_error(server_name, reason));
             }
         }
         Ok(Self(Layer::Tls(Box::new(stream))))
@@ -168,6 +166,34 @@ fn session_has_gone(session: &mut rustls::ClientConnection, mut socket: &Socket)
         }
     }
     true
+}
+
+/// Whether the peer takes nothing more.
+#[cfg(feature = "tls")]
+fn is_write_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
+/// What a session still wants to write and can't keeps rustls from reading; what the peer said last, an alert or
+/// an early answer, is read here all the same.
+#[cfg(feature = "tls")]
+fn read_last(
+    stream: &mut rustls::StreamOwned<rustls::ClientConnection, Timed>,
+    buffer: &mut [u8],
+    refused: io::Error,
+) -> io::Result<usize> {
+    for _ in 0..MOST_UNASKED_READS {
+        if !matches!(stream.conn.read_tls(&mut stream.sock), Ok(1..)) {
+            break;
+        }
+        let processed = stream.conn.process_new_packets();
+        processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if let Ok(read @ 1..) = stream.conn.reader().read(buffer) {
+            return Ok(read);
+        }
+    }
+    Err(refused)
 }
 
 impl Canceller {
@@ -308,7 +334,10 @@ impl Read for Stream {
         match &mut self.0 {
             Layer::Bare(timed) => timed.read(buffer),
             #[cfg(feature = "tls")]
-            Layer::Tls(stream) => stream.read(buffer),
+            Layer::Tls(stream) => match stream.read(buffer) {
+                Err(error) if is_write_refused(&error) => read_last(stream, buffer, error),
+                result => result,
+            },
         }
     }
 }
