@@ -118,6 +118,10 @@ impl Connection {
                 self.last_used = Instant::now();
                 Ok(exact)
             }
+            // An alert of TLS says why the write failed.
+            (Err(Broken::Io(error)), Err(_)) if error.kind() == ErrorKind::InvalidData => {
+                Err(Broken::Io(error))
+            }
             // Why the write failed says more than that nothing could be read after it.
             (Err(Broken::Io(_) | Broken::Malformed(Malformed::Nothing)), Err(broken)) => Err(broken),
             (Err(broken), _) => Err(broken),

@@ -63,6 +63,11 @@ impl Names {
                 known.failure = Some(format!("no thread can be started to look up {}: {error}", self.host));
             }
         }
+        // Addresses that are old are better than none, if there is time left to connect to them.
+        let deadline = match known.addresses {
+            Some(_) => deadline - deadline.saturating_duration_since(Instant::now()) / 2,
+            None => deadline,
+        };
         while known.looking {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
