@@ -36,7 +36,7 @@ impl Request {
     }
 }
 
-/// What to answer.
+/// What to answer. After the first three the connection is kept, unless the client or the receiver wants none.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Status(u16),
@@ -46,6 +46,8 @@ pub enum Reply {
     After(Duration, u16),
     /// Exactly these bytes, then close.
     Raw(Vec<u8>),
+    /// Exactly these bytes, and on to the next request.
+    Kept(Vec<u8>),
     /// These bytes, one each so often, until the client has gone.
     Drip(&'static [u8], Duration),
     /// Nothing at all, until the client has gone.
@@ -65,6 +67,7 @@ pub struct Handled {
 
 #[derive(Debug, Default)]
 struct Seen {
+    connections: usize,
     in_flight: usize,
     most: usize,
     begun: usize,
@@ -79,11 +82,19 @@ pub struct Receiver {
     pub address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
     closing: Arc<AtomicBool>,
+    keeps: Arc<AtomicBool>,
 }
 
 impl Receiver {
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at(0, script)
+    }
+
+    /// Closes each connection after its first answer.
+    pub fn closing(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let receiver = Self::start(script);
+        receiver.keeps.store(false, Ordering::SeqCst);
+        receiver
     }
 
     /// Accepts everything.
@@ -96,20 +107,36 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let closing = Arc::new(AtomicBool::new(false));
+        let keeps = Arc::new(AtomicBool::new(true));
         let script: Arc<Script> = Arc::new(script);
         {
-            let (seen, closing) = (Arc::clone(&seen), Arc::clone(&closing));
+            let (seen, closing, keeps) = (Arc::clone(&seen), Arc::clone(&closing), Arc::clone(&keeps));
             std::thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     if closing.load(Ordering::SeqCst) {
                         return;
                     }
+                    seen.lock().unwrap().connections += 1;
                     let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                    std::thread::spawn(move || serve(&stream, &seen, &*script));
+                    let (closing, keeps) = (Arc::clone(&closing), Arc::clone(&keeps));
+                    std::thread::spawn(move || {
+                        let mut reader = BufReader::new(&stream);
+                        while let Some(request) = read(&mut reader) {
+                            let keeps = keeps.load(Ordering::SeqCst)
+                                && request
+                                    .header("connection")
+                                    .is_none_or(|it| !it.eq_ignore_ascii_case("close"));
+                            if closing.load(Ordering::SeqCst)
+                                || !serve(&stream, request, &seen, &*script, keeps)
+                            {
+                                return;
+                            }
+                        }
+                    });
                 }
             });
         }
-        Self { address, seen, closing }
+        Self { address, seen, closing, keeps }
     }
 
     pub fn url(&self) -> String {
@@ -119,6 +146,11 @@ impl Receiver {
     /// All that was answered or given up, in the order of its end.
     pub fn handled(&self) -> Vec<Handled> {
         self.seen.lock().unwrap().handled.clone()
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
     }
 
     pub fn begun(&self) -> usize {
@@ -147,8 +179,8 @@ impl Drop for Receiver {
     }
 }
 
-fn serve(stream: &TcpStream, seen: &Mutex<Seen>, script: &Script) {
-    let Some(mut request) = read(stream) else { return };
+/// Whether the connection stays.
+fn serve(stream: &TcpStream, mut request: Request, seen: &Mutex<Seen>, script: &Script, keeps: bool) -> bool {
     {
         let mut seen = seen.lock().unwrap();
         request.number = seen.begun;
@@ -165,7 +197,7 @@ fn serve(stream: &TcpStream, seen: &Mutex<Seen>, script: &Script) {
             std::thread::sleep(*time); // a slow receiver is the point
             Some(*status)
         }
-        Reply::Raw(bytes) if bytes.windows(4).any(|w| w == b" 204") => Some(204),
+        Reply::Raw(bytes) | Reply::Kept(bytes) if bytes.windows(4).any(|w| w == b" 204") => Some(204),
         _ => None,
     };
     // Counted as ended before the answer goes out: whoever has the answer may send the next at once.
@@ -175,21 +207,21 @@ fn serve(stream: &TcpStream, seen: &Mutex<Seen>, script: &Script) {
         let accepted = status.is_some_and(|status| (200..300).contains(&status));
         seen.handled.push(Handled { request, ended: Instant::now(), accepted });
     }
-    answer(stream, reply);
+    answer(stream, reply, keeps)
 }
 
-fn answer(mut stream: &TcpStream, reply: Reply) {
+fn answer(mut stream: &TcpStream, reply: Reply, keeps: bool) -> bool {
+    let keeps =
+        keeps && matches!(reply, Reply::Status(_) | Reply::With(..) | Reply::After(..) | Reply::Kept(_));
     let head = |status: u16, lines: &[String], body: &str| {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        format!(
-            "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n{lines}\r\n{body}",
-            body.len()
-        )
+        let connection = if keeps { "" } else { "Connection: close\r\n" };
+        format!("HTTP/1.1 {status} X\r\n{connection}Content-Length: {}\r\n{lines}\r\n{body}", body.len())
     };
-    let _ = match reply {
+    let sent = match reply {
         Reply::Status(status) | Reply::After(_, status) => stream.write_all(head(status, &[], "").as_bytes()),
         Reply::With(status, lines, body) => stream.write_all(head(status, &lines, &body).as_bytes()),
-        Reply::Raw(bytes) => stream.write_all(&bytes),
+        Reply::Raw(bytes) | Reply::Kept(bytes) => stream.write_all(&bytes),
         Reply::Drip(bytes, gap) => bytes.iter().cycle().try_for_each(|byte| {
             std::thread::sleep(gap); // dripping is the point
             stream.write_all(&[*byte])
@@ -201,13 +233,13 @@ fn answer(mut stream: &TcpStream, reply: Reply) {
             (0..1 << 14).try_for_each(|_| stream.write_all(&[b'x'; 1 << 16]))
         }
     };
+    keeps && sent.is_ok()
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
-    let began = Instant::now();
-    let mut reader = BufReader::new(stream);
+fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let began = Instant::now();
     let mut headers = Vec::new();
     loop {
         let mut header = String::new();

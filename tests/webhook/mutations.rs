@@ -1,0 +1,142 @@
+//! The reading of answers over 100,000 mutated streams of bytes: the same answer however they are split, never a
+//! panic, never more than the bounds.
+
+use sluicegate::webhook::answer::BODY_LIMIT;
+use sluicegate::webhook::keep_alive::reading::{Malformed, Reading};
+
+const ROUNDS: usize = 100_000;
+const SEED: u64 = 0x5EED_0F5E_ED00_0001;
+
+/// A stream of random numbers (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a [u8]]) -> &'a [u8] {
+        from[self.below(from.len())]
+    }
+}
+
+const ANSWERS: [&[u8]; 10] = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nRetry-After: 3\r\n\r\nhello",
+    b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: u\r\n\r\n",
+    b"HTTP/1.0 503 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nuntil the end",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: x\r\n\r\nHTTP/1.1 201 Y\r\nContent-Length: 2, 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\nContent-Length: 1\nX: a\n b\n\nx",
+    b"HTTP/1.1 304 X\r\nContent-Length: 10\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1073741824\r\n\r\nx",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\nHTTP/1.1 500 X\r\n\r\n",
+];
+const PIECES: [&[u8]; 14] = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b":",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"0\r\n\r\n",
+    b"ffffffffffffffff",
+    b"-1",
+    b"Content-Length: 7\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"HTTP/1.1 ",
+];
+
+fn mutated(random: &mut Random) -> Vec<u8> {
+    let mut bytes = random.pick(&ANSWERS).to_vec();
+    for _ in 0..random.below(5) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(5) {
+            0 => bytes.truncate(at),
+            1 if at < bytes.len() => bytes[at] = random.next() as u8,
+            2 => drop(bytes.splice(at..at, random.pick(&PIECES).iter().copied())),
+            3 => drop(bytes.drain(at..(at + random.below(8)).min(bytes.len()))),
+            4 => bytes.extend_from_slice(random.pick(&ANSWERS)),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// All there is to know about an answer, and how many bytes it took.
+type Outcome = Result<(u16, Option<Vec<u8>>, Vec<u8>, bool, bool, Vec<(String, Vec<u8>)>, usize), Malformed>;
+
+/// Reads it in pieces of these lengths; the connection closes at the end.
+fn outcome(reading: &mut Reading, bytes: &[u8], mut length: impl FnMut() -> usize) -> Outcome {
+    reading.clear();
+    let mut at = 0;
+    let mut complete = false;
+    while !complete && at < bytes.len() {
+        let piece = &bytes[at..(at + length().max(1)).min(bytes.len())];
+        match reading.take(piece)? {
+            Some(taken) => {
+                assert!(taken <= piece.len());
+                at += taken;
+                complete = true;
+            }
+            None => at += piece.len(),
+        }
+    }
+    if !complete {
+        reading.end()?;
+    }
+    assert!(reading.body().len() <= BODY_LIMIT && (200..600).contains(&reading.status()));
+    let retry_after = reading.retry_after().map(<[u8]>::to_vec);
+    let (body, cut, reusable) = (reading.body().to_vec(), reading.is_cut(), reading.is_reusable());
+    Ok((reading.status(), retry_after, body, cut, reusable, reading.headers(), at))
+}
+
+#[test]
+fn an_answer_is_the_same_however_it_is_split() {
+    let mut random = Random(SEED);
+    let (mut whole, mut split) = (Reading::default(), Reading::default());
+    let (mut answers, mut reusable) = (0, 0);
+    for round in 0..ROUNDS {
+        let bytes = mutated(&mut random);
+        let expected = outcome(&mut whole, &bytes, || usize::MAX / 2);
+        let longest = 1 + random.below(20);
+        let got = outcome(&mut split, &bytes, || 1 + random.below(longest));
+        assert_eq!(got, expected, "round {round}: {}", bytes.escape_ascii());
+        answers += usize::from(expected.is_ok());
+        reusable += usize::from(expected.is_ok_and(|it| it.4));
+    }
+    println!("{ROUNDS} streams: {answers} answers, {reusable} of them to their exact end");
+    assert!(
+        (ROUNDS / 10..ROUNDS * 9 / 10).contains(&answers) && reusable > ROUNDS / 10,
+        "the mutations are tame"
+    );
+}
+
+#[test]
+fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
+    let mut random = Random(SEED);
+    let (mut whole, mut split) = (Reading::default(), Reading::default());
+    for head in ["Content-Length: 65536", "Content-Length: 65537", "A: b", "Transfer-Encoding: chunked"] {
+        for more in 0..3 {
+            let data = vec![b'x'; BODY_LIMIT + more - 1];
+            let body = match head.starts_with('T') {
+                true => [format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n0\r\n\r\n"].concat(),
+                false => data,
+            };
+            let bytes = [format!("HTTP/1.1 200 X\r\n{head}\r\n\r\n").as_bytes(), &body].concat();
+            let expected = outcome(&mut whole, &bytes, || usize::MAX / 2);
+            for _ in 0..20 {
+                assert_eq!(outcome(&mut split, &bytes, || random.below(9_000)), expected, "{head} {more}");
+            }
+        }
+    }
+}
