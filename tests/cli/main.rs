@@ -54,6 +54,37 @@ fn bad_values_name_the_flag_and_the_cure() {
 }
 
 #[test]
+fn a_way_to_the_webhook_that_cannot_be_is_told() {
+    refused(&["--https-only"], &["--https-only", "https://"]);
+    refused(&["--deny-private"], &["--deny-private: http://127.0.0.1:1/ is not on the Internet"]);
+    refused(&["--connect-timeout", "0s"], &["--connect-timeout", "can't be 0"]);
+    refused(&["--ca", ""], &["--ca", "the name of the file is missing"]);
+    refused(&["--http-client", "curl"], &["--http-client", "keep-alive, minreq"]);
+    let ended = binary::run(&[&GOOD[..], &["--proxy", "socks5://user:secret@h"]].concat()).expect(2);
+    assert!(
+        ended.stderr.contains("http://HOST:PORT") && !ended.stderr.contains("secret"),
+        "{}",
+        ended.stderr
+    );
+    let open = ["--deny-private", "--proxy", "http://proxy.example:3128", "--url", "http://hook.example/"];
+    binary::run(&[&GOOD[..5], &open].concat()).expect(2).saying("can't be kept with a proxy");
+    let secure = ["--url", "https://hook.example/"];
+    for (more, text) in [
+        (["--ca", "/no/such.pem"], "/no/such.pem"),
+        (["--client-cert", "/no/cert.pem"], "has no key"),
+        (["--client-key", "/no/key.pem"], "has no certificate"),
+    ] {
+        binary::run(&[&GOOD[..5], &secure, &more].concat()).expect(2).saying(text);
+    }
+    if cfg!(feature = "minreq") {
+        for more in [&["--deny-private"][..], &["--proxy", "h:1"], &["--ca", "f"]] {
+            let more = [&["--http-client", "minreq"], more].concat();
+            refused(&more, &[more[2], "needs --http-client keep-alive"]);
+        }
+    }
+}
+
+#[test]
 fn a_bad_url_is_told_without_what_is_secret_in_it() {
     for (url, text) in [
         ("example.org/hook", "http:// or https://"),

@@ -3,7 +3,6 @@
 mod bench;
 mod double;
 mod filter;
-mod keys;
 mod run;
 mod schedule;
 mod sliding;
