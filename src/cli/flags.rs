@@ -2,6 +2,7 @@
 //! it; nothing about a flag stands anywhere else.
 
 mod client;
+mod pace;
 mod request;
 
 use super::options::{DeadLetter, LogFormat, Options};
@@ -9,7 +10,7 @@ use super::values;
 use super::{Failure, check, demo, run};
 use crate::kafka::kafka_crate::Start;
 use crate::relay::backoff::Backoff;
-use crate::relay::settings::{Intake, OnRefusal, Order};
+use crate::relay::settings::OnRefusal;
 use std::num::NonZeroU32;
 
 /// What sluicegate can be asked to do.
@@ -127,7 +128,7 @@ const BASE: Flag = Flag {
 };
 
 /// The table, in parts.
-const PARTS: [&[Flag]; 3] = [MAIN, client::FLAGS, request::FLAGS];
+const PARTS: [&[Flag]; 4] = [MAIN, pace::FLAGS, client::FLAGS, request::FLAGS];
 
 /// The table.
 pub const FLAGS: &[Flag] = &joined::<{ count(&PARTS) }>(&PARTS);
@@ -258,69 +259,6 @@ const MAIN: &[Flag] = &[
         commands: KAFKA,
         doc: "how long a request may take, connecting included (minreq: rounded up to whole seconds)",
         set: |o, v| values::positive_duration(v).map(|d| o.timeout = d),
-        ..BASE
-    },
-    Flag {
-        long: "max-concurrency",
-        value: Some("N"),
-        default: "8",
-        group: Group::Pace,
-        commands: RUN_DEMO,
-        doc: "never more requests at once (demo: 2, then 16)",
-        set: |o, v| values::count(v).map(|n| o.max_concurrency = Some(n)),
-        ..BASE
-    },
-    Flag {
-        long: "batch-size",
-        value: Some("N"),
-        default: "500",
-        group: Group::Pace,
-        doc: "how many records are taken together; the next come when all are done",
-        set: |o, v| values::count(v).map(|n| o.settings.batch_size = n),
-        ..BASE
-    },
-    Flag {
-        long: "window",
-        value: Some("batch|sliding"),
-        default: "batch",
-        group: Group::Pace,
-        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow one holds \
-              back no other",
-        set: |o, v| {
-            choose(v, &[("batch", Intake::Batch), ("sliding", Intake::Sliding)])
-                .map(|i| o.settings.intake = i)
-        },
-        ..BASE
-    },
-    Flag {
-        long: "window-size",
-        value: Some("N"),
-        default: "1000",
-        group: Group::Pace,
-        doc: "sliding: how far ahead of its oldest unfinished record each partition may be, in records",
-        set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
-        ..BASE
-    },
-    Flag {
-        long: "batch-interval",
-        value: Some("DUR"),
-        default: "0ms",
-        group: Group::Pace,
-        commands: RUN_DEMO,
-        doc: "the breath between two batches (demo: 50ms)",
-        set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
-        ..BASE
-    },
-    Flag {
-        long: "order",
-        value: Some("none|key|partition"),
-        default: "none",
-        group: Group::Pace,
-        doc: "send a record only after its predecessor of the same key or partition is done",
-        set: |o, v| {
-            let orders = [("none", Order::None), ("key", Order::Key), ("partition", Order::Partition)];
-            choose(v, &orders).map(|order| o.settings.order = order)
-        },
         ..BASE
     },
     Flag {

@@ -1,6 +1,8 @@
 //! Values as they are written on a command line: `50ms`, `8MiB`, `200ms..60s`. Each error says what would do.
 
-use std::num::NonZeroUsize;
+use crate::relay::budget::Percent;
+use crate::relay::rate::Rate;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 /// A number of bytes.
@@ -71,6 +73,27 @@ pub fn bytes(text: &str) -> Result<Bytes, String> {
         Some(bytes) => Ok(Bytes(bytes)),
         None => Err(bad()),
     }
+}
+
+/// Reads `100/s`, `600/m`, `1000/h`.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    let bad = || format!("'{text}' is not a rate: write it as 100/s, 600/m or 1000/h");
+    let (count, unit) = text.split_once('/').ok_or_else(bad)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(bad()),
+    };
+    let count: u32 = count.parse().map_err(|_| bad())?;
+    let count = NonZeroU32::new(count).ok_or("it can't be 0: nothing would ever be sent")?;
+    Rate::new(count, Duration::from_secs(seconds)).ok_or_else(|| format!("'{text}' is too much to count"))
+}
+
+/// Reads `20%`.
+pub fn percent(text: &str) -> Result<Percent, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    number.and_then(Percent::new).ok_or_else(|| format!("'{text}' is not a share: write it as 1% to 99%"))
 }
 
 /// Reads a count of at least 1.
@@ -178,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn rates_and_shares_take_units() {
+        let second = Duration::from_secs(1);
+        for (text, interval) in
+            [("1/s", second), ("100/s", second / 100), ("600/m", second / 10), ("1/h", second * 3_600)]
+        {
+            assert_eq!(rate(text).map(Rate::interval), Ok(interval), "{text}");
+        }
+        for text in
+            ["", "100", "/s", "100/", "0/s", "1/d", "1.5/s", "-1/s", "99999999999/s", "4294967295/s/s"]
+        {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert_eq!(percent("20%"), Ok(Percent::new(20).unwrap()));
+        for text in ["", "20", "%", "0%", "100%", "-1%", "300%"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn brokers_have_a_port_and_ipv6_has_brackets() {
         assert_eq!(brokers("a,b:1, [::1]:9"), Ok(vec!["a:9092".into(), "b:1".into(), "[::1]:9".into()]));
         assert_eq!(brokers("[::1]"), Ok(vec!["[::1]:9092".into()]));
@@ -198,6 +240,7 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in ".{0,40}") {
             let _ = (duration(&text), range(&text), bytes(&text), count(&text), partitions(&text), brokers(&text));
+            let _ = (rate(&text), percent(&text));
             let _ = nearest(&text, ["--topic"]);
         }
     }

@@ -12,6 +12,8 @@
 //! | [lanes] | who waits for whom, where order is asked for |
 //! | [pace] | the pause of a destination that can't take more, and its probe |
 //! | [filter] | which records are delivered at all |
+//! | [rate] | how many attempts in a time |
+//! | [budget] | how many of them may be retries |
 //! | [backoff] | how long until another attempt |
 //! | [verdict] | what an answer means |
 //! | [progress] | what is done without a gap, hence what may be committed |
@@ -21,6 +23,7 @@
 pub mod backoff;
 pub mod base64;
 pub mod beyond;
+pub mod budget;
 pub mod dead_letter;
 pub mod event;
 mod failure;
@@ -30,6 +33,7 @@ pub mod lanes;
 pub mod memory;
 pub mod pace;
 pub mod progress;
+pub mod rate;
 pub mod record;
 pub mod semaphore;
 pub mod settings;

@@ -184,6 +184,17 @@ impl Record {
         all_within.then_some(Self { partition, offset, timestamp, payload, key, value, headers })
     }
 
+    /// The record with a payload of its own, where the shared one is more than twice as large as its parts: who
+    /// keeps a record for long would keep all that was fetched with it.
+    pub fn detach(self) -> Self {
+        if self.payload.len() / 2 <= self.len() {
+            return self;
+        }
+        let headers: Vec<Header<'_>> = self.headers().collect();
+        let partition = self.partition.clone();
+        Self::with_headers(partition, self.offset, self.timestamp, self.key(), self.value(), &headers)
+    }
+
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         &self.payload[range.start as usize..range.end as usize]
     }
@@ -222,13 +233,15 @@ impl Record {
 
     /// What it weighs in memory, in bytes: its own parts and a fixed share for the bookkeeping.
     pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.headers.len() * size_of::<HeaderRange>() + self.len()
+    }
+
+    /// The bytes of its own parts.
+    fn len(&self) -> usize {
         let len = |r: &Range<u32>| (r.end - r.start) as usize;
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|h| len(&h.name) + h.value.as_ref().map_or(0, len) + size_of::<HeaderRange>())
-            .sum();
-        size_of::<Self>() + self.key.as_ref().map_or(0, len) + self.value.as_ref().map_or(0, len) + headers
+        let part = |r: &Option<Range<u32>>| r.as_ref().map_or(0, len);
+        let headers: usize = self.headers.iter().map(|h| len(&h.name) + part(&h.value)).sum();
+        part(&self.key) + part(&self.value) + headers
     }
 }
 
@@ -276,6 +289,30 @@ mod tests {
         #[expect(clippy::reversed_empty_ranges, reason = "the point of the test")]
         let reversed = 2..1;
         assert!(make(None, Some(reversed)).is_none());
+    }
+
+    #[test]
+    fn a_detached_record_is_the_same_and_keeps_no_other_in_memory() {
+        let payload: Arc<[u8]> = Arc::from(&b"..kvnh......................"[..]);
+        let make = |headers| {
+            let partition = Partition::new("t", 0);
+            Record::from_shared(
+                partition,
+                Offset(3),
+                9,
+                Arc::clone(&payload),
+                Some(2..3),
+                Some(3..4),
+                headers,
+            )
+        };
+        let record = make(Box::new([HeaderRange { name: 4..5, value: Some(5..6) }])).unwrap();
+        let detached = record.clone().detach();
+        assert!(record.headers().eq(detached.headers()));
+        assert_eq!((record.key(), record.value()), (detached.key(), detached.value()));
+        assert_eq!((detached.offset(), detached.timestamp()), (Offset(3), 9));
+        assert_eq!((record.weight(), detached.payload.len()), (detached.weight(), 4));
+        assert!(Arc::ptr_eq(&detached.payload, &detached.clone().detach().payload), "nothing to gain twice");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Everything a run can be told, with the defaults the command line shows.
 
 use super::backoff::Backoff;
+use super::budget::Percent;
 use super::filter::Filter;
+use super::rate::Rate;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -57,6 +59,10 @@ pub struct Settings {
     pub window_size: NonZeroUsize,
     /// The breath between two batches; none with a sliding window.
     pub batch_interval: Duration,
+    /// No more attempts than this, retries and probes included; none: no limit.
+    pub max_rate: Option<Rate>,
+    /// At most this share of attempts may be retries; none: no limit.
+    pub retry_budget: Option<Percent>,
     /// The order kept.
     pub order: Order,
     /// Which records are delivered at all.
@@ -91,6 +97,8 @@ impl Default for Settings {
             batch_bytes: size(8 << 20),
             window_size: size(1_000),
             batch_interval: Duration::ZERO,
+            max_rate: None,
+            retry_budget: None,
             order: Order::None,
             filter: Filter::default(),
             policy: Policy::default(),

@@ -196,6 +196,15 @@ fn warns_of_what_has_no_effect() {
 }
 
 #[test]
+fn warns_of_login_options_that_have_no_effect() {
+    let properties = read(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-256\nsasl.jaas.config=a.ScramLoginModule required \
+         username=\"alice\" password=\"alice-secret\" tokenauth=\"true\";\n",
+    );
+    assert_eq!(properties.warnings, ["line 3: tokenauth in sasl.jaas.config has no effect here"]);
+}
+
+#[test]
 fn says_why_a_file_can_not_be_read() {
     let error = Properties::read(Path::new("/nowhere/client.properties")).unwrap_err().to_string();
     assert!(error.starts_with("can't be read: "), "{error}");

@@ -37,7 +37,7 @@ fn refuses_a_certificate_of_a_foreign_ca() {
     {
         let error = refused(&secured, security, "TRUSTED");
         assert!(
-            error.starts_with("no TLS with localhost (") && error.contains("name the CA file"),
+            error.starts_with("no TLS with localhost (127.0.0.1:") && error.contains("name the CA file"),
             "{error}"
         );
     }

@@ -1,4 +1,13 @@
-//! The codec: against itself, against broken bytes, against Kafka's schemas and against a real broker's answers.
+//! The codec: against itself, against broken bytes, against Kafka's schemas and against real brokers.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod golden;
+mod jar;
+mod json;
+mod mutation;
+mod real_broker;
 mod round_trip;
 mod samples;
+mod schema;

@@ -29,6 +29,8 @@ pub struct Message {
     draw: fn(&mut TestRunner) -> Vec<u8>,
     /// Reads a value and writes it again.
     pub rewrite: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+    /// Reads a value and shows it.
+    pub show: fn(&[u8]) -> Result<String, DecodeError>,
     /// Writes and reads many values.
     pub round_trip: fn(),
 }
@@ -56,6 +58,7 @@ macro_rules! messages {
             api: ApiKey::$api,
             draw: |runner| encoded(&<$name as Sample>::any().new_tree(runner).unwrap().current()),
             rewrite: |bytes| Reader::new(bytes).whole::<$name>().map(|value| encoded(&value)),
+            show: |bytes| Reader::new(bytes).whole::<$name>().map(|value| format!("{value:?}")),
             round_trip: || {
                 let checked = TestRunner::default().run(&<$name as Sample>::any(), |value| {
                     let bytes = encoded(&value);

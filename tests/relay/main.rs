@@ -3,6 +3,7 @@
 mod bench;
 mod double;
 mod filter;
+mod keys;
 mod run;
 mod schedule;
 mod sliding;

@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 use sluicegate::relay::backoff::{Backoff, Jitter};
 use sluicegate::relay::beyond;
+use sluicegate::relay::budget::{FLOOR_A_SECOND, Percent, SPAN};
+use sluicegate::relay::rate::Rate;
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
@@ -106,6 +108,8 @@ struct Process {
     not_before: HashMap<(i32, i64), Instant>,
     closed_until: Option<Instant>,
     revoked: BTreeSet<i32>,
+    /// When it sent something, and whether that was a retry of a record that did not probe.
+    sent: Vec<(Instant, bool)>,
     /// What this process saw done of the partitions that it still has.
     done: BTreeSet<(i32, i64)>,
 }
@@ -190,9 +194,35 @@ impl World {
         }
         assert!(!ticket.is_probe() || self.process.in_flight.iter().all(|other| !other.is_probe()));
         self.assert_order(&ticket);
+        self.process.sent.push((self.now, ticket.attempt() > 1 && !ticket.is_probe()));
+        self.assert_rate();
+        self.assert_budget();
         self.process.in_flight.push(ticket);
         assert!(self.process.in_flight.len() <= self.settings.max_concurrency.get());
         assert_eq!(self.process.in_flight.len(), self.process.window.in_flight());
+    }
+
+    fn assert_rate(&self) {
+        let Some(rate) = self.settings.max_rate else { return };
+        for (count, (from, _)) in self.process.sent.iter().rev().enumerate() {
+            let earned = (self.now - *from).as_nanos() / rate.interval().as_nanos();
+            assert!((count as u128) < u128::from(rate.burst()) + earned, "{} were sent too fast", count + 1);
+        }
+    }
+
+    fn assert_budget(&self) {
+        let (Some(share), Some((_, true))) = (self.settings.retry_budget, self.process.sent.last()) else {
+            return;
+        };
+        let within = |span: Duration, retry: bool| {
+            self.process.sent.iter().filter(|(at, is)| *is == retry && self.now - *at < span).count() as u64
+        };
+        let (others, retries) = (within(SPAN, false), within(SPAN - Duration::from_secs(1), true));
+        let beyond_the_floor = retries.saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());
+        assert!(
+            !share.is_exceeded_by(beyond_the_floor, others + beyond_the_floor),
+            "{retries} beside {others}"
+        );
     }
 
     fn assert_order(&self, ticket: &Ticket) {
@@ -368,9 +398,17 @@ impl Process {
             not_before: HashMap::new(),
             closed_until: None,
             revoked: BTreeSet::new(),
+            sent: Vec::new(),
             done: BTreeSet::new(),
         }
     }
+}
+
+/// So slow that it is felt, or so fast that a few go at once.
+fn rate() -> impl Strategy<Value = Rate> {
+    (1..60_u32, prop::sample::select(vec![1, 60])).prop_map(|(count, seconds)| {
+        Rate::new(count.try_into().unwrap(), Duration::from_secs(seconds)).unwrap()
+    })
 }
 
 /// Ascending offsets with holes.
@@ -393,6 +431,8 @@ proptest! {
         logs in prop::collection::vec(log(), PARTITIONS as usize),
         intake in prop::sample::select(vec![Intake::Batch, Intake::Sliding]),
         order in prop::sample::select(vec![Order::None, Order::Partition, Order::Key]),
+        rate in prop::option::of(rate()),
+        percent in prop::option::of(1..100_u8),
         concurrency in 1..6_usize,
         size in 1..20_usize,
         max_attempts in prop::option::of(1..4_u32),
@@ -400,7 +440,12 @@ proptest! {
         steps in prop::collection::vec(step(), 0..150),
     ) {
         let logs = (0..PARTITIONS).zip(logs).collect();
-        let mut world = World::new(settings((intake, order), concurrency, size, max_attempts), logs, seed);
+        let settings = Settings {
+            max_rate: rate,
+            retry_budget: percent.and_then(Percent::new),
+            ..settings((intake, order), concurrency, size, max_attempts)
+        };
+        let mut world = World::new(settings, logs, seed);
         for step in steps {
             world.step(step);
         }

@@ -140,7 +140,11 @@ fn sasl(entries: &mut Entries) -> Result<Option<Sasl>, PropertiesError> {
     let (username, password) = match jaas {
         Some(jaas) => {
             let mut options = login(&jaas, module)?;
-            (options.remove("username"), options.remove("password"))
+            let credentials = (options.remove("username"), options.remove("password"));
+            for option in options.keys() {
+                entries.warn(format!("line {}: {option} in sasl.jaas.config has no effect here", jaas.line));
+            }
+            credentials
         }
         None => (username.map(|entry| entry.value), password.map(|entry| entry.value)),
     };

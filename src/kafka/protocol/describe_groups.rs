@@ -39,7 +39,7 @@ impl<'a> Decode<'a> for DescribeGroupsRequest<'a> {
 pub struct DescribeGroupsResponse<'a> {
     /// For how long the broker holds this client back, for its quota, in milliseconds.
     pub throttle_time_ms: i32,
-    /// The groups.
+    /// The groups, in no order.
     pub groups: Vec<DescribeGroupsResponseGroup<'a>>,
 }
 

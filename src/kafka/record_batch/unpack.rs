@@ -260,3 +260,96 @@ fn unzstd(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::record_batch::pack::pack;
+    use flate2::{Compression as Level, GzBuilder};
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    use std::io::Write;
+
+    /// Text that compresses, more than three of the smallest LZ4 blocks long.
+    fn text() -> Vec<u8> {
+        (0..20_000u32).flat_map(|n| format!("line {}, ", n * n % 977).into_bytes()).collect()
+    }
+
+    fn unpacked(compression: Compression, packed: &[u8], limit: usize) -> Result<Vec<u8>, BatchError> {
+        Unpacker::new().payload(0, compression, packed, limit).map(|payload| payload.to_vec())
+    }
+
+    /// Two pieces, packed one behind the other, are one; with the limit at its size, but not below.
+    fn reads_both(compression: Compression, mut packed: Vec<u8>) {
+        packed.extend_from_within(..);
+        let twice = text().repeat(2);
+        assert_eq!(unpacked(compression, &packed, twice.len()).unwrap(), twice);
+        let error = unpacked(compression, &packed, twice.len() - 1).unwrap_err();
+        assert!(matches!(error, BatchError::TooLarge { .. }), "{error}");
+        let error = unpacked(compression, &packed[..packed.len() - 1], twice.len()).unwrap_err();
+        assert!(matches!(error, BatchError::Unpack { .. }), "{error}");
+    }
+
+    #[test]
+    fn reads_members_and_frames_one_behind_the_other() {
+        for compression in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            let mut packed = Vec::new();
+            pack(compression, &text(), &mut packed).unwrap();
+            reads_both(compression, packed);
+        }
+    }
+
+    #[test]
+    fn reads_gzip_with_everything_its_header_may_have() {
+        let extra = GzBuilder::new().extra(*b"extra\0bytes").filename("a name").comment("a comment").mtime(7);
+        let mut encoder = extra.write(Vec::new(), Level::default());
+        encoder.write_all(&text()).unwrap();
+        reads_both(Compression::Gzip, encoder.finish().unwrap());
+    }
+
+    #[test]
+    fn reads_gzip_that_announces_too_little() {
+        let mut packed = Vec::new();
+        pack(Compression::Gzip, &text(), &mut packed).unwrap();
+        let size = packed.len() - 4;
+        packed[size..].fill(0);
+        reads_both(Compression::Gzip, packed);
+    }
+
+    #[test]
+    fn reads_lz4_with_linked_blocks_sizes_and_checksums() {
+        for (mode, checks) in
+            [(BlockMode::Linked, true), (BlockMode::Linked, false), (BlockMode::Independent, true)]
+        {
+            let info = FrameInfo::new()
+                .block_mode(mode)
+                .block_size(BlockSize::Max64KB)
+                .block_checksums(checks)
+                .content_checksum(checks)
+                .content_size(checks.then_some(text().len() as u64));
+            let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+            encoder.write_all(&text()).unwrap();
+            reads_both(Compression::Lz4, encoder.finish().unwrap());
+        }
+    }
+
+    #[test]
+    fn reads_lz4_that_is_stored_as_it_is_and_leaps_what_is_to_be_skipped() {
+        // Magic, version with independent blocks, 64 KiB blocks, no checksum that fits; a stored block, the end.
+        let frame = b"\x04\x22\x4d\x18\x60\x40\xff\x03\0\0\x80abc\0\0\0\0";
+        let skipped = b"\x53\x2a\x4d\x18\x02\0\0\0zz";
+        let packed = [&skipped[..], frame, skipped, frame].concat();
+        assert_eq!(unpacked(Compression::Lz4, &packed, 6).unwrap(), b"abcabc");
+        assert!(matches!(unpacked(Compression::Lz4, &packed, 5), Err(BatchError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn gives_back_what_a_large_batch_needed() {
+        let plain = vec![7; 2 * KEPT_SCRATCH];
+        for compression in &Compression::ALL[1..] {
+            let (mut packed, mut unpacker) = (Vec::new(), Unpacker::new());
+            pack(*compression, &plain, &mut packed).unwrap();
+            assert_eq!(unpacker.payload(0, *compression, &packed, plain.len()).unwrap().len(), plain.len());
+            assert!(unpacker.scratch.bytes.capacity() <= KEPT_SCRATCH, "{compression}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::{Condemned, Slot, Track, Window};
 use crate::relay::progress::{Admitted, Progress};
 use crate::relay::record::{Checkpoint, Partition, Record};
-use crate::relay::settings::Intake;
+use crate::relay::settings::{Intake, Order};
 use crate::relay::source::Want;
 use std::time::Instant;
 
@@ -156,11 +156,15 @@ impl Window {
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let lane = self.lanes.of(&record);
-        if self.lanes.enter(lane, sequence) {
+        let (lane, weight) = (self.lanes.of(&record), record.weight());
+        let may_go = self.lanes.enter(lane, sequence);
+        if may_go {
             self.queue.ready(sequence, false);
         }
-        let weight = record.weight();
+        // A key that is slow keeps its records long after the others of their fetch are gone. Those that may go,
+        // and those of a partition in order, leave as they came, and little of their fetch stays behind with them.
+        let stays = !may_go && self.settings.order == Order::Key;
+        let record = if stays { record.detach() } else { record };
         self.bytes += weight;
         let slot = Slot {
             partition: record.partition().clone(),

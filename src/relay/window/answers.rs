@@ -122,7 +122,7 @@ impl Window {
             return;
         }
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
-        slot.record = Some(record.clone());
+        slot.record = Some(record.clone().detach());
         slot.due = due;
         match due {
             Some(due) => self.queue.wait(sequence, due),

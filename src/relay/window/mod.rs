@@ -15,11 +15,13 @@ mod queue;
 mod standing;
 
 use super::backoff::Jitter;
+use super::budget::RetryBudget;
 use super::dead_letter::{Letter, Refusal};
 use super::event::Totals;
 use super::lanes::{Lane, Lanes};
 use super::pace::{Gate, Passage, Shift};
 use super::progress::Progress;
+use super::rate::Bucket;
 use super::record::{Offset, Partition, Record};
 use super::settings::Settings;
 use queue::Queue;
@@ -64,6 +66,14 @@ pub enum Next {
     Wait(Option<Instant>),
     /// There will be nothing more.
     Finished,
+}
+
+/// Which record goes next.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    Record(u64),
+    /// None; perhaps one at this time.
+    Wait(Option<Instant>),
 }
 
 /// What became of a record after an answer.
@@ -150,6 +160,8 @@ pub struct Window {
     settings: Settings,
     jitter: Jitter,
     gate: Gate,
+    bucket: Option<Bucket>,
+    budget: Option<RetryBudget>,
     /// By admission: a lower sequence was there first.
     slots: HashMap<u64, Slot>,
     next_sequence: u64,
@@ -176,6 +188,8 @@ impl Window {
     pub fn new(settings: Settings, jitter: Jitter) -> Self {
         Self {
             gate: Gate::new(settings.backoff, settings.pause_after),
+            bucket: settings.max_rate.map(Bucket::new),
+            budget: settings.retry_budget.map(RetryBudget::new),
             lanes: Lanes::new(settings.order),
             settings,
             jitter,
@@ -209,18 +223,38 @@ impl Window {
             Passage::ClosedUntil(until) => return Next::Wait(Some(until)),
             Passage::AwaitingProbe => return Next::Wait(None),
         };
-        let chosen = if probe { self.choose_probe() } else { self.queue.first() };
-        match chosen.and_then(|sequence| self.hand_out(sequence, probe, now, wall)) {
-            Some(ticket) => Next::Send(ticket),
-            None => Next::Wait(self.queue.next_due()),
+        let chosen = if probe { self.choose_probe() } else { self.choose(now) };
+        let free_at = self.bucket.as_ref().and_then(|bucket| bucket.free_at(now));
+        match (chosen, free_at) {
+            (Choice::Wait(until), _) => Next::Wait(until),
+            (Choice::Record(_), Some(free_at)) => Next::Wait(Some(free_at)),
+            (Choice::Record(sequence), None) => match self.hand_out(sequence, probe, now, wall) {
+                Some(ticket) => Next::Send(ticket),
+                None => Next::Wait(self.queue.next_due()),
+            },
+        }
+    }
+
+    /// The record that has waited longest, unless it would be a retry for which there is no budget: then the one
+    /// that has waited longest for its first attempt.
+    fn choose(&mut self, now: Instant) -> Choice {
+        let Some(first) = self.queue.first() else { return Choice::Wait(self.queue.next_due()) };
+        let fresh = self.queue.first_fresh();
+        let is_retry = fresh != Some(first);
+        match self.budget.as_mut().filter(|_| is_retry).and_then(|budget| budget.free_at(now)) {
+            None => Choice::Record(first),
+            Some(free_at) => fresh.map_or(Choice::Wait(Some(free_at)), Choice::Record),
         }
     }
 
     /// The record that has waited longest, but not the one whose probe just failed if there is another: one
     /// bad record must not pass for a dead destination.
-    fn choose_probe(&self) -> Option<u64> {
+    ///
+    /// The pause itself spaces probes out; they count as retries and need no budget.
+    fn choose_probe(&self) -> Choice {
         let after = self.failed_probe.map_or(0, |failed| failed + 1);
-        self.queue.from(after).or_else(|| self.queue.first())
+        let probe = self.queue.from(after).or_else(|| self.queue.first());
+        probe.map_or(Choice::Wait(self.queue.next_due()), Choice::Record)
     }
 
     fn hand_out(&mut self, sequence: u64, probe: bool, now: Instant, wall: SystemTime) -> Option<Ticket> {
@@ -235,6 +269,12 @@ impl Window {
         }
         if probe {
             self.gate.probe_sent();
+        }
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(now);
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.attempted(slot.attempts > 1, now);
         }
         self.in_flight += 1;
         self.totals.attempts += 1;

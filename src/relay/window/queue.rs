@@ -53,6 +53,11 @@ impl Queue {
         self.from(0)
     }
 
+    /// The one that was there first, of those that go for the first time.
+    pub(super) fn first_fresh(&self) -> Option<u64> {
+        self.fresh.first().copied()
+    }
+
     /// The one that was there first, of those not before `sequence`.
     pub(super) fn from(&self, sequence: u64) -> Option<u64> {
         let first = |set: &BTreeSet<u64>| set.range(sequence..).next().copied();

@@ -1,0 +1,84 @@
+//! The flags of the pace: how much at once, how often, in what order.
+
+use super::{BASE, Flag, Group, RUN_DEMO, choose};
+use crate::cli::values;
+use crate::relay::settings::{Intake, Order};
+
+/// Where they stand.
+const PACE: Flag = Flag { group: Group::Pace, ..BASE };
+
+/// Their part of the table.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        long: "max-concurrency",
+        value: Some("N"),
+        default: "8",
+        commands: RUN_DEMO,
+        doc: "never more requests at once (demo: 2, then 16)",
+        set: |o, v| values::count(v).map(|n| o.max_concurrency = Some(n)),
+        ..PACE
+    },
+    Flag {
+        long: "batch-size",
+        value: Some("N"),
+        default: "500",
+        doc: "how many records are taken together; the next come when all are done",
+        set: |o, v| values::count(v).map(|n| o.settings.batch_size = n),
+        ..PACE
+    },
+    Flag {
+        long: "window",
+        value: Some("batch|sliding"),
+        default: "batch",
+        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow one holds \
+              back no other",
+        set: |o, v| {
+            choose(v, &[("batch", Intake::Batch), ("sliding", Intake::Sliding)])
+                .map(|i| o.settings.intake = i)
+        },
+        ..PACE
+    },
+    Flag {
+        long: "window-size",
+        value: Some("N"),
+        default: "1000",
+        doc: "sliding: how far ahead of its oldest unfinished record each partition may be, in records",
+        set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
+        ..PACE
+    },
+    Flag {
+        long: "batch-interval",
+        value: Some("DUR"),
+        default: "0ms",
+        commands: RUN_DEMO,
+        doc: "the breath between two batches (demo: 50ms)",
+        set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
+        ..PACE
+    },
+    Flag {
+        long: "order",
+        value: Some("none|key|partition"),
+        default: "none",
+        doc: "send a record only after its predecessor of the same key or partition is done",
+        set: |o, v| {
+            let orders = [("none", Order::None), ("key", Order::Key), ("partition", Order::Partition)];
+            choose(v, &orders).map(|order| o.settings.order = order)
+        },
+        ..PACE
+    },
+    Flag {
+        long: "max-rate",
+        value: Some("N/s"),
+        doc: "never more attempts than this, retries included: 100/s, 600/m or 1000/h; at once at most what comes in \
+              100ms",
+        set: |o, v| values::rate(v).map(|rate| o.settings.max_rate = Some(rate)),
+        ..PACE
+    },
+    Flag {
+        long: "retry-budget",
+        value: Some("PERCENT"),
+        doc: "at most this share of attempts over 10s may be retries, such as 20%; one a second is always free",
+        set: |o, v| values::percent(v).map(|share| o.settings.retry_budget = Some(share)),
+        ..PACE
+    },
+];

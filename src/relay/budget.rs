@@ -1,0 +1,162 @@
+//! How many attempts may be retries: a destination that fails should not be met with more requests for it.
+//!
+//! As in Finagle's `RetryBudget`, first attempts earn retries. Over a sliding [`SPAN`] retries are at most the
+//! share of all attempts that was asked for, and beside it [`FLOOR_A_SECOND`], so that little traffic gets its
+//! retries too. Pure: takes `now`, never sleeps.
+
+use std::time::{Duration, Instant};
+
+/// Over so much time the share is kept.
+pub const SPAN: Duration = Duration::from_secs(10);
+/// So many retries a second are free, averaged over the span.
+pub const FLOOR_A_SECOND: u64 = 1;
+/// The span moves on by a second at a time.
+const SLICES: usize = SPAN.as_secs() as usize;
+const SLICE: Duration = Duration::from_secs(1);
+
+/// A share of attempts, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// From 1 to 99.
+    pub fn new(percent: u8) -> Option<Self> {
+        (1..=99).contains(&percent).then_some(Self(percent))
+    }
+
+    /// Whether `part` is more than this share of `whole`.
+    pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * 100 > u128::from(whole) * u128::from(self.0)
+    }
+}
+
+/// What was attempted within the span, and whether another retry fits.
+#[derive(Clone, Debug)]
+pub struct RetryBudget {
+    share: Percent,
+    slices: [Slice; SLICES],
+    /// The slice that time is in, and when it began.
+    current: Option<(usize, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    firsts: u64,
+    retries: u64,
+}
+
+impl RetryBudget {
+    /// Nothing attempted yet.
+    pub fn new(share: Percent) -> Self {
+        Self { share, slices: [Slice::default(); SLICES], current: None }
+    }
+
+    /// When it is worth to ask again whether a retry may go; `None` if one may go now. A first attempt earns more
+    /// in the meantime.
+    pub fn free_at(&mut self, now: Instant) -> Option<Instant> {
+        let (_, began) = self.advance(now);
+        let (firsts, retries) =
+            self.slices.iter().fold((0, 0), |(f, r), slice| (f + slice.firsts, r + slice.retries));
+        let beyond_the_floor = (retries + 1_u64).saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());
+        let exceeded = self.share.is_exceeded_by(beyond_the_floor, firsts + beyond_the_floor);
+        exceeded.then(|| began + SLICE)
+    }
+
+    /// An attempt goes out.
+    pub fn attempted(&mut self, is_retry: bool, now: Instant) {
+        let (at, _) = self.advance(now);
+        let slice = &mut self.slices[at];
+        if is_retry { slice.retries += 1 } else { slice.firsts += 1 }
+    }
+
+    /// Moves on to the slice of `now`, and forgets those that have left the span.
+    fn advance(&mut self, now: Instant) -> (usize, Instant) {
+        let (mut at, mut began) = self.current.unwrap_or((0, now));
+        for _ in 0..SLICES {
+            if now.saturating_duration_since(began) < SLICE {
+                break;
+            }
+            at = (at + 1) % SLICES;
+            began += SLICE;
+            self.slices[at] = Slice::default();
+        }
+        // After a long rest all of them are forgotten, and time begins anew.
+        if now.saturating_duration_since(began) >= SLICE {
+            began = now;
+        }
+        self.current = Some((at, began));
+        (at, began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn budget(percent: u8) -> (RetryBudget, Instant) {
+        (RetryBudget::new(Percent::new(percent).unwrap()), Instant::now())
+    }
+
+    /// How many retries go at once.
+    fn retries(budget: &mut RetryBudget, now: Instant) -> usize {
+        let goes = |_: &usize| {
+            let free = budget.free_at(now).is_none();
+            if free {
+                budget.attempted(true, now);
+            }
+            free
+        };
+        (0..10_000).take_while(goes).count()
+    }
+
+    #[test]
+    fn first_attempts_earn_their_share_beside_the_floor() {
+        let (mut budget, now) = budget(20);
+        (0..400).for_each(|_| budget.attempted(false, now));
+        assert_eq!(retries(&mut budget, now), 100 + 10, "100 of 500 are a fifth");
+    }
+
+    #[test]
+    fn with_no_other_traffic_one_a_second_goes() {
+        let (mut budget, start) = budget(10);
+        let retried: usize =
+            (0..100).map(|second| retries(&mut budget, start + Duration::from_secs(second))).sum();
+        assert!((90..=110).contains(&retried), "{retried}");
+    }
+
+    #[test]
+    fn what_was_earned_long_ago_is_forgotten() {
+        let (mut budget, now) = budget(50);
+        (0..1_000).for_each(|_| budget.attempted(false, now));
+        assert_eq!(retries(&mut budget.clone(), now + SPAN / 2), 1_010);
+        assert_eq!(retries(&mut budget.clone(), now + SPAN), 10);
+        assert_eq!(retries(&mut budget, now + SPAN * 1_000), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn the_share_is_kept_and_the_wait_is_short(
+            percent in 1..100_u8,
+            steps in prop::collection::vec((any::<bool>(), 0..700_u64), 0..300),
+        ) {
+            let (mut budget, mut now) = budget(percent);
+            let mut attempts: Vec<(Instant, bool)> = Vec::new();
+            for (is_retry, wait) in steps {
+                now += Duration::from_millis(wait);
+                if let Some(free_at) = budget.free_at(now).filter(|_| is_retry) {
+                    prop_assert!(now < free_at && free_at <= now + SLICE);
+                    continue;
+                }
+                budget.attempted(is_retry, now);
+                attempts.push((now, is_retry));
+                let within = |span: Duration, retry: bool| {
+                    attempts.iter().filter(|(at, is)| *is == retry && now - *at < span).count() as f64
+                };
+                let (firsts, retries) = (within(SPAN, false), within(SPAN - SLICE, true));
+                let earned = firsts * f64::from(percent) / f64::from(100 - percent);
+                prop_assert!(!is_retry || retries <= earned + 10.0 + 1e-9, "{retries} for {firsts}");
+            }
+        }
+    }
+}
