@@ -2,3 +2,8 @@
 #![cfg(feature = "kafka")]
 
 mod assignors;
+mod checks;
+mod coordinator;
+mod network;
+mod schedules;
+mod world;

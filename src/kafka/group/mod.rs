@@ -3,6 +3,12 @@
 //! | room | what it is |
 //! |---|---|
 //! | [assignor] | how a leader splits the partitions |
+//! | [exchange] | what a member and the coordinator say to each other |
+//! | [refusal] | what the coordinator's error codes mean |
+//! | [membership] | the state machine that holds it together |
 
 pub mod assignor;
+pub mod exchange;
+pub mod membership;
+pub mod refusal;
 mod sticky;

@@ -1,0 +1,265 @@
+//! What the coordinator's answers, and its refusals, change.
+
+use super::leader::Role;
+use super::{CommitFate, Event, Membership, Phase, RETRY_FLOOR, Refusal, Standing};
+use crate::kafka::group::assignor::{Assignment, Assignor};
+use crate::kafka::group::exchange::{Answer, Joined, Request, RequestId, Stamp};
+use crate::relay::source::Severity;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+impl Membership {
+    /// What came of the request `id`. Ignored if the membership waits for it no longer.
+    pub fn answered(&mut self, id: RequestId, answer: Answer, now: Instant) {
+        self.step_to(now);
+        let Some(outstanding) = self.outstanding.take_if(|outstanding| outstanding.id == id) else { return };
+        let asked = outstanding.asked;
+        match (outstanding.request, answer) {
+            (request, Answer::Failed(reason)) => self.request_failed_of(&request, &reason),
+            (request, Answer::Refused { refusal, member_id }) => {
+                self.refused(&request, refusal, member_id, asked)
+            }
+            (Request::FindCoordinator, Answer::Coordinator) => self.coordinator_known = true,
+            (Request::Join { .. }, Answer::Joined(joined)) => self.joined(joined),
+            (Request::Sync { .. }, Answer::Synced(assignment)) => self.synced(assignment, asked),
+            (Request::Heartbeat { stamp }, Answer::Done) => self.beat(&stamp, asked),
+            (Request::Leave { .. }, Answer::Done) => self.phase = Phase::Over,
+            (request, _) => self.request_failed_of(&request, "the answer was to another question"),
+        }
+    }
+
+    /// The connection to the coordinator is gone, or a metadata answer says that it moved.
+    pub fn coordinator_lost(&mut self, reason: &str, now: Instant) {
+        self.step_to(now);
+        match self.outstanding {
+            Some(_) => self.request_failed(reason),
+            None => self.coordinator_known = false,
+        }
+    }
+
+    /// A commit that carried `stamp` was refused.
+    pub fn commit_refused(&mut self, stamp: &Stamp, refusal: Refusal, now: Instant) -> CommitFate {
+        self.step_to(now);
+        let is_current = self.stamp().as_ref() == Some(stamp);
+        match refusal {
+            _ if matches!(self.phase, Phase::Over) => CommitFate::Over,
+            Refusal::FencedInstanceId | Refusal::GroupAuthorizationFailed if is_current => {
+                self.end(refusal);
+                CommitFate::Over
+            }
+            Refusal::UnknownMemberId if is_current => {
+                self.fall(refusal);
+                CommitFate::Fenced
+            }
+            // While joining, the group may have gone on to the generation whose number is under way to us.
+            Refusal::IllegalGeneration if is_current && !matches!(self.phase, Phase::Joining) => {
+                self.fall(refusal);
+                CommitFate::Fenced
+            }
+            Refusal::NotCoordinator | Refusal::CoordinatorNotAvailable => {
+                if self.outstanding.is_none() {
+                    self.coordinator_known = false;
+                }
+                CommitFate::Retry
+            }
+            _ => CommitFate::Retry,
+        }
+    }
+
+    pub(super) fn request_failed(&mut self, reason: &str) {
+        if let Some(outstanding) = self.outstanding.take() {
+            self.request_failed_of(&outstanding.request, reason);
+        }
+    }
+
+    fn request_failed_of(&mut self, request: &Request, reason: &str) {
+        if self.failures == 0 {
+            let group = &self.settings.group;
+            let text =
+                format!("The coordinator of group {group} did not answer: {reason}. Looking for it again.");
+            self.notice(Severity::Warning, text);
+        }
+        self.coordinator_known = false;
+        self.retry(request);
+    }
+
+    /// After a failure: not at once, and later each time.
+    fn retry(&mut self, request: &Request) {
+        if matches!(request, Request::Heartbeat { .. }) {
+            self.next_beat = self.now;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = self.now + self.backoff.delay(self.failures, Some(RETRY_FLOOR), &mut self.jitter);
+    }
+
+    fn joined(&mut self, joined: Joined) {
+        let assignor = Assignor::from_name(&joined.protocol).filter(|a| self.settings.assignors.contains(a));
+        let Some(assignor) = assignor else {
+            let reason = format!("the group takes the assignor {:?}, which wasn't offered", joined.protocol);
+            return self.request_failed_of(&self.join(), &reason);
+        };
+        let asked_first = self.joining_since.take();
+        let came_back = self.settings.instance_id.is_some() && self.member_id.is_empty();
+        // A new generation began with this member in it, so after it had asked for the first time.
+        if self.generation != Some(joined.generation)
+            && let (Some(asked), Some(standing)) = (asked_first, &mut self.standing)
+        {
+            let later = |known: Instant| known.max(asked);
+            *standing = Standing { heard: later(standing.heard), at_rest: later(standing.at_rest) };
+        }
+        let leads = joined.leader == joined.member_id;
+        self.id_is_stored &= self.member_id == joined.member_id;
+        self.moved = false;
+        self.member_id = joined.member_id;
+        self.generation = Some(joined.generation);
+        // What nobody has watched since is no longer known.
+        let watched = self.interest();
+        self.sizes.retain(|topic, _| watched.contains(topic));
+        if leads && !joined.members.is_empty() {
+            return self.lead(assignor, joined.members);
+        }
+        self.phase = Phase::Syncing { assignments: Vec::new() };
+        self.role = Role::Follower;
+        if came_back || leads {
+            let known = self.sizes.iter().filter(|(topic, _)| self.topics.contains(*topic));
+            self.role = Role::PerhapsLeader(known.map(|(topic, size)| (topic.clone(), *size)).collect());
+        }
+    }
+
+    fn synced(&mut self, assignment: Assignment, asked: Instant) {
+        self.failures = 0;
+        if !matches!(self.phase, Phase::Syncing { .. }) {
+            return;
+        }
+        self.standing = Some(Standing { heard: asked, at_rest: asked });
+        self.id_is_stored = true;
+        self.synced = self.generation;
+        self.next_beat = asked + self.settings.heartbeat_interval;
+        self.phase = Phase::Stable;
+        self.unconfirmed = Some(assignment);
+        self.adopt();
+    }
+
+    /// The heartbeat found the group at rest.
+    fn beat(&mut self, stamp: &Stamp, asked: Instant) {
+        self.failures = 0;
+        if self.stamp().as_ref() == Some(stamp) {
+            self.standing = Some(Standing { heard: asked, at_rest: asked });
+            self.adopt();
+        }
+    }
+
+    /// Takes the assignment over, unless its lease is over already: then the next heartbeat shows whether it
+    /// still counts.
+    fn adopt(&mut self) {
+        if !matches!(self.phase, Phase::Stable) || self.lease_until().is_none_or(|end| end <= self.now) {
+            return;
+        }
+        let Some(assignment) = self.unconfirmed.take() else { return };
+        let given: BTreeSet<_> = assignment.partitions.into_iter().collect();
+        self.give_up_all_but(&given);
+        self.epoch += 1;
+        let added = self.holdings.take(&given, super::Epoch(self.epoch));
+        self.events.push_back(Event::Assigned { added, user_data: assignment.user_data });
+        if self.claimed.iter().any(|partition| !given.contains(partition)) {
+            // Only another join says that it was given up.
+            self.phase = Phase::GivingUp { since: self.now };
+            self.go_on_when_released();
+        }
+    }
+
+    fn refused(&mut self, request: &Request, refusal: Refusal, member_id: String, asked: Instant) {
+        if matches!(request, Request::Leave { .. }) {
+            self.phase = Phase::Over;
+            return;
+        }
+        if let Request::Heartbeat { stamp } | Request::Sync { stamp, .. } = request
+            && self.stamp().as_ref() != Some(stamp)
+        {
+            // It speaks of who we were.
+            return self.retry(request);
+        }
+        match refusal {
+            Refusal::CoordinatorNotAvailable | Refusal::NotCoordinator => {
+                self.coordinator_known = false;
+                self.retry(request);
+            }
+            Refusal::CoordinatorLoadInProgress => self.retry(request),
+            Refusal::MemberIdRequired => {
+                let is_first = self.member_id.is_empty() && !member_id.is_empty();
+                self.member_id = member_id;
+                if !is_first {
+                    self.retry(request);
+                }
+            }
+            Refusal::UnknownMemberId | Refusal::IllegalGeneration => {
+                self.retry(request);
+                self.fall(refusal);
+            }
+            Refusal::RebalanceInProgress => self.rebalance_in_progress(request, asked),
+            // The new coordinator has read of this instance under the id before, for a new id is stored with the
+            // first assignment only. Once for each move: two processes of one name don't fence each other for ever.
+            Refusal::FencedInstanceId if self.moved && !self.id_is_stored && !self.member_id.is_empty() => {
+                self.retry(request);
+                self.fall(Refusal::UnknownMemberId);
+            }
+            refusal if refusal.sentence("", None).is_some() => self.end(refusal),
+            other => {
+                if self.failures == 0 {
+                    let group = &self.settings.group;
+                    let text =
+                        format!("The coordinator of group {group} answered with {other}. Trying again.");
+                    self.notice(Severity::Warning, text);
+                }
+                self.retry(request);
+            }
+        }
+    }
+
+    fn rebalance_in_progress(&mut self, request: &Request, asked: Instant) {
+        if matches!(request, Request::Heartbeat { .. }) && self.synced == self.generation {
+            // Heard, as any other: but the rebalance has begun to wait for us.
+            self.failures = 0;
+            if let Some(standing) = &mut self.standing {
+                standing.heard = standing.heard.max(asked);
+            }
+        }
+        match (&self.phase, request) {
+            (Phase::Stable, Request::Heartbeat { .. }) => self.rejoin(),
+            (Phase::Syncing { .. }, Request::Sync { .. }) => self.phase = Phase::Joining,
+            (_, Request::Join { .. }) => self.retry(request),
+            _ => {}
+        }
+    }
+
+    /// The generation is over for this member, or the membership is: everything is lost, and it joins again.
+    fn fall(&mut self, refusal: Refusal) {
+        let joins = matches!(&self.outstanding, Some(outstanding) if
+            matches!(outstanding.request, Request::Join { .. }));
+        self.lose_all();
+        if joins {
+            // Its answer tells the rest.
+            return;
+        }
+        self.generation = None;
+        self.synced = None;
+        self.standing = None;
+        self.joining_since = None;
+        if refusal == Refusal::UnknownMemberId {
+            self.member_id.clear();
+        }
+        match self.phase {
+            Phase::Leaving { .. } | Phase::Parting { .. } => self.go_on_when_released(),
+            _ => self.phase = Phase::Joining,
+        }
+    }
+
+    fn end(&mut self, refusal: Refusal) {
+        self.lose_all();
+        let sentence = refusal.sentence(&self.settings.group, self.settings.instance_id.as_deref());
+        self.events.push_back(Event::Fatal(sentence.unwrap_or_else(|| refusal.to_string())));
+        self.standing = None;
+        self.outstanding = None;
+        self.phase = Phase::Over;
+    }
+}
