@@ -91,12 +91,14 @@ impl Stream {
         server_name: &str,
         deadline: Instant,
     ) -> Result<Self, NetError> {
+        let shown = socket.peer_addr().map(|address| format!("{server_name} ({address})"));
+        let shown = shown.unwrap_or_else(|_| server_name.to_owned());
         let mut timed = Timed::new(Socket::Tcp(socket));
         timed.deadline = Some(deadline);
         let mut stream = rustls::StreamOwned::new(client.session(server_name)?, timed);
         while stream.conn.is_handshaking() {
             if let Err(reason) = stream.conn.complete_io(&mut stream.sock) {
-                return Err(super::tls::handshake_error(server_name, reason));
+                return Err(super::tls::handshake_error(&shown, reason));
             }
         }
         Ok(Self(Layer::Tls(Box::new(stream))))

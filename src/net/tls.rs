@@ -130,16 +130,16 @@ fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, NetError> {
 }
 
 /// What came of a handshake. A server that speaks no TLS closes or answers with what is no TLS record.
-pub(super) fn handshake_error(server_name: &str, reason: io::Error) -> NetError {
+pub(super) fn handshake_error(host: &str, reason: io::Error) -> NetError {
     let ended = matches!(
         reason.kind(),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     );
     if ended && advice(&reason).is_none() {
         let advice = "it ended the handshake: check that this port speaks TLS and with which certificates";
-        return NetError::Tls { host: server_name.to_owned(), reason, advice };
+        return NetError::Tls { host: host.to_owned(), reason, advice };
     }
-    NetError::of_io(server_name, reason)
+    NetError::of_io(host, reason)
 }
 
 /// What to do about an error of rustls; `None` if it is another's.
