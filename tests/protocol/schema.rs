@@ -8,7 +8,10 @@ use super::json::Json;
 use super::samples::{MESSAGES, Message};
 use super::support::broker::{NEW, VERSIONS};
 use super::support::jvm::{Jars, target};
+use sluicegate::kafka::group::assignor::{Assignment, Subscription};
 use sluicegate::kafka::protocol::ErrorCode;
+use sluicegate::kafka::protocol::consumer_protocol::{encode_assignment, encode_subscription};
+use sluicegate::relay::record::Partition;
 use std::ops::RangeInclusive;
 
 /// Later releases renamed a field where it took on a second meaning.
@@ -181,6 +184,37 @@ fn compare(message: &Message, kafka: &str, fields: &[Field]) {
         let (ours, theirs) = (bare(&ours, with_fields), bare(&theirs, with_fields));
         assert_eq!(ours, theirs, "{} of {kafka}", message.name);
     }
+}
+
+#[test]
+fn subscriptions_and_assignments_are_what_kafkas_schemas_have_them_be() {
+    let Some(jar) = schemas(NEW) else { return };
+    let shown = |name: &str, bytes: &[u8]| {
+        let text = jar.text(&format!("common/message/ConsumerProtocol{name}.json")).unwrap();
+        let (version, mut rest) = bytes.split_first_chunk().unwrap();
+        let fields = fields(Json::parse(&text).list("fields"), i16::from_be_bytes(*version));
+        let shown = show(&fields, &mut rest);
+        assert!(rest.is_empty());
+        shown
+    };
+    let partitions = vec![Partition::new("t", 0), Partition::new("t", 2), Partition::new("u", 1)];
+    let listed = "[{ topic: \"t\", partitions: [0, 2] }, { topic: \"u\", partitions: [1] }]";
+    let mut subscription = Subscription {
+        topics: ["t".into(), "u".into()].into(),
+        owned: partitions.clone(),
+        ..Subscription::default()
+    };
+    let mut said =
+        format!("{{ topics: [\"t\", \"u\"], user_data: None, owned_partitions: {listed}, generation_id: 5, ");
+    said += "rack_id: Some(\"r\") }";
+    let first = said.replace(", generation_id: 5, rack_id: Some(\"r\")", "");
+    assert_eq!(shown("Subscription", &encode_subscription(&subscription).unwrap()), first);
+    subscription.generation = Some(5);
+    subscription.rack = Some("r".into());
+    assert_eq!(shown("Subscription", &encode_subscription(&subscription).unwrap()), said);
+    let assignment = Assignment { partitions, user_data: vec![1] };
+    let said = format!("{{ assigned_partitions: {listed}, user_data: Some([1]) }}");
+    assert_eq!(shown("Assignment", &encode_assignment(&assignment).unwrap()), said);
 }
 
 #[test]

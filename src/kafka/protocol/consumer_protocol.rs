@@ -5,7 +5,8 @@
 //! newer than the known ones the known fields are read, and what follows is ignored. Where a member ends before
 //! the fields that its version brought, those are taken for absent (old Sarama members say version 1 and end so).
 //!
-//! The one file here that knows a layer above: the types are the [assignors'](crate::kafka::group::assignor).
+//! The one file here that knows a layer above, and that copies: the types are the
+//! [assignors'](crate::kafka::group::assignor), which own what is in them.
 
 use super::{Decode, DecodeError, Encode, EncodeError, Problem, Reader, Writer};
 use crate::kafka::group::assignor::{Assignment, Subscription};
