@@ -90,7 +90,7 @@ impl fmt::Display for SettingsError {
                 write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
             }
             Self::TwoCredentials => f.write_str(
-                "the URL's user name and --header Authorization would both be credentials: take one",
+                "credentials come from one place: --auth, or a user name in the URL, or --header Authorization",
             ),
         }
     }

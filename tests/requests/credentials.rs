@@ -1,0 +1,135 @@
+//! Credentials over real HTTP: renewed while the run goes on, and once after a 401.
+
+use crate::support::receiver::{Receiver, Reply};
+use crate::{Scratch, record, sender};
+use sluicegate::relay::transport::{SendErrorKind, Transport};
+use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
+use sluicegate::webhook::destination::Destination;
+use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
+use sluicegate::webhook::minreq::Minreq;
+use sluicegate::webhook::oauth::{ClientCredentials, OAuthSettings, TokenFetcher};
+use sluicegate::webhook::request::{Requests, Settings};
+use sluicegate::webhook::sender::TokenClient;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Gives tokens `t1`, `t2`, ... that last for an hour.
+fn token_server() -> Receiver {
+    let given = AtomicUsize::new(0);
+    Receiver::start(move |request| {
+        assert_eq!(request.text(), "grant_type=client_credentials&scope=events");
+        assert_eq!(request.header("authorization"), Some("Basic bWU6Y2xpZW50LXNlY3JldA=="));
+        let number = given.fetch_add(1, Ordering::SeqCst) + 1;
+        let body =
+            format!("{{\"access_token\":\"t{number}\",\"token_type\":\"Bearer\",\"expires_in\":3600}}");
+        Reply::With(200, vec![], body)
+    })
+}
+
+fn oauth(name: &str, server: &Receiver, minreq: bool) -> Settings {
+    let file = Scratch::new(
+        name,
+        &format!(
+            "token-url = http://{}/token\nclient-id = me\nclient-secret = client-secret\nscope = events\n",
+            server.address
+        ),
+    );
+    let settings = OAuthSettings::open(&file.0).unwrap();
+    let endpoint: Destination = settings.endpoint.clone();
+    let timeout = Duration::from_secs(5);
+    let fetcher: Box<dyn TokenFetcher> = match minreq {
+        true => {
+            let requests = Requests::new(&endpoint, Settings::default()).unwrap();
+            Box::new(Minreq::new(endpoint, requests, timeout))
+        }
+        false => {
+            let client = KeepAlive::new(endpoint, ClientSettings::default()).unwrap();
+            Box::new(TokenClient::new(client, timeout))
+        }
+    };
+    let client = ClientCredentials::new(settings, fetcher, |_| ());
+    Settings { authorization: Some(Authorization::OAuth2(Box::new(client))), ..Settings::default() }
+}
+
+#[test]
+fn a_token_is_fetched_once_and_again_after_a_401() {
+    for minreq in [false, true] {
+        let server = token_server();
+        let revoked = Arc::new(AtomicBool::new(false));
+        let receiver = {
+            let revoked = Arc::clone(&revoked);
+            Receiver::start(move |request| match request.header("authorization") {
+                Some("Bearer t1") if !revoked.load(Ordering::SeqCst) => Reply::Status(204),
+                Some("Bearer t2") => Reply::Status(204),
+                _ => Reply::Status(401),
+            })
+        };
+        let name = if minreq { "oauth-minreq" } else { "oauth-kept" };
+        let sender = sender(&receiver, "/hook", oauth(name, &server, minreq));
+        let record = record(None, Some(b"x"), &[]);
+        let send = || sender.send(&record, 1).map(|answer| answer.status);
+        assert_eq!((send(), send()), (Ok(204), Ok(204)));
+        assert_eq!(server.begun(), 1);
+        revoked.store(true, Ordering::SeqCst);
+        assert_eq!(send(), Ok(204));
+        assert_eq!((server.begun(), receiver.begun()), (2, 4));
+    }
+}
+
+#[test]
+fn a_destination_that_wants_no_token_of_ours_gets_two_and_not_more() {
+    let (server, receiver) = (token_server(), Receiver::start(|_| Reply::Status(401)));
+    let sender = sender(&receiver, "/hook", oauth("oauth-refused", &server, false));
+    for requests in [2, 3, 4] {
+        assert_eq!(sender.send(&record(None, None, &[]), 1).map(|answer| answer.status), Ok(401));
+        assert_eq!(receiver.begun(), requests);
+    }
+    assert_eq!(server.begun(), 2);
+}
+
+#[test]
+fn no_token_speaks_of_the_destination_and_sends_nothing() {
+    let server = Receiver::start(|_| Reply::With(401, vec![], "{\"error\":\"invalid_client\"}".into()));
+    let receiver = Receiver::accepting();
+    let sender = sender(&receiver, "/hook", oauth("oauth-none", &server, false));
+    let error = sender.send(&record(None, None, &[]), 1).unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::Connect);
+    assert!(error.text.contains("/token: it answered 401 (invalid_client)"), "{error}");
+    assert!(!error.text.contains("client-secret"), "{error}");
+    assert_eq!(receiver.begun(), 0);
+}
+
+#[test]
+fn a_token_that_was_exchanged_in_its_file_is_taken_after_the_401() {
+    let receiver = Receiver::start(|request| match request.header("authorization") {
+        Some("Bearer new") => Reply::Status(204),
+        _ => Reply::Status(401),
+    });
+    let file = Scratch::new("exchanged", "old");
+    let secret = SecretFile::open(&file.0, Scheme::Bearer, |_| (), Instant::now()).unwrap();
+    let settings = Settings { authorization: Some(Authorization::File(secret)), ..Settings::default() };
+    let sender = sender(&receiver, "/hook", settings);
+    let send = || sender.send(&record(None, None, &[]), 1).map(|answer| answer.status);
+    assert_eq!((send(), receiver.begun()), (Ok(401), 1));
+    file.write("new");
+    assert_eq!((send(), receiver.begun()), (Ok(204), 3));
+}
+
+#[test]
+fn a_second_try_is_signed_anew_under_the_same_id() {
+    let (server, receiver) = (token_server(), Receiver::start(|_| Reply::Status(401)));
+    let settings = Settings {
+        signer: Some(crate::signer("anew", &[crate::reference::CURRENT])),
+        ..oauth("oauth-anew", &server, false)
+    };
+    let sender = sender(&receiver, "/hook", settings);
+    sender.send(&record(None, Some(b"x"), &[]), 1).unwrap();
+    let requests: Vec<_> = receiver.handled().into_iter().map(|handled| handled.request).collect();
+    assert_eq!(requests[0].id(), requests[1].id());
+    for request in requests {
+        let signed = format!("{}.{}.x", request.id(), request.header("webhook-timestamp").unwrap());
+        let expected = crate::sha256::standard_webhook(crate::reference::CURRENT, signed.as_bytes());
+        assert_eq!(request.header("webhook-signature"), Some(&*expected));
+    }
+}

@@ -1,0 +1,57 @@
+//! The binary and its secrets: they are in files, and nowhere else.
+
+use crate::Scratch;
+use crate::support::binary;
+
+const USUAL: [&str; 7] =
+    ["run", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/hook"];
+
+fn refused(more: &[&str]) -> String {
+    let ended = binary::run(&[&USUAL[..], more].concat()).expect(2);
+    format!("{}{}", ended.stdout, ended.stderr)
+}
+
+#[test]
+fn what_is_wrong_is_said_without_the_secret_and_before_anything_is_contacted() {
+    let (empty, pasted) = (Scratch::new("empty", "\n"), Scratch::new("pasted", "v1,whsec_c2VjcmV0"));
+    let (two, oauth) = (Scratch::new("two", "top secret"), Scratch::new("oauth", "client-secret = secret"));
+    for (kind, file, what) in [
+        ("--signing-secret-file", empty.path().to_owned(), "holds no secret"),
+        ("--signing-secret-file", pasted.path().to_owned(), "line 1: the secret begins with 'v1,'"),
+        ("--signing-secret-file", "/nowhere".into(), "/nowhere can't be read"),
+        ("--auth", format!("bearer-file:{}", two.path()), "one word"),
+        ("--auth", format!("basic-file:{}", two.path()), "USER:PASSWORD"),
+        ("--auth", format!("bearer-file:{}", empty.path()), "is empty"),
+        ("--auth", format!("oauth2:{}", oauth.path()), "token-url"),
+        ("--auth", "bearer:secret".into(), "stays in the file"),
+    ] {
+        let said = refused(&[kind, &file]);
+        assert!(said.contains(what) && said.contains(kind), "{said}");
+        assert!(!said.contains("c2VjcmV0") && !said.contains("top secret"), "{said}");
+        assert!(!said.contains("= secret") && !said.contains("r:secret"), "{said}");
+    }
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_refused() {
+    let token = Scratch::new("token", "abc");
+    let auth = format!("bearer-file:{}", token.path());
+    for (more, what) in [
+        (&["--auth", &auth, "--header", "Authorization: x"][..], "credentials come from one place"),
+        (&["--format", "cloudevents", "--header", "ce-id: x"], "the event's own"),
+        (&["--ce-type", "x"], "--format cloudevents only"),
+        (&["--header", "X: {topics}"], "a placeholder is"),
+        (&["--header", "Content-Type: x"], "--content-type"),
+        (&["--filter", "kind=a"], "header:NAME=VALUE"),
+    ] {
+        let said = refused(more);
+        assert!(said.contains(what), "{said}");
+    }
+    for (url, what) in
+        [("http://{key}/hook", "never in scheme, host"), ("http://h/{keys}", "a placeholder is")]
+    {
+        let arguments = [&USUAL[..6], &[url]].concat();
+        let ended = binary::run(&arguments).expect(2);
+        assert!(ended.stderr.contains(what), "{}", ended.stderr);
+    }
+}
