@@ -19,6 +19,8 @@
 //! | `observe` | log lines | `cli` |
 //! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
 
+#[cfg(all(feature = "cli", not(any(feature = "kafka", feature = "kafka-crate"))))]
+compile_error!("the feature `cli` needs a Kafka client: add the feature `kafka` or `kafka-crate`");
 #[cfg(all(feature = "cli", not(any(feature = "keep-alive", feature = "minreq"))))]
 compile_error!("the feature `cli` needs an HTTP client: add the feature `keep-alive` or `minreq`");
 

@@ -1,57 +1,136 @@
 //! `check`: looks without touching. Sends no event, joins nothing, commits nothing.
 
-use super::options::Options;
-use super::run::{kafka_config, transport};
-use super::{Exit, Failure, print};
-use crate::kafka::kafka_crate::probe;
+use super::options::{KafkaClient, Options};
+use super::run::transport;
+use super::{Exit, Failure, print, source};
 
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let config = kafka_config(options)?;
+    // Flags that make no sense are told before anything is contacted.
+    let prepared = source::prepare(options)?;
     let (destination, client, warnings) = transport(options)?;
-    let mut wrong = 0;
-    let mut tell = |what: &str, outcome: Result<String, String>| match outcome {
-        Ok(text) => print(&format!("ok     {what}: {text}\n")),
-        Err(text) => {
-            wrong += 1;
-            print(&format!("WRONG  {what}: {text}\n"));
-        }
-    };
-    let mut reachable = false;
-    for broker in &config.brokers {
-        let outcome = probe::broker(broker);
-        reachable |= outcome.is_ok();
-        tell(
-            &format!("broker {broker}"),
-            outcome.map(|()| "answers, and speaks what the kafka crate speaks".into()),
-        );
+    let mut report = Report { wrong: 0 };
+    prepared.warnings.iter().chain(&warnings).for_each(|warning| print(&format!("warn   {warning}\n")));
+    match options.kafka.client {
+        #[cfg(feature = "kafka")]
+        KafkaClient::Native => look(&mut report, options)?,
+        #[cfg(feature = "kafka-crate")]
+        KafkaClient::KafkaCrate => look_with_crate(&mut report, options)?,
+        #[allow(unreachable_patterns, reason = "not with all clients built in")]
+        _ => {}
     }
-    if reachable {
-        match probe::partitions(&config) {
-            Ok(partitions) => {
-                for state in partitions {
-                    let what = format!("topic {} partition {}", state.topic, state.number);
-                    tell(&what, Ok(describe(&state, &config.group)));
-                }
-            }
-            Err(text) => tell("topics", Err(text)),
-        }
-    }
-    warnings.iter().for_each(|warning| print(&format!("warn   {warning}\n")));
-    tell(&format!("webhook {destination}"), client.probe(options));
-    match wrong {
+    report.tell(&format!("webhook {destination}"), client.probe(options));
+    match report.wrong {
         0 => Ok(()),
         n => Err(Failure { exit: Exit::Failed, text: format!("{n} of the checks went wrong: see above") }),
     }
 }
 
-fn describe(state: &probe::PartitionState, group: &str) -> String {
-    let log = format!("holds offsets {} to {}", state.first, state.end);
-    match state.committed {
-        None => format!("{log}; group {group} has committed nothing"),
-        Some(at) if at < state.first => {
-            format!("{log}; group {group} is at {at}, which is no longer there: it would go on at --start")
+/// What was found, a line each.
+struct Report {
+    wrong: usize,
+}
+
+impl Report {
+    fn tell(&mut self, what: &str, outcome: Result<String, String>) {
+        match outcome {
+            Ok(text) => print(&format!("ok     {what}: {text}\n")),
+            Err(text) => {
+                self.wrong += 1;
+                print(&format!("WRONG  {what}: {text}\n"));
+            }
         }
-        Some(at) => format!("{log}; group {group} is at {at}, lag {}", state.end.saturating_sub(at)),
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
+    use crate::kafka::consumer::topics::Topics;
+    use crate::kafka::probe::{FoundTopics, Probe};
+    let source::Native { config, connector, brokers, .. } = source::native(options)?;
+    let topics =
+        Topics::parse(&config.topics).map_err(|error| Failure::usage(format!("--topic: {error}")))?;
+    let named = options.brokers.join(",");
+    let mut probe = Probe::new(connector, brokers, config.request_timeout);
+    let found = match probe.topics(&topics) {
+        Ok(FoundTopics { found, missing }) => {
+            for topic in missing {
+                report.tell(
+                    &format!("topic {topic}"),
+                    Err(format!("'{topic}' does not exist: check --topic, or create it")),
+                );
+            }
+            found
+        }
+        Err(error) => {
+            report.tell(&format!("brokers {named}"), Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    for (address, word) in probe.brokers() {
+        report.tell(&format!("broker {address}"), word.map_err(|error| error.to_string()));
+    }
+    match probe.partitions(&config.group, &found, options.partitions.as_deref()) {
+        Ok(partitions) => {
+            for state in partitions {
+                let (partition, log) = (state.partition, (state.first, state.end));
+                let what = format!("topic {} partition {}", partition.topic(), partition.number());
+                report.tell(&what, Ok(describe(log, state.committed, &config.group)));
+            }
+        }
+        Err(error) => report.tell("topics", Err(error.to_string())),
+    }
+    match probe.group(&config.group) {
+        Ok(group) => {
+            let what = format!("group {}", config.group);
+            report.tell(&what, Ok(format!("is {}, with {} members", group.state, group.members.len())));
+            for member in group.members {
+                let partitions: Vec<String> = member.partitions.iter().map(ToString::to_string).collect();
+                let name = member.instance_id.unwrap_or(member.member_id);
+                report.tell(
+                    &format!("member {name}"),
+                    Ok(format!("{} has {}", member.client, partitions.join(", "))),
+                );
+            }
+        }
+        Err(error) => report.tell(&format!("group {}", config.group), Err(error.to_string())),
+    }
+    Ok(())
+}
+
+#[cfg(feature = "kafka-crate")]
+fn look_with_crate(report: &mut Report, options: &Options) -> Result<(), Failure> {
+    use crate::kafka::kafka_crate::probe;
+    let config = source::of_crate(options)?;
+    let mut reachable = false;
+    for broker in &config.brokers {
+        let outcome = probe::broker(broker);
+        reachable |= outcome.is_ok();
+        let word = outcome.map(|()| "answers, and speaks what the kafka crate speaks".into());
+        report.tell(&format!("broker {broker}"), word);
+    }
+    if !reachable {
+        return Ok(());
+    }
+    match probe::partitions(&config) {
+        Ok(partitions) => {
+            for state in partitions {
+                let what = format!("topic {} partition {}", state.topic, state.number);
+                report.tell(&what, Ok(describe((state.first, state.end), state.committed, &config.group)));
+            }
+        }
+        Err(text) => report.tell("topics", Err(text)),
+    }
+    Ok(())
+}
+
+fn describe((first, end): (i64, i64), committed: Option<i64>, group: &str) -> String {
+    let log = format!("holds offsets {first} to {end}");
+    match committed {
+        None => format!("{log}; group {group} has committed nothing"),
+        Some(at) if at < first => {
+            format!("{log}; group {group} is at {at}, which is no longer there: see --offset-reset")
+        }
+        Some(at) => format!("{log}; group {group} is at {at}, lag {}", end.saturating_sub(at)),
     }
 }

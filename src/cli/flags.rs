@@ -2,13 +2,14 @@
 //! it; nothing about a flag stands anywhere else.
 
 mod client;
+mod kafka;
 mod pace;
 mod request;
 
 use super::options::{DeadLetter, LogFormat, Options};
 use super::values;
 use super::{Failure, check, demo, run};
-use crate::kafka::kafka_crate::Start;
+use crate::kafka::config::Start;
 use crate::relay::backoff::Backoff;
 use crate::relay::settings::OnRefusal;
 use std::num::NonZeroU32;
@@ -128,7 +129,7 @@ const BASE: Flag = Flag {
 };
 
 /// The table, in parts.
-const PARTS: [&[Flag]; 4] = [MAIN, pace::FLAGS, client::FLAGS, request::FLAGS];
+const PARTS: [&[Flag]; 5] = [MAIN, kafka::FLAGS, pace::FLAGS, client::FLAGS, request::FLAGS];
 
 /// The table.
 pub const FLAGS: &[Flag] = &joined::<{ count(&PARTS) }>(&PARTS);
@@ -190,13 +191,13 @@ const MAIN: &[Flag] = &[
         default: "sluicegate",
         group: Group::From,
         commands: KAFKA,
-        doc: "whose committed positions count. One process owns the topic in its group: two with the same group \
-              and partitions would both send everything",
+        doc: "the consumer group: instances with the same group share the partitions, and its committed positions \
+              count",
         set: |o, v| {
             if v.is_empty() {
                 return Err("it can't be empty".into());
             }
-            o.group = v.into();
+            o.group = Some(v.into());
             Ok(())
         },
         ..BASE
@@ -206,19 +207,23 @@ const MAIN: &[Flag] = &[
         value: Some("0,1,…"),
         group: Group::From,
         commands: KAFKA,
-        doc: "only these partitions of each topic: how to split a topic between processes by hand",
+        doc: "only these partitions of each topic, without joining the group: a split by hand",
         set: |o, v| values::partitions(v).map(|partitions| o.partitions = Some(partitions)),
         ..BASE
     },
     Flag {
         long: "start",
-        value: Some("earliest|latest"),
+        value: Some("earliest|latest|TIME"),
         default: "earliest",
         group: Group::From,
         commands: KAFKA,
-        doc: "where to begin in a partition without a committed position",
+        doc: "where to begin in a partition without a committed position; a TIME such as 2026-11-24T08:00:00Z",
         set: |o, v| {
-            choose(v, &[("earliest", Start::Earliest), ("latest", Start::Latest)]).map(|s| o.start = s)
+            o.start = match values::timestamp(v) {
+                Some(ms) => Start::Timestamp(ms),
+                None => choose(v, &[("earliest", Start::Earliest), ("latest", Start::Latest)])?,
+            };
+            Ok(())
         },
         ..BASE
     },
@@ -232,7 +237,7 @@ const MAIN: &[Flag] = &[
     Flag {
         long: "buffer",
         value: Some("SIZE"),
-        default: "8MiB",
+        default: "4MiB",
         group: Group::From,
         doc: "how much is fetched ahead",
         set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),

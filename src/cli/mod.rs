@@ -21,6 +21,7 @@ pub mod options;
 mod picture;
 mod requests;
 pub mod run;
+mod source;
 pub mod values;
 
 use config::Invocation;

@@ -1,7 +1,9 @@
 //! What the flags set, typed and with the defaults that `--help` shows.
 
 use super::values::Bytes;
-use crate::kafka::kafka_crate::Start;
+use crate::kafka::config::Start;
+#[cfg(feature = "kafka")]
+use crate::kafka::{config::Reset, group::assignor::Assignor};
 use crate::relay::settings::{Order, Settings};
 use crate::webhook::authorization::Scheme;
 use crate::webhook::request::HeaderField;
@@ -71,6 +73,54 @@ impl HttpClient {
     }
 }
 
+/// Who reads Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KafkaClient {
+    /// The client of our own.
+    Native,
+    /// The `kafka` crate.
+    KafkaCrate,
+}
+
+impl KafkaClient {
+    /// Whether this binary has it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Native => cfg!(feature = "kafka"),
+            Self::KafkaCrate => cfg!(feature = "kafka-crate"),
+        }
+    }
+}
+
+impl Default for KafkaClient {
+    fn default() -> Self {
+        if Self::Native.is_built() { Self::Native } else { Self::KafkaCrate }
+    }
+}
+
+/// How Kafka is read. What a flag leaves open may stand in the file of `--kafka-config`.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaOptions {
+    /// `--kafka-client`
+    pub client: KafkaClient,
+    /// `--kafka-config`
+    pub config_file: Option<PathBuf>,
+    /// `--offset-reset`
+    #[cfg(feature = "kafka")]
+    pub reset: Option<Reset>,
+    /// `--assignor`
+    #[cfg(feature = "kafka")]
+    pub assignors: Vec<Assignor>,
+    /// `--instance-id`
+    pub instance_id: Option<String>,
+    /// `--session-timeout`
+    pub session_timeout: Option<Duration>,
+    /// `--rebalance-timeout`
+    pub rebalance_timeout: Option<Duration>,
+    /// `--rack`
+    pub rack: Option<String>,
+}
+
 /// Whom to trust, and who we are: files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -91,8 +141,10 @@ pub struct Options {
     pub topics: Vec<String>,
     /// `--url`; parsed where it is used, so that it is kept in one piece until then.
     pub url: Option<String>,
+    /// How Kafka is read.
+    pub kafka: KafkaOptions,
     /// `--group`
-    pub group: String,
+    pub group: Option<String>,
     /// `--start`
     pub start: Start,
     /// `--until-end`
@@ -157,11 +209,12 @@ impl Default for Options {
             brokers: Vec::new(),
             topics: Vec::new(),
             url: None,
-            group: "sluicegate".into(),
+            group: None,
+            kafka: KafkaOptions::default(),
             start: Start::Earliest,
             until_end: false,
             partitions: None,
-            buffer: Bytes(8 << 20),
+            buffer: Bytes(4 << 20),
             settings: Settings { order: Order::None, ..Settings::default() },
             max_concurrency: None,
             batch_interval: None,

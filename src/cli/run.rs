@@ -3,8 +3,7 @@
 use super::client::Client;
 use super::options::{DeadLetter, LogFormat, Options};
 use super::requests::requests;
-use super::{Exit, Failure};
-use crate::kafka::kafka_crate::{Config, KafkaCrate};
+use super::{Exit, Failure, source};
 use crate::observe::log::{self, LogObserver};
 use crate::relay::dead_letter::file::DeadLetterFile;
 use crate::relay::dead_letter::{DeadLetters, Drop};
@@ -17,19 +16,21 @@ use signal_hook::iterator::Signals;
 
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let config = kafka_config(options)?;
+    let mut prepared = source::prepare(options)?;
     let (destination, transport, warnings) = transport(options)?;
+    prepared.warnings.extend(warnings);
     let mut dead_letters = dead_letters(options)?;
     log::start(options.verbosity, options.log_format == LogFormat::Json);
-    warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
+    prepared.warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
     let stop = Stop::new();
     drain_on_signal(&stop)?;
     let topics = options.topics.join(",");
     let n = options.settings.max_concurrency;
-    ::log::info!(target: "sluicegate", "from {topics} to {destination}, at most {n} at once, as group {}", config.group);
+    ::log::info!(target: "sluicegate", "from {topics} to {destination}, at most {n} at once, as group {}", prepared.group);
+    let mut source = prepared.open()?;
     let relay = Relay {
         settings: options.settings.clone(),
-        source: &mut KafkaCrate::open(config),
+        source: source.as_mut(),
         transport: &transport,
         dead_letters: dead_letters.as_mut(),
         observer: &LogObserver::new(),
@@ -45,26 +46,6 @@ fn exit(error: &RunError) -> Exit {
             Exit::Failed
         }
     }
-}
-
-/// What to read, from the flags.
-pub(super) fn kafka_config(options: &Options) -> Result<Config, Failure> {
-    let missing = |flag: &str| Failure::usage(format!("{flag} is missing: see sluicegate run --help"));
-    if options.brokers.is_empty() {
-        return Err(missing("--brokers HOST:PORT"));
-    }
-    if options.topics.is_empty() {
-        return Err(missing("--topic NAME"));
-    }
-    Ok(Config {
-        brokers: options.brokers.clone(),
-        topics: options.topics.clone(),
-        group: options.group.clone(),
-        partitions: options.partitions.clone(),
-        start: options.start,
-        until_end: options.until_end,
-        buffer: options.buffer.0,
-    })
 }
 
 /// Where to send and how, from the flags; and what people should be warned of.

@@ -144,6 +144,32 @@ fn broker(text: &str) -> Result<String, String> {
     }
 }
 
+/// Reads a point in time, as milliseconds since 1970: `2026-11-24`, `2026-11-24T08:00:00Z` (RFC 3339, in UTC) or the
+/// milliseconds themselves. `None` for anything else.
+pub fn timestamp(text: &str) -> Option<i64> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00Z"));
+    let numbers = |text: &str, by: char| -> Option<Vec<i64>> {
+        let digits = |part: &str| {
+            (!part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok())?
+        };
+        text.split(by).map(digits).collect()
+    };
+    let [year @ 1970..=9999, month @ 1..=12, day @ 1..=31] = numbers(date, '-')?[..] else { return None };
+    let time = time.strip_suffix('Z')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour @ 0..=23, minute @ 0..=59, second @ 0..=60] = numbers(time, ':')?[..] else { return None };
+    let fraction = format!("{fraction:0<3}");
+    let milliseconds: i64 =
+        fraction.get(..3).filter(|f| f.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+    // Days since 1970 in the calendar whose year begins in March, so that the leap day comes last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000 + milliseconds)
+}
+
 /// The one of `words` that is most like `word`, if any is like it at all.
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = words.into_iter().map(|candidate| (distance(word, candidate), candidate));
@@ -229,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn times_are_dates_or_milliseconds() {
+        for (text, ms) in [
+            ("1970-01-01", 0),
+            ("1970-01-01T00:00:01Z", 1_000),
+            ("2000-02-29T12:00:00Z", 951_825_600_000),
+            ("2024-03-01T00:00:00.25Z", 1_709_251_200_250),
+            ("2026-11-24 08:00:00Z", 1_795_507_200_000),
+            ("1700000000123", 1_700_000_000_123),
+        ] {
+            assert_eq!(timestamp(text), Some(ms), "{text}");
+        }
+        for text in
+            ["", "earliest", "2026-13-01", "2026-11-24T08:00:00", "2026-11-24T24:00:00Z", "1969-01-01", "-5"]
+        {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_typing_error_finds_its_word() {
         let words = ["--max-concurrency", "--max-attempts", "--topic"];
         assert_eq!(nearest("--max-concurency", words), Some("--max-concurrency"));
@@ -240,7 +285,7 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in ".{0,40}") {
             let _ = (duration(&text), range(&text), bytes(&text), count(&text), partitions(&text), brokers(&text));
-            let _ = (rate(&text), percent(&text));
+            let _ = (rate(&text), percent(&text), timestamp(&text));
             let _ = nearest(&text, ["--topic"]);
         }
     }

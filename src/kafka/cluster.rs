@@ -1,1 +1,352 @@
-//! What is known of the brokers: metadata, leaders, coordinators, and how to reach them again.
+//! What is known of the brokers: addresses, leaders, coordinators; and the connections of one thread to them.
+//!
+//! [`Cluster`] is shared and does no I/O. [`Links`] belongs to one thread: one connection a broker, opened when it
+//! is first needed and again after a fault, so that no thread ever waits for another one's answer.
+
+use super::connection::{Connection, ConnectionError, Connector};
+use super::group::assignor::TopicSizes;
+use super::protocol::find_coordinator::FindCoordinatorRequest;
+use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use super::protocol::{ErrorCode, Request};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// `key_type` of a FindCoordinator request.
+const COORDINATOR_OF_GROUP: i8 = 0;
+
+/// Why nothing came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterError {
+    /// It may work when tried again.
+    Retriable(String),
+    /// It never will: credentials, certificates, versions, rights.
+    Fatal(String),
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Retriable(text) | Self::Fatal(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+impl From<ConnectionError> for ClusterError {
+    fn from(error: ConnectionError) -> Self {
+        match error.is_fatal() {
+            true => Self::Fatal(error.to_string()),
+            false => Self::Retriable(error.to_string()),
+        }
+    }
+}
+
+/// Where a broker listens, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an address, an IPv6 one without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Address {
+    /// Reads `HOST:PORT`, the host of IPv6 in brackets.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+            .filter(|address| !address.host.is_empty())
+    }
+}
+
+/// A topic, by the newest metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// For each partition the leader and its epoch, where there is one.
+    pub leaders: Vec<Option<(i32, i32)>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    brokers: BTreeMap<i32, Address>,
+    topics: BTreeMap<Arc<str>, Topic>,
+}
+
+/// What is known of the brokers. It is shared by the threads of a client.
+#[derive(Debug)]
+pub struct Cluster {
+    connector: Connector,
+    bootstrap: Vec<Address>,
+    known: Mutex<Known>,
+}
+
+impl Cluster {
+    /// Nothing is known yet but where to ask.
+    pub fn new(connector: Connector, bootstrap: Vec<Address>) -> Self {
+        Self { connector, bootstrap, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Each change replaces whole entries.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The brokers that the newest metadata names.
+    pub fn brokers(&self) -> BTreeMap<i32, Address> {
+        self.known().brokers.clone()
+    }
+
+    /// The leader of a partition and its epoch.
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
+        let place = usize::try_from(partition).ok()?;
+        self.known().topics.get(topic)?.leaders.get(place).copied().flatten()
+    }
+
+    /// How many partitions each known topic has.
+    pub fn sizes(&self) -> TopicSizes {
+        let size = |topic: &Topic| i32::try_from(topic.leaders.len()).unwrap_or(i32::MAX);
+        self.known().topics.iter().map(|(name, topic)| (Arc::clone(name), size(topic))).collect()
+    }
+
+    /// Takes an answer in. Topics it doesn't name stay as they were, unless it is about all of them.
+    fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) {
+        let mut known = self.known();
+        let port = |port: i32| u16::try_from(port).unwrap_or(0);
+        known.brokers = answer
+            .brokers
+            .iter()
+            .map(|b| (b.node_id, Address { host: b.host.to_owned(), port: port(b.port) }))
+            .collect();
+        if about_all {
+            known.topics.clear();
+        }
+        for topic in &answer.topics {
+            if topic.error_code != ErrorCode::NONE && topic.partitions.is_empty() {
+                known.topics.remove(topic.name);
+                continue;
+            }
+            let before = known.topics.remove(topic.name).unwrap_or_default();
+            let highest = topic.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
+            let mut leaders =
+                vec![None; usize::try_from(highest + 1).unwrap_or(0).min(topic.partitions.len())];
+            for partition in &topic.partitions {
+                let place = usize::try_from(partition.partition_index).ok();
+                let Some((place, slot)) = place.and_then(|at| leaders.get_mut(at).map(|slot| (at, slot)))
+                else {
+                    continue;
+                };
+                let leader = (partition.leader_id, partition.leader_epoch);
+                // A broker that lags behind may still name a former leader.
+                let newer =
+                    before.leaders.get(place).copied().flatten().filter(|(_, epoch)| *epoch > leader.1);
+                *slot = newer.or((leader.0 >= 0).then_some(leader));
+            }
+            known.topics.insert(Arc::from(topic.name), Topic { leaders });
+        }
+    }
+
+    /// What is known of a topic's leaders proved wrong: the next metadata counts whatever its epoch.
+    pub fn forget_leader(&self, topic: &str, partition: i32) {
+        let mut known = self.known();
+        let slot =
+            usize::try_from(partition).ok().and_then(|at| known.topics.get_mut(topic)?.leaders.get_mut(at));
+        if let Some(slot) = slot {
+            *slot = None;
+        }
+    }
+}
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Any broker that answers.
+    Any,
+    /// This one.
+    Broker(i32),
+}
+
+/// One thread's connections: one a target.
+#[derive(Debug)]
+pub struct Links {
+    cluster: Arc<Cluster>,
+    open: HashMap<Target, Connection>,
+    timeout: Duration,
+    /// Where the search for any broker begins.
+    turn: usize,
+}
+
+impl Links {
+    /// No connection yet; a request may take `timeout`.
+    pub fn new(cluster: Arc<Cluster>, timeout: Duration) -> Self {
+        Self { cluster, open: HashMap::new(), timeout, turn: 0 }
+    }
+
+    /// The cluster they lead to.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Sends a request, waits for the answer and hands it to `read`. A fault ends the connection; the next call
+    /// opens another.
+    pub fn call<R: Request, T>(
+        &mut self,
+        target: Target,
+        request: &R,
+        read: impl FnOnce(R::Response<'_>) -> T,
+    ) -> Result<T, ClusterError> {
+        self.call_within(target, request, self.timeout, read)
+    }
+
+    /// The same with another time limit: for requests that wait at the broker.
+    pub fn call_within<R: Request, T>(
+        &mut self,
+        target: Target,
+        request: &R,
+        timeout: Duration,
+        read: impl FnOnce(R::Response<'_>) -> T,
+    ) -> Result<T, ClusterError> {
+        self.open(target)?;
+        let Some(connection) = self.open.get_mut(&target) else {
+            return Err(ClusterError::Retriable("the connection is gone".into()));
+        };
+        let outcome = connection.call(request, Instant::now() + timeout).map(read);
+        if outcome.is_err() {
+            self.open.remove(&target);
+        }
+        Ok(outcome?)
+    }
+
+    /// Opens the connection to a target unless it is there, for who wants its canceller.
+    pub fn open(&mut self, target: Target) -> Result<&mut Connection, ClusterError> {
+        if self.open.get_mut(&target).is_some_and(|connection| connection.has_gone()) {
+            self.open.remove(&target);
+        }
+        if !self.open.contains_key(&target) {
+            let connection = match target {
+                Target::Any => self.open_any()?,
+                Target::Broker(id) => self.open_broker(id)?,
+            };
+            self.open.insert(target, connection);
+        }
+        self.open.get_mut(&target).ok_or_else(|| ClusterError::Retriable("the connection is gone".into()))
+    }
+
+    /// Ends a connection, after an answer that makes it useless.
+    pub fn close(&mut self, target: Target) {
+        self.open.remove(&target);
+    }
+
+    /// Ends a connection so that nothing written on it arrives any more, as far as that is in our power.
+    pub fn reset(&mut self, target: Target) {
+        if let Some(connection) = self.open.remove(&target) {
+            connection.reset();
+        }
+    }
+
+    fn open_broker(&self, id: i32) -> Result<Connection, ClusterError> {
+        let address = self.cluster.known().brokers.get(&id).cloned();
+        let Some(address) = address else {
+            return Err(ClusterError::Retriable(format!("the metadata doesn't name broker {id}")));
+        };
+        self.cluster.connector.open(&address.host, address.port, Instant::now() + self.timeout).map_err(
+            |error| match ClusterError::from(error) {
+                ClusterError::Retriable(text) => ClusterError::Retriable(format!(
+                    "broker {id} says that it is at {address}, and there: {text}. If this goes on, check its \
+                     advertised.listeners and the way from here to there"
+                )),
+                fatal => fatal,
+            },
+        )
+    }
+
+    /// Tries the brokers that are known, then those that were named at the start.
+    fn open_any(&mut self) -> Result<Connection, ClusterError> {
+        let mut addresses: Vec<Address> = self.cluster.known().brokers.values().cloned().collect();
+        self.turn = self.turn.wrapping_add(1);
+        let first = self.turn % addresses.len().max(1);
+        addresses.rotate_left(first);
+        for named in &self.cluster.bootstrap {
+            if !addresses.contains(named) {
+                addresses.push(named.clone());
+            }
+        }
+        let mut said = Vec::new();
+        let (mut fatal, mut strangers) = (false, 0);
+        for Address { host, port } in &addresses {
+            match self.cluster.connector.open(host, *port, Instant::now() + self.timeout) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    fatal |= error.is_fatal();
+                    strangers += usize::from(error.is_stranger());
+                    said.push(error.to_string());
+                }
+            }
+        }
+        let text = format!("the brokers can't be reached: {}", said.join("; "));
+        // Where something else than Kafka has answered from the start, the address is wrong.
+        let lost = self.cluster.known().brokers.is_empty() && strangers == addresses.len();
+        Err(if fatal || lost { ClusterError::Fatal(text) } else { ClusterError::Retriable(text) })
+    }
+
+    /// Asks for metadata: of these topics, or of all. Gives the error of each topic that has one.
+    pub fn refresh(&mut self, topics: Option<&[&str]>) -> Result<Vec<(Arc<str>, ErrorCode)>, ClusterError> {
+        let cluster = Arc::clone(&self.cluster);
+        let request = MetadataRequest {
+            topics: topics.map(|names| names.iter().map(|name| MetadataRequestTopic { name }).collect()),
+            allow_auto_topic_creation: false,
+            include_cluster_authorized_operations: false,
+            include_topic_authorized_operations: false,
+        };
+        self.call(Target::Any, &request, |answer| {
+            cluster.learn(&answer, topics.is_none());
+            let failed = answer.topics.iter().filter(|topic| topic.error_code != ErrorCode::NONE);
+            failed.map(|topic| (Arc::from(topic.name), topic.error_code)).collect()
+        })
+    }
+
+    /// The id of the group's coordinator, which can be asked from then on.
+    pub fn coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
+        let cluster = Arc::clone(&self.cluster);
+        let request = FindCoordinatorRequest { key: group, key_type: COORDINATOR_OF_GROUP };
+        let found = self.call(Target::Any, &request, |answer| match answer.error_code {
+            ErrorCode::NONE => {
+                let port = u16::try_from(answer.port).unwrap_or(0);
+                let address = Address { host: answer.host.to_owned(), port };
+                cluster.known().brokers.insert(answer.node_id, address);
+                Ok(answer.node_id)
+            }
+            code => Err(of_code(code, &format!("finding the coordinator of group {group}"))),
+        })?;
+        if found.is_err() {
+            // Another broker may know more.
+            self.close(Target::Any);
+        }
+        found
+    }
+}
+
+/// A broker's error in words, and whether it makes sense to try again.
+pub fn of_code(code: ErrorCode, what: &str) -> ClusterError {
+    let advice = match code {
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => ": allow this principal to read the topic",
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => ": allow this principal to read the group",
+        ErrorCode::CLUSTER_AUTHORIZATION_FAILED => ": allow this principal to do this on the cluster",
+        ErrorCode::INVALID_GROUP_ID => ": take another --group",
+        ErrorCode::INVALID_TOPIC_EXCEPTION => ": check --topic",
+        ErrorCode::UNSUPPORTED_VERSION | ErrorCode::SASL_AUTHENTICATION_FAILED => "",
+        _ => return ClusterError::Retriable(format!("{what}: the broker answered {code}")),
+    };
+    ClusterError::Fatal(format!("{what}: the broker answered {code}{advice}"))
+}

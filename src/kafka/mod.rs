@@ -9,26 +9,28 @@
 //! | [security], [properties] | settings |
 //! | [connection] | one socket to one broker |
 //! | [cluster] | brokers, leaders, coordinators |
-//! | [fetcher] | records, ahead of their delivery |
 //! | [group] | membership in a consumer group, a state machine |
-//! | [consumer] | all of it as a source |
+//! | [consumer] | records, ahead of their delivery: all of it as a source |
 //! | [producer] | the way back into a topic |
+//! | [probe] | a look at a cluster, without touching it |
 //! | [sandbox] | a broker to try it all on |
 //!
 //! [kafka_crate] is another client, for brokers up to 3.9.
 
 #[cfg(feature = "kafka")]
 pub mod cluster;
+#[cfg(any(feature = "kafka", feature = "kafka-crate"))]
+pub mod config;
 #[cfg(feature = "kafka")]
 pub mod connection;
 #[cfg(feature = "kafka")]
 pub mod consumer;
 #[cfg(feature = "kafka")]
-pub mod fetcher;
-#[cfg(feature = "kafka")]
 pub mod group;
 #[cfg(feature = "kafka-crate")]
 pub mod kafka_crate;
+#[cfg(feature = "kafka")]
+pub mod probe;
 #[cfg(feature = "kafka")]
 pub mod producer;
 #[cfg(feature = "kafka")]

@@ -114,6 +114,15 @@ impl Stream {
         Canceller(Arc::clone(&self.timed().socket))
     }
 
+    /// Lets the connection end by a reset once it is dropped, and with it its [cancellers](Canceller): what was
+    /// written and has not left yet is thrown away, and what the peer has not read yet it need not read.
+    pub fn abort_on_drop(&self) {
+        if let Socket::Tcp(socket) = &*self.timed().socket {
+            // If it fails the connection ends the usual way.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// The address of the peer; `None` for a unix socket, or when the connection is gone.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         match &*self.timed().socket {

@@ -1,8 +1,9 @@
 //! What files of other clients come to.
 
 use proptest::prelude::*;
+use sluicegate::kafka::config::Reset;
 use sluicegate::kafka::group::assignor::Assignor;
-use sluicegate::kafka::properties::{Properties, Reset};
+use sluicegate::kafka::properties::Properties;
 use sluicegate::kafka::security::{Protocol, Sasl, Secret, TokenSource};
 use sluicegate::net::Pem;
 use std::path::Path;

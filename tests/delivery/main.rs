@@ -7,16 +7,29 @@ mod crashes;
 mod faults;
 mod happy;
 
+use sluicegate::kafka::cluster::Address;
+use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::consumer::topics::Topics;
+use sluicegate::kafka::probe::{PartitionState, Probe};
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use support::LONG;
 use support::binary::{self, Running};
-use support::broker::{Broker, OLD, numbers};
+use support::broker::{Broker, NEW, OLD, numbers};
 use support::receiver::Receiver;
+
+/// The version of Kafka to test with: the newest, or for the `kafka` crate the last that it can talk to.
+fn version() -> &'static str {
+    match std::env::var("SLUICEGATE_KAFKA_CLIENT").as_deref() {
+        Ok("kafka-crate") => OLD,
+        _ => NEW,
+    }
+}
 
 /// The broker that all tests share which don't stop it.
 fn shared() -> Option<&'static Broker> {
     static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
-    BROKER.get_or_init(|| Broker::start(OLD)).as_ref()
+    BROKER.get_or_init(|| Broker::start(version())).as_ref()
 }
 
 /// The arguments of a run from `topic` to `url`; the topic's name is the group's too.
@@ -37,18 +50,12 @@ fn committed(broker: &Broker, topic: &str) -> i64 {
     states(broker, topic).into_iter().filter_map(|state| state.committed).sum()
 }
 
-fn states(broker: &Broker, topic: &str) -> Vec<sluicegate::kafka::kafka_crate::probe::PartitionState> {
-    use sluicegate::kafka::kafka_crate::{Config, Start, probe};
-    let config = Config {
-        brokers: vec![broker.address()],
-        topics: vec![topic.into()],
-        group: topic.into(),
-        partitions: None,
-        start: Start::Earliest,
-        until_end: false,
-        buffer: 1 << 20,
-    };
-    probe::partitions(&config).unwrap()
+fn states(broker: &Broker, topic: &str) -> Vec<PartitionState> {
+    let connector = Connector::new(Settings::default()).unwrap();
+    let address = Address::parse(&broker.address()).unwrap();
+    let mut probe = Probe::new(connector, vec![address], LONG);
+    let topics = probe.topics(&Topics::parse(&[topic.into()]).unwrap()).unwrap();
+    probe.partitions(topic, &topics.found, None).unwrap()
 }
 
 /// How often each number was accepted; panics if one is missing.

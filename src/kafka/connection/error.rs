@@ -94,6 +94,15 @@ impl ConnectionError {
         }
     }
 
+    /// Whether whoever listens there has answered, and not as a broker does.
+    pub fn is_stranger(&self) -> bool {
+        match self {
+            Self::Greeting { reason, .. } => reason.is_stranger(),
+            Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether it was the deadline that passed.
     pub fn is_timeout(&self) -> bool {
         match self {

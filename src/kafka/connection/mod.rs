@@ -205,6 +205,12 @@ impl Connection {
         self.wire.stream().canceller()
     }
 
+    /// Ends the connection by a reset, so that what was sent and not read yet arrives no more. Its cancellers have to
+    /// be dropped too.
+    pub fn reset(self) {
+        self.wire.stream().abort_on_drop();
+    }
+
     /// The broker's address as it was given, `HOST:PORT`.
     pub fn broker(&self) -> &str {
         &self.wire.broker

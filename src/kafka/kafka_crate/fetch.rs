@@ -4,7 +4,8 @@
 //! asked for again in pieces so small that nothing can hide in it.
 
 use super::version::{self, Verdict};
-use super::{Config, Fault, LONG_POLL, Shared, Start, client, guarded};
+use super::{Config, Fault, LONG_POLL, Shared, client, guarded};
+use crate::kafka::config::Start;
 use crate::relay::backoff::{Backoff, Jitter};
 use crate::relay::record::{Offset, Partition, Position, Record};
 use crate::relay::source::{Polled, Severity, SourceError};

@@ -22,6 +22,7 @@ mod fetch;
 pub mod probe;
 mod version;
 
+use super::config::Start;
 use crate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use crate::relay::source::{CommitError, Notice, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
@@ -35,16 +36,6 @@ use std::time::{Duration, Instant};
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a fetch waits at the broker for new records. They are sent as soon as there are any.
 const LONG_POLL: Duration = Duration::from_millis(100);
-
-/// Where to begin in a partition in which the group has committed nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With the oldest record there is.
-    #[default]
-    Earliest,
-    /// With what comes from now on.
-    Latest,
-}
 
 /// What to read.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ mod jaas;
 mod secure;
 mod syntax;
 
+use super::config::Reset;
 use super::group::assignor::Assignor;
 use super::security::Security;
 use entries::Entries;
@@ -36,17 +37,6 @@ const MEANS_NOTHING: [&str; 14] = [
     "enable.metrics.push",
     "default.api.timeout.ms",
 ];
-
-/// What to do where there is no committed offset, or none that still exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    /// Begin with what is oldest.
-    Earliest,
-    /// Begin with what comes next.
-    Latest,
-    /// End with an error.
-    Fail,
-}
 
 /// What a file of properties says. What it is silent about is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,0 +1,196 @@
+//! Where records come from: the Kafka client that the flags ask for, out of those that were built in.
+
+use super::Failure;
+use super::options::{KafkaClient, Options};
+#[cfg(feature = "kafka-crate")]
+use crate::kafka::kafka_crate;
+use crate::relay::source::Source;
+
+/// The group that is used unless one is named.
+const GROUP: &str = "sluicegate";
+
+/// What people should be warned of, and how to open the source, once it is certain that the run begins.
+pub struct Prepared {
+    /// The group whose positions count.
+    pub group: String,
+    /// Sentences.
+    pub warnings: Vec<String>,
+    open: Box<dyn FnOnce() -> Result<Box<dyn Source>, Failure>>,
+}
+
+impl Prepared {
+    /// Begins to read.
+    pub fn open(self) -> Result<Box<dyn Source>, Failure> {
+        (self.open)()
+    }
+}
+
+/// Looks whether the flags make sense. Contacts nobody.
+pub fn prepare(options: &Options) -> Result<Prepared, Failure> {
+    match options.kafka.client {
+        #[cfg(feature = "kafka")]
+        KafkaClient::Native => {
+            let native = native(options)?;
+            let (group, warnings) = (native.config.group.clone(), native.warnings);
+            let open = move || {
+                let consumer =
+                    crate::kafka::consumer::Consumer::open(native.config, native.connector, native.brokers);
+                let failed = |error: crate::relay::source::SourceError| Failure::usage(error.to_string());
+                consumer.map(|consumer| Box::new(consumer) as Box<dyn Source>).map_err(failed)
+            };
+            Ok(Prepared { group, warnings, open: Box::new(open) })
+        }
+        #[cfg(feature = "kafka-crate")]
+        KafkaClient::KafkaCrate => {
+            let config = of_crate(options)?;
+            let group = config.group.clone();
+            let open = move || Ok(Box::new(kafka_crate::KafkaCrate::open(config)) as Box<dyn Source>);
+            Ok(Prepared { group, warnings: Vec::new(), open: Box::new(open) })
+        }
+        #[allow(unreachable_patterns, reason = "not with all clients built in")]
+        _ => Err(Failure::usage("--kafka-client: this binary was built without it")),
+    }
+}
+
+fn missing(flag: &str) -> Failure {
+    Failure::usage(format!("{flag} is missing: see sluicegate run --help"))
+}
+
+/// What the `kafka` crate is to read, from the flags.
+#[cfg(feature = "kafka-crate")]
+pub fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
+    use crate::kafka::config::Start;
+    if options.brokers.is_empty() {
+        return Err(missing("--brokers HOST:PORT"));
+    }
+    if options.topics.is_empty() {
+        return Err(missing("--topic NAME"));
+    }
+    let beyond = |what: &str| Err(Failure::usage(format!("{what} needs --kafka-client native")));
+    if let Some(pattern) = options.topics.iter().find(|topic| topic.starts_with('^')) {
+        return beyond(&format!("--topic '{pattern}', a pattern,"));
+    }
+    if matches!(options.start, Start::Timestamp(_)) {
+        return beyond("--start with a time");
+    }
+    if options.kafka.config_file.is_some() {
+        return beyond("--kafka-config");
+    }
+    Ok(kafka_crate::Config {
+        brokers: options.brokers.clone(),
+        topics: options.topics.clone(),
+        group: options.group.clone().unwrap_or_else(|| GROUP.into()),
+        partitions: options.partitions.clone(),
+        start: options.start,
+        until_end: options.until_end,
+        buffer: options.buffer.0,
+    })
+}
+
+/// What the native client is to read, and how it reaches the brokers.
+#[cfg(feature = "kafka")]
+pub struct Native {
+    /// What to read.
+    pub config: crate::kafka::config::Config,
+    /// How to connect.
+    pub connector: crate::kafka::connection::Connector,
+    /// Where to begin to ask.
+    pub brokers: Vec<crate::kafka::cluster::Address>,
+    /// Sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The native client's settings, from the flags and from `--kafka-config`. A flag goes before the file.
+#[cfg(feature = "kafka")]
+pub fn native(options: &Options) -> Result<Native, Failure> {
+    use crate::kafka::cluster::Address;
+    use crate::kafka::config::{Config, Share};
+    use crate::kafka::properties::Properties;
+    let properties = match &options.kafka.config_file {
+        None => Properties::default(),
+        Some(path) => Properties::read(path)
+            .map_err(|error| Failure::usage(format!("--kafka-config: {}: {error}", path.display())))?,
+    };
+    let brokers = if options.brokers.is_empty() { &properties.brokers } else { &options.brokers };
+    if brokers.is_empty() {
+        return Err(missing("--brokers HOST:PORT (or bootstrap.servers in --kafka-config)"));
+    }
+    if options.topics.is_empty() {
+        return Err(missing("--topic NAME"));
+    }
+    let address = |text: &String| {
+        Address::parse(text)
+            .ok_or_else(|| Failure::usage(format!("'{text}' is not HOST:PORT, such as localhost:9092")))
+    };
+    let brokers: Vec<Address> = brokers.iter().map(address).collect::<Result<_, _>>()?;
+    let group = options.group.clone().or(properties.group.clone()).unwrap_or_else(|| GROUP.into());
+    let defaults = Config::default();
+    let config = Config {
+        topics: options.topics.clone(),
+        share: match &options.partitions {
+            Some(partitions) => Share::Fixed(Some(partitions.clone())),
+            None => Share::Group(membership(options, &properties, &group)?),
+        },
+        group,
+        start: options.start,
+        reset: options.kafka.reset.or(properties.reset).unwrap_or_default(),
+        until_end: options.until_end,
+        buffer: options.buffer.0,
+        rack: options.kafka.rack.clone().or(properties.client_rack.clone()).unwrap_or_default(),
+        request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
+    };
+    crate::kafka::consumer::topics::Topics::parse(&config.topics)
+        .map_err(|error| Failure::usage(format!("--topic: {error}")))?;
+    let connector = connector(&properties)?;
+    Ok(Native { config, connector, brokers, warnings: properties.warnings })
+}
+
+#[cfg(feature = "kafka")]
+fn membership(
+    options: &Options,
+    properties: &crate::kafka::properties::Properties,
+    group: &str,
+) -> Result<crate::kafka::group::membership::Settings, Failure> {
+    use crate::kafka::group::membership::Settings;
+    let defaults = Settings::default();
+    let flags = &options.kafka;
+    let session_timeout =
+        flags.session_timeout.or(properties.session_timeout).unwrap_or(defaults.session_timeout);
+    let interval =
+        properties.heartbeat_interval.unwrap_or(defaults.heartbeat_interval.min(session_timeout / 3));
+    let settings = Settings {
+        group: group.to_owned(),
+        instance_id: flags.instance_id.clone().or(properties.instance_id.clone()),
+        assignors: [&flags.assignors, &properties.assignors, &defaults.assignors]
+            .into_iter()
+            .find(|list| !list.is_empty())
+            .cloned()
+            .unwrap_or_default(),
+        session_timeout,
+        rebalance_timeout: flags
+            .rebalance_timeout
+            .or(properties.rebalance_timeout)
+            .unwrap_or(defaults.rebalance_timeout),
+        heartbeat_interval: interval,
+        request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
+        rack: flags.rack.clone().or(properties.client_rack.clone()),
+    };
+    settings.check().map_err(Failure::usage)?;
+    Ok(settings)
+}
+
+#[cfg(feature = "kafka")]
+fn connector(
+    properties: &crate::kafka::properties::Properties,
+) -> Result<crate::kafka::connection::Connector, Failure> {
+    use crate::kafka::connection::{Connector, Settings};
+    let defaults = Settings::default();
+    let settings = Settings {
+        security: properties.security.clone(),
+        client_id: properties.client_id.clone().unwrap_or(defaults.client_id),
+        connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),
+        request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
+        ..Settings::default()
+    };
+    Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))
+}

@@ -1,1 +1,0 @@
-//! The native client as a [`Source`](crate::relay::source::Source).

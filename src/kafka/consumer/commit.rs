@@ -1,0 +1,153 @@
+//! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
+
+use super::state::Shared;
+use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::config::{Config, Share};
+use crate::kafka::group::exchange::Stamp;
+use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::relay::record::{Checkpoint, Partition};
+use crate::relay::source::CommitError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Commits for the group.
+pub(super) struct Committer {
+    links: Links,
+    config: Arc<Config>,
+    coordinator: Option<i32>,
+}
+
+/// The first error that an answer holds, by what it asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// Without metadata it may be taken.
+    Metadata,
+    /// We are not, or no longer, the member that may commit this.
+    Membership(Stamp, ErrorCode),
+    /// Another broker coordinates.
+    Coordinator(ErrorCode),
+    /// Anything else.
+    Other(ClusterError),
+}
+
+impl Committer {
+    pub(super) fn new(links: Links, config: Arc<Config>) -> Self {
+        Self { links, config, coordinator: None }
+    }
+
+    /// Commits these, once more without their metadata if the broker finds it too large.
+    pub(super) fn commit(&mut self, shared: &Shared, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let outcome = match self.attempt(shared, checkpoints, true) {
+            Err(Refused::Metadata) => self.attempt(shared, checkpoints, false),
+            outcome => outcome,
+        };
+        outcome.map_err(|refused| match refused {
+            Refused::Metadata => CommitError::Retriable("the broker refused the commit's metadata".into()),
+            Refused::Coordinator(code) => {
+                self.coordinator = None;
+                CommitError::Retriable(format!("the commit failed: the broker answered {code}"))
+            }
+            Refused::Membership(stamp, code) => {
+                shared.lock().commit_errors.push((stamp, code));
+                shared.wake();
+                let text = format!("the group goes on without us: the broker answered {code}");
+                match code {
+                    ErrorCode::REBALANCE_IN_PROGRESS => CommitError::Retriable(text),
+                    _ => CommitError::Fenced(text),
+                }
+            }
+            Refused::Other(ClusterError::Fatal(text)) => CommitError::Fatal(text),
+            Refused::Other(ClusterError::Retriable(text)) => {
+                self.coordinator = None;
+                CommitError::Retriable(format!("the commit failed: {text}"))
+            }
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        shared: &Shared,
+        checkpoints: &[Checkpoint],
+        with_metadata: bool,
+    ) -> Result<(), Refused> {
+        let Self { links, config, coordinator } = self;
+        let (stamp, epochs) = {
+            let state = shared.lock();
+            let epoch = |c: &Checkpoint| {
+                let cursor = state.cursors.get(&c.position.partition);
+                cursor.map_or(-1, |cursor| cursor.epoch_before(c.position.next.0))
+            };
+            (state.stamp.clone(), checkpoints.iter().map(epoch).collect::<Vec<i32>>())
+        };
+        let stamp = match (&config.share, stamp) {
+            (Share::Group(_), None) => {
+                let text = "not a member of the group at the moment".to_owned();
+                return Err(Refused::Other(ClusterError::Retriable(text)));
+            }
+            (Share::Group(_), Some(stamp)) => stamp,
+            (Share::Fixed(_), _) => Stamp { generation: -1, member_id: String::new(), instance_id: None },
+        };
+        let id = match *coordinator {
+            Some(id) => id,
+            None => *coordinator.insert(links.coordinator(&config.group).map_err(Refused::Other)?),
+        };
+        let request = OffsetCommitRequest {
+            group_id: &config.group,
+            generation_id: stamp.generation,
+            member_id: &stamp.member_id,
+            group_instance_id: stamp.instance_id.as_deref(),
+            topics: topics(checkpoints, &epochs, with_metadata),
+        };
+        let answer = links.call(Target::Broker(id), &request, |answer| {
+            let mut refused: Option<(Partition, ErrorCode)> = None;
+            for topic in &answer.topics {
+                let failed = topic.partitions.iter().find(|p| p.error_code != ErrorCode::NONE);
+                if let (None, Some(failed)) = (&refused, failed) {
+                    refused = Some((Partition::new(topic.name, failed.partition_index), failed.error_code));
+                }
+            }
+            refused
+        });
+        match answer {
+            Ok(None) => Ok(()),
+            Ok(Some((partition, code))) => Err(meaning(&partition, code, stamp)),
+            Err(error) => Err(Refused::Other(error)),
+        }
+    }
+}
+
+fn topics<'a>(
+    checkpoints: &'a [Checkpoint],
+    epochs: &[i32],
+    with_metadata: bool,
+) -> Vec<OffsetCommitRequestTopic<'a>> {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition<'a>>> = BTreeMap::new();
+    for (Checkpoint { position, metadata }, epoch) in checkpoints.iter().zip(epochs) {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: position.partition.number(),
+            committed_offset: position.next.0,
+            committed_leader_epoch: *epoch,
+            committed_metadata: Some(if with_metadata { metadata } else { "" }),
+        };
+        topics.entry(position.partition.topic()).or_default().push(partition);
+    }
+    let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions };
+    topics.into_iter().map(topic).collect()
+}
+
+fn meaning(partition: &Partition, code: ErrorCode, stamp: Stamp) -> Refused {
+    match code {
+        ErrorCode::OFFSET_METADATA_TOO_LARGE | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => Refused::Metadata,
+        ErrorCode::ILLEGAL_GENERATION
+        | ErrorCode::UNKNOWN_MEMBER_ID
+        | ErrorCode::FENCED_INSTANCE_ID
+        | ErrorCode::REBALANCE_IN_PROGRESS => Refused::Membership(stamp, code),
+        ErrorCode::NOT_COORDINATOR
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Refused::Coordinator(code),
+        code => Refused::Other(of_code(code, &format!("committing {partition}"))),
+    }
+}

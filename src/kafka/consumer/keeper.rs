@@ -1,0 +1,423 @@
+//! Keeps the cursors right, in a thread of its own: which topics there are, who leads which partition, where each
+//! one begins, what to do when a position is outside of its log, and which brokers are fetched from.
+//!
+//! Invariant: no record is passed over in silence. Where a position moves by anything but the reading of records, a
+//! notice names the partition, the gap and the reason.
+
+use super::fetcher::Fetcher;
+use super::nag::Nag;
+use super::offsets::{self, Committed, EARLIEST, LATEST};
+use super::state::{Cursor, Phase, Shared};
+use super::topics::Topics;
+use crate::kafka::cluster::{ClusterError, Links};
+use crate::kafka::config::{Config, Reset, Share, Start};
+use crate::kafka::protocol::ErrorCode;
+use crate::relay::record::Partition;
+use crate::relay::source::{Polled, Severity};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Metadata is asked for at least this often: that is how new topics and partitions are found.
+pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
+/// Metadata is asked for no more often than this, however many ask for it.
+const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
+/// The time between two tries of what failed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// The thread's own.
+pub(super) struct Keeper {
+    links: Links,
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    topics: Topics,
+    coordinator: Option<i32>,
+    fetchers: HashMap<i32, JoinHandle<()>>,
+    refreshed: Option<Instant>,
+    nag: Nag,
+    missing: Nag,
+}
+
+impl Keeper {
+    pub(super) fn new(links: Links, shared: Arc<Shared>, config: Arc<Config>, topics: Topics) -> Self {
+        Self {
+            links,
+            shared,
+            config,
+            topics,
+            coordinator: None,
+            fetchers: HashMap::new(),
+            refreshed: None,
+            nag: Nag::default(),
+            missing: Nag::default(),
+        }
+    }
+
+    /// Runs until closed, or until something can't be mended; then joins the fetchers.
+    pub(super) fn run(mut self) {
+        while self.await_work() {
+            match self.work() {
+                Ok(()) => self.nag.recovered(&self.shared),
+                Err(ClusterError::Fatal(text)) => {
+                    self.shared.fail(text);
+                    break;
+                }
+                Err(ClusterError::Retriable(text)) => {
+                    self.nag.tell(&self.shared, &text);
+                    self.shared.want_metadata();
+                    let (min, max) = RETRY;
+                    let delay = min.saturating_mul(1 << self.nag.failures().min(6)).min(max);
+                    if !self.shared.pause(delay) {
+                        break;
+                    }
+                }
+            }
+        }
+        // They see that the source is closed; their sockets are shut down by whoever closes it.
+        drop(self.fetchers);
+    }
+
+    /// Waits until there is something to do; `false` once closed.
+    fn await_work(&self) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            if state.closed {
+                return false;
+            }
+            let now = Instant::now();
+            let due = self.refresh_due(now, state.metadata_wanted);
+            let waiting = |cursor: &Cursor| {
+                matches!(cursor.phase, Phase::Unresolved | Phase::OutOfRange | Phase::Suspect)
+                    || (cursor.phase == Phase::Ready
+                        && cursor.broker(now).is_some_and(|broker| !self.is_fetched_from(broker)))
+            };
+            if due <= now || state.cursors.values().any(waiting) {
+                return true;
+            }
+            state = self.shared.wait_for_chores(state, due);
+        }
+    }
+
+    fn is_fetched_from(&self, broker: i32) -> bool {
+        self.fetchers.get(&broker).is_some_and(|thread| !thread.is_finished())
+    }
+
+    fn refresh_due(&self, now: Instant, wanted: bool) -> Instant {
+        let age = if wanted { METADATA_MIN_AGE } else { METADATA_MAX_AGE };
+        self.refreshed.map_or(now, |at| at + age)
+    }
+
+    fn work(&mut self) -> Result<(), ClusterError> {
+        let now = Instant::now();
+        let wanted = self.shared.lock().metadata_wanted;
+        if self.refresh_due(now, wanted) <= now {
+            self.refresh()?;
+        }
+        self.resolve()?;
+        self.reset()?;
+        self.look_for_truncation()?;
+        self.start_fetchers();
+        Ok(())
+    }
+
+    // ---- metadata ------------------------------------------------------------------------------------------
+
+    fn refresh(&mut self) -> Result<(), ClusterError> {
+        self.shared.lock().metadata_wanted = false;
+        let topics = self.topics.clone();
+        let names = topics.names();
+        let failed = self.links.refresh(names.as_deref())?;
+        let sizes = self.links.cluster().sizes();
+        let found = self.topics.choose(sizes.keys());
+        let missing: Vec<&str> =
+            names.unwrap_or_default().into_iter().filter(|name| !sizes.contains_key(*name)).collect();
+        self.tell_missing(&missing, &failed)?;
+        self.refreshed = Some(Instant::now());
+        if let Share::Fixed(numbers) = &self.config.share {
+            let wanted = fixed(numbers.as_deref(), &found, &sizes);
+            let ready = missing.is_empty();
+            self.assign_fixed(&wanted?, ready);
+        }
+        let mut state = self.shared.lock();
+        state.subscribed = Some((found, sizes));
+        let mut leaderless = false;
+        for (partition, cursor) in &mut state.cursors {
+            let leader = self.links.cluster().leader(partition.topic(), partition.number());
+            follow(cursor, leader);
+            leaderless |= leader.is_none();
+        }
+        state.metadata_wanted |= leaderless || !missing.is_empty();
+        drop(state);
+        self.shared.wake();
+        if leaderless || !missing.is_empty() {
+            // Not in a hurry: an election, or somebody's work.
+            self.refreshed = Some(Instant::now() + RETRY.1.saturating_sub(METADATA_MIN_AGE) / 4);
+        }
+        Ok(())
+    }
+
+    fn tell_missing(
+        &mut self,
+        missing: &[&str],
+        failed: &[(Arc<str>, ErrorCode)],
+    ) -> Result<(), ClusterError> {
+        for (topic, code) in failed {
+            if let fatal @ ClusterError::Fatal(_) =
+                crate::kafka::cluster::of_code(*code, &format!("topic {topic}"))
+            {
+                return Err(fatal);
+            }
+        }
+        if missing.is_empty() {
+            self.missing.recovered(&self.shared);
+            return Ok(());
+        }
+        let names: Vec<String> = missing.iter().map(|name| format!("'{name}'")).collect();
+        let text = format!("topic {} does not exist: check --topic, or create it", names.join(" and "));
+        // Later it is a topic that somebody deletes and may create again; at first it is more likely a wrong name.
+        if self.refreshed.is_none() || self.config.until_end {
+            return Err(ClusterError::Fatal(text));
+        }
+        self.missing.tell(&self.shared, &text);
+        Ok(())
+    }
+
+    fn assign_fixed(&self, wanted: &BTreeSet<Partition>, all_known: bool) {
+        let mut state = self.shared.lock();
+        let present: BTreeSet<Partition> = state.cursors.keys().cloned().collect();
+        for partition in wanted.difference(&present) {
+            state.add(partition.clone());
+        }
+        let gone: Vec<Partition> = present.difference(wanted).cloned().collect();
+        let told: Vec<Partition> = gone.into_iter().filter(|partition| state.remove(partition)).collect();
+        if !told.is_empty() {
+            state.news.push_back(Polled::Lost(told));
+        }
+        state.settled |= all_known;
+    }
+
+    // ---- positions -----------------------------------------------------------------------------------------
+
+    fn in_phase(&self, phase: &Phase) -> Vec<(Partition, Cursor)> {
+        let state = self.shared.lock();
+        let here = state.cursors.iter().filter(|(_, cursor)| cursor.phase == *phase);
+        here.map(|(partition, cursor)| (partition.clone(), cursor.clone())).collect()
+    }
+
+    /// Finds out where new partitions begin: where the group left them, or where `--start` says.
+    fn resolve(&mut self) -> Result<(), ClusterError> {
+        let new = self.in_phase(&Phase::Unresolved);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let partitions: Vec<Partition> = new.iter().map(|(partition, _)| partition.clone()).collect();
+        let group = &self.config.group;
+        let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
+        let unknown: Vec<Partition> =
+            partitions.iter().filter(|partition| !committed.contains_key(*partition)).cloned().collect();
+        let started = self.started(&unknown)?;
+        let (mut firsts, mut ends) = (HashMap::new(), HashMap::new());
+        if self.config.until_end {
+            firsts = offsets::list(&mut self.links, EARLIEST, &partitions)?;
+            ends = offsets::list(&mut self.links, LATEST, &partitions)?;
+        }
+        let mut state = self.shared.lock();
+        for (partition, before) in new {
+            let Some(cursor) = state.cursors.get_mut(&partition).filter(|c| c.serial == before.serial) else {
+                continue;
+            };
+            follow(cursor, self.links.cluster().leader(partition.topic(), partition.number()));
+            let end = ends.get(&partition).copied();
+            cursor.end = end;
+            let begin = committed.get(&partition).cloned().unwrap_or_else(|| Committed {
+                next: started.get(&partition).copied().unwrap_or(0),
+                epoch: -1,
+                metadata: String::new(),
+            });
+            cursor.epochs = (begin.epoch >= 0).then_some((begin.next, begin.epoch)).into_iter().collect();
+            let outside = firsts
+                .get(&partition)
+                .zip(end)
+                .is_some_and(|(first, end)| !(*first..=end).contains(&begin.next));
+            let suspect = begin.epoch >= 0;
+            state.begin(&partition, begin.next, begin.metadata);
+            if let Some(cursor) = state.cursors.get_mut(&partition) {
+                // A position outside of the log would count as being at the end, and one beyond a truncation as
+                // right: neither waits for the first fetch to tell.
+                cursor.phase = match (outside, suspect) {
+                    (true, _) => Phase::OutOfRange,
+                    (false, true) => Phase::Suspect,
+                    (false, false) => Phase::Ready,
+                };
+            }
+        }
+        drop(state);
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Where `--start` says that these begin.
+    fn started(&mut self, partitions: &[Partition]) -> Result<HashMap<Partition, i64>, ClusterError> {
+        if partitions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        match self.config.start {
+            Start::Earliest => offsets::list(&mut self.links, EARLIEST, partitions),
+            Start::Latest => offsets::list(&mut self.links, LATEST, partitions),
+            Start::Timestamp(ms) => {
+                let mut found = offsets::list(&mut self.links, ms, partitions)?;
+                let later: Vec<Partition> =
+                    partitions.iter().filter(|partition| !found.contains_key(*partition)).cloned().collect();
+                if !later.is_empty() {
+                    found.extend(offsets::list(&mut self.links, LATEST, &later)?);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Applies the reset policy to positions outside of their logs.
+    fn reset(&mut self) -> Result<(), ClusterError> {
+        for (partition, cursor) in self.in_phase(&Phase::OutOfRange) {
+            let of_it = std::slice::from_ref(&partition);
+            let first = offsets::list(&mut self.links, EARLIEST, of_it)?.get(&partition).copied();
+            let end = offsets::list(&mut self.links, LATEST, of_it)?.get(&partition).copied();
+            let (Some(first), Some(end)) = (first, end) else {
+                return Err(ClusterError::Retriable(format!("{partition} tells no offsets")));
+            };
+            if (first..=end).contains(&cursor.next) {
+                // It was true a moment ago: the leader had not caught up.
+                self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
+                continue;
+            }
+            let gap = match cursor.next < first {
+                true => format!(
+                    "{} offsets up to {first} were deleted before they were delivered",
+                    first - cursor.next
+                ),
+                false => "the topic was created anew, or its log was cut off".into(),
+            };
+            let text = format!(
+                "the position {} of {partition} is outside of its log, which holds {first} to {end}: {gap}",
+                cursor.next
+            );
+            let next = match self.config.reset {
+                Reset::Earliest => first,
+                Reset::Latest => end,
+                Reset::Fail => {
+                    return Err(ClusterError::Fatal(format!(
+                        "{text}. --offset-reset fail ends the run here"
+                    )));
+                }
+            };
+            self.go_on(&partition, &cursor, next, &format!("{text}. Going on at {next} (--offset-reset)"));
+        }
+        Ok(())
+    }
+
+    /// Whether a new leader's log still holds what we have read (KIP-320).
+    fn look_for_truncation(&mut self) -> Result<(), ClusterError> {
+        for (partition, cursor) in self.in_phase(&Phase::Suspect) {
+            let Some((_, epoch)) = cursor.epochs.last().copied() else {
+                self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
+                continue;
+            };
+            match offsets::epoch_end(&mut self.links, &partition, epoch)? {
+                Some(end) if end < cursor.next => {
+                    let text = format!(
+                        "the log of {partition} was cut off at offset {end}, below our position {}: records from there \
+                         on that were already sent are no longer in the topic",
+                        cursor.next
+                    );
+                    if self.config.reset == Reset::Fail {
+                        return Err(ClusterError::Fatal(format!(
+                            "{text}. --offset-reset fail ends the run here"
+                        )));
+                    }
+                    self.go_on(&partition, &cursor, end, &format!("{text}. Going on at {end}"));
+                }
+                _ => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready),
+            }
+        }
+        Ok(())
+    }
+
+    fn amend(&self, partition: &Partition, before: &Cursor, change: impl FnOnce(&mut Cursor)) {
+        let mut state = self.shared.lock();
+        if let Some(cursor) = state.cursors.get_mut(partition).filter(|c| c.serial == before.serial) {
+            change(cursor);
+        }
+        drop(state);
+        self.shared.wake();
+    }
+
+    fn go_on(&self, partition: &Partition, before: &Cursor, next: i64, text: &str) {
+        self.shared.notice(Severity::Warning, text.to_owned());
+        let mut state = self.shared.lock();
+        if state.cursors.get(partition).is_some_and(|c| c.serial == before.serial) {
+            if let Some(cursor) = state.cursors.get_mut(partition) {
+                cursor.epochs.retain(|(from, _)| *from < next);
+            }
+            state.begin(partition, next, String::new());
+        }
+        drop(state);
+        self.shared.wake();
+    }
+
+    // ---- fetchers ------------------------------------------------------------------------------------------
+
+    /// One thread for each broker that something is to be fetched from.
+    fn start_fetchers(&mut self) {
+        let now = Instant::now();
+        let brokers: BTreeSet<i32> =
+            self.shared.lock().cursors.values().filter_map(|cursor| cursor.broker(now)).collect();
+        for broker in brokers {
+            if self.is_fetched_from(broker) {
+                continue;
+            }
+            let links = Links::new(Arc::clone(self.links.cluster()), self.config.request_timeout);
+            let fetcher = Fetcher::new(broker, links, Arc::clone(&self.shared), Arc::clone(&self.config));
+            let thread = std::thread::Builder::new().name(format!("fetch-{broker}"));
+            match thread.spawn(move || fetcher.run()) {
+                Ok(thread) => {
+                    self.fetchers.insert(broker, thread);
+                }
+                Err(error) => self.shared.fail(format!("no thread can be started to fetch: {error}")),
+            }
+        }
+    }
+}
+
+/// A cursor learns who leads its partition.
+fn follow(cursor: &mut Cursor, leader: Option<(i32, i32)>) {
+    let before = cursor.leader;
+    cursor.leader = leader;
+    let (Some((_, was)), Some((_, is))) = (before, leader) else { return };
+    if was != is {
+        cursor.replica = None;
+        if cursor.phase == Phase::Ready && !cursor.epochs.is_empty() {
+            cursor.phase = Phase::Suspect;
+        }
+    }
+}
+
+/// The partitions that the operator named.
+fn fixed(
+    numbers: Option<&[i32]>,
+    topics: &BTreeSet<Arc<str>>,
+    sizes: &crate::kafka::group::assignor::TopicSizes,
+) -> Result<BTreeSet<Partition>, ClusterError> {
+    let mut wanted = BTreeSet::new();
+    for topic in topics {
+        let size = sizes.get(topic).copied().unwrap_or(0);
+        if let Some(number) = numbers.into_iter().flatten().find(|number| **number >= size) {
+            let text = format!("topic {topic} has no partition {number}: it has {size}. Check --partitions");
+            return Err(ClusterError::Fatal(text));
+        }
+        let all: Vec<i32> = (0..size).collect();
+        let chosen = numbers.unwrap_or(&all);
+        wanted.extend(chosen.iter().map(|number| Partition::new(Arc::clone(topic), *number)));
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,284 @@
+//! The native client as a [`Source`](crate::relay::source::Source).
+//!
+//! Four kinds of threads share [a state](state): whoever polls, which takes records apart and commits; the
+//! [keeper], which knows topics, leaders and positions; one [fetcher] a broker; and the [member], which holds the
+//! place in the group. Each has connections of its own, so that none waits for another's answer.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `state` | what the threads share |
+//! | `topics` | which topics are wanted |
+//! | `keeper` | metadata, positions, resets, truncation |
+//! | `offsets` | questions about offsets |
+//! | `fetcher` | records from one broker |
+//! | `member` | the thin thread around [`group::membership`](crate::kafka::group) |
+//! | `commit` | positions to the coordinator |
+
+mod commit;
+pub mod fetcher;
+pub mod keeper;
+pub mod member;
+mod nag;
+pub mod offsets;
+mod state;
+pub mod topics;
+
+use super::cluster::{Address, Cluster, Links};
+use super::config::{Config, Share};
+use super::connection::Connector;
+use crate::net::Canceller;
+use crate::relay::record::{Checkpoint, Offset, Partition, Record};
+use crate::relay::source::{CommitError, Lease, Polled, Severity, Source, SourceError, Want};
+use commit::Committer;
+use keeper::Keeper;
+use member::Member;
+use state::{Chunk, Phase, Shared, State};
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+use topics::Topics;
+
+/// How long closing waits for the group to be left.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The room that is made for records at once; more is made as they come.
+const RECORDS_AT_ONCE: usize = 1_024;
+
+/// Records of topics by the native client.
+pub struct Consumer {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    committer: Committer,
+    lease: Lease,
+    /// The batch whose records are being handed over.
+    current: Option<Chunk>,
+}
+
+impl Consumer {
+    /// Begins to fetch, in threads of its own. Only a broken pattern or bad settings fail here: brokers that can't
+    /// be reached are tried again, and what can't be mended comes out of a poll.
+    ///
+    /// # Errors
+    /// A sentence about the topics, or about threads that can't be started.
+    pub fn open(config: Config, connector: Connector, brokers: Vec<Address>) -> Result<Self, SourceError> {
+        let topics = Topics::parse(&config.topics).map_err(SourceError)?;
+        let config = Arc::new(config);
+        let shared = Arc::new(Shared::default());
+        let cluster = Arc::new(Cluster::new(connector, brokers));
+        let links = || Links::new(Arc::clone(&cluster), config.request_timeout);
+        let lease = match &config.share {
+            Share::Fixed(_) => Lease::unlimited(),
+            Share::Group(_) => Lease::expired(Instant::now()),
+        };
+        let keeper = Keeper::new(links(), Arc::clone(&shared), Arc::clone(&config), topics);
+        spawn("keeper", move || keeper.run())?;
+        if let Share::Group(settings) = &config.share {
+            settings.check().map_err(SourceError)?;
+            shared.lock().is_member = true;
+            let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone());
+            spawn("member", move || member.run())?;
+        }
+        let committer = Committer::new(links(), Arc::clone(&config));
+        Ok(Self { shared, config, committer, lease, current: None })
+    }
+
+    /// Takes up to what is wanted out of the batches that are there.
+    fn take(&mut self, want: Want) -> Vec<Record> {
+        let mut taken = Vec::with_capacity(want.records.min(RECORDS_AT_ONCE));
+        let mut bytes = 0;
+        while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
+            let Some(end) = self.next_chunk() else { break };
+            let Some(chunk) = &mut self.current else { break };
+            let finished = take_apart(chunk, end, want, &mut taken, &mut bytes);
+            match finished {
+                Ok(false) => break,
+                Ok(true) => self.finish_chunk(),
+                Err(text) => {
+                    let partition = chunk.partition.clone();
+                    self.finish_chunk();
+                    self.stop_partition(&partition, &text);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Makes sure that there is a current chunk which is still wanted; gives where its partition ends. `None` when
+    /// there is none.
+    fn next_chunk(&mut self) -> Option<Option<i64>> {
+        let mut state = self.shared.lock();
+        loop {
+            let chunk = match self.current.take() {
+                Some(chunk) => chunk,
+                None => state.chunks.pop_front()?,
+            };
+            if state.wants(&chunk) {
+                let end = state.cursors.get(&chunk.partition).and_then(|cursor| cursor.end);
+                self.current = Some(chunk);
+                return Some(end);
+            }
+            state.bytes = state.bytes.saturating_sub(chunk.bytes);
+        }
+    }
+
+    fn finish_chunk(&mut self) {
+        if let Some(chunk) = self.current.take() {
+            let mut state = self.shared.lock();
+            state.bytes = state.bytes.saturating_sub(chunk.bytes);
+            drop(state);
+            self.shared.wake_fetchers();
+        }
+    }
+
+    fn stop_partition(&self, partition: &Partition, text: &str) {
+        let mut state = self.shared.lock();
+        if let Some(cursor) = state.cursors.get_mut(partition) {
+            cursor.phase = Phase::Stopped;
+        }
+        drop(state);
+        let text = format!(
+            "topic {} partition {}: {text}. Nothing more is read of this partition, and nothing of it is skipped",
+            partition.topic(),
+            partition.number()
+        );
+        self.shared.notice(Severity::Error, text);
+    }
+
+    fn has_records(&self, state: &State) -> bool {
+        self.current.is_some() || !state.chunks.is_empty()
+    }
+
+    fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<Polled, SourceError>> {
+        if !self.config.until_end || self.has_records(state) || !state.settled || !state.news.is_empty() {
+            return None;
+        }
+        if state.cursors.values().all(state::Cursor::has_ended) {
+            return Some(Ok(Polled::End));
+        }
+        let (stopped, rest): (Vec<_>, Vec<_>) =
+            state.cursors.iter().partition(|(_, cursor)| cursor.phase == Phase::Stopped);
+        if stopped.is_empty() || !rest.into_iter().all(|(_, cursor)| cursor.has_ended()) {
+            return None;
+        }
+        let names: Vec<String> = stopped.iter().map(|(partition, _)| partition.to_string()).collect();
+        let text = format!("{} can't be read to the end: its log is corrupt", names.join(", "));
+        Some(Err(SourceError(text)))
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), SourceError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+    // Nobody waits for the thread: it may be in a read, and sees by the shared state that it has to end.
+    thread.map(drop).map_err(|error| SourceError(format!("no thread can be started: {error}")))
+}
+
+/// Moves records out of a chunk until there are enough; says whether the chunk is used up.
+fn take_apart(
+    chunk: &mut Chunk,
+    end: Option<i64>,
+    want: Want,
+    taken: &mut Vec<Record>,
+    bytes: &mut usize,
+) -> Result<bool, String> {
+    let payload = Arc::clone(chunk.records.payload());
+    while taken.len() < want.records && (*bytes < want.bytes || taken.is_empty()) {
+        let Some(raw) = chunk.records.next() else { return Ok(true) };
+        let raw = raw.map_err(|error| error.to_string())?;
+        if end.is_some_and(|end| raw.offset >= end) {
+            return Ok(true);
+        }
+        let record = Record::from_shared(
+            chunk.partition.clone(),
+            Offset(raw.offset),
+            raw.timestamp,
+            Arc::clone(&payload),
+            raw.key,
+            raw.value,
+            raw.headers,
+        );
+        let record =
+            record.ok_or_else(|| format!("the record at offset {} lies outside of its batch", raw.offset))?;
+        *bytes = bytes.saturating_add(record.weight());
+        taken.push(record);
+    }
+    Ok(false)
+}
+
+impl Source for Consumer {
+    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+        let deadline = Instant::now() + wait;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            if let Some(news) = state.news.pop_front() {
+                return Ok(news);
+            }
+            if let Some(error) = &state.failure {
+                return Err(error.clone());
+            }
+            if want.records > 0 && self.has_records(&state) {
+                drop(state);
+                let records = self.take(want);
+                if !records.is_empty() {
+                    return Ok(Polled::Records(records));
+                }
+                state = shared.lock();
+                continue;
+            }
+            if want.records > 0
+                && let Some(end) = self.at_end(&state)
+            {
+                return end;
+            }
+            if Instant::now() >= deadline {
+                return Ok(Polled::Nothing);
+            }
+            state = shared.wait_for_news(state, deadline);
+        }
+    }
+
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        self.committer.commit(&self.shared, checkpoints)
+    }
+
+    fn release(&mut self, partitions: &[Partition]) {
+        let mut state = self.shared.lock();
+        for partition in partitions {
+            state.remove(partition);
+        }
+        state.released.extend(partitions.iter().cloned());
+        drop(state);
+        self.shared.wake();
+    }
+
+    fn ends(&self) -> Vec<(Partition, Offset)> {
+        let state = self.shared.lock();
+        let known = state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end?)));
+        known.map(|(partition, end)| (partition.clone(), Offset(end))).collect()
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    fn close(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.cancellers.values().for_each(Canceller::cancel);
+        if state.is_joining {
+            // The other members may take their time; we don't wait for them.
+            state.coordinator.iter().for_each(Canceller::cancel);
+        }
+        self.shared.wake();
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        while state.is_member && Instant::now() < deadline {
+            state = self.shared.wait_for_news(state, deadline);
+        }
+        state.chunks.clear();
+        self.current = None;
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,40 @@
+//! When a standing trouble is worth a word: not at the first failure, which is what any restart of a broker looks
+//! like, and then not all the time.
+
+use super::state::Shared;
+use crate::relay::source::Severity;
+use std::time::{Duration, Instant};
+
+/// How often a standing trouble is told.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
+/// Counts failures in a row, and what was said of them.
+#[derive(Debug, Default)]
+pub(super) struct Nag {
+    failures: u32,
+    told: Option<Instant>,
+}
+
+impl Nag {
+    /// Another failure.
+    pub(super) fn tell(&mut self, shared: &Shared, text: &str) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures > 1 && self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+            self.told = Some(Instant::now());
+            shared.notice(Severity::Warning, format!("{text}; trying again"));
+        }
+    }
+
+    /// It works.
+    pub(super) fn recovered(&mut self, shared: &Shared) {
+        self.failures = 0;
+        if self.told.take().is_some() {
+            shared.notice(Severity::Info, "the brokers answer again".into());
+        }
+    }
+
+    /// How many failures there were in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+}

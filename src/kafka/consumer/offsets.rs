@@ -1,0 +1,164 @@
+//! Questions about offsets: what a group has committed, where logs begin and end, where a leader's reign ended.
+
+use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
+};
+use crate::kafka::protocol::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
+use crate::kafka::protocol::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
+};
+use crate::relay::record::Partition;
+use std::collections::{BTreeMap, HashMap};
+
+/// `timestamp` of a ListOffsets request: behind the last record that may be read.
+pub const LATEST: i64 = -1;
+/// `timestamp` of a ListOffsets request: the first record.
+pub const EARLIEST: i64 = -2;
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The first offset that is not done.
+    pub next: i64,
+    /// The leader epoch of the last record that is done; -1 where unknown.
+    pub epoch: i32,
+    /// What was noted beside it.
+    pub metadata: String,
+}
+
+/// Numbers by topic, as requests want them.
+fn by_topic<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> BTreeMap<&'a str, Vec<i32>> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for partition in partitions {
+        topics.entry(partition.topic()).or_default().push(partition.number());
+    }
+    topics
+}
+
+/// What the group has committed for these partitions; one without a commit is not in the answer. `coordinator` is
+/// found anew where it is not known, and forgotten where it turned out to be another.
+pub fn committed(
+    links: &mut Links,
+    coordinator: &mut Option<i32>,
+    group: &str,
+    partitions: &[Partition],
+) -> Result<HashMap<Partition, Committed>, ClusterError> {
+    let id = match *coordinator {
+        Some(id) => id,
+        None => *coordinator.insert(links.coordinator(group)?),
+    };
+    let topics = by_topic(partitions).into_iter();
+    let topics =
+        topics.map(|(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes }).collect();
+    let request = OffsetFetchRequest { group_id: group, topics: Some(topics) };
+    let what = format!("reading the positions of group {group}");
+    let answer = links.call(Target::Broker(id), &request, |answer| {
+        if answer.error_code != ErrorCode::NONE {
+            return Err(of_code(answer.error_code, &what));
+        }
+        let mut found = HashMap::new();
+        for topic in &answer.topics {
+            for partition in &topic.partitions {
+                match partition.error_code {
+                    ErrorCode::NONE | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {}
+                    code => return Err(of_code(code, &what)),
+                }
+                if partition.committed_offset >= 0 {
+                    let committed = Committed {
+                        next: partition.committed_offset,
+                        epoch: partition.committed_leader_epoch,
+                        metadata: partition.metadata.unwrap_or_default().to_owned(),
+                    };
+                    found.insert(Partition::new(topic.name, partition.partition_index), committed);
+                }
+            }
+        }
+        Ok(found)
+    });
+    let answer = answer.and_then(|found| found);
+    if answer.is_err() {
+        *coordinator = None;
+    }
+    answer
+}
+
+/// Partitions by their leaders, with the leaders' epochs.
+type ByLeader<'a> = BTreeMap<i32, Vec<(&'a Partition, i32)>>;
+
+fn by_leader<'a>(links: &Links, partitions: &'a [Partition]) -> Result<ByLeader<'a>, ClusterError> {
+    let mut leaders = ByLeader::new();
+    for partition in partitions {
+        match links.cluster().leader(partition.topic(), partition.number()) {
+            Some((leader, epoch)) => leaders.entry(leader).or_default().push((partition, epoch)),
+            None => return Err(ClusterError::Retriable(format!("{partition} has no leader now"))),
+        }
+    }
+    Ok(leaders)
+}
+
+/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in these partitions. Where no
+/// record is as late as `timestamp`, the partition is not in the answer.
+pub fn list(
+    links: &mut Links,
+    timestamp: i64,
+    partitions: &[Partition],
+) -> Result<HashMap<Partition, i64>, ClusterError> {
+    let mut offsets = HashMap::new();
+    for (leader, of_leader) in by_leader(links, partitions)? {
+        let mut topics: BTreeMap<&str, Vec<ListOffsetsRequestPartition>> = BTreeMap::new();
+        for (partition, current_leader_epoch) in of_leader {
+            let partition_index = partition.number();
+            let asked = ListOffsetsRequestPartition { partition_index, current_leader_epoch, timestamp };
+            topics.entry(partition.topic()).or_default().push(asked);
+        }
+        let topics = topics
+            .into_iter()
+            .map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions })
+            .collect();
+        let request = ListOffsetsRequest { replica_id: -1, isolation_level: 1, topics };
+        links.call(Target::Broker(leader), &request, |answer| {
+            for topic in &answer.topics {
+                for partition in &topic.partitions {
+                    let at = Partition::new(topic.name, partition.partition_index);
+                    match partition.error_code {
+                        ErrorCode::NONE if partition.offset >= 0 => {
+                            offsets.insert(at, partition.offset);
+                        }
+                        ErrorCode::NONE => {}
+                        code => return Err(of_code(code, &format!("finding an offset of {at}"))),
+                    }
+                }
+            }
+            Ok(())
+        })??;
+    }
+    Ok(offsets)
+}
+
+/// Where the log of this leader epoch, or of the newest one before it, ends at the present leader; `None` where the
+/// leader doesn't know (KIP-320).
+pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result<Option<i64>, ClusterError> {
+    let Some((leader, current_leader_epoch)) = links.cluster().leader(partition.topic(), partition.number())
+    else {
+        return Err(ClusterError::Retriable(format!("{partition} has no leader now")));
+    };
+    let asked = OffsetForLeaderEpochRequestPartition {
+        partition: partition.number(),
+        current_leader_epoch,
+        leader_epoch: epoch,
+    };
+    let topics = vec![OffsetForLeaderEpochRequestTopic { topic: partition.topic(), partitions: vec![asked] }];
+    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
+    links.call(Target::Broker(leader), &request, |answer| {
+        let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
+        match found.map(|found| (found.error_code, found.leader_epoch, found.end_offset)) {
+            Some((ErrorCode::NONE, epoch, end)) => Ok((epoch >= 0 && end >= 0).then_some(end)),
+            Some((code, ..)) => {
+                Err(of_code(code, &format!("asking for the last leader epochs of {partition}")))
+            }
+            None => Ok(None),
+        }
+    })?
+}

@@ -1,0 +1,426 @@
+//! What the threads of the consumer share: a cursor for each partition that is ours, the batches fetched ahead, and
+//! the news for whoever polls.
+//!
+//! Invariants: what a fetch brings counts only if the cursor still is the one it was asked for (its serial) and
+//! still stands where it was asked for; bytes fetched ahead never exceed the buffer by more than the one batch that
+//! a broker always gives whole (KIP-74). No lock is held across I/O.
+
+use crate::kafka::group::assignor::TopicSizes;
+use crate::kafka::group::exchange::Stamp;
+use crate::kafka::protocol::ErrorCode;
+use crate::kafka::record_batch::Records;
+use crate::net::Canceller;
+use crate::relay::record::{Checkpoint, Offset, Partition, Position};
+use crate::relay::source::{Notice, Polled, Severity, SourceError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A fetch asks for no less than this, or it waits for room.
+pub(crate) const LEAST_FETCH: usize = 64 << 10;
+/// A fetch asks for no more than this.
+pub(crate) const MOST_FETCH: usize = 1 << 20;
+/// So many leader epochs of a partition are remembered.
+const MOST_EPOCHS: usize = 16;
+
+/// The state behind its lock, and who is told of a change: most concern one kind of thread alone.
+#[derive(Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// For whoever polls: records or news.
+    news: Condvar,
+    /// For fetchers: room, or something to fetch.
+    room: Condvar,
+    /// For the keeper and the member: something to do.
+    chores: Condvar,
+}
+
+/// What is shared.
+#[derive(Default)]
+pub(crate) struct State {
+    /// By partition; sorted, so that requests look alike.
+    pub cursors: BTreeMap<Partition, Cursor>,
+    /// Fetched and not handed over yet.
+    pub chunks: VecDeque<Chunk>,
+    /// The bytes of the chunks, with the one that is being handed over.
+    pub bytes: usize,
+    /// The bytes that fetches under way may bring.
+    reserved: usize,
+    /// For whoever polls; goes before records.
+    pub news: VecDeque<Polled>,
+    /// Why the source can't go on.
+    pub failure: Option<SourceError>,
+    /// The partitions were shared out at least once, and nothing is known to be in motion.
+    pub settled: bool,
+    /// Somebody saw something that newer metadata would explain.
+    pub metadata_wanted: bool,
+    /// The topics that are wanted, and how large the known ones are; `None` before the first metadata.
+    pub subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
+    /// What ends the fetches under way, by broker.
+    pub cancellers: HashMap<i32, Canceller>,
+    /// What commits are stamped with, while we are a member.
+    pub stamp: Option<Stamp>,
+    /// Revoked partitions whose records have finished: news for the member.
+    pub released: Vec<Partition>,
+    /// What commits were refused for: news for the member.
+    pub commit_errors: Vec<(Stamp, ErrorCode)>,
+    /// The group has not been left yet.
+    pub is_member: bool,
+    /// A join waits for the other members, perhaps for long.
+    pub is_joining: bool,
+    /// What ends the member's request under way.
+    pub coordinator: Option<Canceller>,
+    /// Nothing more is wanted.
+    pub closed: bool,
+    next_serial: u64,
+}
+
+/// What a cursor waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A position to begin at.
+    Unresolved,
+    /// Nothing: it is fetched from.
+    Ready,
+    /// Its position is outside of the log: the reset policy.
+    OutOfRange,
+    /// The leader's epoch is a new one: whether the log was truncated below our position (KIP-320).
+    Suspect,
+    /// Its records to finish, then it goes.
+    Revoked,
+    /// A person: its log is corrupt.
+    Stopped,
+}
+
+/// Where a partition is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    /// Tells this assignment, and this position, from earlier ones of the same partition.
+    pub serial: u64,
+    /// What it waits for.
+    pub phase: Phase,
+    /// The next offset to fetch.
+    pub next: i64,
+    /// The leader epochs under which what was fetched was written, each with the offset from which on: the newest
+    /// [`MOST_EPOCHS`].
+    pub epochs: Vec<(i64, i32)>,
+    /// The leader, by the metadata, and its epoch.
+    pub leader: Option<(i32, i32)>,
+    /// A replica to fetch from instead, and until when (KIP-392).
+    pub replica: Option<(i32, Instant)>,
+    /// With `--until-end`: where it ends.
+    pub end: Option<i64>,
+    /// Where its log ends, as far as known.
+    pub log_end: Option<i64>,
+    /// Not fetched from before then.
+    pub not_before: Option<Instant>,
+    /// Fetches in a row that failed.
+    pub failures: u32,
+    /// Whether whoever polls knows of it.
+    pub announced: bool,
+}
+
+impl Cursor {
+    /// The broker to fetch from at `now`.
+    pub fn broker(&self, now: Instant) -> Option<i32> {
+        let replica = self.replica.filter(|(_, until)| now < *until).map(|(id, _)| id);
+        replica.or(self.leader.map(|(id, _)| id))
+    }
+
+    /// Everything up to its end has been fetched.
+    pub fn has_ended(&self) -> bool {
+        self.phase == Phase::Ready && self.end.is_some_and(|end| self.next >= end)
+    }
+
+    /// Keeps the epochs that are new.
+    fn note(&mut self, epochs: Vec<(i64, i32)>) {
+        for (from, epoch) in epochs {
+            if self.epochs.last().is_none_or(|(_, last)| *last != epoch) {
+                self.epochs.push((from, epoch));
+            }
+        }
+        let surplus = self.epochs.len().saturating_sub(MOST_EPOCHS);
+        self.epochs.drain(..surplus);
+    }
+
+    /// The leader epoch of the last record before `next`; -1 where it is not known any more.
+    pub fn epoch_before(&self, next: i64) -> i32 {
+        self.epochs.iter().rev().find(|(from, _)| *from < next).map_or(-1, |(_, epoch)| *epoch)
+    }
+
+    fn is_due(&self, broker: i32, now: Instant) -> bool {
+        self.phase == Phase::Ready
+            && !self.has_ended()
+            && self.broker(now) == Some(broker)
+            && self.not_before.is_none_or(|at| at <= now)
+    }
+}
+
+/// One batch, fetched and unpacked, its records not yet taken apart.
+pub(crate) struct Chunk {
+    /// Whose it is.
+    pub partition: Partition,
+    /// The cursor it was fetched for.
+    pub serial: u64,
+    /// The records.
+    pub records: Records,
+    /// What it weighs.
+    pub bytes: usize,
+}
+
+/// What a fetch asks of one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Which.
+    pub partition: Partition,
+    /// The cursor that asks.
+    pub serial: u64,
+    /// From where.
+    pub next: i64,
+    /// The leader epoch we believe in.
+    pub leader_epoch: i32,
+    /// Whether it is asked of another replica than the leader.
+    pub of_replica: bool,
+}
+
+/// What a broker's fetcher does next.
+pub(crate) enum Plan {
+    /// Ask for these, for at most so many bytes in all, which are reserved until [`Shared::fetched`].
+    Fetch(Vec<Asked>, usize),
+    /// It has nothing to do any more.
+    End,
+}
+
+/// What a fetch brought of one partition.
+pub(crate) struct Fetched {
+    /// What was asked.
+    pub asked: Asked,
+    /// Its batches, in order.
+    pub chunks: Vec<Chunk>,
+    /// The next offset to fetch.
+    pub next: i64,
+    /// The leader epochs of the batches, each with the offset from which on it holds.
+    pub epochs: Vec<(i64, i32)>,
+    /// Where the log ends.
+    pub log_end: Option<i64>,
+}
+
+impl Shared {
+    /// The state. Not to be held across I/O.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is made of whole steps, so a panic elsewhere leaves nothing half-done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes all who wait for a change.
+    pub fn wake(&self) {
+        self.news.notify_all();
+        self.room.notify_all();
+        self.chores.notify_all();
+    }
+
+    /// Wakes the fetchers: there is room.
+    pub fn wake_fetchers(&self) {
+        self.room.notify_all();
+    }
+
+    /// Waits for records or news, at most until `deadline`.
+    pub fn wait_for_news<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Instant,
+    ) -> MutexGuard<'a, State> {
+        wait(&self.news, state, deadline)
+    }
+
+    /// Waits for something to do beside fetching, at most until `deadline`.
+    pub fn wait_for_chores<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Instant,
+    ) -> MutexGuard<'a, State> {
+        wait(&self.chores, state, deadline)
+    }
+
+    /// Waits, at most for `time`; `false` once closed.
+    pub fn pause(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let mut state = self.lock();
+        while !state.closed && Instant::now() < deadline {
+            state = self.wait_for_chores(state, deadline);
+        }
+        !state.closed
+    }
+
+    /// Tells whoever polls.
+    pub fn notice(&self, severity: Severity, text: String) {
+        self.lock().news.push_back(Polled::Notice(Notice { severity, text }));
+        self.wake();
+    }
+
+    /// The source can't go on.
+    pub fn fail(&self, text: String) {
+        self.lock().failure.get_or_insert(SourceError(text));
+        self.wake();
+    }
+
+    /// Waits until `broker` has something to be asked for and there is room for it. Ends after `patience` without
+    /// any partition of that broker.
+    pub fn plan(&self, broker: i32, limit: usize, turn: usize, patience: Duration) -> Plan {
+        /// How long a fetcher sleeps without being woken, for retries and replicas that run out.
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let began = Instant::now();
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if state.closed {
+                return Plan::End;
+            }
+            let room = limit.saturating_sub(state.bytes + state.reserved);
+            let mut asked = if room >= LEAST_FETCH.min(limit) { state.due(broker, now) } else { Vec::new() };
+            if !asked.is_empty() {
+                let bytes = room.min(MOST_FETCH);
+                state.reserved += bytes;
+                // Another one goes first each time, since the first may fill the answer.
+                let count = asked.len();
+                asked.rotate_left(turn % count);
+                return Plan::Fetch(asked, bytes);
+            }
+            let serves = state.cursors.values().any(|cursor| cursor.broker(now) == Some(broker));
+            if !serves && now.saturating_duration_since(began) >= patience {
+                return Plan::End;
+            }
+            let waiting = state.cursors.values().any(|cursor| cursor.not_before.is_some());
+            let nap = if waiting { LOOK_AGAIN } else { patience };
+            state = wait(&self.room, state, now + nap);
+        }
+    }
+
+    /// Takes what a fetch brought, and gives its reservation back.
+    pub fn fetched(&self, reserved: usize, fetched: Vec<Fetched>) {
+        let mut state = self.lock();
+        state.reserved = state.reserved.saturating_sub(reserved);
+        for Fetched { asked, chunks, next, epochs, log_end } in fetched {
+            let cursor = state.cursors.get_mut(&asked.partition);
+            let Some(cursor) = cursor.filter(|c| c.serial == asked.serial && c.next == asked.next) else {
+                continue;
+            };
+            cursor.next = next;
+            cursor.note(epochs);
+            cursor.log_end = log_end.or(cursor.log_end);
+            (cursor.failures, cursor.not_before) = (0, None);
+            state.bytes += chunks.iter().map(|chunk| chunk.bytes).sum::<usize>();
+            state.chunks.extend(chunks);
+        }
+        drop(state);
+        self.news.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Changes the cursor that a fetch was asked for, if it is still there.
+    pub fn amend(&self, asked: &Asked, change: impl FnOnce(&mut Cursor)) {
+        let mut state = self.lock();
+        let cursor = state.cursors.get_mut(&asked.partition);
+        if let Some(cursor) = cursor.filter(|c| c.serial == asked.serial && c.next == asked.next) {
+            change(cursor);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// A fetch failed as a whole, or an answer asked for newer metadata.
+    pub fn want_metadata(&self) {
+        self.lock().metadata_wanted = true;
+        self.wake();
+    }
+}
+
+fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, deadline: Instant) -> MutexGuard<'a, State> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    on.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+}
+
+impl State {
+    fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
+        let due = self.cursors.iter().filter(|(_, cursor)| cursor.is_due(broker, now));
+        due.map(|(partition, cursor)| Asked {
+            partition: partition.clone(),
+            serial: cursor.serial,
+            next: cursor.next,
+            leader_epoch: cursor.leader.map_or(-1, |(_, epoch)| epoch),
+            of_replica: cursor.leader.is_none_or(|(leader, _)| leader != broker),
+        })
+        .collect()
+    }
+
+    /// The partition is ours; where it begins is still to be found out.
+    pub fn add(&mut self, partition: Partition) {
+        let cursor = Cursor {
+            serial: self.serial(),
+            phase: Phase::Unresolved,
+            next: 0,
+            epochs: Vec::new(),
+            leader: None,
+            replica: None,
+            end: None,
+            log_end: None,
+            not_before: None,
+            failures: 0,
+            announced: false,
+        };
+        self.drop_chunks(&partition);
+        self.cursors.insert(partition, cursor);
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+
+    /// The partition begins, or goes on, at this position: what was fetched before is dropped, and whoever polls
+    /// is told.
+    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String) {
+        let serial = self.serial();
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        (cursor.serial, cursor.phase, cursor.next, cursor.announced) = (serial, Phase::Ready, next, true);
+        (cursor.failures, cursor.not_before) = (0, None);
+        self.drop_chunks(partition);
+        let position = Position { partition: partition.clone(), next: Offset(next) };
+        match self.news.back_mut() {
+            // Partitions that begin together are told together.
+            Some(Polled::Assigned(list)) => list.push(Checkpoint { position, metadata }),
+            _ => self.news.push_back(Polled::Assigned(vec![Checkpoint { position, metadata }])),
+        }
+    }
+
+    /// The partition has to be given up. Says whether whoever polls has to finish it first.
+    pub fn revoke(&mut self, partition: &Partition) -> bool {
+        let serial = self.serial();
+        self.drop_chunks(partition);
+        let Some(cursor) = self.cursors.get_mut(partition) else { return false };
+        if !cursor.announced {
+            self.cursors.remove(partition);
+            return false;
+        }
+        (cursor.serial, cursor.phase) = (serial, Phase::Revoked);
+        true
+    }
+
+    /// The partition is no longer ours. Says whether whoever polls knew of it.
+    pub fn remove(&mut self, partition: &Partition) -> bool {
+        self.drop_chunks(partition);
+        self.cursors.remove(partition).is_some_and(|cursor| cursor.announced)
+    }
+
+    fn drop_chunks(&mut self, partition: &Partition) {
+        let bytes = |chunks: &VecDeque<Chunk>| chunks.iter().map(|chunk| chunk.bytes).sum::<usize>();
+        let before = bytes(&self.chunks);
+        self.chunks.retain(|chunk| chunk.partition != *partition);
+        self.bytes = self.bytes.saturating_sub(before - bytes(&self.chunks));
+    }
+
+    /// Whether a chunk's records are still wanted.
+    pub fn wants(&self, chunk: &Chunk) -> bool {
+        self.cursors.get(&chunk.partition).is_some_and(|cursor| cursor.serial == chunk.serial)
+    }
+}

@@ -1,0 +1,71 @@
+//! Which topics are read: by name, or by a pattern that later topics may match too.
+
+use regex_lite::Regex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What begins a pattern.
+const PATTERN: char = '^';
+
+/// The topics a consumer wants.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    names: Vec<String>,
+    patterns: Vec<Regex>,
+}
+
+impl Topics {
+    /// Reads names and patterns; a pattern begins with `^` and has to match a whole name. The error is a sentence.
+    pub fn parse(texts: &[String]) -> Result<Self, String> {
+        let (patterns, names): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.starts_with(PATTERN));
+        let compile = |text: &&String| {
+            let whole = format!("^(?:{})$", text.trim_start_matches(PATTERN).trim_end_matches('$'));
+            Regex::new(&whole)
+                .map_err(|error| format!("'{text}' is no regular expression for topics: {error}"))
+        };
+        let patterns = patterns.iter().map(compile).collect::<Result<_, _>>()?;
+        Ok(Self { names: names.into_iter().cloned().collect(), patterns })
+    }
+
+    /// The names, if nothing but names is wanted; with a pattern all topics have to be looked at.
+    pub fn names(&self) -> Option<Vec<&str>> {
+        self.patterns.is_empty().then(|| self.names.iter().map(String::as_str).collect())
+    }
+
+    /// The topics that are wanted of those there are, and those that are named whether they are there or not.
+    /// Kafka's own topics, which begin with `__`, have to be named.
+    pub fn choose<'a>(&self, there: impl Iterator<Item = &'a Arc<str>>) -> BTreeSet<Arc<str>> {
+        let matches = |name: &&Arc<str>| {
+            !name.starts_with("__") && self.patterns.iter().any(|pattern| pattern.is_match(name))
+        };
+        let named = self.names.iter().map(|name| Arc::from(name.as_str()));
+        there.filter(matches).cloned().chain(named).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(texts: &[&str], there: &[&str]) -> Vec<String> {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let there: Vec<Arc<str>> = there.iter().map(|name| Arc::from(*name)).collect();
+        Topics::parse(&texts).unwrap().choose(there.iter()).iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names_and_never_kafkas_own_topics() {
+        let there = ["orders-a", "my-orders-b", "orders", "__consumer_offsets", "__orders-x"];
+        assert_eq!(chosen(&["^orders-.*"], &there), ["orders-a"]);
+        assert_eq!(chosen(&["^.*"], &there), ["my-orders-b", "orders", "orders-a"]);
+        assert_eq!(chosen(&["^orders|my-orders-b$"], &there), ["my-orders-b", "orders"]);
+        assert_eq!(chosen(&["__orders-x", "absent", "^orders"], &there), ["__orders-x", "absent", "orders"]);
+    }
+
+    #[test]
+    fn a_broken_pattern_is_named() {
+        let error = Topics::parse(&["^a(".to_owned()]).unwrap_err();
+        assert!(error.contains("'^a('"), "{error}");
+        assert!(Topics::parse(&["a".to_owned()]).unwrap().names().is_some());
+    }
+}

@@ -1,1 +1,0 @@
-//! Records from one broker, fetched ahead, bounded in bytes.

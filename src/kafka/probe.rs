@@ -1,0 +1,172 @@
+//! Looks without touching: brokers and what they speak, what topics hold, how far a group is and who is in it. Joins
+//! nothing, commits nothing, fetches no record.
+
+use super::cluster::{Address, Cluster, ClusterError, Links, Target, of_code};
+use super::connection::Connector;
+use super::consumer::offsets::{self, EARLIEST, LATEST};
+use super::consumer::topics::Topics;
+use super::protocol::consumer_protocol::decode_assignment;
+use super::protocol::describe_groups::DescribeGroupsRequest;
+use super::protocol::{ApiKey, ErrorCode};
+use crate::relay::record::Partition;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How one partition stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Which.
+    pub partition: Partition,
+    /// The first offset in the log.
+    pub first: i64,
+    /// The offset behind the last record that may be read.
+    pub end: i64,
+    /// What the group has committed.
+    pub committed: Option<i64>,
+}
+
+/// The topics that are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTopics {
+    /// Those that exist.
+    pub found: Vec<Arc<str>>,
+    /// Those that are named and don't.
+    pub missing: Vec<Arc<str>>,
+}
+
+/// A member of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberState {
+    /// The id that the coordinator gave.
+    pub member_id: String,
+    /// The id that the operator gave.
+    pub instance_id: Option<String>,
+    /// The client's name for itself, and where it is.
+    pub client: String,
+    /// What it has.
+    pub partitions: Vec<Partition>,
+}
+
+/// The group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// Kafka's word for its state: `Stable`, `Empty`, `PreparingRebalance`...
+    pub state: String,
+    /// Who is in it.
+    pub members: Vec<MemberState>,
+}
+
+/// Looks at a cluster, over connections of its own.
+pub struct Probe {
+    links: Links,
+    coordinator: Option<i32>,
+}
+
+impl Probe {
+    /// Nothing is contacted yet.
+    pub fn new(connector: Connector, brokers: Vec<Address>, timeout: Duration) -> Self {
+        let links = Links::new(Arc::new(Cluster::new(connector, brokers)), timeout);
+        Self { links, coordinator: None }
+    }
+
+    /// The topics that are wanted, those that are there and those that are not; with it, brokers become known.
+    ///
+    /// # Errors
+    /// No broker can be reached, or none may be asked.
+    pub fn topics(&mut self, topics: &Topics) -> Result<FoundTopics, ClusterError> {
+        self.links.refresh(topics.names().as_deref())?;
+        let sizes = self.links.cluster().sizes();
+        let (found, missing) =
+            topics.choose(sizes.keys()).into_iter().partition(|name| sizes.contains_key(name));
+        Ok(FoundTopics { found, missing })
+    }
+
+    /// Each broker that the metadata names, with what is to be said of it.
+    pub fn brokers(&mut self) -> Vec<(Address, Result<String, ClusterError>)> {
+        let known: BTreeMap<i32, Address> = self.links.cluster().brokers();
+        let mut said = Vec::new();
+        for (id, address) in known {
+            let word = self.links.open(Target::Broker(id)).map(|connection| {
+                let range = |api| connection.versions().range(api).unwrap_or((0, 0));
+                format!("broker {id} answers, and speaks like Kafka {}", release(range(ApiKey::Fetch)))
+            });
+            said.push((address, word));
+        }
+        said
+    }
+
+    /// How the partitions of these topics stand; with `numbers` those alone.
+    ///
+    /// # Errors
+    /// A partition without a leader, or an answer that is none.
+    pub fn partitions(
+        &mut self,
+        group: &str,
+        topics: &[Arc<str>],
+        numbers: Option<&[i32]>,
+    ) -> Result<Vec<PartitionState>, ClusterError> {
+        let sizes = self.links.cluster().sizes();
+        let mut partitions = Vec::new();
+        for topic in topics {
+            let all: Vec<i32> = (0..sizes.get(topic).copied().unwrap_or(0)).collect();
+            let chosen = all.iter().filter(|number| numbers.is_none_or(|some| some.contains(number)));
+            partitions.extend(chosen.map(|number| Partition::new(Arc::clone(topic), *number)));
+        }
+        let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
+        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions)?;
+        let ends = offsets::list(&mut self.links, LATEST, &partitions)?;
+        let state = |partition: Partition| {
+            let (first, end) = (firsts.get(&partition).copied(), ends.get(&partition).copied());
+            let committed = committed.get(&partition).map(|committed| committed.next);
+            PartitionState { first: first.unwrap_or(0), end: end.unwrap_or(0), committed, partition }
+        };
+        Ok(partitions.into_iter().map(state).collect())
+    }
+
+    /// Who is in the group.
+    ///
+    /// # Errors
+    /// The group's coordinator can't be asked.
+    pub fn group(&mut self, group: &str) -> Result<GroupState, ClusterError> {
+        let id = match self.coordinator {
+            Some(id) => id,
+            None => *self.coordinator.insert(self.links.coordinator(group)?),
+        };
+        let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
+        self.links.call(Target::Broker(id), &request, |answer| {
+            let Some(described) = answer.groups.first() else {
+                return Err(ClusterError::Retriable(format!("nothing was said of group {group}")));
+            };
+            if described.error_code != ErrorCode::NONE {
+                return Err(of_code(described.error_code, &format!("looking at group {group}")));
+            }
+            let member =
+                |member: &super::protocol::describe_groups::DescribeGroupsResponseMember<'_>| MemberState {
+                    member_id: member.member_id.to_owned(),
+                    instance_id: member.group_instance_id.map(str::to_owned),
+                    client: format!("{}{}", member.client_id, member.client_host),
+                    // A member that is still joining has none, and one of another kind of group none that we can read.
+                    partitions: decode_assignment(member.member_assignment).unwrap_or_default().partitions,
+                };
+            let members = described.members.iter().map(member).collect();
+            Ok(GroupState { state: described.group_state.to_owned(), members })
+        })?
+    }
+}
+
+/// The releases that speak these versions of Fetch. Brokers don't say which release they are, and others than
+/// Apache's speak the same protocol.
+fn release((least, most): (i16, i16)) -> &'static str {
+    match (least, most) {
+        (_, ..=10) => "before 2.3",
+        (_, 11) => "2.3 to 2.6",
+        (_, 12) => "2.7 to 3.0",
+        (_, 13) => "3.1 to 3.4",
+        (_, 14 | 15) => "3.5 or 3.6",
+        (_, 16) => "3.7 or 3.8",
+        (..=3, 17) => "3.9",
+        (_, 17) => "4.0",
+        (_, 18..) => "4.1 or newer",
+    }
+}
