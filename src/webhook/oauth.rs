@@ -1,7 +1,7 @@
 //! OAuth 2 client credentials (RFC 6749 §4.4): an access token that is fetched, kept, renewed before its end, and
 //! once after a 401.
 //!
-//! One thread fetches while the others go on with the token there is, or wait for the new one. [`Tokens`] decides
+//! One thread fetches while the others go on with the token there is, or wait for the new one. `Tokens` decides
 //! who does what and knows neither clocks nor sockets; [`ClientCredentials`] is the shell around it.
 //!
 //! Invariant: the client's secret and the token are in no error, warning or `Debug`.

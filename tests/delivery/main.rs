@@ -6,6 +6,7 @@ mod support;
 mod crashes;
 mod faults;
 mod happy;
+mod trust;
 
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::connection::{Connector, Settings};
