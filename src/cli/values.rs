@@ -1,6 +1,7 @@
 //! Values as they are written on a command line: `50ms`, `8MiB`, `200ms..60s`. Each error says what would do.
 
 use crate::relay::budget::Percent;
+use crate::relay::limit::Bounds;
 use crate::relay::rate::Rate;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -88,6 +89,20 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     let count: u32 = count.parse().map_err(|_| bad())?;
     let count = NonZeroU32::new(count).ok_or("it can't be 0: nothing would ever be sent")?;
     Rate::new(count, Duration::from_secs(seconds)).ok_or_else(|| format!("'{text}' is too much to count"))
+}
+
+/// Reads `auto` and `auto:4..128`; nothing of what doesn't begin so.
+pub fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
+    /// More threads than this are no longer at home on a small host.
+    const MOST: usize = 1_024;
+    let Some(rest) = text.strip_prefix("auto") else { return Ok(None) };
+    let bad =
+        || format!("'{text}' is not auto or auto:MIN..MAX, such as auto:4..128, with MAX at most {MOST}");
+    let range = if rest.is_empty() { "1..64" } else { rest.strip_prefix(':').ok_or_else(bad)? };
+    let (min, max) = range.split_once("..").ok_or_else(bad)?;
+    let (min, max) = (count(min)?, count(max)?);
+    let bounds = Bounds::new(min, max).filter(|_| max.get() <= MOST);
+    bounds.map(Some).ok_or_else(bad)
 }
 
 /// Reads `20%`.
@@ -239,6 +254,13 @@ mod tests {
         {
             assert!(rate(text).is_err(), "{text}");
         }
+        let bounds = |min, max| Bounds::new(count(min).unwrap(), count(max).unwrap());
+        assert_eq!(auto_bounds("auto"), Ok(bounds("1", "64")));
+        assert_eq!(auto_bounds("auto:4..128"), Ok(bounds("4", "128")));
+        assert_eq!(auto_bounds("8"), Ok(None));
+        for text in ["auto:", "auto:8", "auto:0..8", "auto:9..8", "auto:1..9999", "automatic"] {
+            assert!(auto_bounds(text).is_err(), "{text}");
+        }
         assert_eq!(percent("20%"), Ok(Percent::new(20).unwrap()));
         for text in ["", "20", "%", "0%", "100%", "-1%", "300%"] {
             assert!(percent(text).is_err(), "{text}");
@@ -285,7 +307,7 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in ".{0,40}") {
             let _ = (duration(&text), range(&text), bytes(&text), count(&text), partitions(&text), brokers(&text));
-            let _ = (rate(&text), percent(&text), timestamp(&text));
+            let _ = (rate(&text), percent(&text), timestamp(&text), auto_bounds(&text));
             let _ = nearest(&text, ["--topic"]);
         }
     }

@@ -204,8 +204,8 @@ fn progress_line(now: &Snapshot, before: &Snapshot, since: Duration) -> String {
     let delivered = now.totals.delivered - before.totals.delivered.min(now.totals.delivered);
     let rate = delivered as f64 / since.as_secs_f64();
     let mut line = format!(
-        "delivered {} ({rate:.1}/s), in flight {}, retrying {}",
-        now.totals.delivered, now.in_flight, now.retrying
+        "delivered {} ({rate:.1}/s), in flight {} of {}, retrying {}",
+        now.totals.delivered, now.in_flight, now.limit, now.retrying
     );
     if now.paused {
         line.push_str(", paused");
@@ -308,6 +308,7 @@ mod tests {
         let now = Snapshot {
             totals,
             in_flight: 3,
+            limit: 8,
             retrying: 2,
             lag: Some(7),
             oldest,
@@ -317,7 +318,7 @@ mod tests {
         let line = progress_line(&now, &Snapshot::default(), Duration::from_secs(10));
         assert_eq!(
             line,
-            "delivered 150 (15.0/s), in flight 3, retrying 2, paused, lag 7, oldest unacknowledged 1.5s"
+            "delivered 150 (15.0/s), in flight 3 of 8, retrying 2, paused, lag 7, oldest unacknowledged 1.5s"
         );
     }
 }

@@ -134,6 +134,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Requests on their way.
     pub in_flight: usize,
+    /// How many may be on their way at once.
+    pub limit: usize,
     /// Records waiting for their next attempt.
     pub retrying: usize,
     /// Records taken from the source and not done.

@@ -19,6 +19,7 @@
 //! | [progress] | what is done without a gap, hence what may be committed |
 //! | [beyond] | what is done beyond that, in the words that are committed beside it |
 //! | [semaphore] | how many requests at once |
+//! | [limit] | how many at once are good, where that is to be found out |
 
 pub mod backoff;
 pub mod base64;
@@ -30,6 +31,7 @@ mod failure;
 pub mod filter;
 pub mod json;
 pub mod lanes;
+pub mod limit;
 pub mod memory;
 pub mod pace;
 pub mod progress;
@@ -53,6 +55,7 @@ use record::{Checkpoint, Partition};
 use settings::{Intake, Settings};
 use source::{CommitError, Polled, Source, Want};
 use std::collections::HashMap;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 use stop::Stop;
 use transport::Transport;
@@ -93,7 +96,7 @@ impl Relay<'_> {
         let now = Instant::now();
         let lease = self.source.lease();
         let window = Window::new(self.settings.clone(), Jitter::new());
-        let floor = Floor::new(window, self.settings.max_concurrency.get(), lease);
+        let floor = Floor::new(window, lease);
         let mut run = Run {
             started: now,
             next_progress: now + PROGRESS_INTERVAL,
@@ -226,18 +229,19 @@ impl Run<'_, '_> {
         }
         let panicked = std::thread::scope(|scope| {
             let work = |number| move || floor.work(number, transport, observer);
-            let mut handles = Vec::new();
-            // Never more workers than permits, and none that has nothing to do.
-            let mut hire = |wanted: usize| {
-                while handles.len() < wanted {
-                    handles.push(scope.spawn(work(handles.len() + 1)));
-                }
+            let (mut handles, mut panics) = (Vec::new(), Vec::new());
+            let mut hire = || {
+                // Those that have left are joined, so that there are never more handles than workers.
+                let left =
+                    handles.extract_if(.., |handle: &mut ScopedJoinHandle<'_, ()>| handle.is_finished());
+                panics.extend(left.filter_map(|handle| handle.join().err()));
+                handles.extend(floor.hire().map(|number| scope.spawn(work(number))));
             };
             let unwinding = worker::DrainOnPanic(floor);
             self.supervise(&mut hire);
             drop(unwinding);
-            let joined = handles.into_iter().map(|handle| handle.join().err());
-            joined.flatten().map(|panic| worker::panic_text(&*panic)).last()
+            panics.extend(handles.into_iter().filter_map(|handle| handle.join().err()));
+            panics.last().map(|panic| worker::panic_text(&**panic))
         });
         if let Some(text) = panicked {
             self.fail(RunError::Worker(text));
@@ -252,17 +256,13 @@ impl Run<'_, '_> {
     }
 
     /// Looks after everything but the sending itself until nothing is in flight and nothing will be.
-    fn supervise(&mut self, hire: &mut dyn FnMut(usize)) {
+    fn supervise(&mut self, hire: &mut dyn FnMut()) {
         let mut next_tick = Instant::now() + TICK;
-        hire(self.workers_wanted());
         loop {
             let takes_more = self.is_sliding() && self.goes_on();
-            let deadline = if takes_more && self.take_in(next_tick) {
-                hire(self.workers_wanted());
-                Instant::now()
-            } else {
-                next_tick
-            };
+            let asked = takes_more && self.take_in(next_tick);
+            hire();
+            let deadline = if asked { Instant::now() } else { next_tick };
             let (condemned, quiet) = self.floor.await_news(deadline, takes_more);
             self.letters.extend(condemned);
             self.settle();
@@ -276,10 +276,6 @@ impl Run<'_, '_> {
                 self.look_after(now);
             }
         }
-    }
-
-    fn workers_wanted(&self) -> usize {
-        self.relay.settings.max_concurrency.get().min(self.floor.window().len())
     }
 
     /// Takes in what there is room for, waiting for it until `deadline`; says whether it asked.
@@ -496,6 +492,7 @@ impl Run<'_, '_> {
         Snapshot {
             totals,
             in_flight: window.in_flight(),
+            limit: window.limit(),
             retrying: window.retrying(),
             under_way: window.len(),
             lag: lag(&window, &ends),

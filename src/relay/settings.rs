@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::budget::Percent;
 use super::filter::Filter;
+use super::limit::Bounds;
 use super::rate::Rate;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -48,6 +49,8 @@ pub enum OnRefusal {
 pub struct Settings {
     /// Never more requests in flight than this, and never more threads for sending.
     pub max_concurrency: NonZeroUsize,
+    /// Find out within these bounds how many requests at once are good; none: as many as there may be.
+    pub auto_concurrency: Option<Bounds>,
     /// When new records are taken in.
     pub intake: Intake,
     /// A batch holds at most so many records.
@@ -92,6 +95,7 @@ impl Default for Settings {
         }
         Self {
             max_concurrency: size(8),
+            auto_concurrency: None,
             intake: Intake::Batch,
             batch_size: size(500),
             batch_bytes: size(8 << 20),

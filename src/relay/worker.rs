@@ -12,6 +12,7 @@ use super::source::Lease;
 use super::transport::{Answer, SendError, Transport};
 use super::window::{Answered, Condemned, Fortune, Next, Ticket, Window};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,6 +32,10 @@ pub(super) struct Floor {
 
 struct State {
     window: Window,
+    /// The numbers of the workers that are there: from 1 to the limit at most.
+    workers: BTreeSet<usize>,
+    /// What the semaphore was resized to.
+    permits: usize,
     idle_workers: usize,
     /// The idle worker that keeps the time for all, and when it wakes. The others sleep until they are woken.
     sentry: Option<(usize, Instant)>,
@@ -68,22 +73,19 @@ impl State {
 }
 
 impl Floor {
-    pub(super) fn new(window: Window, permits: usize, lease: Lease) -> Self {
+    pub(super) fn new(window: Window, lease: Lease) -> Self {
+        let semaphore = Semaphore::new(window.limit());
         let state = State {
             window,
+            workers: BTreeSet::new(),
+            permits: semaphore.limit(),
             idle_workers: 0,
             sentry: None,
             loop_awaits_room: false,
             drained: false,
             panicked: false,
         };
-        Self {
-            semaphore: Semaphore::new(permits),
-            lease,
-            state: Mutex::new(state),
-            go: Condvar::new(),
-            news: Condvar::new(),
-        }
+        Self { semaphore, lease, state: Mutex::new(state), go: Condvar::new(), news: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -117,6 +119,17 @@ impl Floor {
         drop(state);
         (0..count.min(idle)).for_each(|_| self.go.notify_one());
         under_way
+    }
+
+    /// The numbers of the workers that should be there beside those that are: no more than may send, and none that
+    /// has nothing to do. They count as there from now on, until they leave.
+    pub(super) fn hire(&self) -> impl Iterator<Item = usize> {
+        let mut state = self.lock();
+        let wanted = state.window.limit().min(state.window.len());
+        let missing = if state.workers.len() < wanted { (1..=wanted).collect() } else { BTreeSet::new() };
+        let hired: Vec<usize> = missing.difference(&state.workers).copied().collect();
+        state.workers.extend(&hired);
+        hired.into_iter()
     }
 
     /// There will be no more records: workers finish once all are done.
@@ -156,7 +169,7 @@ impl Floor {
     /// One worker: permit first, then the next record that may go, until there is nothing more. The permit is
     /// held for the request alone.
     pub(super) fn work(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) {
-        let _alarm = Alarm(self);
+        let _alarm = Alarm(self, number);
         loop {
             observer.on(&Event::WorkerWaiting(number));
             let Some(worked) = self.work_once(number, transport, observer) else { return };
@@ -166,6 +179,11 @@ impl Floor {
 
     fn work_once(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) -> Option<Worked> {
         loop {
+            if self.lock().window.limit() < number {
+                // Fewer may send now. What this one was woken for is another's.
+                self.go.notify_one();
+                return None;
+            }
             let permit = match self.semaphore.acquire_timeout(LONGEST_WAIT).ok()? {
                 Some(permit) => permit,
                 None if self.lock().window.is_finished() => return None,
@@ -222,6 +240,14 @@ impl Floor {
         state.window.next(now, SystemTime::now())
     }
 
+    /// As many permits as the window thinks good.
+    fn resize(&self, state: &mut State) {
+        let limit = state.window.limit();
+        if std::mem::replace(&mut state.permits, limit) != limit {
+            self.semaphore.resize(limit);
+        }
+    }
+
     fn send(&self, ticket: Ticket, transport: &dyn Transport) -> Worked {
         let started = Instant::now();
         let outcome = transport.send(ticket.record(), ticket.attempt());
@@ -229,6 +255,7 @@ impl Floor {
         let attempt = ticket.attempt();
         let mut state = self.lock();
         let answered = state.window.answered(ticket, &outcome, now, SystemTime::now());
+        self.resize(&mut state);
         let news = state.window.is_quiet()
             || state.window.has_condemned()
             || state.loop_awaits_room && state.window.is_hungry();
@@ -287,18 +314,20 @@ impl std::fmt::Display for Cause<'_> {
     }
 }
 
-/// Tells the loop when a worker unwinds, so that it does not wait for an answer that will never come.
-struct Alarm<'a>(&'a Floor);
+/// Strikes a worker off when it leaves, and tells the loop when it unwinds, so that it does not wait for an answer
+/// that will never come.
+struct Alarm<'a>(&'a Floor, usize);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.workers.remove(&self.1);
         if std::thread::panicking() {
-            let mut state = self.0.lock();
             state.panicked = true;
             state.window.drain();
-            drop(state);
             self.0.go.notify_all();
         }
+        drop(state);
         self.0.news.notify_one();
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod double;
 mod filter;
 mod keys;
+mod limit;
 mod run;
 mod schedule;
 mod sliding;

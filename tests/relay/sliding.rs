@@ -4,6 +4,7 @@ use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::event::Totals;
+use sluicegate::relay::limit::Bounds;
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
@@ -74,6 +75,23 @@ fn delivers_everything_once_with_no_more_threads_than_permits() {
         assert_eq!(sent, (0..5_000).collect::<Vec<_>>());
         assert!(threads.into_inner().unwrap().len() <= 4);
         assert_eq!(told.count("BatchJoined"), 0);
+    }
+}
+
+#[test]
+fn workers_come_and_go_with_the_limit_that_is_found() {
+    for intake in [Intake::Sliding, Intake::Batch] {
+        let bounds = Bounds::new(NonZeroUsize::MIN, NonZeroUsize::new(8).unwrap());
+        let settings = Settings { auto_concurrency: bounds, intake, ..settings(8, 100) };
+        let transport = FnTransport::new(|record: &Record, attempt| {
+            // Turned away now and then, which cuts the limit.
+            status(if record.offset().0 % 300 == 299 && attempt == 1 { 429 } else { 200 })
+        });
+        let mut source = ListSource::of(3_000);
+        let (totals, _) = run(settings, &mut source, &transport, &Told::default());
+        assert_eq!(totals.delivered, 3_000);
+        assert!(transport.most.into_inner() <= 8);
+        assert_eq!(source.committed[&partition(0)], Offset(3_000));
     }
 }
 

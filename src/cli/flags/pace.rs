@@ -11,11 +11,16 @@ const PACE: Flag = Flag { group: Group::Pace, ..BASE };
 pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "max-concurrency",
-        value: Some("N"),
+        value: Some("N|auto[:MIN..MAX]"),
         default: "8",
         commands: RUN_DEMO,
-        doc: "never more requests at once (demo: 2, then 16)",
-        set: |o, v| values::count(v).map(|n| o.max_concurrency = Some(n)),
+        doc: "never more requests at once (demo: 2, then 16); auto finds out how many do good, from 1..64 or as given",
+        set: |o, v| {
+            o.settings.auto_concurrency = values::auto_bounds(v)?;
+            let most =
+                o.settings.auto_concurrency.map_or_else(|| values::count(v), |bounds| Ok(bounds.max()));
+            most.map(|n| o.max_concurrency = Some(n))
+        },
         ..PACE
     },
     Flag {

@@ -2,12 +2,23 @@
 
 use super::{Answered, Condemned, Fortune, Halt, Ticket, Window};
 use crate::relay::dead_letter::{Letter, Refusal};
+use crate::relay::limit::Heard;
 use crate::relay::pace::{Shift, Word};
 use crate::relay::record::Record;
 use crate::relay::settings::OnRefusal;
-use crate::relay::transport::{Answer, SendError};
+use crate::relay::transport::{Answer, SendError, SendErrorKind};
 use crate::relay::verdict::Verdict;
 use std::time::{Duration, Instant, SystemTime};
+
+/// What an attempt says of how busy the destination is. Other failures may come faster or slower than work does.
+fn heard(verdict: Verdict, outcome: &Result<Answer, SendError>) -> Heard {
+    match (verdict, outcome) {
+        (Verdict::Accepted, _) => Heard::Time,
+        (Verdict::Retry { .. }, Err(SendError { kind: SendErrorKind::Timeout, .. })) => Heard::Time,
+        (Verdict::Pause { mend: None, .. }, Ok(_)) => Heard::TurnedAway,
+        _ => Heard::Nothing,
+    }
+}
 
 impl Window {
     /// An attempt has come to its end.
@@ -18,8 +29,12 @@ impl Window {
         now: Instant,
         wall: SystemTime,
     ) -> Answered {
-        self.in_flight -= 1;
         let verdict = self.settings.policy.judge(outcome);
+        if let Some(limit) = &mut self.limit {
+            let took = now.saturating_duration_since(ticket.sent);
+            limit.answered(now, took, self.in_flight, heard(verdict, outcome));
+        }
+        self.in_flight -= 1;
         let (shift, mend) = self.tell_gate(&ticket, verdict, now);
         let Ticket { sequence, epoch, record, .. } = ticket;
         let ours = self.tracks.get_mut(record.partition()).filter(|track| track.epoch == epoch);

@@ -19,6 +19,7 @@ use super::budget::RetryBudget;
 use super::dead_letter::{Letter, Refusal};
 use super::event::Totals;
 use super::lanes::{Lane, Lanes};
+use super::limit::Limit;
 use super::pace::{Gate, Passage, Shift};
 use super::progress::Progress;
 use super::rate::Bucket;
@@ -37,6 +38,7 @@ pub struct Ticket {
     epoch: u64,
     record: Record,
     attempt: u32,
+    sent: Instant,
     probe: bool,
 }
 
@@ -160,6 +162,7 @@ pub struct Window {
     settings: Settings,
     jitter: Jitter,
     gate: Gate,
+    limit: Option<Limit>,
     bucket: Option<Bucket>,
     budget: Option<RetryBudget>,
     /// By admission: a lower sequence was there first.
@@ -188,6 +191,7 @@ impl Window {
     pub fn new(settings: Settings, jitter: Jitter) -> Self {
         Self {
             gate: Gate::new(settings.backoff, settings.pause_after),
+            limit: settings.auto_concurrency.map(Limit::new),
             bucket: settings.max_rate.map(Bucket::new),
             budget: settings.retry_budget.map(RetryBudget::new),
             lanes: Lanes::new(settings.order),
@@ -279,6 +283,6 @@ impl Window {
         self.in_flight += 1;
         self.totals.attempts += 1;
         self.totals.most_in_flight = self.totals.most_in_flight.max(self.in_flight);
-        Some(Ticket { sequence, epoch: slot.epoch, record, attempt: slot.attempts, probe })
+        Some(Ticket { sequence, epoch: slot.epoch, record, attempt: slot.attempts, sent: now, probe })
     }
 }

@@ -57,6 +57,12 @@ impl Window {
         self.in_flight
     }
 
+    /// How many requests may be on their way at once.
+    pub fn limit(&self) -> usize {
+        let most = self.settings.max_concurrency.get();
+        self.limit.as_ref().map_or(most, |limit| limit.current().min(most))
+    }
+
     /// Records under way: admitted and not done.
     pub fn len(&self) -> usize {
         self.slots.len()
