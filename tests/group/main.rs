@@ -1,6 +1,7 @@
 //! The group layer: who gets which partition, and whether a member ever acts on a partition that another has.
 #![cfg(feature = "kafka")]
 
+mod answers;
 mod assignors;
 mod checks;
 mod coordinator;

@@ -357,6 +357,8 @@ impl World {
                 }
                 Step::Wait(until) => {
                     assert!(until > now, "waits for what is past");
+                    let lives = process.machine.lease_until().is_some_and(|end| end > now);
+                    assert!(lives || process.held.is_empty(), "holds {:?} without a lease", process.held);
                     // The clock is a bit late, as clocks are.
                     let ms = until.duration_since(self.base).as_micros().div_ceil(1_000);
                     process.wake = u64::try_from(ms).unwrap();

@@ -35,6 +35,12 @@
 //! All this takes a request to be heard before its connection is closed, or never. So a connection is to be
 //! reset when it is given up (see [`Request::FindCoordinator`]): a join that arrives after a later one would
 //! speak for us of partitions we held long ago.
+//!
+//! # What static membership leaves open
+//!
+//! A static member that comes back to a group at rest takes its old place without a rebalance (KIP-345). So what
+//! changed while it was away goes unnoticed until the next rebalance: other topics in its own subscription, and,
+//! if it leads, new partitions. Java's members behave alike. What changes after its return it notices.
 
 mod answers;
 mod holdings;
@@ -280,7 +286,8 @@ impl Membership {
         self.assign_if_known();
     }
 
-    /// All that was under way of these revoked partitions is done and committed, or given up.
+    /// All that was under way of these revoked partitions is done and committed, or given up. It speaks of what
+    /// was revoked last: a release of what was lost in the meantime is not to be passed on.
     pub fn released(&mut self, partitions: &[Partition], now: Instant) {
         self.step_to(now);
         self.holdings.release(partitions);
