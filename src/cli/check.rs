@@ -1,6 +1,7 @@
 //! `check`: looks without touching. Sends no event, joins nothing, commits nothing.
 
 use super::options::{KafkaClient, Options};
+use super::requests::requests;
 use super::run::transport;
 use super::{Exit, Failure, print, source};
 
@@ -18,6 +19,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         KafkaClient::KafkaCrate => look_with_crate(&mut report, options)?,
         #[allow(unreachable_patterns, reason = "not with all clients built in")]
         _ => {}
+    }
+    if options.auth.is_some() {
+        let outcome = requests(&destination, options)?.0.authorized();
+        report.tell("credentials", outcome.map(|()| "are there".into()).map_err(|error| error.text));
     }
     report.tell(&format!("webhook {destination}"), client.probe(options));
     match report.wrong {

@@ -5,6 +5,7 @@
 //! - It runs each request up to the answer's headers in a thread of its own, so that a slow name server is
 //!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
 //! - It trusts the roots of Mozilla that were built in, not the system's, and takes no CA of your own.
+//! - It sends one header of a name: of a forwarded header that a record repeats, the last.
 //! - An answer that is cut off within its headers looks to it like a complete one. A cut within the body is
 //!   noticed where the answer told its length.
 //!

@@ -2,6 +2,7 @@
 
 use crate::Scratch;
 use crate::support::binary;
+use crate::support::receiver::{Receiver, Reply};
 
 const USUAL: [&str; 7] =
     ["run", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/hook"];
@@ -29,6 +30,25 @@ fn what_is_wrong_is_said_without_the_secret_and_before_anything_is_contacted() {
         assert!(said.contains(what) && said.contains(kind), "{said}");
         assert!(!said.contains("c2VjcmV0") && !said.contains("top secret"), "{said}");
         assert!(!said.contains("= secret") && !said.contains("r:secret"), "{said}");
+    }
+}
+
+#[test]
+fn check_tries_whether_a_token_can_be_had() {
+    for (status, body, what) in [
+        (200, r#"{"access_token":"abc"}"#, "ok     credentials: are there"),
+        (401, r#"{"error":"invalid_client"}"#, "/token: it answered 401 (invalid_client)"),
+    ] {
+        let server = Receiver::start(move |_| Reply::With(status, vec![], body.into()));
+        let text = format!(
+            "token-url = http://{}/token\nclient-id = me\nclient-secret = client-secret",
+            server.address
+        );
+        let file = Scratch::new("check", &text);
+        let auth = format!("oauth2:{}", file.path());
+        let ended = binary::run(&[&["check"], &USUAL[1..], &["--auth", &auth]].concat()).expect(1);
+        assert!(ended.stdout.contains(what) && !ended.stdout.contains("client-secret"), "{}", ended.stdout);
+        assert_eq!(server.begun(), 1);
     }
 }
 

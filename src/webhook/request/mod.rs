@@ -184,6 +184,14 @@ impl Requests {
         post(&self.build(record, SystemTime::now(), Some(&renewed)))
     }
 
+    /// Whether there are the credentials that requests should have.
+    ///
+    /// # Errors
+    /// No token can be fetched.
+    pub fn authorized(&self) -> Result<(), SendError> {
+        self.authorization.as_ref().map_or(Ok(()), |authorization| authorization.value().map(drop))
+    }
+
     /// The request for an attempt that begins at `now`.
     ///
     /// # Errors
