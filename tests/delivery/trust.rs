@@ -48,3 +48,46 @@ fn a_receiver_that_trusts_nobody_gets_every_record() {
         std::fs::remove_file(path).unwrap();
     }
 }
+
+#[test]
+fn headers_of_records_choose_what_is_sent_and_how() {
+    // The kafka crate brings no headers.
+    if super::version() != super::NEW {
+        return;
+    }
+    let Some(broker) = shared() else { return };
+    let event = ["-H", "ce_id=7", "-H", "ce_source=/shop", "-H", "ce_specversion=1.0", "-H", "ce_type=order"];
+    let blue = ["-H", "tenant=blue", "-H", "trace=a b"];
+    broker.produce("chosen", &[&blue[..], &event].concat(), b"{\"n\":1}\n");
+    broker.produce("chosen", &["-H", "tenant=red"], b"2\n3\n");
+    broker.produce("chosen", &[&blue[..], &["-Z", "-K", ":"]].concat(), b"k:\n");
+    broker.produce("chosen", &blue, b"5\n");
+    let receiver = Receiver::accepting();
+    let url = format!("http://{}/{{header:tenant}}", receiver.address);
+    let more = [
+        "--until-end",
+        "--filter",
+        "header:tenant=blue",
+        "--filter",
+        "header:tenant=green",
+        "--skip-tombstones",
+        "--format",
+        "cloudevents",
+        "--header",
+        "X-Trace: <{header:trace}>",
+        "--forward-header",
+        "trace",
+    ];
+    run(broker, "chosen", &url, &more).expect(0).saying("filtered 3");
+    assert_eq!(committed(broker, "chosen"), 5);
+    let mut requests: Vec<Request> = receiver.handled().into_iter().map(|handled| handled.request).collect();
+    requests.sort_by_key(|request| request.body.len());
+    assert_eq!(requests.iter().map(Request::text).collect::<Vec<_>>(), ["5", "{\"n\":1}"]);
+    for request in &requests {
+        assert_eq!(request.line, "POST /blue HTTP/1.1");
+        assert_eq!(request.header("x-trace"), Some("<a%20b>"));
+        assert_eq!(request.header("trace"), Some("a b"));
+    }
+    assert_eq!(requests[0].header("ce-id"), Some(requests[0].id()));
+    assert_eq!((requests[1].header("ce-id"), requests[1].header("ce-source")), (Some("7"), Some("/shop")));
+}
