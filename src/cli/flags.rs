@@ -300,6 +300,14 @@ const MAIN: &[Flag] = &[
         ..BASE
     },
     Flag {
+        long: "max-refused",
+        value: Some("N/TIME"),
+        group: Group::Failures,
+        doc: "end the run (exit 3) at one refused record more than this: 100/1h, or a share such as 5%/1h",
+        set: |o, v| values::threshold(v).map(|most| o.settings.max_refused = Some(most)),
+        ..BASE
+    },
+    Flag {
         long: "max-attempts",
         value: Some("N"),
         default: "0: no limit",

@@ -41,7 +41,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Refused(_) | RunError::Gone(_) | RunError::OutOfPatience(_) => Exit::Stopped,
+        RunError::Refused(_)
+        | RunError::TooManyRefused(..)
+        | RunError::Gone(_)
+        | RunError::OutOfPatience(_) => Exit::Stopped,
         RunError::Source(_) | RunError::Commit(_) | RunError::DeadLetters(_) | RunError::Worker(_) => {
             Exit::Failed
         }

@@ -3,6 +3,7 @@
 use crate::relay::budget::Percent;
 use crate::relay::limit::Bounds;
 use crate::relay::rate::Rate;
+use crate::relay::threshold::{Most, Threshold};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -89,6 +90,19 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     let count: u32 = count.parse().map_err(|_| bad())?;
     let count = NonZeroU32::new(count).ok_or("it can't be 0: nothing would ever be sent")?;
     Rate::new(count, Duration::from_secs(seconds)).ok_or_else(|| format!("'{text}' is too much to count"))
+}
+
+/// Reads `100/1h` and `5%/1h`.
+pub fn threshold(text: &str) -> Result<Threshold, String> {
+    let (most, span) =
+        text.split_once('/').ok_or_else(|| format!("'{text}' is not N/TIME, such as 100/1h or 5%/1h"))?;
+    let most = match most.strip_suffix('%') {
+        Some(_) => Most::Share(percent(most)?),
+        None => Most::Count(
+            most.parse().map_err(|_| format!("'{most}' is not a whole number or a share such as 5%"))?,
+        ),
+    };
+    Ok(Threshold { most, span: positive_duration(span)? })
 }
 
 /// Reads `auto` and `auto:4..128`; nothing of what doesn't begin so.
@@ -254,6 +268,15 @@ mod tests {
         {
             assert!(rate(text).is_err(), "{text}");
         }
+        let hour = second * 3_600;
+        assert_eq!(threshold("100/1h"), Ok(Threshold { most: Most::Count(100), span: hour }));
+        assert_eq!(
+            threshold("5%/60m").map(|t| (t.most, t.span)),
+            percent("5%").map(|p| (Most::Share(p), hour))
+        );
+        for text in ["", "100", "/1h", "100/", "100/0s", "-1/1h", "0%/1h", "1.5/1h"] {
+            assert!(threshold(text).is_err(), "{text}");
+        }
         let bounds = |min, max| Bounds::new(count(min).unwrap(), count(max).unwrap());
         assert_eq!(auto_bounds("auto"), Ok(bounds("1", "64")));
         assert_eq!(auto_bounds("auto:4..128"), Ok(bounds("4", "128")));
@@ -307,7 +330,7 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in ".{0,40}") {
             let _ = (duration(&text), range(&text), bytes(&text), count(&text), partitions(&text), brokers(&text));
-            let _ = (rate(&text), percent(&text), timestamp(&text), auto_bounds(&text));
+            let _ = (rate(&text), percent(&text), timestamp(&text), auto_bounds(&text), threshold(&text));
             let _ = nearest(&text, ["--topic"]);
         }
     }

@@ -4,6 +4,8 @@
 //! share of all attempts that was asked for, and beside it [`FLOOR_A_SECOND`], so that little traffic gets its
 //! retries too. Pure: takes `now`, never sleeps.
 
+use super::recent::Recent;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Over so much time the share is kept.
@@ -12,7 +14,6 @@ pub const SPAN: Duration = Duration::from_secs(10);
 pub const FLOOR_A_SECOND: u64 = 1;
 /// The span moves on by a second at a time.
 const SLICES: usize = SPAN.as_secs() as usize;
-const SLICE: Duration = Duration::from_secs(1);
 
 /// A share of attempts, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,62 +31,37 @@ impl Percent {
     }
 }
 
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
 /// What was attempted within the span, and whether another retry fits.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     share: Percent,
-    slices: [Slice; SLICES],
-    /// The slice that time is in, and when it began.
-    current: Option<(usize, Instant)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slice {
-    firsts: u64,
-    retries: u64,
+    recent: Recent<SLICES>,
 }
 
 impl RetryBudget {
     /// Nothing attempted yet.
     pub fn new(share: Percent) -> Self {
-        Self { share, slices: [Slice::default(); SLICES], current: None }
+        Self { share, recent: Recent::new(SPAN) }
     }
 
     /// When it is worth to ask again whether a retry may go; `None` if one may go now. A first attempt earns more
     /// in the meantime.
     pub fn free_at(&mut self, now: Instant) -> Option<Instant> {
-        let (_, began) = self.advance(now);
-        let (firsts, retries) =
-            self.slices.iter().fold((0, 0), |(f, r), slice| (f + slice.firsts, r + slice.retries));
-        let beyond_the_floor = (retries + 1_u64).saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());
+        let [firsts, retries] = self.recent.sums(now);
+        let beyond_the_floor = (retries + 1).saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());
         let exceeded = self.share.is_exceeded_by(beyond_the_floor, firsts + beyond_the_floor);
-        exceeded.then(|| began + SLICE)
+        exceeded.then(|| self.recent.next_slice(now))
     }
 
     /// An attempt goes out.
     pub fn attempted(&mut self, is_retry: bool, now: Instant) {
-        let (at, _) = self.advance(now);
-        let slice = &mut self.slices[at];
-        if is_retry { slice.retries += 1 } else { slice.firsts += 1 }
-    }
-
-    /// Moves on to the slice of `now`, and forgets those that have left the span.
-    fn advance(&mut self, now: Instant) -> (usize, Instant) {
-        let (mut at, mut began) = self.current.unwrap_or((0, now));
-        for _ in 0..SLICES {
-            if now.saturating_duration_since(began) < SLICE {
-                break;
-            }
-            at = (at + 1) % SLICES;
-            began += SLICE;
-            self.slices[at] = Slice::default();
-        }
-        // After a long rest all of them are forgotten, and time begins anew.
-        if now.saturating_duration_since(began) >= SLICE {
-            began = now;
-        }
-        self.current = Some((at, began));
-        (at, began)
+        self.recent.add(is_retry, now);
     }
 }
 
@@ -93,6 +69,8 @@ impl RetryBudget {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const SLICE: Duration = Duration::from_secs(1);
 
     fn budget(percent: u8) -> (RetryBudget, Instant) {
         (RetryBudget::new(Percent::new(percent).unwrap()), Instant::now())

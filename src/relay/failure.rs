@@ -2,6 +2,7 @@
 
 use super::dead_letter::{DeadLetterError, Letter};
 use super::source::{CommitError, SourceError};
+use super::threshold::Threshold;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub enum RunError {
     /// A record was refused and there are no dead letters to put it into.
     Refused(Box<Letter>),
+    /// More records were refused than there may be.
+    TooManyRefused(Box<Letter>, Threshold),
     /// The destination answered 410: it wants no more.
     Gone(Box<Letter>),
     /// The destination accepted nothing for as long as patience goes.
@@ -31,6 +34,13 @@ impl fmt::Display for RunError {
                 f,
                 "the destination refused {}: nothing past this record is committed. Mend what refused it and \
                  start again, or let refused records go to a file with --dead-letter FILE",
+                Told(letter)
+            ),
+            Self::TooManyRefused(letter, threshold) => write!(
+                f,
+                "more records were refused than --max-refused allows ({threshold}), the last of them {}: it is in no \
+                 dead letters, and nothing past it is committed. Look at what changed on the other side, then start \
+                 again",
                 Told(letter)
             ),
             Self::Gone(letter) => {

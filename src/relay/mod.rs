@@ -16,6 +16,7 @@
 //! | [budget] | how many of them may be retries |
 //! | [backoff] | how long until another attempt |
 //! | [verdict] | what an answer means |
+//! | [threshold] | how many refused records are too many |
 //! | [progress] | what is done without a gap, hence what may be committed |
 //! | [beyond] | what is done beyond that, in the words that are committed beside it |
 //! | [semaphore] | how many requests at once |
@@ -36,11 +37,13 @@ pub mod memory;
 pub mod pace;
 pub mod progress;
 pub mod rate;
+mod recent;
 pub mod record;
 pub mod semaphore;
 pub mod settings;
 pub mod source;
 pub mod stop;
+pub mod threshold;
 pub mod transport;
 pub mod verdict;
 pub mod window;
@@ -452,12 +455,13 @@ impl Run<'_, '_> {
     fn end(mut self) -> Result<Totals, RunError> {
         self.drain();
         if let Some(halt) = self.floor.window().halted().cloned() {
-            let (Halt::Refused(letter) | Halt::Gone(letter)) = &halt;
+            let (Halt::Refused(letter) | Halt::TooManyRefused(letter, _) | Halt::Gone(letter)) = &halt;
             let event =
                 Event::Refused { record: &letter.record, refusal: &letter.refusal, fate: Fate::Stopped };
             self.relay.observer.on(&event);
             self.failure.get_or_insert(match halt {
                 Halt::Refused(letter) => RunError::Refused(letter),
+                Halt::TooManyRefused(letter, threshold) => RunError::TooManyRefused(letter, threshold),
                 Halt::Gone(letter) => RunError::Gone(letter),
             });
         }

@@ -5,6 +5,7 @@ use super::budget::Percent;
 use super::filter::Filter;
 use super::limit::Bounds;
 use super::rate::Rate;
+use super::threshold::Threshold;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub patience: Option<Duration>,
     /// What to do with refused records.
     pub on_refusal: OnRefusal,
+    /// The run ends when more than this were refused; none: however many.
+    pub max_refused: Option<Threshold>,
 }
 
 impl Default for Settings {
@@ -113,6 +116,7 @@ impl Default for Settings {
             max_retry_after: Duration::from_secs(600),
             patience: None,
             on_refusal: OnRefusal::Stop,
+            max_refused: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use sluicegate::relay::record::{Checkpoint, Offset, Record};
 use sluicegate::relay::settings::{OnRefusal, Order, Settings};
 use sluicegate::relay::source::{Lease, Notice, Polled, Severity};
 use sluicegate::relay::stop::Stop;
+use sluicegate::relay::threshold::{Most, Threshold};
 use sluicegate::relay::transport::{Answer, SendError, Transport};
 use sluicegate::relay::{Relay, RunError};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -130,6 +131,26 @@ fn a_refused_record_counts_as_done_once_the_dead_letters_have_it() {
     assert_eq!(kept, (0..10).map(|n| n * 100 + 7).collect::<Vec<_>>());
     assert_eq!(scene.committed(), Some(1_000));
     assert_eq!(scene.told.count("DeadLettersUnavailable"), 1);
+}
+
+#[test]
+fn one_refused_record_too_many_ends_the_run_and_is_not_settled() {
+    for (on_refusal, kept) in [(OnRefusal::DeadLetter, 3), (OnRefusal::Drop, 0)] {
+        let max_refused = Some(Threshold { most: Most::Count(3), span: Duration::from_secs(3_600) });
+        let settings = Settings { on_refusal, max_refused, order: Order::Partition, ..settings(4, 50) };
+        let mut scene = Scene::new(settings, ListSource::of(100));
+        let transport = FnTransport::new(|record: &Record, _| {
+            status(if record.offset().0 % 10 == 7 { 422 } else { 200 })
+        });
+        let error = scene.run(&transport).unwrap_err();
+        assert!(matches!(&error, RunError::TooManyRefused(..)));
+        let text = error.to_string();
+        assert!(
+            text.contains("(3 in 3600s)") && text.contains("topic t partition 0 offset 37 with status 422"),
+            "{text}"
+        );
+        assert_eq!((scene.letters.kept.len(), scene.committed()), (kept, Some(37)));
+    }
 }
 
 #[test]

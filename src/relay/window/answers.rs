@@ -91,6 +91,9 @@ impl Window {
         match verdict {
             Verdict::Accepted => {
                 self.totals.delivered += 1;
+                if let Some(refusals) = &mut self.refusals {
+                    refusals.accepted(now);
+                }
                 self.finish(sequence);
                 Fortune::Delivered
             }
@@ -103,9 +106,9 @@ impl Window {
                     self.put_back(sequence, record, now.checked_add(delay));
                     Fortune::Retrying(delay)
                 }
-                None => self.refuse(sequence, record, outcome, wall),
+                None => self.refuse(sequence, record, outcome, now, wall),
             },
-            Verdict::Refused => self.refuse(sequence, record, outcome, wall),
+            Verdict::Refused => self.refuse(sequence, record, outcome, now, wall),
             Verdict::Stop => {
                 let letter = self.letter(sequence, record, outcome, wall);
                 self.halt(Halt::Gone(Box::new(letter)));
@@ -172,22 +175,29 @@ impl Window {
         sequence: u64,
         record: &Record,
         outcome: &Result<Answer, SendError>,
+        now: Instant,
         wall: SystemTime,
     ) -> Fortune {
         let letter = self.letter(sequence, record, outcome, wall);
         let refusal = letter.refusal.clone();
-        match self.settings.on_refusal {
-            OnRefusal::Stop => {
+        let too_many = self.refusals.as_mut().is_some_and(|refusals| refusals.refused(now));
+        match (self.settings.on_refusal, self.settings.max_refused.filter(|_| too_many)) {
+            (_, Some(threshold)) => {
+                self.halt(Halt::TooManyRefused(Box::new(letter), threshold));
+                self.put_back(sequence, record, None);
+                Fortune::Halted
+            }
+            (OnRefusal::Stop, None) => {
                 self.halt(Halt::Refused(Box::new(letter)));
                 self.put_back(sequence, record, None);
                 Fortune::Halted
             }
-            OnRefusal::Drop => {
+            (OnRefusal::Drop, None) => {
                 self.totals.dropped += 1;
                 self.finish(sequence);
                 Fortune::Dropped(refusal)
             }
-            OnRefusal::DeadLetter => {
+            (OnRefusal::DeadLetter, None) => {
                 let Some(slot) = self.slots.get(&sequence) else { return Fortune::Forgotten };
                 let condemned = Condemned { sequence, epoch: slot.epoch, letter };
                 self.condemned.push(condemned);

@@ -25,6 +25,7 @@ use super::progress::Progress;
 use super::rate::Bucket;
 use super::record::{Offset, Partition, Record};
 use super::settings::Settings;
+use super::threshold::{Refusals, Threshold};
 use queue::Queue;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -115,6 +116,8 @@ pub struct Answered {
 pub enum Halt {
     /// A refused record, and no place for it.
     Refused(Box<Letter>),
+    /// More records were refused than there may be; this one is not settled any more.
+    TooManyRefused(Box<Letter>, Threshold),
     /// The destination wants no more.
     Gone(Box<Letter>),
 }
@@ -165,6 +168,7 @@ pub struct Window {
     limit: Option<Limit>,
     bucket: Option<Bucket>,
     budget: Option<RetryBudget>,
+    refusals: Option<Refusals>,
     /// By admission: a lower sequence was there first.
     slots: HashMap<u64, Slot>,
     next_sequence: u64,
@@ -194,6 +198,7 @@ impl Window {
             limit: settings.auto_concurrency.map(Limit::new),
             bucket: settings.max_rate.map(Bucket::new),
             budget: settings.retry_budget.map(RetryBudget::new),
+            refusals: settings.max_refused.map(Refusals::new),
             lanes: Lanes::new(settings.order),
             settings,
             jitter,
