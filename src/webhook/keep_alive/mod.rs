@@ -1,7 +1,9 @@
 //! HTTP/1.1 with connections that are kept: the default client, made for one destination that many threads send to.
 //!
-//! Its own on `httparse`, and not `ureq`, which has no thread-free deadline for the whole, no unix sockets, no
-//! resolver at a bounded age, and reads the environment's proxy by rules of its own.
+//! On `httparse` and not on `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
+//! took 2.3 times the CPU per request (13 times with a deadline for the whole, for which it starts threads) and a
+//! binary 0.3 MB larger. What is asked for here (one deadline, checked addresses, unix sockets, the retry of a
+//! stale connection) would have been code of our own on top of it; the price is 1,500 lines, tests not counted.
 //!
 //! - A request is one write, from the thread that asks; there is no other thread but one per lookup of the name.
 //! - At most one connection a thread, so with permits held at most one a permit; idle ones are kept for a bounded
