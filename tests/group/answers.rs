@@ -72,6 +72,11 @@ impl Talk {
         (ask, member_id, protocols[0].1.clone())
     }
 
+    fn asks_to_join_again(&mut self) -> (Ask, String, Subscription) {
+        self.member.coordinator_lost("again", self.now);
+        self.asks_to_join()
+    }
+
     fn join(&mut self, generation: i32, partitions: &[Partition]) {
         let (ask, _, _) = self.asks_to_join();
         let protocol = match &ask.request {
@@ -255,6 +260,57 @@ fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     assert_eq!(talk.events(), [Event::Lost(vec![p(0)])]);
     let (_, member_id, subscription) = talk.asks_to_join();
     assert_eq!((member_id.as_str(), subscription.owned), ("m", vec![]));
+}
+
+/// The coordinator answers a join in a generation that is complete already without beginning the session anew.
+#[test]
+fn a_join_that_brings_no_new_generation_prolongs_nothing() {
+    for generation in [1, 2] {
+        let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
+        let lease = talk.member.lease_until();
+        talk.refuse(Refusal::RebalanceInProgress);
+        let (ask, _, _) = talk.asks_to_join();
+        let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
+        let joined = Joined { generation, protocol, leader, member_id, members: vec![] };
+        let beaten = talk.member.lease_until();
+        assert!(beaten > lease, "the heartbeat was heard");
+        talk.now += 2 * SECOND;
+        talk.member.coordinator_lost("gone", talk.now);
+        let asked_first = ask.deadline - Settings::default().rebalance_timeout - 5 * SECOND;
+        let (ask, _, _) = talk.asks_to_join();
+        talk.answer(&ask, Answer::Joined(joined));
+        let begun_anew = asked_first + Settings::default().session_timeout;
+        assert_eq!(talk.member.lease_until(), if generation == 1 { beaten } else { Some(begun_anew) });
+    }
+}
+
+/// The new coordinator never heard of the id that the old one gave.
+#[test]
+fn a_static_member_whose_new_id_was_lost_with_the_coordinator_takes_its_place_again() {
+    for (moved, ends) in [(true, false), (false, true)] {
+        let mut talk = Talk::new(Assignor::Range, Some("i"));
+        let (ask, _, _) = talk.asks_to_join();
+        let (protocol, leader, member_id) = ("range".into(), "other".into(), "i-2".into());
+        let joined = Joined { generation: 1, protocol, leader, member_id, members: vec![] };
+        talk.answer(&ask, Answer::Joined(joined));
+        if moved {
+            talk.refuse(Refusal::NotCoordinator);
+            let ask = talk.ask();
+            talk.answer(&ask, Answer::Coordinator);
+        }
+        talk.refuse(Refusal::FencedInstanceId);
+        assert_eq!(matches!(&talk.events()[..], [Event::Fatal(_)]), ends);
+        if !ends {
+            assert_eq!(talk.asks_to_join().1, "");
+            // Only once: now it is another process that has the name.
+            let (ask, _, _) = talk.asks_to_join_again();
+            talk.answer(
+                &ask,
+                Answer::Refused { refusal: Refusal::FencedInstanceId, member_id: String::new() },
+            );
+            assert!(matches!(&talk.events()[..], [Event::Fatal(_)]));
+        }
+    }
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl World {
     pub fn deliver_replies(&mut self) {
         for (token, answer) in std::mem::take(&mut self.coordinator.replies) {
             let Some((slot, incarnation, conn, id)) = self.waiting.remove(&token) else { continue };
-            let delay = 1 + self.chance(60);
+            let delay = 1 + self.chance(60) + self.chance(self.places[slot].lateness);
             self.posts.push(Post {
                 at: self.now + delay,
                 slot,

@@ -70,6 +70,8 @@ pub struct Place {
     pub slow_release: Option<u64>,
     pub lost_requests: u8,
     pub lost_answers: u8,
+    /// How late answers are, at most.
+    pub lateness: u64,
 }
 
 pub struct World {
@@ -205,6 +207,10 @@ impl World {
         (self.places[slot].lost_requests, self.places[slot].lost_answers) = (requests, answers);
     }
 
+    pub fn delay(&mut self, slot: usize, ms: u64) {
+        self.places[slot].lateness = ms;
+    }
+
     pub fn release_slowly(&mut self, slot: usize, ms: Option<u64>) {
         self.places[slot].slow_release = ms;
     }
@@ -279,7 +285,7 @@ impl World {
     pub fn heal(&mut self) {
         for place in &mut self.places {
             (place.cut_until, place.paused_until, place.slow_release) = (0, 0, None);
-            (place.lost_requests, place.lost_answers) = (0, 0);
+            (place.lost_requests, place.lost_answers, place.lateness) = (0, 0, 0);
             if let Some(process) = &mut place.process {
                 process.wake = process.wake.min(self.now + 1);
             }

@@ -108,6 +108,7 @@ impl Membership {
             *standing = Standing { heard: later(standing.heard), at_rest: later(standing.at_rest) };
         }
         let leads = joined.leader == joined.member_id;
+        self.came_back |= came_back && self.settings.is_cooperative();
         self.id_is_stored &= self.member_id == joined.member_id;
         self.moved = false;
         self.member_id = joined.member_id;
@@ -161,8 +162,9 @@ impl Membership {
         self.epoch += 1;
         let added = self.holdings.take(&given, super::Epoch(self.epoch));
         self.events.push_back(Event::Assigned { added, user_data: assignment.user_data });
-        if self.claimed.iter().any(|partition| !given.contains(partition)) {
-            // Only another join says that it was given up.
+        let came_back = std::mem::take(&mut self.came_back);
+        if came_back || self.claimed.iter().any(|partition| !given.contains(partition)) {
+            // Only another join says that it was given up, by this process or the one before.
             self.phase = Phase::GivingUp { since: self.now };
             self.go_on_when_released();
         }

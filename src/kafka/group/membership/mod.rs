@@ -41,6 +41,10 @@
 //! A static member that comes back to a group at rest takes its old place without a rebalance (KIP-345). So what
 //! changed while it was away goes unnoticed until the next rebalance: other topics in its own subscription, and,
 //! if it leads, new partitions. Java's members behave alike. What changes after its return it notices.
+//!
+//! Under a cooperative assignor more would go unnoticed: that it was about to give partitions up when it went
+//! away. The next owner waits for a join that nobody sends any more. So a cooperative static member joins once
+//! more when it is back, which costs a rebalance that stops nobody and moves nothing else.
 
 mod answers;
 mod holdings;
@@ -193,6 +197,8 @@ pub struct Membership {
     member_id: String,
     /// A sync was answered under this id, so that another coordinator knows it too.
     id_is_stored: bool,
+    /// A cooperative static member took its old place, and hasn't joined again since: see the module.
+    came_back: bool,
     /// The coordinator was looked for again since the last join was answered.
     moved: bool,
     generation: Option<i32>,
@@ -235,6 +241,7 @@ impl Membership {
             next_beat: now,
             member_id: String::new(),
             id_is_stored: false,
+            came_back: false,
             moved: false,
             generation: None,
             synced: None,
