@@ -99,6 +99,8 @@ impl World {
 
     /// What is in flight of revoked partitions is done; what was committed of it is answered first.
     fn release(&mut self, slot: usize, incarnation: u64, partitions: Vec<(Partition, u64)>) {
+        // Events from before a pause are heard first.
+        self.hear(slot);
         let now = self.instant(self.now);
         let process = self.places[slot].process.as_mut().unwrap();
         if process.commits > 0 {
