@@ -237,7 +237,7 @@ const MAIN: &[Flag] = &[
     Flag {
         long: "buffer",
         value: Some("SIZE"),
-        default: "4MiB",
+        default: "2MiB",
         group: Group::From,
         doc: "how much is fetched ahead",
         set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),

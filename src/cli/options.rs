@@ -214,7 +214,7 @@ impl Default for Options {
             start: Start::Earliest,
             until_end: false,
             partitions: None,
-            buffer: Bytes(4 << 20),
+            buffer: Bytes(2 << 20),
             settings: Settings { order: Order::None, ..Settings::default() },
             max_concurrency: None,
             batch_interval: None,

@@ -73,7 +73,7 @@ impl Default for Config {
             start: Start::default(),
             reset: Reset::default(),
             until_end: false,
-            buffer: 4 << 20,
+            buffer: 2 << 20,
             rack: String::new(),
             request_timeout: Duration::from_secs(30),
         }

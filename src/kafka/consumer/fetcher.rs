@@ -5,7 +5,7 @@
 //! batches unpacked here; taking records apart is left to whoever polls.
 
 use super::nag::Nag;
-use super::state::{Asked, Chunk, Cursor, Fetched, Phase, Plan, Shared};
+use super::state::{Asked, Chunk, Cursor, Fetched, MOST_FETCH, Phase, Plan, Shared};
 use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
 use crate::kafka::config::Config;
 use crate::kafka::protocol::ErrorCode;
@@ -59,15 +59,12 @@ impl Fetcher {
     /// Runs until closed, or until the broker has had none of our partitions for a while.
     pub(super) fn run(mut self) {
         let mut turn = 0;
-        while let Plan::Fetch(asked, bytes) = self.shared.plan(self.broker, self.config.buffer, turn, IDLE) {
+        while let Plan::Fetch(mut asked) = self.shared.plan(self.broker, self.config.buffer, turn, IDLE) {
             turn = turn.wrapping_add(1);
-            let fetched = self.fetch(&asked, bytes);
-            let failed = fetched.as_ref().err().cloned();
-            self.shared.fetched(bytes, fetched.unwrap_or_default());
-            match failed {
-                None => self.nag.recovered(&self.shared),
-                Some(ClusterError::Fatal(text)) => return self.shared.fail(text),
-                Some(ClusterError::Retriable(text)) => {
+            match self.fetch(&mut asked) {
+                Ok(()) => self.nag.recovered(&self.shared),
+                Err(ClusterError::Fatal(text)) => return self.shared.fail(text),
+                Err(ClusterError::Retriable(text)) => {
                     // It holds on to the socket, which is of no use any more.
                     self.shared.lock().cancellers.remove(&self.broker);
                     self.nag.tell(&self.shared, &text);
@@ -79,19 +76,22 @@ impl Fetcher {
         self.shared.lock().cancellers.remove(&self.broker);
     }
 
-    fn fetch(&mut self, asked: &[Asked], bytes: usize) -> Result<Vec<Fetched>, ClusterError> {
+    fn fetch(&mut self, asked: &mut [Asked]) -> Result<(), ClusterError> {
         let target = Target::Broker(self.broker);
         let canceller = self.links.open(target)?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
-        let request = request(asked, bytes, &self.config.rack);
-        let timeout = self.config.request_timeout + LONG_POLL;
-        let Self { links, shared, unpacker, .. } = self;
-        links.call_within(target, &request, timeout, |answer| take_all(asked, &answer, shared, unpacker))?
+        // What was asked moves on while the answer is taken in; the request keeps what it was.
+        let names = asked.to_vec();
+        let Self { links, shared, unpacker, config, .. } = self;
+        let request = request(&names, &config.rack);
+        let timeout = config.request_timeout + LONG_POLL;
+        let mut taker = Taker { shared, unpacker, limit: config.buffer };
+        links.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
     }
 }
 
-fn request<'a>(asked: &'a [Asked], bytes: usize, rack: &'a str) -> FetchRequest<'a> {
-    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
+    let bytes = i32::try_from(MOST_FETCH).unwrap_or(i32::MAX);
     let mut topics: Vec<FetchRequestTopic<'a>> = Vec::new();
     for asked in asked {
         let partition = FetchRequestPartition {
@@ -123,34 +123,85 @@ fn request<'a>(asked: &'a [Asked], bytes: usize, rack: &'a str) -> FetchRequest<
     }
 }
 
-fn take_all(
-    asked: &[Asked],
-    answer: &FetchResponse<'_>,
-    shared: &Shared,
-    unpacker: &mut Unpacker,
-) -> Result<Vec<Fetched>, ClusterError> {
-    if answer.error_code != ErrorCode::NONE {
-        return Err(of_code(answer.error_code, "fetching"));
-    }
-    let mut fetched = Vec::new();
-    for topic in &answer.responses {
-        for data in &topic.partitions {
-            let of_it = |asked: &&Asked| {
-                asked.partition.topic() == topic.topic && asked.partition.number() == data.partition_index
-            };
-            // What wasn't asked for is none of ours.
-            let Some(asked) = asked.iter().find(of_it) else { continue };
-            match take(asked, data, unpacker) {
-                Ok(taken) => {
-                    lend_replica(asked, data.preferred_read_replica, shared);
-                    fetched.push(taken);
+/// Takes answers in.
+struct Taker<'a> {
+    shared: &'a Shared,
+    unpacker: &'a mut Unpacker,
+    /// How many bytes of batches are kept.
+    limit: usize,
+}
+
+impl Taker<'_> {
+    fn take_all(&mut self, asked: &mut [Asked], answer: &FetchResponse<'_>) -> Result<(), ClusterError> {
+        if answer.error_code != ErrorCode::NONE {
+            return Err(of_code(answer.error_code, "fetching"));
+        }
+        for topic in &answer.responses {
+            for data in &topic.partitions {
+                let of_it = |asked: &&mut Asked| {
+                    asked.partition.topic() == topic.topic && asked.partition.number() == data.partition_index
+                };
+                // What wasn't asked for is none of ours.
+                let Some(asked) = asked.iter_mut().find(of_it) else { continue };
+                match self.take(asked, data) {
+                    Ok(()) => lend_replica(asked, data.preferred_read_replica, self.shared),
+                    Err(Trouble::Fatal(text)) => return Err(ClusterError::Fatal(text)),
+                    Err(trouble) => trouble_with(asked, &trouble, self.shared),
                 }
-                Err(Trouble::Fatal(text)) => return Err(ClusterError::Fatal(text)),
-                Err(trouble) => trouble_with(asked, &trouble, shared),
             }
         }
+        Ok(())
     }
-    Ok(fetched)
+
+    fn take(&mut self, asked: &mut Asked, data: &FetchResponsePartition<'_>) -> Result<(), Trouble> {
+        look_for_error(asked, data)?;
+        let partition = asked.partition.clone();
+        let place = || format!("topic {} partition {}", partition.topic(), partition.number());
+        let corrupt = |error: BatchError| Trouble::Corrupt(format!("{}: {error}", place()));
+        let aborted = data.aborted_transactions.as_deref().unwrap_or_default();
+        let aborted =
+            aborted.iter().map(|a| Aborted { first_offset: a.first_offset, producer_id: a.producer_id });
+        let mut transactions = Transactions::new(aborted);
+        for batch in Batches::new(data.records.unwrap_or_default()) {
+            let batch = batch.map_err(corrupt)?;
+            batch.check_crc().map_err(corrupt)?;
+            let judgement = transactions.judge(&batch).map_err(corrupt)?;
+            // A fetch from the middle of a batch brings the whole batch, and one before it does no harm.
+            if batch.next_offset() <= asked.next {
+                continue;
+            }
+            let mut chunk = None;
+            if judgement == Judgement::Deliver && batch.count() > 0 {
+                let records = batch.records(self.unpacker, asked.next, MAX_UNPACKED).map_err(corrupt)?;
+                let (bytes, serial) = (records.payload().len(), asked.serial);
+                chunk = Some(Chunk { partition: partition.clone(), serial, records, bytes });
+            }
+            let epoch = Some(batch.partition_leader_epoch()).filter(|epoch| *epoch >= 0);
+            let epoch = epoch.map(|epoch| (batch.base_offset(), epoch));
+            let fetched = Fetched { chunk, next: batch.next_offset(), epoch };
+            if !self.shared.fetched(asked, fetched, self.limit) {
+                return Ok(());
+            }
+        }
+        let log_end = Some(data.last_stable_offset).filter(|end| *end >= 0).or(Some(data.high_watermark));
+        self.shared.went_well(asked, log_end.filter(|end| *end >= 0));
+        Ok(())
+    }
+}
+
+fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<(), Trouble> {
+    let place = || format!("topic {} partition {}", asked.partition.topic(), asked.partition.number());
+    match data.error_code {
+        ErrorCode::NONE => Ok(()),
+        ErrorCode::OFFSET_OUT_OF_RANGE => Err(Trouble::OutOfRange),
+        ErrorCode::CORRUPT_MESSAGE => {
+            Err(Trouble::Corrupt(format!("{} at offset {}: the broker says so", place(), asked.next)))
+        }
+        code => Err(match of_code(code, &format!("reading {}", place())) {
+            ClusterError::Fatal(text) => Trouble::Fatal(text),
+            ClusterError::Retriable(_) => Trouble::Metadata,
+        }),
+    }
 }
 
 /// The leader names a replica that is nearer to us; or a replica no longer is the one to ask.
@@ -159,59 +210,6 @@ fn lend_replica(asked: &Asked, preferred: i32, shared: &Shared) {
         let until = Instant::now() + REPLICA_LEASE;
         shared.amend(asked, |cursor| cursor.replica = Some((preferred, until)));
     }
-}
-
-fn take(
-    asked: &Asked,
-    data: &FetchResponsePartition<'_>,
-    unpacker: &mut Unpacker,
-) -> Result<Fetched, Trouble> {
-    let place = || format!("topic {} partition {}", asked.partition.topic(), asked.partition.number());
-    match data.error_code {
-        ErrorCode::NONE => {}
-        ErrorCode::OFFSET_OUT_OF_RANGE => return Err(Trouble::OutOfRange),
-        ErrorCode::CORRUPT_MESSAGE => {
-            return Err(Trouble::Corrupt(format!(
-                "{} at offset {}: the broker says so",
-                place(),
-                asked.next
-            )));
-        }
-        code => {
-            return Err(match of_code(code, &format!("reading {}", place())) {
-                ClusterError::Fatal(text) => Trouble::Fatal(text),
-                ClusterError::Retriable(_) => Trouble::Metadata,
-            });
-        }
-    }
-    let corrupt = |error: BatchError| Trouble::Corrupt(format!("{}: {error}", place()));
-    let aborted = data.aborted_transactions.as_deref().unwrap_or_default();
-    let aborted =
-        aborted.iter().map(|a| Aborted { first_offset: a.first_offset, producer_id: a.producer_id });
-    let mut transactions = Transactions::new(aborted);
-    let (mut next, mut epochs, mut chunks) = (asked.next, Vec::new(), Vec::new());
-    for batch in Batches::new(data.records.unwrap_or_default()) {
-        let batch = batch.map_err(corrupt)?;
-        batch.check_crc().map_err(corrupt)?;
-        let judgement = transactions.judge(&batch).map_err(corrupt)?;
-        // A fetch from the middle of a batch brings the whole batch, and one before it does no harm.
-        if batch.next_offset() <= asked.next {
-            continue;
-        }
-        if judgement == Judgement::Deliver && batch.count() > 0 {
-            let records = batch.records(unpacker, asked.next, MAX_UNPACKED).map_err(corrupt)?;
-            let bytes = records.payload().len();
-            let (partition, serial) = (asked.partition.clone(), asked.serial);
-            chunks.push(Chunk { partition, serial, records, bytes });
-        }
-        let epoch = batch.partition_leader_epoch();
-        if epoch >= 0 && epochs.last().is_none_or(|(_, last)| *last != epoch) {
-            epochs.push((batch.base_offset(), epoch));
-        }
-        next = batch.next_offset();
-    }
-    let log_end = Some(data.last_stable_offset).filter(|end| *end >= 0).or(Some(data.high_watermark));
-    Ok(Fetched { asked: asked.clone(), chunks, next, epochs, log_end: log_end.filter(|end| *end >= 0) })
 }
 
 fn trouble_with(asked: &Asked, trouble: &Trouble, shared: &Shared) {

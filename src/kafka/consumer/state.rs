@@ -2,8 +2,8 @@
 //! the news for whoever polls.
 //!
 //! Invariants: what a fetch brings counts only if the cursor still is the one it was asked for (its serial) and
-//! still stands where it was asked for; bytes fetched ahead never exceed the buffer by more than the one batch that
-//! a broker always gives whole (KIP-74). No lock is held across I/O.
+//! still stands where it was asked for; the batches fetched ahead never exceed the buffer by more than one for each
+//! fetcher, however much they unpack to. No lock is held across I/O.
 
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::group::exchange::Stamp;
@@ -16,10 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A fetch asks for no less than this, or it waits for room.
-pub(crate) const LEAST_FETCH: usize = 64 << 10;
-/// A fetch asks for no more than this.
-pub(crate) const MOST_FETCH: usize = 1 << 20;
+/// A fetch asks for no more than this; a broker gives a larger batch whole all the same (KIP-74).
+pub(crate) const MOST_FETCH: usize = 256 << 10;
 /// So many leader epochs of a partition are remembered.
 const MOST_EPOCHS: usize = 16;
 
@@ -44,8 +42,6 @@ pub(crate) struct State {
     pub chunks: VecDeque<Chunk>,
     /// The bytes of the chunks, with the one that is being handed over.
     pub bytes: usize,
-    /// The bytes that fetches under way may bring.
-    reserved: usize,
     /// For whoever polls; goes before records.
     pub news: VecDeque<Polled>,
     /// Why the source can't go on.
@@ -132,13 +128,10 @@ impl Cursor {
         self.phase == Phase::Ready && self.end.is_some_and(|end| self.next >= end)
     }
 
-    /// Keeps the epochs that are new.
-    fn note(&mut self, epochs: Vec<(i64, i32)>) {
-        for (from, epoch) in epochs {
-            if self.epochs.last().is_none_or(|(_, last)| *last != epoch) {
-                self.epochs.push((from, epoch));
-            }
-        }
+    /// Keeps an epoch that is new.
+    fn note(&mut self, epoch: Option<(i64, i32)>) {
+        let last = self.epochs.last().map(|(_, last)| *last);
+        self.epochs.extend(epoch.filter(|(_, epoch)| Some(*epoch) != last));
         let surplus = self.epochs.len().saturating_sub(MOST_EPOCHS);
         self.epochs.drain(..surplus);
     }
@@ -185,24 +178,20 @@ pub(crate) struct Asked {
 
 /// What a broker's fetcher does next.
 pub(crate) enum Plan {
-    /// Ask for these, for at most so many bytes in all, which are reserved until [`Shared::fetched`].
-    Fetch(Vec<Asked>, usize),
+    /// Ask for these.
+    Fetch(Vec<Asked>),
     /// It has nothing to do any more.
     End,
 }
 
-/// What a fetch brought of one partition.
+/// A batch as a fetch brought it.
 pub(crate) struct Fetched {
-    /// What was asked.
-    pub asked: Asked,
-    /// Its batches, in order.
-    pub chunks: Vec<Chunk>,
+    /// Its records, if there are any to deliver.
+    pub chunk: Option<Chunk>,
     /// The next offset to fetch.
     pub next: i64,
-    /// The leader epochs of the batches, each with the offset from which on it holds.
-    pub epochs: Vec<(i64, i32)>,
-    /// Where the log ends.
-    pub log_end: Option<i64>,
+    /// The leader epoch under which it was written, with its first offset.
+    pub epoch: Option<(i64, i32)>,
 }
 
 impl Shared {
@@ -276,15 +265,12 @@ impl Shared {
             if state.closed {
                 return Plan::End;
             }
-            let room = limit.saturating_sub(state.bytes + state.reserved);
-            let mut asked = if room >= LEAST_FETCH.min(limit) { state.due(broker, now) } else { Vec::new() };
+            let mut asked = if state.bytes < limit { state.due(broker, now) } else { Vec::new() };
             if !asked.is_empty() {
-                let bytes = room.min(MOST_FETCH);
-                state.reserved += bytes;
                 // Another one goes first each time, since the first may fill the answer.
                 let count = asked.len();
                 asked.rotate_left(turn % count);
-                return Plan::Fetch(asked, bytes);
+                return Plan::Fetch(asked);
             }
             let serves = state.cursors.values().any(|cursor| cursor.broker(now) == Some(broker));
             if !serves && now.saturating_duration_since(began) >= patience {
@@ -296,32 +282,47 @@ impl Shared {
         }
     }
 
-    /// Takes what a fetch brought, and gives its reservation back.
-    pub fn fetched(&self, reserved: usize, fetched: Vec<Fetched>) {
+    /// Takes a batch that a fetch brought, once there is room for it, and moves what was asked past it. `false` if
+    /// nothing of it is wanted any more.
+    pub fn fetched(&self, asked: &mut Asked, batch: Fetched, limit: usize) -> bool {
+        /// How long it is waited at once; the wait is then taken up again.
+        const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        let Fetched { chunk, next, epoch } = batch;
         let mut state = self.lock();
-        state.reserved = state.reserved.saturating_sub(reserved);
-        for Fetched { asked, chunks, next, epochs, log_end } in fetched {
-            let cursor = state.cursors.get_mut(&asked.partition);
-            let Some(cursor) = cursor.filter(|c| c.serial == asked.serial && c.next == asked.next) else {
-                continue;
-            };
-            cursor.next = next;
-            cursor.note(epochs);
-            cursor.log_end = log_end.or(cursor.log_end);
-            (cursor.failures, cursor.not_before) = (0, None);
-            state.bytes += chunks.iter().map(|chunk| chunk.bytes).sum::<usize>();
-            state.chunks.extend(chunks);
+        loop {
+            let has_room = chunk.is_none() || state.bytes < limit;
+            let closed = state.closed;
+            let Some(cursor) = state.cursor(asked).filter(|_| !closed) else { return false };
+            if has_room {
+                cursor.next = next;
+                cursor.note(epoch);
+                break;
+            }
+            state = wait(&self.room, state, Instant::now() + LOOK_AGAIN);
+        }
+        asked.next = next;
+        if let Some(chunk) = chunk {
+            state.bytes += chunk.bytes;
+            state.chunks.push_back(chunk);
         }
         drop(state);
         self.news.notify_all();
-        self.room.notify_all();
+        true
+    }
+
+    /// A fetch of this partition went well; its log ends here.
+    pub fn went_well(&self, asked: &Asked, log_end: Option<i64>) {
+        let mut state = self.lock();
+        if let Some(cursor) = state.cursor(asked) {
+            cursor.log_end = log_end.or(cursor.log_end);
+            (cursor.failures, cursor.not_before) = (0, None);
+        }
     }
 
     /// Changes the cursor that a fetch was asked for, if it is still there.
     pub fn amend(&self, asked: &Asked, change: impl FnOnce(&mut Cursor)) {
         let mut state = self.lock();
-        let cursor = state.cursors.get_mut(&asked.partition);
-        if let Some(cursor) = cursor.filter(|c| c.serial == asked.serial && c.next == asked.next) {
+        if let Some(cursor) = state.cursor(asked) {
             change(cursor);
         }
         drop(state);
@@ -341,6 +342,12 @@ fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, deadline: Instant) -> Mu
 }
 
 impl State {
+    /// The cursor that asked, if it is still there and still stands there.
+    fn cursor(&mut self, asked: &Asked) -> Option<&mut Cursor> {
+        let cursor = self.cursors.get_mut(&asked.partition)?;
+        (cursor.serial == asked.serial && cursor.next == asked.next).then_some(cursor)
+    }
+
     fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
         let due = self.cursors.iter().filter(|(_, cursor)| cursor.is_due(broker, now));
         due.map(|(partition, cursor)| Asked {
