@@ -20,6 +20,7 @@
 //! | [progress] | what is done without a gap, hence what may be committed |
 //! | [beyond] | what is done beyond that, in the words that are committed beside it |
 //! | [semaphore] | how many requests at once |
+//! | [share] | how many of those that all members of a group may have |
 //! | [limit] | how many at once are good, where that is to be found out |
 
 pub mod backoff;
@@ -41,6 +42,7 @@ mod recent;
 pub mod record;
 pub mod semaphore;
 pub mod settings;
+pub mod share;
 pub mod source;
 pub mod stop;
 pub mod threshold;
@@ -99,7 +101,7 @@ impl Relay<'_> {
         let now = Instant::now();
         let lease = self.source.lease();
         let window = Window::new(self.settings.clone(), Jitter::new());
-        let floor = Floor::new(window, lease);
+        let floor = Floor::new(window, lease, self.source.share());
         let mut run = Run {
             started: now,
             next_progress: now + PROGRESS_INTERVAL,

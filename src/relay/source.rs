@@ -5,6 +5,7 @@
 //! records are being sent: that is how revocations come through.
 
 use super::record::{Checkpoint, Offset, Partition, Record};
+use super::share::Share;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +121,11 @@ pub trait Source {
     /// Until when records may be sent without further word from the group's coordinator.
     fn lease(&self) -> Lease {
         Lease::unlimited()
+    }
+
+    /// How much of the limit of its group it may use; asked for once, at the start.
+    fn share(&self) -> Share {
+        Share::unlimited()
     }
 
     /// Leaves the group and closes; nothing is polled or committed after it. Bounded in time.

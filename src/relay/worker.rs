@@ -8,6 +8,7 @@ use super::event::{Event, Fate, Observer};
 use super::pace::Shift;
 use super::record::Record;
 use super::semaphore::Semaphore;
+use super::share::Share;
 use super::source::Lease;
 use super::transport::{Answer, SendError, Transport};
 use super::window::{Answered, Condemned, Fortune, Next, Ticket, Window};
@@ -23,6 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Floor {
     semaphore: Semaphore,
     lease: Lease,
+    share: Share,
     state: Mutex<State>,
     /// Something may go that could not before.
     go: Condvar,
@@ -73,7 +75,7 @@ impl State {
 }
 
 impl Floor {
-    pub(super) fn new(window: Window, lease: Lease) -> Self {
+    pub(super) fn new(window: Window, lease: Lease, share: Share) -> Self {
         let semaphore = Semaphore::new(window.limit());
         let state = State {
             window,
@@ -85,7 +87,7 @@ impl Floor {
             drained: false,
             panicked: false,
         };
-        Self { semaphore, lease, state: Mutex::new(state), go: Condvar::new(), news: Condvar::new() }
+        Self { semaphore, lease, share, state: Mutex::new(state), go: Condvar::new(), news: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,7 +127,8 @@ impl Floor {
     /// has nothing to do. They count as there from now on, until they leave.
     pub(super) fn hire(&self) -> impl Iterator<Item = usize> {
         let mut state = self.lock();
-        let wanted = state.window.limit().min(state.window.len());
+        let granted = usize::try_from(self.share.granted()).unwrap_or(usize::MAX);
+        let wanted = state.window.limit().min(granted).min(state.window.len());
         let missing = if state.workers.len() < wanted { (1..=wanted).collect() } else { BTreeSet::new() };
         let hired: Vec<usize> = missing.difference(&state.workers).copied().collect();
         state.workers.extend(&hired);
@@ -237,7 +240,17 @@ impl Floor {
         if !self.lease.holds(now) && !state.drained {
             return Next::Wait(Some(now + TICK));
         }
-        state.window.next(now, SystemTime::now())
+        if state.window.is_finished() {
+            return Next::Finished;
+        }
+        if !self.share.enter() {
+            return Next::Wait(Some(now + TICK));
+        }
+        let next = state.window.next(now, SystemTime::now());
+        if !matches!(next, Next::Send(_)) {
+            self.share.leave();
+        }
+        next
     }
 
     /// As many permits as the window thinks good.
@@ -251,6 +264,7 @@ impl Floor {
     fn send(&self, ticket: Ticket, transport: &dyn Transport) -> Worked {
         let started = Instant::now();
         let outcome = transport.send(ticket.record(), ticket.attempt());
+        self.share.leave();
         let now = Instant::now();
         let attempt = ticket.attempt();
         let mut state = self.lock();

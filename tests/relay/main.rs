@@ -7,4 +7,5 @@ mod keys;
 mod limit;
 mod run;
 mod schedule;
+mod share;
 mod sliding;

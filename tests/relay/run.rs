@@ -6,7 +6,8 @@ use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::record::{Checkpoint, Offset, Record};
 use sluicegate::relay::settings::{OnRefusal, Order, Settings};
-use sluicegate::relay::source::{Lease, Notice, Polled, Severity};
+use sluicegate::relay::share::Share;
+use sluicegate::relay::source::{CommitError, Lease, Notice, Polled, Severity, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::threshold::{Most, Threshold};
 use sluicegate::relay::transport::{Answer, SendError, Transport};
@@ -358,6 +359,44 @@ fn nothing_is_sent_without_a_lease() {
     assert!(first_sent.into_inner().unwrap() >= renewed_at.into_inner().unwrap());
     assert_eq!(source.0.committed.get(&partition(0)), Some(&Offset(5)));
     assert_eq!(told.count("Notice"), 1);
+}
+
+#[test]
+fn no_more_go_at_once_than_the_group_grants() {
+    struct Shared(ListSource, Share);
+    impl Source for Shared {
+        fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+            let polled = self.0.poll(want, wait);
+            // A share comes with the partitions, and may grow later.
+            self.1.grant(if self.0.records.len() > 50 { 1 } else { 3 });
+            polled
+        }
+        fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+            self.0.commit(checkpoints)
+        }
+        fn share(&self) -> Share {
+            self.1.clone()
+        }
+    }
+    let share = Share::none();
+    let mut source = Shared(ListSource::of(100), share.clone());
+    let transport = FnTransport::new(|_, _| {
+        assert!(share.claim(false) <= 3);
+        status(200)
+    });
+    Relay {
+        settings: settings(8, 25),
+        source: &mut source,
+        transport: &transport,
+        dead_letters: &mut Letters::default(),
+        observer: &Told::default(),
+        stop: &Stop::new(),
+    }
+    .run()
+    .unwrap();
+    assert_eq!(source.0.committed.get(&partition(0)), Some(&Offset(100)));
+    assert!(transport.most.into_inner() <= 3);
+    assert_eq!(share.claim(false), 0, "all of it was given back");
 }
 
 #[test]
