@@ -268,7 +268,12 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
     for generation in [1, 2] {
         let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
         let lease = talk.member.lease_until();
-        talk.refuse(Refusal::RebalanceInProgress);
+        let ask = talk.ask();
+        talk.now += 2 * SECOND;
+        talk.answer(
+            &ask,
+            Answer::Refused { refusal: Refusal::RebalanceInProgress, member_id: String::new() },
+        );
         let (ask, _, _) = talk.asks_to_join();
         let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
         let joined = Joined { generation, protocol, leader, member_id, members: vec![] };
@@ -282,6 +287,23 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
         let begun_anew = asked_first + Settings::default().session_timeout;
         assert_eq!(talk.member.lease_until(), if generation == 1 { beaten } else { Some(begun_anew) });
     }
+}
+
+/// Other members may have had the partitions since: a heartbeat shows whether the assignment still counts.
+#[test]
+fn an_assignment_that_comes_after_its_lease_waits_for_a_heartbeat() {
+    let mut talk = Talk::new(Assignor::CooperativeSticky, None);
+    let (ask, _, _) = talk.asks_to_join();
+    let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
+    talk.answer(&ask, Answer::Joined(Joined { generation: 1, protocol, leader, member_id, members: vec![] }));
+    let ask = talk.ask();
+    talk.now += Settings::default().session_timeout + SECOND;
+    talk.answer(&ask, Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] }));
+    assert_eq!(talk.events(), []);
+    assert!(!talk.member.may_commit(&p(0)) && !talk.member.is_settled());
+    let ask = talk.ask();
+    talk.answer(&ask, Answer::Done);
+    assert_eq!(talk.events(), [Event::Assigned { added: vec![p(0)], user_data: vec![] }]);
 }
 
 /// The new coordinator never heard of the id that the old one gave.
