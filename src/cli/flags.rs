@@ -476,13 +476,14 @@ mod tests {
             }
             let mut options = Options::default();
             (flag.set)(&mut options, flag.default).unwrap_or_else(|error| panic!("--{}: {error}", flag.long));
-            // These are left open: the demo has its own, a size says that a window is wanted, and a group that it may
-            // come from a file.
+            // These are left open: the demo has its own, a size says that a window is wanted, and what concerns Kafka
+            // may come from a file.
             let untouched = Options {
                 max_concurrency: options.max_concurrency,
                 batch_interval: options.batch_interval,
                 window_size: options.window_size,
                 group: options.group.clone(),
+                kafka: options.kafka.clone(),
                 ..Options::default()
             };
             assert_eq!(format!("{options:?}"), format!("{untouched:?}"), "--{}", flag.long);

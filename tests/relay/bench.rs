@@ -4,7 +4,7 @@
 use crate::double::{partition, status};
 use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::record::{Offset, Position, Record};
-use sluicegate::relay::settings::{Order, Settings};
+use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::window::{Next, Ticket, Window};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 64;
 const KEYS: i64 = 10_000;
-/// So many records pass between two commits.
-const COMMIT_EVERY: usize = 10_000;
+/// At most so many records pass between two looks at what may be admitted and committed.
+const LOOK_EVERY: usize = 500;
 
 fn per_record(count: usize, settings: &Settings) -> Duration {
     let mut window = Window::new(settings.clone(), Jitter::seeded(1));
@@ -33,7 +33,7 @@ fn per_record(count: usize, settings: &Settings) -> Duration {
         let batch: Vec<Record> = records.by_ref().take(window.room().records).collect();
         let began = Instant::now();
         batch.into_iter().for_each(|record| window.admit(record, now));
-        let goal = done + (COMMIT_EVERY).min(window.len());
+        let goal = done + LOOK_EVERY.min(window.len());
         while done < goal {
             while flying.len() < IN_FLIGHT {
                 let Next::Send(ticket) = window.next(now, wall) else { break };
@@ -54,10 +54,12 @@ fn per_record(count: usize, settings: &Settings) -> Duration {
 #[test]
 fn what_the_window_costs_a_record() {
     let count: usize = std::env::var("SLUICEGATE_BENCH").map_or(10_000, |count| count.parse().unwrap());
-    println!("| order | records | per record |\n|---|---|---|");
-    for order in [Order::None, Order::Partition, Order::Key] {
-        let batch_size = NonZeroUsize::new(1_000).unwrap();
-        let settings = Settings { order, batch_size, ..Settings::default() };
-        println!("| {order:?} | {count} | {:?} |", per_record(count, &settings));
+    println!("| window | order | records | per record |\n|---|---|---|---|");
+    for intake in [Intake::Batch, Intake::Sliding] {
+        for order in [Order::None, Order::Partition, Order::Key] {
+            let batch_size = NonZeroUsize::new(1_000).unwrap();
+            let settings = Settings { intake, order, batch_size, ..Settings::default() };
+            println!("| {intake:?} | {order:?} | {count} | {:?} |", per_record(count, &settings));
+        }
     }
 }

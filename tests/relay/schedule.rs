@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use sluicegate::relay::backoff::{Backoff, Jitter};
 use sluicegate::relay::beyond;
 use sluicegate::relay::budget::{FLOOR_A_SECOND, Percent, SPAN};
+use sluicegate::relay::limit::Bounds;
 use sluicegate::relay::rate::Rate;
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
@@ -180,7 +181,7 @@ impl World {
     }
 
     fn send(&mut self) {
-        if self.process.in_flight.len() >= self.settings.max_concurrency.get() {
+        if self.process.in_flight.len() >= self.process.window.limit() {
             return;
         }
         self.fill();
@@ -434,6 +435,7 @@ proptest! {
         order in prop::sample::select(vec![Order::None, Order::Partition, Order::Key]),
         rate in prop::option::of(rate()),
         percent in prop::option::of(1..100_u8),
+        auto in any::<bool>(),
         concurrency in 1..6_usize,
         size in 1..20_usize,
         max_attempts in prop::option::of(1..4_u32),
@@ -443,6 +445,7 @@ proptest! {
         let logs = (0..PARTITIONS).zip(logs).collect();
         let settings = Settings {
             max_rate: rate,
+            auto_concurrency: Bounds::new(NonZeroUsize::MIN, concurrency.try_into().unwrap()).filter(|_| auto),
             retry_budget: percent.and_then(Percent::new),
             ..settings((intake, order), concurrency, size, max_attempts)
         };
