@@ -1,10 +1,14 @@
-//! What the window costs a record: admitted, handed out, answered, committed. A test run does few records, to see
+//! What the window costs a record (admitted, handed out, answered, committed), and the loop with its threads. A test run does few records, to see
 //! that it works; for figures: `SLUICEGATE_BENCH=1000000 cargo test --release --test relay bench -- --nocapture`
 
-use crate::double::{partition, status};
+use crate::double::{Letters, ListSource, partition, status};
+use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::event::Unobserved;
 use sluicegate::relay::record::{Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Order, Settings};
+use sluicegate::relay::stop::Stop;
+use sluicegate::relay::transport::{Answer, SendError, Transport};
 use sluicegate::relay::window::{Next, Ticket, Window};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -61,5 +65,37 @@ fn what_the_window_costs_a_record() {
             let settings = Settings { intake, order, batch_size, ..Settings::default() };
             println!("| {intake:?} | {order:?} | {count} | {:?} |", per_record(count, &settings));
         }
+    }
+}
+
+/// Accepts at once.
+struct Accepts;
+
+impl Transport for Accepts {
+    fn send(&self, _record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+        status(200)
+    }
+}
+
+#[test]
+fn what_the_loop_costs_a_record() {
+    let count: usize = std::env::var("SLUICEGATE_BENCH").map_or(10_000, |count| count.parse().unwrap());
+    println!("| window | workers | records | per record |\n|---|---|---|---|");
+    for (intake, workers) in
+        [(Intake::Batch, 16), (Intake::Sliding, 1), (Intake::Sliding, 16), (Intake::Sliding, 64)]
+    {
+        let max_concurrency = NonZeroUsize::new(workers).unwrap();
+        let mut source = ListSource::of(count as i64);
+        let relay = Relay {
+            settings: Settings { intake, max_concurrency, ..Settings::default() },
+            source: &mut source,
+            transport: &Accepts,
+            dead_letters: &mut Letters::default(),
+            observer: &Unobserved,
+            stop: &Stop::new(),
+        };
+        let totals = relay.run().unwrap();
+        assert_eq!(totals.delivered, count as u64);
+        println!("| {intake:?} | {workers} | {count} | {:?} |", totals.elapsed / count as u32);
     }
 }
