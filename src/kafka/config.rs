@@ -2,6 +2,7 @@
 
 #[cfg(feature = "kafka")]
 use super::group::membership::Settings;
+#[cfg(feature = "kafka")]
 use std::time::Duration;
 
 /// Where to begin in a partition in which the group has committed nothing.

@@ -194,6 +194,10 @@ impl Run<'_, '_> {
             Ok(Polled::Records(records)) => {
                 return self.floor.admit(records) > 0;
             }
+            Ok(Polled::Passed(positions)) => {
+                let mut window = self.floor.window();
+                positions.iter().for_each(|position| window.pass(position));
+            }
             Ok(Polled::Assigned(checkpoints)) => {
                 let mut window = self.floor.window();
                 checkpoints.iter().for_each(|checkpoint| window.assign(checkpoint));

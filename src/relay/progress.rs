@@ -62,6 +62,20 @@ impl Progress {
         if done { Admitted::Done } else { Admitted::Open }
     }
 
+    /// No record lies between the last one admitted and `next`.
+    pub fn pass(&mut self, next: Offset) {
+        let last = Offset(next.0.saturating_sub(1));
+        let after_the_last = match self.entries.back() {
+            Some(entry) => last > entry.offset,
+            None => last >= self.watermark,
+        };
+        if after_the_last {
+            // What isn't there counts as done.
+            self.entries.push_back(Entry { offset: last, done: true });
+            self.advance();
+        }
+    }
+
     /// Whether the next offset is among those known to be done; what lies up to it need not be known any longer.
     fn is_known(&mut self, offset: Offset) -> bool {
         while self.known.front().is_some_and(|run| run.end <= offset.0) {
@@ -143,6 +157,21 @@ mod tests {
 
     fn position(progress: &Progress) -> Option<Offset> {
         progress.to_commit().map(|(next, _)| next)
+    }
+
+    #[test]
+    fn what_is_passed_counts_once_all_before_it_is_done() {
+        let mut progress = Progress::new(Offset(5), "");
+        progress.pass(Offset(7));
+        assert_eq!(progress.watermark(), Offset(7));
+        assert_eq!(progress.admit(Offset(7)), Admitted::Open);
+        progress.pass(Offset(9));
+        assert_eq!(progress.watermark(), Offset(7));
+        progress.done(Offset(7));
+        assert_eq!(progress.watermark(), Offset(9));
+        progress.pass(Offset(8));
+        assert_eq!(progress.watermark(), Offset(9));
+        assert_eq!(progress.admit(Offset(8)), Admitted::Not);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! already there. Whoever calls it is one thread that polls every [`TICK`](super::TICK) or so, also while
 //! records are being sent: that is how revocations come through.
 
-use super::record::{Checkpoint, Offset, Partition, Record};
+use super::record::{Checkpoint, Offset, Partition, Position, Record};
 use super::share::Share;
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ pub enum Polled {
     Nothing,
     /// The next records, in order within each partition; never none.
     Records(Vec<Record>),
+    /// Before these positions there are no more records than were handed over: what lies between is a transaction's
+    /// marker, or was compacted away.
+    Passed(Vec<Position>),
     /// These partitions are ours from now on, each from the position named, with the metadata that was committed
     /// beside it.
     Assigned(Vec<Checkpoint>),

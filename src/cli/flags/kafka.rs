@@ -2,6 +2,7 @@
 
 use super::{BASE, Flag, Group, KAFKA, choose};
 use crate::cli::options::KafkaClient;
+#[cfg(feature = "kafka")]
 use crate::cli::values;
 #[cfg(feature = "kafka")]
 use crate::kafka::config::Reset;

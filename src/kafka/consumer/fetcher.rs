@@ -174,7 +174,8 @@ impl Taker<'_> {
             if judgement == Judgement::Deliver && batch.count() > 0 {
                 let records = batch.records(self.unpacker, asked.next, MAX_UNPACKED).map_err(corrupt)?;
                 let (bytes, serial) = (records.payload().len(), asked.serial);
-                chunk = Some(Chunk { partition: partition.clone(), serial, records, bytes });
+                let (partition, handed) = (partition.clone(), asked.next);
+                chunk = Some(Chunk { partition, serial, records, bytes, handed });
             }
             let epoch = Some(batch.partition_leader_epoch()).filter(|epoch| *epoch >= 0);
             let epoch = epoch.map(|epoch| (batch.base_offset(), epoch));

@@ -123,6 +123,10 @@ impl Consumer {
         if let Some(chunk) = self.current.take() {
             let mut state = self.shared.lock();
             state.bytes = state.bytes.saturating_sub(chunk.bytes);
+            if let Some(cursor) = state.cursors.get_mut(&chunk.partition).filter(|c| c.serial == chunk.serial)
+            {
+                cursor.handed = chunk.handed;
+            }
             drop(state);
             self.shared.wake_fetchers();
         }
@@ -197,6 +201,7 @@ fn take_apart(
         let record =
             record.ok_or_else(|| format!("the record at offset {} lies outside of its batch", raw.offset))?;
         *bytes = bytes.saturating_add(record.weight());
+        chunk.handed = record.offset().next().0;
         taken.push(record);
     }
     Ok(false)
@@ -223,6 +228,10 @@ impl Source for Consumer {
                 state = shared.lock();
                 continue;
             }
+            let passed = if self.has_records(&state) { Vec::new() } else { state.passed() };
+            if !passed.is_empty() {
+                return Ok(Polled::Passed(passed));
+            }
             if want.records > 0
                 && let Some(end) = self.at_end(&state)
             {
@@ -242,9 +251,13 @@ impl Source for Consumer {
     fn release(&mut self, partitions: &[Partition]) {
         let mut state = self.shared.lock();
         for partition in partitions {
-            state.remove(partition);
+            // One that was lost meanwhile, and perhaps given to us anew, is not what was to be released.
+            let revoked = state.cursors.get(partition).is_some_and(|cursor| cursor.phase == Phase::Revoked);
+            if revoked {
+                state.remove(partition);
+                state.released.push(partition.clone());
+            }
         }
-        state.released.extend(partitions.iter().cloned());
         drop(state);
         self.shared.wake();
     }

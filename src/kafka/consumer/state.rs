@@ -97,6 +97,8 @@ pub(crate) struct Cursor {
     pub phase: Phase,
     /// The next offset to fetch.
     pub next: i64,
+    /// Everything before it has been handed over to whoever polls.
+    pub handed: i64,
     /// The leader epochs under which what was fetched was written, each with the offset from which on: the newest
     /// [`MOST_EPOCHS`].
     pub epochs: Vec<(i64, i32)>,
@@ -159,6 +161,8 @@ pub(crate) struct Chunk {
     pub records: Records,
     /// What it weighs.
     pub bytes: usize,
+    /// The offset behind the last record that was handed over.
+    pub handed: i64,
 }
 
 /// What a fetch asks of one partition.
@@ -366,6 +370,7 @@ impl State {
             serial: self.serial(),
             phase: Phase::Unresolved,
             next: 0,
+            handed: 0,
             epochs: Vec::new(),
             leader: None,
             replica: None,
@@ -389,7 +394,8 @@ impl State {
     pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String) {
         let serial = self.serial();
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
-        (cursor.serial, cursor.phase, cursor.next, cursor.announced) = (serial, Phase::Ready, next, true);
+        (cursor.serial, cursor.phase, cursor.announced) = (serial, Phase::Ready, true);
+        (cursor.next, cursor.handed) = (next, next);
         (cursor.failures, cursor.not_before) = (0, None);
         self.drop_chunks(partition);
         let position = Position { partition: partition.clone(), next: Offset(next) };
@@ -424,6 +430,18 @@ impl State {
         let before = bytes(&self.chunks);
         self.chunks.retain(|chunk| chunk.partition != *partition);
         self.bytes = self.bytes.saturating_sub(before - bytes(&self.chunks));
+    }
+
+    /// Positions up to which there is nothing more to hand over, though the last record lies before: markers of
+    /// transactions, and what compaction took away. Only while no chunk waits.
+    pub fn passed(&mut self) -> Vec<Position> {
+        let ready = self.cursors.iter_mut().filter(|(_, c)| c.phase == Phase::Ready && c.handed < c.next);
+        ready
+            .map(|(partition, cursor)| {
+                cursor.handed = cursor.next;
+                Position { partition: partition.clone(), next: Offset(cursor.next) }
+            })
+            .collect()
     }
 
     /// Whether a chunk's records are still wanted.

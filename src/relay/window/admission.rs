@@ -2,7 +2,7 @@
 
 use super::{Condemned, Slot, Track, Window};
 use crate::relay::progress::{Admitted, Progress};
-use crate::relay::record::{Checkpoint, Partition, Record};
+use crate::relay::record::{Checkpoint, Partition, Position, Record};
 use crate::relay::settings::{Intake, Order};
 use crate::relay::source::Want;
 use std::time::Instant;
@@ -25,6 +25,14 @@ impl Window {
         };
         if self.tracks.insert(position.partition.clone(), track).is_some() {
             self.forget(&position.partition, Some(epoch));
+        }
+    }
+
+    /// No record of the partition lies between the last one admitted and this position. Of a partition that is being
+    /// given up, records may have been left out; so nothing is passed there.
+    pub fn pass(&mut self, position: &Position) {
+        if let Some(track) = self.tracks.get_mut(&position.partition).filter(|track| !track.revoked) {
+            track.progress.pass(position.next);
         }
     }
 
