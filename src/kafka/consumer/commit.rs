@@ -53,11 +53,9 @@ impl Committer {
             Refused::Membership(stamp, code) => {
                 shared.lock().commit_errors.push((stamp, code));
                 shared.wake();
-                let text = format!("the group goes on without us: the broker answered {code}");
-                match code {
-                    ErrorCode::REBALANCE_IN_PROGRESS => CommitError::Retriable(text),
-                    _ => CommitError::Fenced(text),
-                }
+                // What is lost, if anything, the membership tells: the generation that refused the commit may be
+                // one that we are about to enter, with these very partitions.
+                CommitError::Retriable(format!("the commit waits for the group: the broker answered {code}"))
             }
             Refused::Other(ClusterError::Fatal(text)) => CommitError::Fatal(text),
             Refused::Other(ClusterError::Retriable(text)) => {
