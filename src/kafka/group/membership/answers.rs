@@ -73,7 +73,8 @@ impl Membership {
     }
 
     fn request_failed_of(&mut self, request: &Request, reason: &str) {
-        if self.failures == 0 {
+        // The first failure is told, and of those in a row ever fewer: the reason may have become another one.
+        if self.failures.saturating_add(1).is_power_of_two() {
             let group = &self.settings.group;
             let text =
                 format!("The coordinator of group {group} did not answer: {reason}. Looking for it again.");
