@@ -138,6 +138,7 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
         buffer: options.buffer.0,
         rack: options.kafka.rack.clone().or(properties.client_rack.clone()).unwrap_or_default(),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
+        metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;

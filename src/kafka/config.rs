@@ -62,6 +62,8 @@ pub struct Config {
     pub rack: String,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How old metadata may get: new partitions, and topics that match a pattern, are found within it.
+    pub metadata_max_age: Duration,
 }
 
 #[cfg(feature = "kafka")]
@@ -77,6 +79,7 @@ impl Default for Config {
             buffer: 2 << 20,
             rack: String::new(),
             request_timeout: Duration::from_secs(30),
+            metadata_max_age: Duration::from_secs(30),
         }
     }
 }

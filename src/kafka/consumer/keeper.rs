@@ -19,8 +19,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Metadata is asked for at least this often: that is how new topics and partitions are found.
-pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
 /// Metadata is asked for no more often than this, however many ask for it.
 const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
 /// The time between two tries of what failed.
@@ -104,7 +102,7 @@ impl Keeper {
     }
 
     fn refresh_due(&self, now: Instant, wanted: bool) -> Instant {
-        let age = if wanted { METADATA_MIN_AGE } else { METADATA_MAX_AGE };
+        let age = if wanted { METADATA_MIN_AGE } else { self.config.metadata_max_age };
         self.refreshed.map_or(now, |at| at + age)
     }
 

@@ -65,6 +65,8 @@ pub struct Properties {
     pub connect_timeout: Option<Duration>,
     /// `connections.max.idle.ms`; zero where it is switched off by -1.
     pub max_idle: Option<Duration>,
+    /// `metadata.max.age.ms`.
+    pub metadata_max_age: Option<Duration>,
     /// `fetch.min.bytes`.
     pub fetch_min_bytes: Option<i32>,
     /// `fetch.max.wait.ms`.
@@ -116,6 +118,7 @@ impl Properties {
             request_timeout: entries.time(&["request.timeout.ms", "socket.timeout.ms"])?,
             connect_timeout: entries.time(&["socket.connection.setup.timeout.ms"])?,
             max_idle: entries.time_or_never(&["connections.max.idle.ms"])?,
+            metadata_max_age: entries.time(&["metadata.max.age.ms", "topic.metadata.refresh.interval.ms"])?,
             fetch_min_bytes: entries.bytes(&["fetch.min.bytes"])?,
             fetch_max_wait: entries.time(&["fetch.max.wait.ms", "fetch.wait.max.ms"])?,
             fetch_max_bytes: entries.bytes(&["fetch.max.bytes"])?,
