@@ -110,7 +110,7 @@ impl Broker {
             Some(zookeeper) => {
                 properties.insert("broker.id".into(), "1".into());
                 properties.insert("zookeeper.connect".into(), format!("127.0.0.1:{zookeeper}"));
-                properties.insert("zookeeper.session.timeout.ms".into(), "1000".into());
+                properties.insert("zookeeper.session.timeout.ms".into(), "6000".into());
             }
             None => kraft(&mut properties, 1, &[free_port()]),
         }
@@ -150,13 +150,25 @@ impl Broker {
         if let (Some(port), None) = (self.zookeeper_port, &self.zookeeper) {
             let mut zookeeper =
                 self.jars.server("-Xmx256m", "org.apache.zookeeper.server.ZooKeeperServerMain");
-            // The third is the tick: a broker that was killed is forgotten within some of them.
-            zookeeper.arg(port.to_string()).arg(self.folder.join("zookeeper")).arg("200");
+            zookeeper.arg(port.to_string()).arg(self.folder.join("zookeeper"));
             self.zookeeper = Some(Leashed::start(&zookeeper, &self.folder.join("zookeeper.log")));
             listens(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), &self.folder);
+        } else if let Some(port) = self.zookeeper_port {
+            // ZooKeeper takes a broker that was killed for alive until its session ends, and keeps its places taken.
+            for place in ["/brokers/ids/1", "/controller"] {
+                let zookeeper = format!("127.0.0.1:{port}");
+                let delete = ["-server", &zookeeper, "delete", place];
+                self.jars.tool("org.apache.zookeeper.ZooKeeperMain", &delete);
+            }
         }
         self.server = Some(serve(&self.jars, &self.folder));
         listens(SocketAddr::new(self.host, self.port), &self.folder);
+    }
+
+    /// Changes a property, for when it is started again.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.properties.insert(name.into(), value.into());
+        write_properties(&self.folder, &self.properties);
     }
 
     /// Kills it, as a power cut would; what it acknowledged to one replica may need a moment to come back.

@@ -18,8 +18,10 @@ impl Numbered {
         let mut java = program("Producer");
         java.args([brokers, topic, &partitions.to_string(), &rate.to_string()]);
         let program = Program::start(java);
-        program.expect("acked");
-        Self { program, acked: BTreeMap::new() }
+        let first = program.expect("acked");
+        let mut numbered = Self { program, acked: BTreeMap::new() };
+        numbered.hear(&format!("acked {first}"));
+        numbered
     }
 
     /// Reads what was acknowledged since.
