@@ -1,0 +1,151 @@
+//! Instances of ours that share a group.
+
+use crate::support::eventually;
+use crate::support::receiver::{Receiver, Reply};
+use crate::{Shared, bodies, listened, matrix, newest, numbered, start};
+use std::time::Duration;
+
+const PARTITIONS: u32 = 6;
+
+fn six(shared: &Shared, topic: &str) {
+    shared.create(topic, PARTITIONS, &[]);
+}
+
+/// Produces the numbers from `first` on, a hundred into each partition.
+fn write(shared: &Shared, topic: &str, first: usize) {
+    for partition in 0..PARTITIONS as usize {
+        let numbers = crate::support::broker::numbers(first + partition * 100, 100);
+        shared.broker.produce(topic, &["-p", &partition.to_string()], numbers.as_bytes());
+    }
+}
+
+/// How many partitions each member of a stable group has, sorted; empty while it is not stable.
+fn shares(shared: &Shared, group: &str) -> Vec<usize> {
+    let Ok((state, members)) = shared.admin(|admin| admin.group(group)) else { return Vec::new() };
+    let mut shares: Vec<usize> = members.iter().map(|member| member.partitions.len()).collect();
+    shares.sort();
+    if state == "Stable" { shares } else { Vec::new() }
+}
+
+#[test]
+fn two_instances_share_and_one_takes_over_from_the_other() {
+    for shared in matrix() {
+        for assignor in ["range", "roundrobin", "cooperative-sticky"] {
+            let topic = format!("pair-{assignor}");
+            six(shared, &topic);
+            write(shared, &topic, 0);
+            let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
+            let more = ["--assignor", assignor, "--session-timeout", "3s", "--batch-size", "20"];
+            let one = start(&shared.address(), &topic, &receiver, &more);
+            eventually("it has all", || shares(shared, &topic) == [6]);
+            let other = start(&shared.address(), &topic, &receiver, &more);
+            eventually("they share", || shares(shared, &topic) == [3, 3]);
+            write(shared, &topic, 600);
+            eventually("some", || receiver.begun() > 700);
+            one.kill();
+            eventually("the other has all", || shares(shared, &topic) == [6]);
+            write(shared, &topic, 1_200);
+            let all = numbered(0..1_800);
+            eventually("all", || receiver.accepted().len() == all.len());
+            eventually("all committed", || shared.committed(&topic) == 1_800);
+            other.signal("TERM");
+            other.wait().expect(0);
+            let mut delivered = bodies(&receiver);
+            let twice = delivered.len() - all.len();
+            delivered.dedup();
+            assert_eq!(delivered, all);
+            println!("FAULT {} {assignor}: a member killed, lost 0, duplicates {twice}", shared.version);
+            assert!(twice <= 20 * 6, "{twice} duplicates, more than the uncommitted batches");
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_leaves_hands_over_without_a_duplicate() {
+    for shared in matrix() {
+        six(shared, "handover");
+        let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
+        let more = ["--session-timeout", "30s"];
+        let one = start(&shared.address(), "handover", &receiver, &more);
+        let other = start(&shared.address(), "handover", &receiver, &more);
+        eventually("they share", || shares(shared, "handover") == [3, 3]);
+        write(shared, "handover", 0);
+        eventually("some", || receiver.begun() > 50);
+        one.signal("TERM");
+        one.wait().expect(0);
+        // Long before its session would have ended.
+        eventually("the other has all", || shares(shared, "handover") == [6]);
+        write(shared, "handover", 600);
+        eventually("all", || receiver.accepted().len() == 1_200);
+        other.signal("TERM");
+        other.wait().expect(0);
+        assert_eq!(bodies(&receiver), numbered(0..1_200), "{}", shared.version);
+    }
+}
+
+#[test]
+fn a_static_member_that_restarts_costs_no_rebalance() {
+    for shared in matrix() {
+        six(shared, "static");
+        let receiver = Receiver::accepting();
+        let more = |instance| ["--session-timeout", "30s", "--instance-id", instance];
+        let one = start(&shared.address(), "static", &receiver, &more("one"));
+        eventually("it has all", || shares(shared, "static") == [6]);
+        let mut other = listened(&shared.address(), "static", &receiver, &more("two"));
+        eventually("they share", || shares(shared, "static") == [3, 3]);
+        let members = || shared.admin(|admin| admin.group("static")).unwrap().1;
+        let of = |instance: &str| {
+            members().into_iter().find(|member| member.instance.as_deref() == Some(instance)).unwrap()
+        };
+        let (before, kept) = (of("one"), of("two"));
+        eventually("it knows", || other.said().any(|line| line.text.contains("] assigned")));
+        one.signal("TERM");
+        one.wait().expect(0);
+        let again = start(&shared.address(), "static", &receiver, &more("one"));
+        eventually("it is back", || of("one").id != before.id && shares(shared, "static") == [3, 3]);
+        assert_eq!(of("one").partitions, before.partitions, "{}", shared.version);
+        assert_eq!(of("two"), kept);
+        write(shared, "static", 0);
+        eventually("all", || receiver.begun() == 600);
+        assert_eq!(bodies(&receiver), numbered(0..600));
+        let said: Vec<String> = other.said().map(|line| line.text).collect();
+        let moved = said.iter().any(|line| line.contains("giving up") || line.contains("] assigned"));
+        assert!(!moved, "{}: the other was rebalanced: {said:#?}", shared.version);
+        again.signal("TERM");
+        again.wait().expect(0);
+        other.kill();
+    }
+}
+
+#[test]
+fn two_with_the_same_instance_id_are_told() {
+    let Some(shared) = newest() else { return };
+    six(shared, "fenced");
+    let receiver = Receiver::accepting();
+    let more = ["--session-timeout", "6s", "--instance-id", "the-one"];
+    let first = start(&shared.address(), "fenced", &receiver, &more);
+    eventually("it has all", || shares(shared, "fenced") == [6]);
+    let second = start(&shared.address(), "fenced", &receiver, &more);
+    first.wait().expect(1).saying("instance id the-one");
+    write(shared, "fenced", 0);
+    eventually("all", || receiver.begun() == 600);
+    second.signal("TERM");
+    second.wait().expect(0);
+    assert_eq!(bodies(&receiver), numbered(0..600));
+}
+
+#[test]
+fn partitions_by_hand_need_no_group() {
+    for shared in matrix() {
+        six(shared, "by-hand");
+        write(shared, "by-hand", 0);
+        let receiver = Receiver::accepting();
+        crate::deliver(&shared.address(), "by-hand", &receiver, &["--partitions", "1,4"]);
+        assert_eq!(bodies(&receiver), {
+            let mut expected = [numbered(100..200), numbered(400..500)].concat();
+            expected.sort();
+            expected
+        });
+        assert_eq!(shared.committed("by-hand"), 200, "{}", shared.version);
+    }
+}
