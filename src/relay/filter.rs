@@ -2,6 +2,7 @@
 //!
 //! Pure: it looks at the record alone, so that every instance and every run decides the same.
 
+use super::dead_letter::selection::Selection;
 use super::record::Record;
 
 /// What a record has to be like. The default lets everything pass.
@@ -10,6 +11,7 @@ pub struct Filter {
     /// Names in lower case, each with the values that will do.
     headers: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
     skip_tombstones: bool,
+    letters: Selection,
 }
 
 impl Filter {
@@ -28,6 +30,11 @@ impl Filter {
         self.skip_tombstones = skip;
     }
 
+    /// Of dead letters on their way back only these pass.
+    pub fn want_letters(&mut self, letters: Selection) {
+        self.letters = letters;
+    }
+
     /// Whether the record is to be delivered.
     pub fn passes(&self, record: &Record) -> bool {
         let wanted = |(name, values): &(Vec<u8>, Vec<Vec<u8>>)| {
@@ -36,7 +43,9 @@ impl Filter {
                     && header.value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
             })
         };
-        !(self.skip_tombstones && record.value().is_none()) && self.headers.iter().all(wanted)
+        !(self.skip_tombstones && record.value().is_none())
+            && self.headers.iter().all(wanted)
+            && (self.letters.is_all() || self.letters.wants_record(record))
     }
 }
 

@@ -34,6 +34,7 @@ pub mod filter;
 pub mod json;
 pub mod lanes;
 pub mod limit;
+pub mod lines;
 pub mod memory;
 pub mod pace;
 pub mod progress;

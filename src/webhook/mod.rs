@@ -17,7 +17,7 @@ pub mod authorization;
 pub mod cloud_event;
 pub mod destination;
 pub mod envelope;
-pub mod json;
+pub use crate::relay::json;
 #[cfg(feature = "keep-alive")]
 pub mod keep_alive;
 #[cfg(feature = "minreq")]

@@ -3,22 +3,19 @@
 //! Invariant: when [`put`](DeadLetters::put) returns, the lines are on the disk (`fdatasync`). What a crash left
 //! of a line is cut off on the next start: it was never acknowledged, so its record is still in the topic. After
 //! a failed write the file is cut back to its last whole line.
+//!
+//! A file that would grow beyond its limit is renamed first: `NAME.1` is the oldest, and none is ever deleted.
 
-use super::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::record::Header;
-use crate::relay::{base64, json};
+use super::{DeadLetterError, DeadLetters, Letter, line};
+use std::ffi::OsString;
 use std::fmt;
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How much of the file's end is read at a time, to find its last whole line.
 const TAIL_STEP: u64 = 64 << 10;
 
-/// How each of our lines begins.
-const LINE_BEGIN: &[u8] = b"{\"topic\":\"";
 const FOREIGN: &str = "it ends in something that is no dead letter; name another file";
 
 /// Why the file can't be used.
@@ -58,6 +55,8 @@ pub struct DeadLetterFile {
     file: File,
     /// The length of all whole lines.
     length: u64,
+    /// What is put at once stays together: a file is longer than this only if it holds one put.
+    max_size: u64,
 }
 
 impl DeadLetterFile {
@@ -66,9 +65,27 @@ impl DeadLetterFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         match open(&path) {
-            Ok((file, length)) => Ok(Self { path, file, length }),
+            Ok((file, length)) => Ok(Self { path, file, length, max_size: u64::MAX }),
             Err(error) => Err(OpenError { path, error }),
         }
+    }
+
+    /// Begins a new file before one would be longer than this, in bytes.
+    pub fn with_max_size(self, max_size: u64) -> Self {
+        Self { max_size, ..self }
+    }
+
+    /// Makes room for so many bytes: a file that has none is renamed to the next free number.
+    fn rotate(&mut self, more: usize) -> io::Result<()> {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        if self.length == 0 || self.length.saturating_add(more) <= self.max_size {
+            return Ok(());
+        }
+        let number = highest_number(&self.path)?.checked_add(1).ok_or(io::ErrorKind::StorageFull)?;
+        std::fs::rename(&self.path, numbered(&self.path, number))?;
+        // The old lock is kept until the new file is ours.
+        (self.file, self.length) = open(&self.path)?;
+        Ok(())
     }
 
     /// Whoever moves, removes or empties the file while it is in use must not cost a letter: a file that is no
@@ -89,15 +106,42 @@ impl DeadLetterFile {
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         self.follow_path()?;
+        self.rotate(lines.len())?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(lines)?;
         self.file.sync_data()
     }
 }
 
+/// `NAME.7`
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// The highest number that a file beside this one has behind its name; 0 where there is none.
+fn highest_number(path: &Path) -> io::Result<u64> {
+    let mut start = path.file_name().map(OsString::from).unwrap_or_default();
+    start.push(".");
+    let start = start.as_encoded_bytes();
+    let mut highest = 0;
+    for entry in std::fs::read_dir(folder(path))? {
+        let name = entry?.file_name();
+        let number = name.as_encoded_bytes().strip_prefix(start);
+        let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Whether the open file is the one that the path names now.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let ours = file.metadata()?;
     match std::fs::metadata(path) {
@@ -109,7 +153,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 /// Elsewhere an open file can't be moved or removed.
 #[cfg(not(unix))]
-fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
+pub(super) fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()
 }
 
@@ -138,21 +182,20 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 fn refuse_foreign_tail(file: &mut File, start: u64) -> io::Result<()> {
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(start))?;
-    Read::take(&mut *file, LINE_BEGIN.len() as u64).read_to_end(&mut tail)?;
+    Read::take(&mut *file, line::BEGIN.len() as u64).read_to_end(&mut tail)?;
     // A power cut may leave zeros in the place of what was being written.
     let ours =
-        LINE_BEGIN.starts_with(&tail) || tail.starts_with(LINE_BEGIN) || tail.iter().all(|byte| *byte == 0);
+        line::BEGIN.starts_with(&tail) || tail.starts_with(line::BEGIN) || tail.iter().all(|byte| *byte == 0);
     if ours { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)) }
 }
 
 /// A new file is durable only once its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
 }
 
 /// The length up to and with the last line break.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
+pub(super) fn whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     while end > 0 {
         let start = end.saturating_sub(TAIL_STEP);
@@ -171,7 +214,7 @@ impl DeadLetters for DeadLetterFile {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
         let mut lines = String::new();
         for letter in letters {
-            write_line(&mut lines, letter);
+            line::write(&mut lines, letter);
         }
         let Err(error) = self.append(lines.as_bytes()) else {
             self.length += lines.len() as u64;
@@ -187,72 +230,12 @@ impl DeadLetters for DeadLetterFile {
     }
 }
 
-/// One line: keys in a fixed order, bytes as text where they are UTF-8 and else as `..._base64`.
-fn write_line(line: &mut String, letter: &Letter) {
-    let Letter { record, refusal } = letter;
-    line.push('{');
-    text(line, "topic", record.partition().topic());
-    // Writing to a String cannot fail.
-    let _ = write!(
-        line,
-        "\"partition\":{},\"offset\":{},\"timestamp\":{},",
-        record.partition().number(),
-        record.offset(),
-        record.timestamp()
-    );
-    bytes(line, "key", record.key());
-    bytes(line, "value", record.value());
-    line.push_str("\"headers\":[");
-    for (n, Header { name, value }) in record.headers().enumerate() {
-        line.push_str(if n == 0 { "{" } else { ",{" });
-        bytes(line, "name", Some(name));
-        bytes(line, "value", value);
-        line.pop();
-        line.push('}');
-    }
-    line.push_str("],");
-    match refusal.status {
-        Some(status) => {
-            let _ = write!(line, "\"status\":{status},");
-        }
-        None => line.push_str("\"status\":null,"),
-    }
-    text(line, "reason", &refusal.reason);
-    let _ = writeln!(
-        line,
-        "\"attempts\":{},\"first_attempt_ms\":{},\"last_attempt_ms\":{}}}",
-        refusal.attempts,
-        millis(refusal.first_attempt),
-        millis(refusal.last_attempt)
-    );
-}
-
-fn millis(time: SystemTime) -> u128 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
-}
-
-fn bytes(line: &mut String, name: &str, bytes: Option<&[u8]>) {
-    match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
-        None => {
-            let _ = write!(line, "\"{name}\":null,");
-        }
-        Some((Ok(valid), _)) => text(line, name, valid),
-        Some((Err(_), raw)) => {
-            let _ = write!(line, "\"{name}_base64\":\"{}\",", base64::encode(raw));
-        }
-    }
-}
-
-fn text(line: &mut String, name: &str, value: &str) {
-    let _ = write!(line, "\"{name}\":\"{}\",", json::escape(value));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::relay::dead_letter::Refusal;
-    use crate::relay::record::{Offset, Partition, Record};
-    use std::time::Duration;
+    use crate::relay::record::{Header, Offset, Partition, Record};
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn letter(offset: i64, value: Option<&[u8]>) -> Letter {
         let headers = [Header { name: b"a", value: Some(b"\xff") }, Header { name: b"a", value: None }];
@@ -363,6 +346,30 @@ mod tests {
         assert!(scratch.read().starts_with('{') && scratch.read().contains("\"offset\":3"));
         file.put(&[letter(4, None)]).unwrap();
         assert_eq!(scratch.read().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_full_file_is_renamed_and_none_is_overwritten() {
+        let scratch = Scratch::new("rotates");
+        let rotated = |number| numbered(&scratch.0, number);
+        std::fs::write(rotated(7), "from before").unwrap();
+        let open = || DeadLetterFile::open(&scratch.0).unwrap().with_max_size(600);
+        let mut file = open();
+        for offset in 0..3 {
+            file.put(&[letter(offset, None)]).unwrap();
+        }
+        file.put(&[letter(3, Some(&[b'x'; 900])), letter(4, None)]).unwrap();
+        drop(file);
+        open().put(&[letter(5, None)]).unwrap();
+        let offsets = |path: &Path| -> Vec<i64> {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().map(|text| line::parse(text.as_bytes()).unwrap().record.offset().0).collect()
+        };
+        let files = [rotated(8), rotated(9), rotated(10), scratch.0.clone()];
+        let found: Vec<Vec<i64>> = files.iter().map(|path| offsets(path)).collect();
+        assert_eq!(found, [vec![0, 1], vec![2], vec![3, 4], vec![5]]);
+        assert_eq!(std::fs::read_to_string(rotated(7)).unwrap(), "from before");
+        (7..=10).for_each(|number| std::fs::remove_file(rotated(number)).unwrap());
     }
 
     #[test]

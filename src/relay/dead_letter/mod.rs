@@ -1,6 +1,19 @@
-//! The seam towards the place where refused records go.
+//! The seam towards the place where refused records go, and the forms in which they lie there.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [file], [line] | letters in a file, and as lines of it |
+//! | [headers] | a letter as a record of a topic |
+//! | [replay] | letters on their way back: each with its origin again |
+//! | [replayed] | how far a file was sent again |
+//! | [selection] | which letters are wanted |
 
 pub mod file;
+pub mod headers;
+pub mod line;
+pub mod replay;
+pub mod replayed;
+pub mod selection;
 
 use super::record::Record;
 use std::fmt;

@@ -1,0 +1,287 @@
+//! A dead letter as a record: the original one with headers that say where it is from and why it was refused.
+//!
+//! That is the form in which letters lie in a topic, and in which they travel when they are sent again: their place
+//! is then that in the topic or file of dead letters, so that progress is kept there, and [`restore`] gives back the
+//! record as it was. Pure.
+
+use super::{Letter, Refusal};
+use crate::relay::record::{Header, Offset, Partition, Record};
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What the names of all these headers begin with. A record's own headers never do: they would be ours, from before.
+pub const PREFIX: &str = "sluicegate-error-";
+
+/// The headers, each named once. Numbers are written in decimal, times in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The topic it came from.
+    Topic,
+    /// Its partition there.
+    Partition,
+    /// Its offset there.
+    Offset,
+    /// Its timestamp there; a topic may give the letter another.
+    Timestamp,
+    /// The status of the last answer; no value where none came.
+    Status,
+    /// What the destination said, or why no answer came.
+    Reason,
+    /// How often it was sent.
+    Attempts,
+    /// When it was first sent.
+    FirstAttempt,
+    /// When it was last sent.
+    LastAttempt,
+}
+
+impl Field {
+    /// All of them, in the order in which they are written.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Topic, "sluicegate-error-topic"),
+        (Self::Partition, "sluicegate-error-partition"),
+        (Self::Offset, "sluicegate-error-offset"),
+        (Self::Timestamp, "sluicegate-error-timestamp"),
+        (Self::Status, "sluicegate-error-status"),
+        (Self::Reason, "sluicegate-error-reason"),
+        (Self::Attempts, "sluicegate-error-attempts"),
+        (Self::FirstAttempt, "sluicegate-error-first-attempt"),
+        (Self::LastAttempt, "sluicegate-error-last-attempt"),
+    ];
+
+    /// The header's name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    fn text(self, letter: &Letter) -> Option<String> {
+        let Letter { record, refusal } = letter;
+        Some(match self {
+            Self::Topic => record.partition().topic().to_owned(),
+            Self::Partition => record.partition().number().to_string(),
+            Self::Offset => record.offset().to_string(),
+            Self::Timestamp => record.timestamp().to_string(),
+            Self::Status => return refusal.status.map(|status| status.to_string()),
+            Self::Reason => refusal.reason.clone(),
+            Self::Attempts => refusal.attempts.to_string(),
+            Self::FirstAttempt => millis(refusal.first_attempt).to_string(),
+            Self::LastAttempt => millis(refusal.last_attempt).to_string(),
+        })
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time from milliseconds since 1970; the latest that there is where the clock knows no such time.
+pub fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+}
+
+/// What a letter's record carries: its own headers in order, then [the fields](Field). Fields of an earlier refusal
+/// are left out, so that a letter that is refused again names its true origin once.
+pub fn with_headers<T>(letter: &Letter, take: impl FnOnce(&[Header<'_>]) -> T) -> T {
+    let texts = Field::ALL.map(|(field, name)| (name, field.text(letter)));
+    let fields = texts
+        .iter()
+        .map(|(name, text)| Header { name: name.as_bytes(), value: text.as_deref().map(str::as_bytes) });
+    let headers: Vec<Header<'_>> =
+        letter.record.headers().filter(|header| !is_ours(header)).chain(fields).collect();
+    take(&headers)
+}
+
+/// The letter as a record at this place of a topic or file of dead letters.
+pub fn to_record(letter: &Letter, partition: Partition, offset: Offset) -> Record {
+    let record = &letter.record;
+    with_headers(letter, |headers| {
+        Record::with_headers(partition, offset, record.timestamp(), record.key(), record.value(), headers)
+    })
+}
+
+fn is_ours(header: &Header<'_>) -> bool {
+    header.name.starts_with(PREFIX.as_bytes())
+}
+
+/// A record that is no dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoLetter(Field);
+
+impl fmt::Display for NoLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is no dead letter: its header {} is missing or makes no sense", self.0.name())
+    }
+}
+
+impl std::error::Error for NoLetter {}
+
+/// The letter that a record is: the record as it was, and why it was refused. Of a header that is there twice the
+/// last counts, as in Kafka.
+///
+/// # Errors
+/// [`NoLetter`] names the first header that is missing or makes no sense.
+pub fn restore(record: &Record) -> Result<Letter, NoLetter> {
+    let origin = origin(record)?;
+    let own: Vec<Header<'_>> = record.headers().filter(|header| !is_ours(header)).collect();
+    let timestamp = number(record, Field::Timestamp)?;
+    let partition = Partition::new(origin.topic, origin.partition);
+    let offset = Offset(origin.offset);
+    Ok(Letter {
+        record: Record::with_headers(partition, offset, timestamp, record.key(), record.value(), &own),
+        refusal: refusal(record)?,
+    })
+}
+
+/// Where a letter is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+/// Where the letter that a record is came from.
+///
+/// # Errors
+/// As of [`restore`].
+pub fn origin(record: &Record) -> Result<Origin<'_>, NoLetter> {
+    let topic = text(record, Field::Topic).filter(|topic| !topic.is_empty()).ok_or(NoLetter(Field::Topic))?;
+    Ok(Origin { topic, partition: number(record, Field::Partition)?, offset: number(record, Field::Offset)? })
+}
+
+/// Whether the record is a letter.
+///
+/// # Errors
+/// As of [`restore`].
+pub fn check(record: &Record) -> Result<(), NoLetter> {
+    origin(record)?;
+    number::<i64>(record, Field::Timestamp)?;
+    refusal(record).map(drop)
+}
+
+/// Why the letter that a record is was refused.
+///
+/// # Errors
+/// As of [`restore`].
+pub fn refusal(record: &Record) -> Result<Refusal, NoLetter> {
+    let status = match value(record, Field::Status).ok_or(NoLetter(Field::Status))? {
+        None => None,
+        Some(_) => Some(number(record, Field::Status)?),
+    };
+    Ok(Refusal {
+        status,
+        reason: text(record, Field::Reason).ok_or(NoLetter(Field::Reason))?.to_owned(),
+        attempts: number(record, Field::Attempts)?,
+        first_attempt: time(number(record, Field::FirstAttempt)?),
+        last_attempt: time(number(record, Field::LastAttempt)?),
+    })
+}
+
+/// The last header of this name: there is one, perhaps without a value.
+fn value(record: &Record, field: Field) -> Option<Option<&[u8]>> {
+    record.headers().filter(|header| header.name == field.name().as_bytes()).last().map(|header| header.value)
+}
+
+fn text(record: &Record, field: Field) -> Option<&str> {
+    value(record, field).flatten().and_then(|value| std::str::from_utf8(value).ok())
+}
+
+fn number<T: std::str::FromStr>(record: &Record, field: Field) -> Result<T, NoLetter> {
+    text(record, field).and_then(|text| text.parse().ok()).ok_or(NoLetter(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn letter(headers: &[Header<'_>]) -> Letter {
+        let at = UNIX_EPOCH + Duration::from_millis(1_500);
+        Letter {
+            record: Record::with_headers(
+                Partition::new("orders", 3),
+                Offset(42),
+                -1,
+                None,
+                Some(b"\xff\0"),
+                headers,
+            ),
+            refusal: Refusal {
+                status: None,
+                reason: "no answer".into(),
+                attempts: 7,
+                first_attempt: at,
+                last_attempt: at + Duration::from_secs(1),
+            },
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_fields() {
+        for (at, (field, name)) in Field::ALL.into_iter().enumerate() {
+            assert_eq!((field as usize, field.name()), (at, name));
+            assert!(name.starts_with(PREFIX));
+        }
+    }
+
+    #[test]
+    fn a_letter_comes_back_as_it_was() {
+        let own = [
+            Header { name: b"a", value: Some(b"1") },
+            Header { name: b"\xff", value: None },
+            Header { name: b"a", value: Some(b"") },
+        ];
+        let before = letter(&own);
+        let carried = to_record(&before, Partition::new("dead", 0), Offset(5));
+        assert_eq!((carried.partition().topic(), carried.offset()), ("dead", Offset(5)));
+        assert_eq!(carried.headers().len(), own.len() + Field::ALL.len());
+        let Letter { record, refusal } = restore(&carried).unwrap();
+        assert!(record.headers().eq(own));
+        assert_eq!(record.partition(), before.record.partition());
+        assert_eq!((record.offset(), record.timestamp()), (Offset(42), -1));
+        assert_eq!((record.key(), record.value()), (None, Some(&b"\xff\0"[..])));
+        assert_eq!(refusal, before.refusal);
+    }
+
+    #[test]
+    fn fields_of_an_earlier_refusal_are_replaced_and_not_doubled() {
+        let stale = [
+            Header { name: b"sluicegate-error-topic", value: Some(b"stale") },
+            Header { name: b"sluicegate-error-other", value: None },
+            Header { name: b"own", value: None },
+        ];
+        let carried = to_record(&letter(&stale), Partition::new("dead", 0), Offset(5));
+        assert_eq!(carried.headers().len(), 1 + Field::ALL.len());
+        assert_eq!(restore(&carried).unwrap().record.partition().topic(), "orders");
+    }
+
+    #[test]
+    fn a_record_that_is_no_letter_is_told_by_what_it_lacks() {
+        let none = Record::new(Partition::new("t", 0), Offset(0), 0, None, None);
+        assert_eq!(restore(&none).unwrap_err(), NoLetter(Field::Topic));
+        let carried = to_record(&letter(&[]), Partition::new("dead", 0), Offset(5));
+        for (field, name) in Field::ALL {
+            let mut headers: Vec<Header<'_>> = carried.headers().collect();
+            headers.push(Header { name: name.as_bytes(), value: Some(b"\xff") });
+            let broken = Record::with_headers(Partition::new("t", 0), Offset(0), 0, None, None, &headers);
+            assert_eq!(restore(&broken).unwrap_err(), NoLetter(field));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(values in prop::collection::vec(prop::option::of(".{0,24}|[0-9]{1,24}"), 9)) {
+            let headers: Vec<Header<'_>> = Field::ALL
+                .iter()
+                .zip(&values)
+                .map(|((_, name), value)| Header { name: name.as_bytes(), value: value.as_deref().map(str::as_bytes) })
+                .collect();
+            let _ = restore(&Record::with_headers(Partition::new("t", 0), Offset(0), 0, None, None, &headers));
+        }
+    }
+}

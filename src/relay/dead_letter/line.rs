@@ -1,0 +1,323 @@
+//! A dead letter as a line: one JSON object with all that is needed to send the record again. Pure.
+//!
+//! Bytes stand as text where they are UTF-8, and else in base64 in a member whose name ends in `_base64`. Lines are
+//! written with their members in a fixed order; read they are in any, and members of other names are passed over.
+
+use super::headers::{millis, time};
+use super::{Letter, Refusal};
+use crate::relay::record::{Header, Offset, Partition, Record};
+use crate::relay::{base64, json};
+use std::fmt;
+use std::fmt::Write as _;
+
+/// How each of our lines begins.
+pub const BEGIN: &[u8] = b"{\"topic\":\"";
+
+/// Appends the line, with its line break.
+pub fn write(line: &mut String, letter: &Letter) {
+    let Letter { record, refusal } = letter;
+    line.push('{');
+    text(line, "topic", record.partition().topic());
+    // Writing to a String cannot fail.
+    let _ = write!(
+        line,
+        "\"partition\":{},\"offset\":{},\"timestamp\":{},",
+        record.partition().number(),
+        record.offset(),
+        record.timestamp()
+    );
+    bytes(line, "key", record.key());
+    bytes(line, "value", record.value());
+    line.push_str("\"headers\":[");
+    for (n, Header { name, value }) in record.headers().enumerate() {
+        line.push_str(if n == 0 { "{" } else { ",{" });
+        bytes(line, "name", Some(name));
+        bytes(line, "value", value);
+        line.pop();
+        line.push('}');
+    }
+    line.push_str("],");
+    match refusal.status {
+        Some(status) => {
+            let _ = write!(line, "\"status\":{status},");
+        }
+        None => line.push_str("\"status\":null,"),
+    }
+    text(line, "reason", &refusal.reason);
+    let _ = writeln!(
+        line,
+        "\"attempts\":{},\"first_attempt_ms\":{},\"last_attempt_ms\":{}}}",
+        refusal.attempts,
+        millis(refusal.first_attempt),
+        millis(refusal.last_attempt)
+    );
+}
+
+fn bytes(line: &mut String, name: &str, bytes: Option<&[u8]>) {
+    match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
+        None => {
+            let _ = write!(line, "\"{name}\":null,");
+        }
+        Some((Ok(valid), _)) => text(line, name, valid),
+        Some((Err(_), raw)) => {
+            let _ = write!(line, "\"{name}_base64\":\"{}\",", base64::encode(raw));
+        }
+    }
+}
+
+fn text(line: &mut String, name: &str, value: &str) {
+    let _ = write!(line, "\"{name}\":\"{}\",", json::escape(value));
+}
+
+/// A line that is no dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLetter {
+    /// It is not UTF-8, or no JSON object.
+    NoObject,
+    /// This member is missing or makes no sense.
+    Member(&'static str),
+}
+
+impl fmt::Display for NoLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoObject => f.write_str("it is no dead letter: it is not a JSON object"),
+            Self::Member(name) => {
+                write!(f, "it is no dead letter: its '{name}' is missing or makes no sense")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoLetter {}
+
+/// Bytes that may be null; not there at all until they are read.
+type Bytes = Option<Option<Vec<u8>>>;
+
+/// Names and values.
+type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What has been read of a line.
+#[derive(Default)]
+struct Found {
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+    timestamp: Option<i64>,
+    key: Bytes,
+    value: Bytes,
+    headers: Option<Headers>,
+    status: Option<Option<u16>>,
+    reason: Option<String>,
+    attempts: Option<u32>,
+    first: Option<u64>,
+    last: Option<u64>,
+}
+
+/// Reads a line, without its line break.
+///
+/// # Errors
+/// [`NoLetter`] for anything that is none.
+pub fn parse(line: &[u8]) -> Result<Letter, NoLetter> {
+    let line = std::str::from_utf8(line).map_err(|_| NoLetter::NoObject)?;
+    let mut found = Found::default();
+    json::members(line, |name, raw| {
+        found.take(name, raw);
+        Some(())
+    })
+    .ok_or(NoLetter::NoObject)?;
+    found.letter()
+}
+
+impl Found {
+    /// Keeps a member; one that makes no sense counts as missing.
+    fn take(&mut self, name: &str, raw: &str) {
+        match name {
+            "topic" => self.topic = json::string(raw).filter(|topic| !topic.is_empty()),
+            "partition" => self.partition = raw.parse().ok().filter(|number| *number >= 0),
+            "offset" => self.offset = raw.parse().ok().filter(|offset| *offset >= 0),
+            "timestamp" => self.timestamp = raw.parse().ok(),
+            "key" => self.key = plain(raw),
+            "key_base64" => self.key = encoded(raw),
+            "value" => self.value = plain(raw),
+            "value_base64" => self.value = encoded(raw),
+            "headers" => self.headers = headers(raw),
+            "status" if raw == "null" => self.status = Some(None),
+            "status" => self.status = raw.parse().ok().map(Some),
+            "reason" => self.reason = json::string(raw),
+            "attempts" => self.attempts = raw.parse().ok(),
+            "first_attempt_ms" => self.first = raw.parse().ok(),
+            "last_attempt_ms" => self.last = raw.parse().ok(),
+            _ => {}
+        }
+    }
+
+    fn letter(self) -> Result<Letter, NoLetter> {
+        let wanted = NoLetter::Member;
+        let partition =
+            Partition::new(self.topic.ok_or(wanted("topic"))?, self.partition.ok_or(wanted("partition"))?);
+        let offset = Offset(self.offset.ok_or(wanted("offset"))?);
+        let timestamp = self.timestamp.ok_or(wanted("timestamp"))?;
+        let (key, value) = (self.key.ok_or(wanted("key"))?, self.value.ok_or(wanted("value"))?);
+        let headers = self.headers.ok_or(wanted("headers"))?;
+        let headers: Vec<Header<'_>> =
+            headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+        Ok(Letter {
+            record: Record::with_headers(
+                partition,
+                offset,
+                timestamp,
+                key.as_deref(),
+                value.as_deref(),
+                &headers,
+            ),
+            refusal: Refusal {
+                status: self.status.ok_or(wanted("status"))?,
+                reason: self.reason.ok_or(wanted("reason"))?,
+                attempts: self.attempts.ok_or(wanted("attempts"))?,
+                first_attempt: time(self.first.ok_or(wanted("first_attempt_ms"))?),
+                last_attempt: time(self.last.ok_or(wanted("last_attempt_ms"))?),
+            },
+        })
+    }
+}
+
+fn plain(raw: &str) -> Bytes {
+    match raw {
+        "null" => Some(None),
+        _ => json::string(raw).map(|text| Some(text.into_bytes())),
+    }
+}
+
+fn encoded(raw: &str) -> Bytes {
+    base64::decode(&json::string(raw)?).map(Some)
+}
+
+fn headers(raw: &str) -> Option<Headers> {
+    let mut all = Vec::new();
+    json::items(raw, |item| {
+        let (mut name, mut value) = (None, None);
+        json::members(item, |member, raw| {
+            match member {
+                "name" => name = plain(raw),
+                "name_base64" => name = encoded(raw),
+                "value" => value = plain(raw),
+                "value_base64" => value = encoded(raw),
+                _ => {}
+            }
+            Some(())
+        })?;
+        all.push((name??, value?));
+        Some(())
+    })?;
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn letter(
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+        status: Option<u16>,
+    ) -> Letter {
+        Letter {
+            record: Record::with_headers(Partition::new("t", 1), Offset(5), 7, key, value, headers),
+            refusal: Refusal {
+                status,
+                reason: "no \"thanks\"\u{1f600}\u{7f}".into(),
+                attempts: 2,
+                first_attempt: time(1_500),
+                last_attempt: time(u64::from(u32::MAX)),
+            },
+        }
+    }
+
+    fn read_back(before: &Letter) {
+        let mut line = String::new();
+        write(&mut line, before);
+        assert!(line.as_bytes().starts_with(BEGIN));
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "one line");
+        let after = parse(line.trim_end_matches('\n').as_bytes()).unwrap();
+        assert_eq!(after.refusal, before.refusal);
+        let (after, before) = (&after.record, &before.record);
+        assert_eq!(after.partition(), before.partition());
+        assert_eq!((after.offset(), after.timestamp()), (before.offset(), before.timestamp()));
+        assert_eq!((after.key(), after.value()), (before.key(), before.value()));
+        assert!(after.headers().eq(before.headers()));
+    }
+
+    #[test]
+    fn members_may_come_in_any_order_with_space_between() {
+        let line = r#" { "status" : null, "reason":"r", "headers" : [ { "value":null, "name" : "a" } ],
+            "noted":{"by":["me"]}, "value" : "\u00e9", "key_base64" : "\/w==", "attempts":1, "topic":"t",
+            "offset":5, "timestamp":-1,"partition":0,"first_attempt_ms":1,"last_attempt_ms":2 } "#;
+        let Letter { record, refusal } = parse(line.as_bytes()).unwrap();
+        assert_eq!((record.key(), record.value()), (Some(&b"\xff"[..]), Some("é".as_bytes())));
+        assert_eq!((record.timestamp(), refusal.status), (-1, None));
+        assert_eq!(record.headers().next(), Some(Header { name: b"a", value: None }));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let mut line = String::new();
+        write(&mut line, &letter(None, None, &[], Some(422)));
+        let line = line.trim_end();
+        for name in
+            ["topic", "partition", "offset", "timestamp", "key", "value", "headers", "status", "reason"]
+        {
+            let without = line.replacen(&format!("\"{name}\""), "\"x\"", 1);
+            assert_eq!(parse(without.as_bytes()).unwrap_err(), NoLetter::Member(name));
+        }
+        for (from, to, name) in [
+            ("\"offset\":5", "\"offset\":-5", "offset"),
+            ("\"partition\":1", "\"partition\":99999999999", "partition"),
+            ("\"topic\":\"t\"", "\"topic\":\"\"", "topic"),
+            ("\"status\":422", "\"status\":1e9", "status"),
+            ("\"value\":null", "\"value_base64\":\"?\"", "value"),
+            ("\"headers\":[]", "\"headers\":[{}]", "headers"),
+        ] {
+            assert_eq!(parse(line.replace(from, to).as_bytes()).unwrap_err(), NoLetter::Member(name), "{to}");
+        }
+        for text in [&b""[..], b"[]", b"{", b"\xff", b"{} {}"] {
+            assert_eq!(parse(text).unwrap_err(), NoLetter::NoObject);
+        }
+    }
+
+    type Parts = (Vec<u8>, Option<Vec<u8>>);
+
+    proptest! {
+        #[test]
+        fn every_letter_is_read_as_it_was_written(
+            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..60)),
+            text in prop::option::of(".{0,20}"),
+            headers in prop::collection::vec(any::<Parts>(), 0..4),
+            status in prop::option::of(100u16..1000),
+        ) {
+            let headers: Vec<Header<'_>> =
+                headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+            let value = text.as_ref().map(|text| text.as_bytes().to_vec()).or(value);
+            read_back(&letter(key.as_deref(), value.as_deref(), &headers, status));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn no_change_of_a_line_makes_it_panic(at in 0usize..400, byte in any::<u8>(), cut in 0usize..400) {
+            let mut line = String::new();
+            write(&mut line, &letter(Some(b"\xff"), Some(b"v"), &[Header { name: b"a", value: None }], None));
+            let mut bytes = line.into_bytes();
+            let length = bytes.len();
+            bytes[at % length] = byte;
+            bytes.truncate(cut % length + 1);
+            let _ = parse(&bytes);
+        }
+    }
+}

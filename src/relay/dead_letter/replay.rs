@@ -1,0 +1,104 @@
+//! Letters on their way back. While they are sent again they travel [with their headers](super::headers), under the
+//! place they have in the topic or file of dead letters: there progress is kept. Towards the destination, the dead
+//! letters and whoever watches, each is the record it was.
+
+use super::headers::{check, restore};
+use super::selection::Selection;
+use super::{DeadLetterError, DeadLetters, Letter};
+use crate::relay::record::{Checkpoint, Offset, Partition, Record};
+use crate::relay::source::{CommitError, Lease, Polled, Source, SourceError, Want};
+use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
+use std::time::Duration;
+
+/// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
+pub struct Letters<S> {
+    source: S,
+    /// Where there is a choice, what is no letter is not chosen.
+    only_some: bool,
+    failure: Option<SourceError>,
+}
+
+impl<S: Source> Letters<S> {
+    /// The letters of `source`, of which the core's filter lets those through that are selected.
+    pub fn new(source: S, selection: &Selection) -> Self {
+        Self { source, only_some: !selection.is_all(), failure: None }
+    }
+}
+
+impl<S: Source> Source for Letters<S> {
+    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+        if let Some(error) = self.failure.take_if(|_| want.records > 0) {
+            return Err(error);
+        }
+        let mut polled = self.source.poll(want, wait)?;
+        if let Polled::Records(records) = &mut polled
+            && !self.only_some
+            && let Some((at, error)) =
+                records.iter().enumerate().find_map(|(at, record)| Some((at, check(record).err()?)))
+        {
+            let place = format!("{} offset {}", records[at].partition(), records[at].offset());
+            let text = format!(
+                "{place}: {error}. Nothing past it is sent; with --since or --only such records are passed over"
+            );
+            let error = SourceError(text);
+            if at == 0 {
+                return Err(error);
+            }
+            records.truncate(at);
+            self.failure = Some(error);
+        }
+        Ok(polled)
+    }
+
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        self.source.commit(checkpoints)
+    }
+
+    fn hold(&mut self, partitions: &[Partition]) -> bool {
+        self.source.hold(partitions)
+    }
+
+    fn release(&mut self, partitions: &[Partition]) {
+        self.source.release(partitions);
+    }
+
+    fn ends(&self) -> Vec<(Partition, Offset)> {
+        self.source.ends()
+    }
+
+    fn lease(&self) -> Lease {
+        self.source.lease()
+    }
+
+    fn close(&mut self) {
+        self.source.close();
+    }
+}
+
+/// Sends letters as the records they were: with the id, body and headers of the first time.
+pub struct Restoring<T>(pub T);
+
+impl<T: Transport> Transport for Restoring<T> {
+    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
+        match restore(record) {
+            Ok(letter) => self.0.send(&letter.record, attempt),
+            // The source or the filter lets no such record through.
+            Err(error) => Err(SendError { kind: SendErrorKind::Broken, text: error.to_string() }),
+        }
+    }
+}
+
+/// Keeps letters that were refused again under their true origin.
+pub struct Returning<'a>(pub &'a mut dyn DeadLetters);
+
+impl DeadLetters for Returning<'_> {
+    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+        let origin = |letter: &Letter| {
+            let record = restore(&letter.record).map(|before| before.record);
+            // What can't be restored keeps what it says of itself.
+            Letter { record: record.unwrap_or(letter.record.clone()), refusal: letter.refusal.clone() }
+        };
+        let letters: Vec<Letter> = letters.iter().map(origin).collect();
+        self.0.put(&letters)
+    }
+}
