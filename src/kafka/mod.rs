@@ -11,7 +11,7 @@
 //! | [cluster] | brokers, leaders, coordinators |
 //! | [group] | membership in a consumer group, a state machine |
 //! | [consumer] | records, ahead of their delivery: all of it as a source |
-//! | [producer] | the way back into a topic |
+//! | [producer], [dead_letters] | the way back into a topic, and what goes there |
 //! | [probe] | a look at a cluster, without touching it |
 //! | [sandbox] | a broker to try it all on |
 //!
@@ -25,6 +25,8 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "kafka")]
 pub mod consumer;
+#[cfg(feature = "kafka")]
+pub mod dead_letters;
 #[cfg(feature = "kafka")]
 pub mod group;
 #[cfg(feature = "kafka-crate")]

@@ -8,13 +8,16 @@ use super::cluster::{ClusterError, Links, Target, of_code};
 use super::protocol::ErrorCode;
 use super::protocol::produce::{ProduceRequest, ProduceRequestPartition, ProduceRequestTopic};
 use super::record_batch::{BatchWriter, Compression, NewRecord, ProducerState};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
-/// A batch is closed at so many bytes; one record may exceed it alone. Brokers take 1 MiB unless told otherwise.
+/// A batch is closed before it is larger than this; one record may exceed it alone. Brokers take 1 MiB unless told
+/// otherwise.
 pub const BATCH_BYTES: usize = 512 << 10;
-/// Leaders are looked up again so often while one send lasts.
+/// Leaders are looked up again so often for one batch while one send lasts.
 const LEADER_ATTEMPTS: u32 = 3;
+/// What a record weighs in a batch beside its parts: at most so many bytes for its lengths, and for those of a header.
+const RECORD_OVERHEAD: usize = 40;
 /// All replicas in sync.
 const ACKS_ALL: i16 = -1;
 /// The seed of Kafka's murmur2.
@@ -32,8 +35,22 @@ pub struct Producer {
     known: bool,
 }
 
+/// A batch for one partition, and which of the records to send are in it.
+struct Batch {
+    partition: i32,
+    records: Vec<usize>,
+}
+
+/// What became of a batch.
+enum Delivered {
+    Acknowledged,
+    /// It is larger than the topic takes.
+    TooLarge(ErrorCode),
+}
+
 impl Producer {
-    /// Sends to `topic`; the brokers may take up to `timeout` to copy a batch.
+    /// Sends to `topic`; the brokers may take up to `timeout` to copy a batch, and a send in which something fails
+    /// ends soon after that time.
     pub fn new(links: Links, topic: String, timeout: Duration) -> Self {
         Self { links, topic, timeout, turn: 0, known: false }
     }
@@ -44,33 +61,62 @@ impl Producer {
     }
 
     /// Sends the records, those of one key in order to one partition: the one Java's producer would take. Returns
-    /// once all of them are acknowledged.
+    /// once all of them are acknowledged, and marks in `acknowledged`, by their places, those that are: after an error
+    /// it need not be sent again what is marked.
     ///
     /// # Errors
-    /// [`ClusterError::Retriable`] where it may work later, also when only some are acknowledged;
-    /// [`ClusterError::Fatal`] where it never will: no right to write, a record larger than the topic takes.
-    pub fn send(&mut self, records: &[NewRecord<'_>]) -> Result<(), ClusterError> {
+    /// [`ClusterError::Retriable`] where it may work later, also when only some are acknowledged: other partitions
+    /// are tried all the same. [`ClusterError::Fatal`] where it never will: no right to write, a record larger than
+    /// the topic takes.
+    pub fn send(&mut self, records: &[NewRecord<'_>], acknowledged: &mut [bool]) -> Result<(), ClusterError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.timeout;
         if !self.known {
             self.look_up()?;
         }
-        let partitions = self.partitions()?;
-        let mut shares: BTreeMap<u32, Vec<&NewRecord<'_>>> = BTreeMap::new();
-        for record in records {
-            let partition = match record.key {
-                Some(key) => (murmur2(key) & 0x7fff_ffff) % partitions,
-                None => {
-                    self.turn = self.turn.wrapping_add(1);
-                    self.turn % partitions
+        let mut failure = None;
+        let mut pending: VecDeque<Batch> = self.batches(records)?.into();
+        let mut failed = BTreeSet::new();
+        while let Some(batch) = pending.pop_front() {
+            if failure.is_some() && Instant::now() >= deadline {
+                break;
+            }
+            // Nothing overtakes what failed before it in its partition.
+            if failed.contains(&batch.partition) {
+                continue;
+            }
+            match self.deliver(&batch, records, deadline) {
+                Ok(Delivered::Acknowledged) => batch.records.iter().for_each(|at| {
+                    if let Some(mark) = acknowledged.get_mut(*at) {
+                        *mark = true;
+                    }
+                }),
+                Ok(Delivered::TooLarge(_)) if batch.records.len() > 1 => {
+                    let (first, second) = batch.records.split_at(batch.records.len() / 2);
+                    for half in [second, first] {
+                        pending.push_front(Batch { partition: batch.partition, records: half.to_vec() });
+                    }
                 }
-            };
-            shares.entry(partition).or_default().push(record);
-        }
-        for (partition, share) in shares {
-            for batch in batches(&share)? {
-                self.deliver(i32::try_from(partition).unwrap_or(i32::MAX), &batch)?;
+                Ok(Delivered::TooLarge(code)) => return Err(self.too_large(&batch, records, code)),
+                Err(error @ ClusterError::Fatal(_)) => return Err(error),
+                Err(error) => {
+                    failed.insert(batch.partition);
+                    failure = Some(error);
+                }
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn too_large(&self, batch: &Batch, records: &[NewRecord<'_>], code: ErrorCode) -> ClusterError {
+        let size: usize = batch.records.iter().filter_map(|at| records.get(*at)).map(weight).sum();
+        ClusterError::Fatal(format!(
+            "a record of about {size} bytes is larger than topic '{}' takes: the broker answered {code}; raise the \
+             topic's max.message.bytes",
+            self.topic
+        ))
     }
 
     fn look_up(&mut self) -> Result<(), ClusterError> {
@@ -80,11 +126,21 @@ impl Producer {
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ClusterError::Retriable(format!(
                     "the topic '{topic}' does not exist: create it (nothing is created by itself)"
                 )),
-                code => of_code(code, &format!("looking up topic '{topic}'")),
+                code => self.of_code(code, &format!("looking up topic '{topic}'")),
             });
         }
         self.known = true;
         Ok(())
+    }
+
+    fn of_code(&self, code: ErrorCode, what: &str) -> ClusterError {
+        if code == ErrorCode::TOPIC_AUTHORIZATION_FAILED {
+            let topic = &self.topic;
+            return ClusterError::Fatal(format!(
+                "{what}: the broker answered {code}: allow this principal to describe topic '{topic}' and to write to it"
+            ));
+        }
+        of_code(code, what)
     }
 
     fn partitions(&self) -> Result<u32, ClusterError> {
@@ -95,20 +151,55 @@ impl Producer {
         }
     }
 
+    /// Shares the records out among the partitions, in batches.
+    fn batches(&mut self, records: &[NewRecord<'_>]) -> Result<Vec<Batch>, ClusterError> {
+        let partitions = self.partitions()?;
+        let mut shares: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (at, record) in records.iter().enumerate() {
+            let partition = match record.key {
+                Some(key) => (murmur2(key) & 0x7fff_ffff) % partitions,
+                None => {
+                    self.turn = self.turn.wrapping_add(1);
+                    self.turn % partitions
+                }
+            };
+            shares.entry(partition).or_default().push(at);
+        }
+        let mut batches = Vec::new();
+        for (partition, share) in shares {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            batches.extend(split(&share, records).into_iter().map(|records| Batch { partition, records }));
+        }
+        Ok(batches)
+    }
+
     /// Brings one batch to the leader of its partition, wherever that is by now.
-    fn deliver(&mut self, partition: i32, batch: &[u8]) -> Result<(), ClusterError> {
+    fn deliver(
+        &mut self,
+        batch: &Batch,
+        records: &[NewRecord<'_>],
+        deadline: Instant,
+    ) -> Result<Delivered, ClusterError> {
+        let bytes = written(&batch.records, records)?;
         let mut last = None;
         for _ in 0..LEADER_ATTEMPTS {
-            let code = match self.attempt(partition, batch) {
-                Ok(ErrorCode::NONE) => return Ok(()),
+            let error = match self.attempt(batch.partition, &bytes) {
+                Ok(ErrorCode::NONE) => return Ok(Delivered::Acknowledged),
+                Ok(code @ (ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE)) => {
+                    return Ok(Delivered::TooLarge(code));
+                }
                 Ok(code) => {
-                    of_code(code, &format!("writing to topic '{}' partition {partition}", self.topic))
+                    let what = format!("writing to topic '{}' partition {}", self.topic, batch.partition);
+                    self.of_code(code, &what)
                 }
                 Err(error) => error,
             };
-            let ClusterError::Retriable(_) = code else { return Err(code) };
-            last = Some(code);
+            let ClusterError::Retriable(_) = error else { return Err(error) };
+            last = Some(error);
             self.known = false;
+            if Instant::now() >= deadline {
+                break;
+            }
             self.look_up()?;
         }
         Err(last.unwrap_or_else(|| ClusterError::Retriable("no attempt was made".into())))
@@ -144,32 +235,44 @@ impl Producer {
 /// Errors that sending the same again won't mend.
 fn is_lasting(code: ErrorCode) -> bool {
     [
-        ErrorCode::MESSAGE_TOO_LARGE,
-        ErrorCode::RECORD_LIST_TOO_LARGE,
         ErrorCode::INVALID_RECORD,
+        ErrorCode::INVALID_TIMESTAMP,
         ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
         ErrorCode::POLICY_VIOLATION,
     ]
     .contains(&code)
 }
 
-fn batches(records: &[&NewRecord<'_>]) -> Result<Vec<Vec<u8>>, ClusterError> {
-    let begin = || BatchWriter::new(Compression::None).producer(ProducerState::NONE);
-    let unwritable =
-        |error: std::io::Error| ClusterError::Fatal(format!("a batch can't be written: {error}"));
-    let mut finished = Vec::new();
-    let mut writer = begin();
-    for record in records {
-        writer.push(record);
-        if writer.plain_len() >= BATCH_BYTES {
-            finished.push(writer.finish().map_err(unwritable)?);
-            writer = begin();
+/// At most so many bytes a record takes of a batch.
+fn weight(record: &NewRecord<'_>) -> usize {
+    let part = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let headers =
+        record.headers.iter().map(|h| RECORD_OVERHEAD / 4 + h.name.len() + part(h.value)).sum::<usize>();
+    RECORD_OVERHEAD + part(record.key) + part(record.value) + headers
+}
+
+/// Splits the records at these places so that each part fits into a batch, or is one record.
+fn split(places: &[usize], records: &[NewRecord<'_>]) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for at in places {
+        let weight = records.get(*at).map_or(0, weight);
+        match parts.last_mut().filter(|_| weight <= room) {
+            Some(part) => part.push(*at),
+            None => {
+                parts.push(vec![*at]);
+                room = BATCH_BYTES;
+            }
         }
+        room = room.saturating_sub(weight);
     }
-    if writer.count() > 0 {
-        finished.push(writer.finish().map_err(unwritable)?);
-    }
-    Ok(finished)
+    parts
+}
+
+fn written(places: &[usize], records: &[NewRecord<'_>]) -> Result<Vec<u8>, ClusterError> {
+    let mut writer = BatchWriter::new(Compression::None).producer(ProducerState::NONE);
+    places.iter().filter_map(|at| records.get(*at)).for_each(|record| writer.push(record));
+    writer.finish().map_err(|error| ClusterError::Fatal(format!("a batch can't be written: {error}")))
 }
 
 /// The hash by which Java's producer chooses a keyed record's partition (murmur2, 32 bits), so that the keys of a
@@ -218,9 +321,14 @@ mod tests {
 
     #[test]
     fn closes_a_batch_before_it_grows_too_large() {
-        let value = vec![b'x'; BATCH_BYTES / 2];
-        let record = NewRecord { timestamp: 0, key: None, value: Some(&value), headers: &[] };
-        assert_eq!(batches(&[&record; 5]).unwrap().len(), 3);
-        assert!(batches(&[]).unwrap().is_empty());
+        let record = |value| NewRecord { timestamp: 0, key: None, value: Some(value), headers: &[] };
+        let (large, small) = (vec![b'x'; 2 * BATCH_BYTES], vec![b'x'; BATCH_BYTES / 3]);
+        let records = [&small, &small, &large, &small, &small, &small, &small].map(|value| record(value));
+        let places: Vec<usize> = (0..records.len()).collect();
+        assert_eq!(split(&places, &records), [vec![0, 1], vec![2], vec![3, 4], vec![5, 6]]);
+        for part in split(&places, &records).iter().filter(|part| part.len() > 1) {
+            assert!(written(part, &records).unwrap().len() <= BATCH_BYTES + 100);
+        }
+        assert!(split(&[], &records).is_empty());
     }
 }
