@@ -119,6 +119,8 @@ pub struct KafkaOptions {
     pub rebalance_timeout: Option<Duration>,
     /// `--rack`
     pub rack: Option<String>,
+    /// `--group-max-concurrency`
+    pub group_max_concurrency: Option<std::num::NonZeroU32>,
 }
 
 /// Whom to trust, and who we are: files in PEM.

@@ -139,11 +139,32 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
         rack: options.kafka.rack.clone().or(properties.client_rack.clone()).unwrap_or_default(),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),
+        group_limit: group_limit(options)?,
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;
     let connector = connector(&properties)?;
     Ok(Native { config, connector, brokers, warnings: properties.warnings })
+}
+
+/// `--group-max-concurrency`, which only a group can keep, and only while its members are sure to be heard of.
+#[cfg(feature = "kafka")]
+fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLimit>, Failure> {
+    let Some(most) = options.kafka.group_max_concurrency else { return Ok(None) };
+    if options.partitions.is_some() {
+        return Err(Failure::usage("--group-max-concurrency needs the group that --partitions does without"));
+    }
+    let session = options
+        .kafka
+        .session_timeout
+        .unwrap_or(crate::kafka::group::membership::Settings::default().session_timeout);
+    if options.timeout.saturating_mul(2) > session {
+        return Err(Failure::usage(
+            "with --group-max-concurrency a request may take at most half of the session: lower --timeout, or raise \
+             --session-timeout",
+        ));
+    }
+    Ok(Some(crate::kafka::config::GroupLimit { most, longest: options.timeout }))
 }
 
 #[cfg(feature = "kafka")]

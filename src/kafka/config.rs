@@ -64,6 +64,18 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How old metadata may get: new partitions, and topics that match a pattern, are found within it.
     pub metadata_max_age: Duration,
+    /// At most so many records may be on their way to the destination over all members of the group.
+    pub group_limit: Option<GroupLimit>,
+}
+
+/// One limit for all members of a group.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupLimit {
+    /// How many at once.
+    pub most: std::num::NonZeroU32,
+    /// How long one may be on its way: so much before its session ends, a member that hears nothing stops sending.
+    pub longest: Duration,
 }
 
 #[cfg(feature = "kafka")]
@@ -80,6 +92,7 @@ impl Default for Config {
             rack: String::new(),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(30),
+            group_limit: None,
         }
     }
 }

@@ -106,6 +106,21 @@ pub(super) const FLAGS: &[Flag] = &[
         set: |o, v| text(v).map(|name| o.kafka.rack = Some(name)),
         ..SOURCE
     },
+    #[cfg(feature = "kafka")]
+    Flag {
+        long: "group-max-concurrency",
+        value: Some("N"),
+        group: Group::Pace,
+        commands: super::RUN,
+        doc: "never more requests at once over all instances of the group; give it to each of them",
+        set: |o, v| {
+            let n = values::count(v)?;
+            let n = u32::try_from(n.get()).ok().and_then(std::num::NonZeroU32::new);
+            o.kafka.group_max_concurrency = Some(n.ok_or("that is too many")?);
+            Ok(())
+        },
+        ..SOURCE
+    },
 ];
 
 #[cfg(feature = "kafka")]

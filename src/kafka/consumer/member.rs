@@ -3,6 +3,7 @@
 //!
 //! A heartbeat thus never waits for a fetch, a commit or a webhook.
 
+use super::quota::Quota;
 use super::state::Shared;
 use crate::kafka::cluster::{ClusterError, Links, Target};
 use crate::kafka::group::assignor::{Subscriber, TopicSizes};
@@ -19,7 +20,7 @@ use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupRequestMe
 use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use crate::relay::backoff::Jitter;
 use crate::relay::record::Partition;
-use crate::relay::source::{Lease, Polled};
+use crate::relay::source::{Lease, Notice, Polled, Severity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,12 +41,19 @@ pub(super) struct Member {
     needed: Option<(BTreeSet<Arc<str>>, Instant)>,
     subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
     leaving: bool,
+    quota: Quota,
 }
 
 impl Member {
-    pub(super) fn new(links: Links, shared: Arc<Shared>, settings: Settings, lease: Lease) -> Self {
+    pub(super) fn new(
+        links: Links,
+        shared: Arc<Shared>,
+        settings: Settings,
+        lease: Lease,
+        quota: Quota,
+    ) -> Self {
         let (coordinator, needed, subscribed, leaving) = (None, None, None, false);
-        Self { links, shared, settings, lease, coordinator, needed, subscribed, leaving }
+        Self { links, shared, settings, lease, coordinator, needed, subscribed, leaving, quota }
     }
 
     /// Runs until the group is left.
@@ -76,15 +84,21 @@ impl Member {
     }
 
     fn drive(&mut self, mut membership: Membership) {
+        let is_cooperative = self.settings.assignors.iter().all(|assignor| assignor.is_cooperative());
+        self.quota.attach(&mut membership);
         loop {
             self.take_words(&mut membership);
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
             self.find_sizes(&mut membership);
+            self.quota.before_asking(&mut membership, is_cooperative);
             self.publish(&membership);
             match membership.poll(Instant::now()) {
                 Step::Ask(ask) => {
+                    if matches!(ask.request, Request::Join { .. }) {
+                        self.quota.joins();
+                    }
                     let answer = self.ask(&ask);
                     membership.answered(ask.id, answer, Instant::now());
                 }
@@ -128,7 +142,7 @@ impl Member {
 
     /// Waits until somebody has something to say, or until then.
     fn await_words(&self, until: Instant) {
-        let until = self.needed.as_ref().map_or(until, |(_, at)| until.min(*at));
+        let until = self.quota.look_again(self.needed.as_ref().map_or(until, |(_, at)| until.min(*at)));
         let mut state = self.shared.lock();
         loop {
             let news = !state.released.is_empty()
@@ -146,7 +160,13 @@ impl Member {
     fn pass_on(&mut self, membership: &mut Membership, event: Event) {
         let mut state = self.shared.lock();
         match event {
-            Event::Assigned { added, .. } => added.into_iter().for_each(|partition| state.add(partition)),
+            Event::Assigned { added, user_data } => {
+                // First how much may be sent, then what.
+                if let Some(text) = self.quota.granted(&user_data) {
+                    state.news.push_back(Polled::Notice(Notice { severity: Severity::Warning, text }));
+                }
+                added.into_iter().for_each(|partition| state.add(partition));
+            }
             Event::Revoked(partitions) => {
                 let closed = state.closed;
                 // Whoever polls has to finish what it knows of; after the end nobody polls.
@@ -183,7 +203,7 @@ impl Member {
     /// Until when sending is allowed, what commits carry, and whether all is at rest.
     fn publish(&self, membership: &Membership) {
         match membership.lease_until() {
-            Some(until) => self.lease.renew(until),
+            Some(until) => self.lease.renew(self.quota.lease(until)),
             None => self.lease.end(),
         }
         let mut state = self.shared.lock();

@@ -12,6 +12,7 @@
 //! | `offsets` | questions about offsets |
 //! | `fetcher` | records from one broker |
 //! | `member` | the thin thread around [`group::membership`](crate::kafka::group) |
+//! | `quota` | this member's part of the group's limit |
 //! | `commit` | positions to the coordinator |
 
 mod commit;
@@ -20,6 +21,7 @@ pub mod keeper;
 pub mod member;
 mod nag;
 pub mod offsets;
+mod quota;
 mod state;
 pub mod topics;
 
@@ -28,10 +30,12 @@ use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
 use crate::relay::record::{Checkpoint, Offset, Partition, Record};
+use crate::relay::share::Share as Quotient;
 use crate::relay::source::{CommitError, Lease, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
 use keeper::Keeper;
 use member::Member;
+use quota::Quota;
 use state::{Chunk, Phase, Shared, State};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -48,6 +52,7 @@ pub struct Consumer {
     config: Arc<Config>,
     committer: Committer,
     lease: Lease,
+    share: Quotient,
     /// The batch whose records are being handed over.
     current: Option<Chunk>,
 }
@@ -68,16 +73,21 @@ impl Consumer {
             Share::Fixed(_) => Lease::unlimited(),
             Share::Group(_) => Lease::expired(Instant::now()),
         };
+        let share = match config.group_limit {
+            Some(_) if matches!(config.share, Share::Group(_)) => Quotient::none(),
+            _ => Quotient::unlimited(),
+        };
         let keeper = Keeper::new(links(), Arc::clone(&shared), Arc::clone(&config), topics);
         spawn("keeper", move || keeper.run())?;
         if let Share::Group(settings) = &config.share {
             settings.check().map_err(SourceError)?;
             shared.lock().is_member = true;
-            let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone());
+            let quota = Quota::new(config.group_limit, share.clone());
+            let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone(), quota);
             spawn("member", move || member.run())?;
         }
         let committer = Committer::new(links(), Arc::clone(&config));
-        Ok(Self { shared, config, committer, lease, current: None })
+        Ok(Self { shared, config, committer, lease, share, current: None })
     }
 
     /// Takes up to what is wanted out of the batches that are there.
@@ -106,9 +116,10 @@ impl Consumer {
     fn next_chunk(&mut self) -> Option<Option<i64>> {
         let mut state = self.shared.lock();
         loop {
-            let chunk = match self.current.take() {
+            let current = self.current.take().and_then(|chunk| state.put_back(chunk));
+            let chunk = match current {
                 Some(chunk) => chunk,
-                None => state.chunks.pop_front()?,
+                None => state.next_chunk()?,
             };
             if state.wants(&chunk) {
                 let end = state.cursors.get(&chunk.partition).and_then(|cursor| cursor.end);
@@ -146,12 +157,9 @@ impl Consumer {
         self.shared.notice(Severity::Error, text);
     }
 
-    fn has_records(&self, state: &State) -> bool {
-        self.current.is_some() || !state.chunks.is_empty()
-    }
-
     fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<Polled, SourceError>> {
-        if !self.config.until_end || self.has_records(state) || !state.settled || !state.news.is_empty() {
+        let has_records = self.current.is_some() || !state.chunks.is_empty();
+        if !self.config.until_end || has_records || !state.settled || !state.news.is_empty() {
             return None;
         }
         if state.cursors.values().all(state::Cursor::has_ended) {
@@ -219,7 +227,10 @@ impl Source for Consumer {
             if let Some(error) = &state.failure {
                 return Err(error.clone());
             }
-            if want.records > 0 && self.has_records(&state) {
+            if let Some(chunk) = self.current.take() {
+                self.current = state.put_back(chunk);
+            }
+            if want.records > 0 && (self.current.is_some() || state.has_chunks()) {
                 drop(state);
                 let records = self.take(want);
                 if !records.is_empty() {
@@ -228,7 +239,8 @@ impl Source for Consumer {
                 state = shared.lock();
                 continue;
             }
-            let passed = if self.has_records(&state) { Vec::new() } else { state.passed() };
+            let has_records = self.current.is_some() || !state.chunks.is_empty();
+            let passed = if has_records { Vec::new() } else { state.passed() };
             if !passed.is_empty() {
                 return Ok(Polled::Passed(passed));
             }
@@ -246,6 +258,16 @@ impl Source for Consumer {
 
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         self.committer.commit(&self.shared, checkpoints)
+    }
+
+    fn hold(&mut self, partitions: &[Partition]) -> bool {
+        let mut state = self.shared.lock();
+        for (partition, cursor) in &mut state.cursors {
+            cursor.held = partitions.contains(partition);
+        }
+        drop(state);
+        self.shared.wake_fetchers();
+        true
     }
 
     fn release(&mut self, partitions: &[Partition]) {
@@ -270,6 +292,10 @@ impl Source for Consumer {
 
     fn lease(&self) -> Lease {
         self.lease.clone()
+    }
+
+    fn share(&self) -> Quotient {
+        self.share.clone()
     }
 
     fn close(&mut self) {

@@ -116,6 +116,8 @@ pub(crate) struct Cursor {
     pub failures: u32,
     /// Whether whoever polls knows of it.
     pub announced: bool,
+    /// Whoever polls has enough of it for now.
+    pub held: bool,
 }
 
 impl Cursor {
@@ -145,6 +147,7 @@ impl Cursor {
 
     fn is_due(&self, broker: i32, now: Instant) -> bool {
         self.phase == Phase::Ready
+            && !self.held
             && !self.has_ended()
             && self.broker(now) == Some(broker)
             && self.not_before.is_none_or(|at| at <= now)
@@ -269,8 +272,8 @@ impl Shared {
             if state.closed {
                 return Plan::End;
             }
-            let mut asked = if state.bytes < limit { state.due(broker, now) } else { Vec::new() };
-            if !asked.is_empty() {
+            let mut asked = state.due(broker, now);
+            if !asked.is_empty() && state.has_room(limit) {
                 // Another one goes first each time, since the first may fill the answer.
                 let count = asked.len();
                 asked.rotate_left(turn % count);
@@ -294,9 +297,10 @@ impl Shared {
         let Fetched { chunk, next, epoch } = batch;
         let mut state = self.lock();
         loop {
-            let has_room = chunk.is_none() || state.bytes < limit;
+            let has_room = chunk.is_none() || state.has_room(limit);
             let closed = state.closed;
-            let Some(cursor) = state.cursor(asked).filter(|_| !closed) else { return false };
+            let wanted = |cursor: &&mut Cursor| !closed && (has_room || !cursor.held);
+            let Some(cursor) = state.cursor(asked).filter(wanted) else { return false };
             if has_room {
                 cursor.next = next;
                 cursor.note(epoch);
@@ -379,6 +383,7 @@ impl State {
             not_before: None,
             failures: 0,
             announced: false,
+            held: false,
         };
         self.drop_chunks(&partition);
         self.cursors.insert(partition, cursor);
@@ -395,7 +400,7 @@ impl State {
         let serial = self.serial();
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         (cursor.serial, cursor.phase, cursor.announced) = (serial, Phase::Ready, true);
-        (cursor.next, cursor.handed) = (next, next);
+        (cursor.next, cursor.handed, cursor.held) = (next, next, false);
         (cursor.failures, cursor.not_before) = (0, None);
         self.drop_chunks(partition);
         let position = Position { partition: partition.clone(), next: Offset(next) };
@@ -430,6 +435,47 @@ impl State {
         let before = bytes(&self.chunks);
         self.chunks.retain(|chunk| chunk.partition != *partition);
         self.bytes = self.bytes.saturating_sub(before - bytes(&self.chunks));
+    }
+
+    /// Whether there is room for another batch. What was fetched of held partitions makes room for the others when
+    /// nothing else is left in the buffer: it is fetched again once it is wanted.
+    fn has_room(&mut self, limit: usize) -> bool {
+        let all_held = || self.chunks.iter().all(|chunk| self.is_held(&chunk.partition));
+        if self.bytes >= limit && !self.chunks.is_empty() && all_held() {
+            // The first chunk of each partition comes last, and its place is where the partition goes on.
+            while let Some(chunk) = self.chunks.pop_back() {
+                self.bytes = self.bytes.saturating_sub(chunk.bytes);
+                let cursor = self.cursors.get_mut(&chunk.partition);
+                if let Some(cursor) = cursor.filter(|cursor| cursor.serial == chunk.serial) {
+                    cursor.next = chunk.handed;
+                }
+            }
+        }
+        self.bytes < limit
+    }
+
+    fn is_held(&self, partition: &Partition) -> bool {
+        self.cursors.get(partition).is_some_and(|cursor| cursor.held)
+    }
+
+    /// The first chunk that is wanted now; of held partitions none.
+    pub fn next_chunk(&mut self) -> Option<Chunk> {
+        let place = self.chunks.iter().position(|chunk| !self.is_held(&chunk.partition))?;
+        self.chunks.remove(place)
+    }
+
+    /// Puts back a chunk whose partition is held, before the later ones of it; gives back any other.
+    pub fn put_back(&mut self, chunk: Chunk) -> Option<Chunk> {
+        if !self.is_held(&chunk.partition) {
+            return Some(chunk);
+        }
+        self.chunks.push_front(chunk);
+        None
+    }
+
+    /// Whether a chunk waits that is wanted now.
+    pub fn has_chunks(&self) -> bool {
+        self.chunks.iter().any(|chunk| !self.is_held(&chunk.partition))
     }
 
     /// Positions up to which there is nothing more to hand over, though the last record lies before: markers of

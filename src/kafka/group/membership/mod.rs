@@ -208,6 +208,8 @@ pub struct Membership {
     /// When the first join was asked of those that led to no answer yet.
     joining_since: Option<Instant>,
     joined_topics: BTreeSet<Arc<str>>,
+    /// Somebody has news for the leader, which it learns by a join alone.
+    has_news: bool,
     /// What the last join said was held: the leader withholds of it what it means for others, even if it was lost
     /// in the meantime.
     claimed: BTreeSet<Partition>,
@@ -248,6 +250,7 @@ impl Membership {
             standing: None,
             joining_since: None,
             joined_topics: BTreeSet::new(),
+            has_news: false,
             claimed: BTreeSet::new(),
             role: Role::Follower,
             holdings: Holdings::default(),
@@ -266,6 +269,12 @@ impl Membership {
     /// What this member tells the leader from its next join on, in a form of the caller's.
     pub fn set_user_data(&mut self, user_data: Vec<u8>) {
         self.user_data = user_data;
+    }
+
+    /// Joins again as soon as nothing else is under way, so that the leader hears of the new
+    /// [user data](Self::set_user_data).
+    pub fn join_again(&mut self) {
+        self.has_news = true;
     }
 
     /// Wants these topics from now on: a pattern has new matches, or lost some. Joins again if they differ.
@@ -456,6 +465,7 @@ impl Membership {
             Request::Join { .. } => {
                 self.joining_since.get_or_insert(self.now);
                 self.joined_topics = self.topics.clone();
+                self.has_news = false;
                 self.claimed = self.holdings.all().cloned().collect();
                 settings.rebalance_timeout + ANSWER_MARGIN
             }
@@ -501,7 +511,7 @@ impl Membership {
     }
 
     fn wants_to_rejoin(&self) -> bool {
-        self.topics != self.joined_topics || self.role.is_outdated_by(&self.sizes)
+        self.has_news || self.topics != self.joined_topics || self.role.is_outdated_by(&self.sizes)
     }
 
     /// Joins again: at once while keeping everything, or after giving up everything.

@@ -1,0 +1,103 @@
+//! This member's part of the limit that all members of the group share: carries the [claims and
+//! grants](crate::relay::share) between the gate and the group's protocol.
+
+use crate::kafka::config::GroupLimit;
+use crate::kafka::group::assignor::{Assignor, Subscriber};
+use crate::kafka::group::membership::{Attach, Membership, opaque};
+use crate::relay::record::Partition;
+use crate::relay::share::{self, Share};
+use std::time::{Duration, Instant};
+
+/// What the member's thread keeps of it.
+pub(super) struct Quota {
+    limit: Option<GroupLimit>,
+    share: Share,
+    /// What the last join claimed.
+    claimed: u32,
+    /// What a join claims now.
+    claim: u32,
+}
+
+impl Quota {
+    pub(super) fn new(limit: Option<GroupLimit>, share: Share) -> Self {
+        Self { limit, share, claimed: 0, claim: 0 }
+    }
+
+    /// Lets the membership split the limit whenever it leads.
+    pub(super) fn attach(&self, membership: &mut Membership) {
+        if let Some(limit) = self.limit {
+            membership.attach(splitter(limit.most.get()));
+        }
+    }
+
+    /// Before the membership says what to ask: a join tells what may be in use, and one is due once others may be
+    /// waiting for what is no longer.
+    pub(super) fn before_asking(&mut self, membership: &mut Membership, is_cooperative: bool) {
+        if self.limit.is_none() {
+            return;
+        }
+        if membership.is_settled() && self.share.has_let_go(self.claimed) {
+            membership.join_again();
+        }
+        self.claim = self.share.claim(is_cooperative);
+        membership.set_user_data(share::encode(self.claim));
+    }
+
+    /// A join is on its way.
+    pub(super) fn joins(&mut self) {
+        self.claimed = self.claim;
+    }
+
+    /// An assignment has come. A sentence if its leader knows nothing of a limit: then nothing may be sent.
+    pub(super) fn granted(&self, user_data: &[u8]) -> Option<String> {
+        self.limit?;
+        let granted = share::decode(user_data);
+        self.share.grant(granted.unwrap_or(0));
+        match granted {
+            Some(0) => Some(
+                "this instance has no part of --group-max-concurrency for now: others still use it, or there are more \
+                 instances with partitions than it allows at once"
+                    .into(),
+            ),
+            Some(_) => None,
+            None => Some(
+                "the leader of the group does not split --group-max-concurrency, so nothing is sent: give the flag to \
+                 all instances of the group"
+                    .into(),
+            ),
+        }
+    }
+
+    /// How long to wait at the most while others may be waiting for what is given back here.
+    pub(super) fn look_again(&self, until: Instant) -> Instant {
+        /// How soon it is noticed that requests beyond a smaller share have come to their end.
+        const LOOK_AGAIN: Duration = Duration::from_millis(50);
+        let owes = self.limit.is_some() && self.claimed > self.share.granted();
+        if owes { until.min(Instant::now() + LOOK_AGAIN) } else { until }
+    }
+
+    /// What is in flight when a member is cut off has to be over before its session is.
+    pub(super) fn lease(&self, until: Instant) -> Instant {
+        let longest = self.limit.map_or(Duration::ZERO, |limit| limit.longest);
+        until.checked_sub(longest).unwrap_or(until)
+    }
+}
+
+fn splitter(limit: u32) -> Attach {
+    Box::new(move |assignor: Assignor, members: &[Subscriber], lists: &[Vec<Partition>]| {
+        let member = |(member, list): (&'_ Subscriber, &Vec<Partition>)| {
+            (share::decode(opaque(assignor, &member.subscription)).unwrap_or(0), list.len())
+        };
+        let known: Vec<(u32, usize)> = members.iter().zip(lists).map(member).collect();
+        let members: Vec<share::Member<'_>> = members
+            .iter()
+            .zip(&known)
+            .map(|(member, (claim, partitions))| share::Member {
+                id: &member.member_id,
+                claim: *claim,
+                partitions: *partitions,
+            })
+            .collect();
+        share::split(limit, &members).into_iter().map(share::encode).collect()
+    })
+}
