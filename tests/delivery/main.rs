@@ -6,7 +6,9 @@ mod support;
 mod crashes;
 mod faults;
 mod happy;
+mod pace;
 mod trust;
+mod windows;
 
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::connection::{Connector, Settings};
