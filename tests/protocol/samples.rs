@@ -8,6 +8,7 @@ use sluicegate::kafka::protocol::describe_groups::*;
 use sluicegate::kafka::protocol::fetch::*;
 use sluicegate::kafka::protocol::find_coordinator::*;
 use sluicegate::kafka::protocol::heartbeat::*;
+use sluicegate::kafka::protocol::init_producer_id::*;
 use sluicegate::kafka::protocol::join_group::*;
 use sluicegate::kafka::protocol::leave_group::*;
 use sluicegate::kafka::protocol::list_offsets::*;
@@ -86,6 +87,7 @@ messages! {
     Produce: ProduceRequest, ProduceResponse;
     SaslHandshake: SaslHandshakeRequest, SaslHandshakeResponse;
     SaslAuthenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
+    InitProducerId: InitProducerIdRequest, InitProducerIdResponse;
     OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     DescribeGroups: DescribeGroupsRequest, DescribeGroupsResponse;
 }
@@ -250,6 +252,8 @@ samples! {
     SaslHandshakeResponse<'static> { error_code, mechanisms }
     SaslAuthenticateRequest<'static> { auth_bytes }
     SaslAuthenticateResponse<'static> { error_code, error_message, auth_bytes, session_lifetime_ms }
+    InitProducerIdRequest<'static> { transactional_id, transaction_timeout_ms }
+    InitProducerIdResponse { throttle_time_ms, error_code, producer_id, producer_epoch }
     OffsetForLeaderEpochRequest<'static> { replica_id, topics }
     OffsetForLeaderEpochRequestTopic<'static> { topic, partitions }
     OffsetForLeaderEpochRequestPartition { partition, current_leader_epoch, leader_epoch }

@@ -34,6 +34,8 @@ pub enum ApiKey {
     SaslHandshake = 17,
     /// Which APIs a broker speaks, in which versions.
     ApiVersions = 18,
+    /// Give a producer a number of its own.
+    InitProducerId = 22,
     /// Where the records of a leader's reign end.
     OffsetForLeaderEpoch = 23,
     /// One step of authentication.
@@ -42,7 +44,7 @@ pub enum ApiKey {
 
 impl ApiKey {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -57,6 +59,7 @@ impl ApiKey {
         Self::DescribeGroups,
         Self::SaslHandshake,
         Self::ApiVersions,
+        Self::InitProducerId,
         Self::OffsetForLeaderEpoch,
         Self::SaslAuthenticate,
     ];
@@ -89,6 +92,7 @@ impl ApiKey {
             Self::DescribeGroups => 4,
             Self::SaslHandshake => 1,
             Self::ApiVersions => 2,
+            Self::InitProducerId => 1,
             Self::OffsetForLeaderEpoch => 3,
             Self::SaslAuthenticate => 1,
         }
@@ -111,6 +115,7 @@ impl ApiKey {
             Self::DescribeGroups => "DescribeGroups",
             Self::SaslHandshake => "SaslHandshake",
             Self::ApiVersions => "ApiVersions",
+            Self::InitProducerId => "InitProducerId",
             Self::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
             Self::SaslAuthenticate => "SaslAuthenticate",
         }
