@@ -1,1 +1,198 @@
-//! A small Kafka broker in this process: topics in memory, real TCP, faults on demand.
+//! A small Kafka broker in this process: topics in memory, consumer groups, real TCP, faults on demand.
+//!
+//! It is for trying things out, for `demo` and for tests of clients, and it is no place to keep records: it has no
+//! disk, no replicas, no transactions and no security, and whatever it holds is gone with it. What it does do it
+//! does as a broker would, towards any client: our own, Java's, librdkafka's.
+//!
+//! Requests are read and responses written by the same [`protocol`](super::protocol) that the client uses, in its
+//! pinned versions and a few older ones for librdkafka.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `log` | the log of a partition; pure |
+//! | `group` | a consumer group with its rebalances; pure |
+//! | `broker` | topics and groups behind one lock; from a request to its answer |
+//! | `serve`, `coordinate` | the requests, about records and about groups |
+//! | `older` | versions older than ours |
+//! | `server` | sockets and threads |
+//! | `faults` | misbehaviour on demand |
+//!
+//! ```
+//! use sluicegate::kafka::record_batch::NewRecord;
+//! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
+//!
+//! let sandbox = Sandbox::start(SandboxSettings::default())?;
+//! let record = NewRecord { timestamp: -1, key: None, value: Some(b"{}"), headers: &[] };
+//! assert_eq!(sandbox.produce("orders", 0, &[record])?, 0);
+//! println!("kcat -b {} -C -t orders", sandbox.address());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod broker;
+mod coordinate;
+pub mod faults;
+mod group;
+mod log;
+mod older;
+mod serve;
+mod server;
+
+pub use broker::{MOST_GROUPS, MOST_PARTITIONS, MOST_TOPICS};
+pub use group::{LARGEST_METADATA, LONGEST_REBALANCE, MOST_MEMBERS, SESSION_TIMEOUTS};
+pub use log::{LARGEST_BATCH, PARTITION_BYTES};
+pub use server::{LARGEST_REQUEST, MOST_CONNECTIONS};
+
+use super::protocol::ErrorCode;
+use super::record_batch::{BatchWriter, Compression, NewRecord};
+use crate::relay::record::Partition;
+use broker::Broker;
+use faults::Faults;
+use server::Server;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// The most nodes a sandbox plays.
+const MOST_NODES: usize = 9;
+
+/// How a sandbox is set up.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How many partitions a topic gets that is made because somebody asks for it.
+    pub partitions: i32,
+    /// Whether topics are made because somebody asks for them (`auto.create.topics.enable`).
+    pub make_topics: bool,
+    /// As how many brokers of one cluster it appears, from 1 to 9. The second and further listen on free ports.
+    pub nodes: usize,
+    /// How many bytes a partition keeps.
+    pub partition_bytes: usize,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            partitions: 4,
+            make_topics: true,
+            nodes: 1,
+            partition_bytes: PARTITION_BYTES,
+        }
+    }
+}
+
+/// A group, as its coordinator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Stable`.
+    pub state: &'static str,
+    /// How many rebalances there were.
+    pub generation: i32,
+    /// The ids of the members.
+    pub members: Vec<String>,
+}
+
+/// A running sandbox; dropped, it stops.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    broker: Arc<Broker>,
+    server: Server,
+}
+
+impl Sandbox {
+    /// Listens, and serves in threads of its own until it is dropped.
+    ///
+    /// # Errors
+    /// Those of the sockets: the address is taken, or isn't this machine's.
+    pub fn start(settings: SandboxSettings) -> io::Result<Self> {
+        let mut listeners = vec![TcpListener::bind(settings.listen)?];
+        for _ in 1..settings.nodes.min(MOST_NODES) {
+            listeners.push(TcpListener::bind((settings.listen.ip(), 0))?);
+        }
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let address = addresses.first().copied().unwrap_or(settings.listen);
+        let ports = addresses.iter().map(SocketAddr::port).collect();
+        let broker = Arc::new(Broker::new(settings, ports, RandomState::new().hash_one(address)));
+        let server = Server::start(Arc::clone(&broker), listeners)?;
+        Ok(Self { address, broker, server })
+    }
+
+    /// Where its first node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes a topic unless it is there.
+    ///
+    /// # Errors
+    /// A name that no topic can have, or too many topics.
+    pub fn create(&self, topic: &str, partitions: i32) -> io::Result<()> {
+        self.broker.make_topic(&mut self.broker.lock(), topic, partitions).map_err(refused)
+    }
+
+    /// Appends records as one batch, making the topic if there is none. Gives the offset of the first.
+    ///
+    /// # Errors
+    /// No such partition, or more records than fit into a batch.
+    pub fn produce(&self, topic: &str, partition: i32, records: &[NewRecord<'_>]) -> io::Result<i64> {
+        let mut writer = BatchWriter::new(Compression::None);
+        records.iter().for_each(|record| writer.push(record));
+        self.append(topic, partition, &writer.finish()?)
+    }
+
+    /// Appends a batch as its producer made it, making the topic if there is none. Gives the offset of its first
+    /// record.
+    ///
+    /// # Errors
+    /// No such partition, or bytes that are no batch.
+    pub fn append(&self, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
+        let mut state = self.broker.lock();
+        self.broker.make_topic(&mut state, topic, self.broker.settings.partitions).map_err(refused)?;
+        let log = state.log_mut(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let offset = log.and_then(|log| log.append(batch)).map_err(refused);
+        drop(state);
+        self.broker.wake();
+        offset
+    }
+
+    /// The first offset of a partition and that of its next record.
+    pub fn range(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
+        self.broker.lock().log_mut(topic, partition).map(|log| (log.start(), log.end()))
+    }
+
+    /// How far a group has come.
+    pub fn committed(&self, group: &str) -> BTreeMap<Partition, i64> {
+        let state = self.broker.lock();
+        let committed = state.groups.get(group).into_iter().flat_map(|group| &group.committed);
+        committed.map(|(partition, committed)| (partition.clone(), committed.next)).collect()
+    }
+
+    /// Who is in a group.
+    pub fn group(&self, group: &str) -> Option<GroupView> {
+        let state = self.broker.lock();
+        state.groups.get(group).map(|group| GroupView {
+            state: group.phase.name(),
+            generation: group.generation,
+            members: group.members.keys().cloned().collect(),
+        })
+    }
+
+    /// What makes it misbehave.
+    pub fn faults(&self) -> Faults {
+        Faults(Arc::clone(&self.broker))
+    }
+
+    /// Closes every connection; clients may open others.
+    pub fn disconnect(&self) {
+        self.server.disconnect();
+    }
+}
+
+fn refused(code: ErrorCode) -> io::Error {
+    io::Error::other(format!("the sandbox refuses: {code}"))
+}

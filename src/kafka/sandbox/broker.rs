@@ -1,0 +1,276 @@
+//! What the connections share: topics and groups behind one lock, and the way from a request to its answer.
+//!
+//! No I/O happens here. Requests that wait (a fetch for records, a join for the others) wait on one condition
+//! variable, each until a time of its own; timers of groups run out when somebody looks.
+
+use super::SandboxSettings;
+use super::faults::{Fault, Rules};
+use super::group::Group;
+use super::log::Log;
+use super::older;
+use crate::kafka::protocol::api_versions::{ApiVersionsResponse, ApiVersionsResponseKey};
+use crate::kafka::protocol::{
+    ApiKey, Decode, DecodeError, Encode, EncodeError, ErrorCode, Reader, RequestHeader, frame_response,
+};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// No more topics than this.
+pub const MOST_TOPICS: usize = 1_000;
+/// A topic has no more partitions than this.
+pub const MOST_PARTITIONS: i32 = 1_000;
+/// No more groups than this.
+pub const MOST_GROUPS: usize = 1_000;
+/// A waiting request looks around at least this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The longest name of a topic.
+const LONGEST_TOPIC: usize = 249;
+/// APIs that belong to authentication, which the sandbox has none of.
+const UNSERVED: [ApiKey; 2] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+
+/// Everything the sandbox knows.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) topics: BTreeMap<String, Vec<Log>>,
+    pub(super) groups: BTreeMap<String, Group>,
+    /// The node that coordinates all groups.
+    pub(super) coordinator: i32,
+    pub(super) rules: Rules,
+    pub(super) closed: bool,
+    /// What ids are made of.
+    pub(super) serial: u64,
+}
+
+impl State {
+    pub(super) fn log_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Log> {
+        self.topics.get_mut(topic)?.get_mut(usize::try_from(partition).ok()?)
+    }
+
+    /// A number that was not given out before.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    /// The group of that name, made if there is none.
+    pub(super) fn group(&mut self, name: &str) -> Result<&mut Group, ErrorCode> {
+        if name.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        if !self.groups.contains_key(name) && self.groups.len() >= MOST_GROUPS {
+            return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
+        }
+        Ok(self.groups.entry(name.to_owned()).or_insert_with(Group::new))
+    }
+}
+
+/// The broker, or all brokers of a small cluster at once.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) settings: SandboxSettings,
+    /// The port of each node, the first of which is node 1.
+    pub(super) ports: Vec<u16>,
+    /// Makes the ids of members differ from those of a former sandbox.
+    pub(super) seed: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A request's surroundings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
+    pub(super) correlation_id: i32,
+    pub(super) client_id: &'a str,
+    /// The node that was asked.
+    pub(super) node: i32,
+    /// Under which address the client sees us, and where it is itself.
+    pub(super) here: IpAddr,
+    pub(super) there: IpAddr,
+    pub(super) throttle_ms: i32,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The bytes to send; none for a request that wants none.
+    pub(super) answer: Option<Vec<u8>>,
+    /// What happens to them.
+    pub(super) fault: Option<Fault>,
+    /// For how long nothing more is read.
+    pub(super) throttle: Duration,
+}
+
+/// A request that can't be answered: the connection is closed.
+#[derive(Debug)]
+pub(super) struct Unanswerable;
+
+impl From<DecodeError> for Unanswerable {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+impl From<EncodeError> for Unanswerable {
+    fn from(_: EncodeError) -> Self {
+        Self
+    }
+}
+
+pub(super) type Answered = Result<Option<Vec<u8>>, Unanswerable>;
+
+impl Broker {
+    pub(super) fn new(settings: SandboxSettings, ports: Vec<u16>, seed: u64) -> Self {
+        let state = State {
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            coordinator: 1,
+            rules: Rules::default(),
+            closed: false,
+            serial: 0,
+        };
+        Self { settings, ports, seed, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has changed that others may wait for.
+    pub(super) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change, until then at most.
+    pub(super) fn wait<'g>(&self, state: MutexGuard<'g, State>, until: Instant) -> MutexGuard<'g, State> {
+        let time = until.saturating_duration_since(Instant::now()).min(LOOK_AGAIN);
+        self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits for so long, or until all is over.
+    pub(super) fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while !state.closed && Instant::now() < until {
+            state = self.wait(state, until);
+        }
+    }
+
+    /// Makes a topic unless it is there. The error is that of a name that no topic can have.
+    pub(super) fn make_topic(&self, state: &mut State, name: &str, partitions: i32) -> Result<(), ErrorCode> {
+        if state.topics.contains_key(name) {
+            return Ok(());
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = (1..=LONGEST_TOPIC).contains(&name.len()) && name.chars().all(allowed);
+        if !fits || name == "." || name == ".." {
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        }
+        if state.topics.len() >= MOST_TOPICS {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        let nodes = i32::try_from(self.ports.len()).unwrap_or(1).max(1);
+        let log = |n: i32| Log::new(n % nodes + 1, self.settings.partition_bytes);
+        state.topics.insert(name.to_owned(), (0..partitions.clamp(1, MOST_PARTITIONS)).map(log).collect());
+        self.wake();
+        Ok(())
+    }
+
+    /// Answers the request in a frame that came to `node`.
+    pub(super) fn handle(
+        &self,
+        frame: &[u8],
+        node: i32,
+        (here, there): (IpAddr, IpAddr),
+    ) -> Result<Outcome, Unanswerable> {
+        let mut reader = Reader::new(frame);
+        let header = RequestHeader::decode(&mut reader)?;
+        let api =
+            ApiKey::from_i16(header.api_key).filter(|api| !UNSERVED.contains(api)).ok_or(Unanswerable)?;
+        let (fault, throttle) = {
+            let mut state = self.lock();
+            (state.rules.of_connection(api), state.rules.throttle(api).unwrap_or_default())
+        };
+        if matches!(fault, Some(Fault::Drop | Fault::HalfClose)) {
+            return Ok(Outcome { fault, ..Outcome::default() });
+        }
+        let call = Call {
+            api,
+            version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.unwrap_or_default(),
+            node,
+            here,
+            there,
+            throttle_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
+        };
+        Ok(Outcome { answer: self.answer(&call, reader)?, fault, throttle })
+    }
+
+    fn answer(&self, call: &Call<'_>, reader: Reader<'_>) -> Answered {
+        if call.api == ApiKey::ApiVersions {
+            return versions(call);
+        }
+        if !older::is_understood(call.api, call.version) {
+            return Err(Unanswerable);
+        }
+        match call.api {
+            ApiKey::Metadata => self.metadata(call, &older::metadata_request(reader, call.version)?),
+            ApiKey::Produce => self.produce(call, &reader.whole()?),
+            ApiKey::Fetch => self.fetch(call, &reader.whole()?),
+            ApiKey::ListOffsets => {
+                self.list_offsets(call, &older::list_offsets_request(reader, call.version)?)
+            }
+            ApiKey::OffsetForLeaderEpoch => {
+                self.epoch_ends(call, &older::epoch_request(reader, call.version)?)
+            }
+            ApiKey::InitProducerId => self.init_producer(call, &reader.whole()?),
+            ApiKey::FindCoordinator => self.find_coordinator(call, &reader.whole()?),
+            ApiKey::JoinGroup => self.join_group(call, &reader.whole()?),
+            ApiKey::SyncGroup => self.sync_group(call, &reader.whole()?),
+            ApiKey::Heartbeat => self.heartbeat(call, &reader.whole()?),
+            ApiKey::LeaveGroup => self.leave_group(call, &older::leave_request(reader, call.version)?),
+            ApiKey::OffsetCommit => self.offset_commit(call, &reader.whole()?),
+            ApiKey::OffsetFetch => self.offset_fetch(call, &reader.whole()?),
+            ApiKey::DescribeGroups => self.describe_groups(call, &reader.whole()?),
+            ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err(Unanswerable),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// The answer as it goes over the wire.
+    pub(super) fn framed<R: Encode>(&self, response: &R) -> Answered {
+        let mut out = Vec::new();
+        frame_response(response, self.correlation_id, &mut out)?;
+        Ok(Some(out))
+    }
+}
+
+/// Tells what is spoken, whatever version of this API is asked in: one that isn't spoken gets version 0 (KIP-511).
+///
+/// The ranges begin at 0 though the lowest versions are not understood: librdkafka looks for versions of ten years
+/// ago to tell what a broker can do, and then uses the highest. (Kafka 4 itself does the same for Produce:
+/// KAFKA-18659.)
+fn versions(call: &Call<'_>) -> Answered {
+    let served = ApiKey::ALL.into_iter().filter(|api| !UNSERVED.contains(api));
+    let key = |api: ApiKey| ApiVersionsResponseKey {
+        api_key: api.number(),
+        min_version: 0,
+        max_version: api.version(),
+    };
+    let api_keys = served.map(key).collect();
+    let error_code = match call.version {
+        0..=2 => ErrorCode::NONE,
+        _ => ErrorCode::UNSUPPORTED_VERSION,
+    };
+    let response = ApiVersionsResponse { error_code, api_keys, throttle_time_ms: call.throttle_ms };
+    match call.version {
+        0 => call.framed(&older::FirstVersions(&response)),
+        _ => call.framed(&response),
+    }
+}

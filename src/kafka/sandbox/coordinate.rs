@@ -1,0 +1,350 @@
+//! Requests about groups.
+
+use super::broker::{Answered, Broker, Call, State};
+use super::group::{Committed, Group, Joined, LARGEST_METADATA, Profile, Reply, Stamp, Token};
+use super::older;
+use crate::kafka::protocol::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribeGroupsResponseGroup, DescribeGroupsResponseMember,
+};
+use crate::kafka::protocol::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::kafka::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use crate::kafka::protocol::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
+use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, LeaveGroupResponseMember};
+use crate::kafka::protocol::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use crate::kafka::protocol::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::kafka::protocol::{ApiKey, ErrorCode};
+use crate::relay::record::Partition;
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
+
+/// No join and no sync waits longer than this; then the connection is closed.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+/// `key_type` of a FindCoordinator request.
+const OF_GROUP: i8 = 0;
+
+impl State {
+    /// The group, with its timers run out, if this node coordinates it.
+    fn coordinated(&mut self, call: &Call<'_>, group: &str) -> Result<&mut Group, ErrorCode> {
+        if let Some(code) = self.rules.error(call.api, None) {
+            return Err(code);
+        }
+        if self.coordinator != call.node {
+            return Err(ErrorCode::NOT_COORDINATOR);
+        }
+        let group = self.group(group)?;
+        group.tick(Instant::now());
+        Ok(group)
+    }
+}
+
+impl Broker {
+    pub(super) fn find_coordinator(&self, call: &Call<'_>, request: &FindCoordinatorRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let injected = state.rules.error(call.api, None);
+        let node_id = state.coordinator;
+        drop(state);
+        let transactional = (request.key_type != OF_GROUP).then_some(ErrorCode::INVALID_REQUEST);
+        let error_code = injected.or(transactional).unwrap_or(ErrorCode::NONE);
+        let found = error_code == ErrorCode::NONE;
+        let port = usize::try_from(node_id - 1).ok().and_then(|at| self.ports.get(at)).copied();
+        let host = call.here.to_string();
+        call.framed(&FindCoordinatorResponse {
+            throttle_time_ms: call.throttle_ms,
+            error_code,
+            error_message: transactional.map(|_| "the sandbox has no transactions"),
+            node_id: if found { node_id } else { -1 },
+            host: if found { &host } else { "" },
+            port: port.filter(|_| found).map_or(-1, i32::from),
+        })
+    }
+
+    pub(super) fn join_group(&self, call: &Call<'_>, request: &JoinGroupRequest<'_>) -> Answered {
+        let profile = Profile {
+            instance: request.group_instance_id.map(str::to_owned),
+            client_id: call.client_id.to_owned(),
+            client_host: format!("/{}", call.there),
+            protocol_type: request.protocol_type.to_owned(),
+            protocols: request
+                .protocols
+                .iter()
+                .map(|one| (one.name.to_owned(), one.metadata.to_vec()))
+                .collect(),
+            session: milliseconds(request.session_timeout_ms),
+            rebalance: milliseconds(request.rebalance_timeout_ms),
+        };
+        let mut state = self.lock();
+        let token = state.next_serial();
+        let name = profile.instance.as_deref().unwrap_or(call.client_id);
+        let fresh = format!("{name}-{:016x}-{token}", self.seed);
+        let joined = state.coordinated(call, request.group_id).map(|group| {
+            group.join(token, request.member_id, fresh, profile, Instant::now());
+        });
+        let reply = match joined {
+            Ok(()) => self.await_reply(state, request.group_id, token),
+            Err(code) => {
+                drop(state);
+                Reply::Refused(code, String::new())
+            }
+        };
+        let refused = |error_code, member_id| {
+            let (leader, protocol, members) = (String::new(), String::new(), Vec::new());
+            (error_code, Joined { generation: -1, protocol, leader, member_id, members })
+        };
+        let (error_code, joined) = match reply {
+            Reply::Joined(joined) => (ErrorCode::NONE, joined),
+            Reply::Refused(code, member_id) if member_id.is_empty() => {
+                refused(code, request.member_id.to_owned())
+            }
+            Reply::Refused(code, member_id) => refused(code, member_id),
+            Reply::Synced(_) => refused(ErrorCode::UNKNOWN_SERVER_ERROR, String::new()),
+        };
+        let members = joined.members.iter().map(|(member_id, instance, metadata)| JoinGroupResponseMember {
+            member_id,
+            group_instance_id: instance.as_deref(),
+            metadata,
+        });
+        call.framed(&JoinGroupResponse {
+            throttle_time_ms: call.throttle_ms,
+            error_code,
+            generation_id: joined.generation,
+            protocol_name: &joined.protocol,
+            leader: &joined.leader,
+            member_id: &joined.member_id,
+            members: members.collect(),
+        })
+    }
+
+    /// Waits until the group has an answer to this, for a bounded time.
+    fn await_reply(&self, mut state: MutexGuard<'_, State>, name: &str, token: Token) -> Reply {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        // Others may have got their answers by what was asked here.
+        self.wake();
+        loop {
+            let now = Instant::now();
+            let gone = state.closed || now >= deadline;
+            let Some(group) = state.groups.get_mut(name).filter(|_| !gone) else {
+                return Reply::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE, String::new());
+            };
+            let due = group.next_timer().is_some_and(|timer| timer <= now);
+            if due {
+                group.tick(now);
+                self.wake();
+            }
+            if let Some(reply) = group.take_reply(token) {
+                return reply;
+            }
+            let until = group.next_timer().unwrap_or(deadline).min(deadline);
+            state = self.wait(state, until);
+        }
+    }
+
+    pub(super) fn sync_group(&self, call: &Call<'_>, request: &SyncGroupRequest<'_>) -> Answered {
+        let stamp = Stamp {
+            generation: request.generation_id,
+            member_id: request.member_id,
+            instance: request.group_instance_id,
+        };
+        let assignments: Vec<(&str, &[u8])> =
+            request.assignments.iter().map(|one| (one.member_id, one.assignment)).collect();
+        let mut state = self.lock();
+        let token = state.next_serial();
+        let asked = state.coordinated(call, request.group_id).map(|group| {
+            group.sync(token, &stamp, &assignments, Instant::now());
+        });
+        let reply = match asked {
+            Ok(()) => self.await_reply(state, request.group_id, token),
+            Err(code) => {
+                drop(state);
+                Reply::Refused(code, String::new())
+            }
+        };
+        let (error_code, assignment) = match reply {
+            Reply::Synced(assignment) => (ErrorCode::NONE, assignment),
+            Reply::Refused(code, _) => (code, Vec::new()),
+            Reply::Joined(_) => (ErrorCode::UNKNOWN_SERVER_ERROR, Vec::new()),
+        };
+        let (throttle_time_ms, assignment) = (call.throttle_ms, assignment.as_slice());
+        call.framed(&SyncGroupResponse { throttle_time_ms, error_code, assignment })
+    }
+
+    pub(super) fn heartbeat(&self, call: &Call<'_>, request: &HeartbeatRequest<'_>) -> Answered {
+        let stamp = Stamp {
+            generation: request.generation_id,
+            member_id: request.member_id,
+            instance: request.group_instance_id,
+        };
+        let mut state = self.lock();
+        let outcome =
+            state.coordinated(call, request.group_id).map(|group| group.heartbeat(&stamp, Instant::now()));
+        drop(state);
+        let error_code = outcome.unwrap_or_else(|code| code);
+        call.framed(&HeartbeatResponse { throttle_time_ms: call.throttle_ms, error_code })
+    }
+
+    pub(super) fn leave_group(&self, call: &Call<'_>, request: &LeaveGroupRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let left = state.coordinated(call, request.group_id).map(|group| {
+            let leave = |one: &crate::kafka::protocol::leave_group::LeaveGroupRequestMember<'_>| {
+                group.leave(one.member_id, one.group_instance_id, Instant::now())
+            };
+            request.members.iter().map(leave).collect::<Vec<ErrorCode>>()
+        });
+        drop(state);
+        self.wake();
+        let error_code = left.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+        let codes = left.unwrap_or_default();
+        let members = request.members.iter().zip(codes).map(|(one, error_code)| LeaveGroupResponseMember {
+            member_id: one.member_id,
+            group_instance_id: one.group_instance_id,
+            error_code,
+        });
+        let (throttle_time_ms, members) = (call.throttle_ms, members.collect());
+        let response = LeaveGroupResponse { throttle_time_ms, error_code, members };
+        call.framed(&older::LeaveGroup(&response, call.version))
+    }
+
+    pub(super) fn offset_commit(&self, call: &Call<'_>, request: &OffsetCommitRequest<'_>) -> Answered {
+        let stamp = Stamp {
+            generation: request.generation_id,
+            member_id: request.member_id,
+            instance: request.group_instance_id,
+        };
+        let mut state = self.lock();
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let keep = |asked: &OffsetCommitRequestPartition<'_>| OffsetCommitResponsePartition {
+                partition_index: asked.partition_index,
+                error_code: commit(&mut state, call, request.group_id, &stamp, topic.name, asked)
+                    .err()
+                    .unwrap_or(ErrorCode::NONE),
+            };
+            let partitions = topic.partitions.iter().map(keep).collect();
+            topics.push(OffsetCommitResponseTopic { name: topic.name, partitions });
+        }
+        drop(state);
+        self.wake();
+        call.framed(&OffsetCommitResponse { throttle_time_ms: call.throttle_ms, topics })
+    }
+
+    pub(super) fn offset_fetch(&self, call: &Call<'_>, request: &OffsetFetchRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let committed = state.coordinated(call, request.group_id).map(|group| group.committed.clone());
+        drop(state);
+        let error_code = committed.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+        let committed = committed.unwrap_or_default();
+        let asked: BTreeMap<&str, Vec<i32>> = match &request.topics {
+            Some(topics) => {
+                topics.iter().map(|topic| (topic.name, topic.partition_indexes.clone())).collect()
+            }
+            None => {
+                let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+                for partition in committed.keys() {
+                    every.entry(partition.topic()).or_default().push(partition.number());
+                }
+                every
+            }
+        };
+        let of = |name: &str, partition_index: i32| {
+            let found = committed.get(&Partition::new(name, partition_index));
+            OffsetFetchResponsePartition {
+                partition_index,
+                committed_offset: found.map_or(-1, |found| found.next),
+                committed_leader_epoch: found.map_or(-1, |found| found.epoch),
+                metadata: found.map_or(Some(""), |found| found.metadata.as_deref()),
+                error_code: ErrorCode::NONE,
+            }
+        };
+        let topics = asked.iter().map(|(name, numbers)| OffsetFetchResponseTopic {
+            name,
+            partitions: numbers.iter().map(|number| of(name, *number)).collect(),
+        });
+        let topics = topics.collect();
+        call.framed(&OffsetFetchResponse { throttle_time_ms: call.throttle_ms, topics, error_code })
+    }
+
+    pub(super) fn describe_groups(&self, call: &Call<'_>, request: &DescribeGroupsRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let mut refused = BTreeMap::new();
+        for name in &request.groups {
+            let known = state.groups.contains_key(*name);
+            // A group that nobody knows is dead, and asking doesn't make it.
+            if let (true, Err(code)) = (known, state.coordinated(call, name).map(drop)) {
+                refused.insert(*name, code);
+            }
+        }
+        let describe = |name| {
+            let error_code = refused.get(name).copied().unwrap_or(ErrorCode::NONE);
+            let group = state.groups.get(name).filter(|_| error_code == ErrorCode::NONE);
+            DescribeGroupsResponseGroup {
+                error_code,
+                group_id: name,
+                group_state: group.map_or("Dead", |group| group.phase.name()),
+                protocol_type: group.map_or("", Group::protocol_type),
+                protocol_data: group.map_or("", |group| &group.protocol),
+                members: group.map(described).unwrap_or_default(),
+                authorized_operations: i32::MIN,
+            }
+        };
+        let groups = request.groups.iter().copied().map(describe).collect();
+        call.framed(&DescribeGroupsResponse { throttle_time_ms: call.throttle_ms, groups })
+    }
+}
+
+fn commit(
+    state: &mut State,
+    call: &Call<'_>,
+    group: &str,
+    stamp: &Stamp<'_>,
+    topic: &str,
+    asked: &OffsetCommitRequestPartition<'_>,
+) -> Result<(), ErrorCode> {
+    let place = (topic, asked.partition_index);
+    if let Some(code) = state.rules.error(ApiKey::OffsetCommit, Some(place)) {
+        return Err(code);
+    }
+    let known = state.log_mut(topic, asked.partition_index).is_some();
+    let group = state.coordinated(call, group)?;
+    group.may_commit(stamp, Instant::now())?;
+    if !known {
+        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    if asked.committed_metadata.is_some_and(|metadata| metadata.len() > LARGEST_METADATA) {
+        return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+    }
+    let committed = Committed {
+        next: asked.committed_offset,
+        epoch: asked.committed_leader_epoch,
+        metadata: asked.committed_metadata.map(str::to_owned),
+    };
+    group.committed.insert(Partition::new(topic, asked.partition_index), committed);
+    Ok(())
+}
+
+fn described(group: &Group) -> Vec<DescribeGroupsResponseMember<'_>> {
+    let protocol = &group.protocol;
+    let members = group.members.iter().map(|(id, member)| DescribeGroupsResponseMember {
+        member_id: id,
+        group_instance_id: member.profile.instance.as_deref(),
+        client_id: &member.profile.client_id,
+        client_host: &member.profile.client_host,
+        member_metadata: member
+            .profile
+            .protocols
+            .iter()
+            .find(|(name, _)| name == protocol)
+            .map_or(&[][..], |(_, said)| said),
+        member_assignment: &member.assignment,
+    });
+    members.collect()
+}
+
+fn milliseconds(time: i32) -> Duration {
+    Duration::from_millis(u64::try_from(time).unwrap_or(0))
+}

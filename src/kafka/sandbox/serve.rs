@@ -1,0 +1,314 @@
+//! Requests about topics and their records.
+
+use super::broker::{Answered, Broker, Call, State};
+use super::log::Log;
+use super::older;
+use crate::kafka::protocol::fetch::{
+    FetchRequest, FetchRequestPartition, FetchResponse, FetchResponsePartition, FetchResponseTopic,
+};
+use crate::kafka::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::kafka::protocol::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsResponse, ListOffsetsResponsePartition,
+    ListOffsetsResponseTopic,
+};
+use crate::kafka::protocol::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use crate::kafka::protocol::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponsePartition, OffsetForLeaderEpochResponseTopic,
+};
+use crate::kafka::protocol::produce::{
+    ProduceRequest, ProduceRequestPartition, ProduceResponse, ProduceResponsePartition, ProduceResponseTopic,
+};
+use crate::kafka::protocol::{ApiKey, ErrorCode};
+use std::time::{Duration, Instant};
+
+/// No fetch waits longer than this for records, whatever it asks for.
+const LONGEST_POLL: Duration = Duration::from_secs(60);
+/// No answer to a fetch is larger than this, but for a first batch that is.
+const LARGEST_FETCH: usize = 50 << 20;
+/// What "not asked for" is among the bits of authorized operations.
+const NOT_ASKED: i32 = i32::MIN;
+/// Timestamps of ListOffsets that are none.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+/// What was read of a partition.
+struct Read {
+    index: i32,
+    outcome: Result<Vec<u8>, ErrorCode>,
+    start: i64,
+    end: i64,
+}
+
+impl State {
+    /// The log that is asked for, if this node leads it and the client knows its leader's epoch.
+    fn led(
+        &mut self,
+        call: &Call<'_>,
+        topic: &str,
+        partition: i32,
+        epoch: i32,
+    ) -> Result<&mut Log, ErrorCode> {
+        if let Some(code) = self.rules.error(call.api, Some((topic, partition))) {
+            return Err(code);
+        }
+        let log = self.log_mut(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        log.check_epoch(epoch)?;
+        match log.leader == call.node {
+            true => Ok(log),
+            false => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        }
+    }
+}
+
+impl Broker {
+    pub(super) fn metadata(&self, call: &Call<'_>, request: &MetadataRequest<'_>) -> Answered {
+        let host = call.here.to_string();
+        let node = |(node_id, port): (i32, &u16)| MetadataResponseBroker {
+            node_id,
+            host: &host,
+            port: (*port).into(),
+            rack: None,
+        };
+        let mut state = self.lock();
+        let every: Vec<String> = state.topics.keys().cloned().collect();
+        let names: Vec<&str> = match &request.topics {
+            None => every.iter().map(String::as_str).collect(),
+            Some(topics) => topics.iter().map(|topic| topic.name).collect(),
+        };
+        let may_make = request.allow_auto_topic_creation && self.settings.make_topics;
+        let mut topics = Vec::with_capacity(names.len());
+        for name in names {
+            let made = match may_make {
+                true => self.make_topic(&mut state, name, self.settings.partitions),
+                false => Ok(()),
+            };
+            let injected = state.rules.error(ApiKey::Metadata, Some((name, 0)));
+            let logs = state.topics.get(name).filter(|_| injected.is_none());
+            let unknown = made.err().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            topics.push(MetadataResponseTopic {
+                error_code: injected.unwrap_or(if logs.is_some() { ErrorCode::NONE } else { unknown }),
+                name,
+                is_internal: false,
+                partitions: (0..).zip(logs.into_iter().flatten()).map(of_metadata).collect(),
+                topic_authorized_operations: NOT_ASKED,
+            });
+        }
+        drop(state);
+        let response = MetadataResponse {
+            throttle_time_ms: call.throttle_ms,
+            brokers: (1..).zip(&self.ports).map(node).collect(),
+            cluster_id: Some("sandbox"),
+            controller_id: 1,
+            topics,
+            cluster_authorized_operations: NOT_ASKED,
+        };
+        call.framed(&older::Metadata(&response, call.version))
+    }
+
+    pub(super) fn produce(&self, call: &Call<'_>, request: &ProduceRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let refused = match request.acks {
+            _ if request.transactional_id.is_some() => Some(ErrorCode::INVALID_TXN_STATE),
+            -1..=1 => None,
+            _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
+        };
+        let mut append = |topic: &str, data: &ProduceRequestPartition<'_>| {
+            let appended = match refused {
+                Some(code) => Err(code),
+                None => state.led(call, topic, data.index, -1).and_then(|log| {
+                    let base = log.append(data.records.unwrap_or_default())?;
+                    Ok((base, log.start()))
+                }),
+            };
+            ProduceResponsePartition {
+                index: data.index,
+                error_code: appended.err().unwrap_or(ErrorCode::NONE),
+                base_offset: appended.map_or(-1, |(base, _)| base),
+                log_append_time_ms: -1,
+                log_start_offset: appended.map_or(-1, |(_, start)| start),
+                record_errors: Vec::new(),
+                error_message: None,
+            }
+        };
+        let mut responses = Vec::with_capacity(request.topic_data.len());
+        for topic in &request.topic_data {
+            let partition_responses =
+                topic.partition_data.iter().map(|data| append(topic.name, data)).collect();
+            responses.push(ProduceResponseTopic { name: topic.name, partition_responses });
+        }
+        drop(state);
+        self.wake();
+        if request.acks == 0 {
+            return Ok(None);
+        }
+        let response = ProduceResponse { responses, throttle_time_ms: call.throttle_ms };
+        call.framed(&older::Produce(&response, call.version))
+    }
+
+    pub(super) fn fetch(&self, call: &Call<'_>, request: &FetchRequest<'_>) -> Answered {
+        let respond = |error_code, responses| {
+            // Never a session (KIP-227): a client that asks for one takes 0 as the word that there is none.
+            let (throttle_time_ms, session_id) = (call.throttle_ms, 0);
+            call.framed(&FetchResponse { throttle_time_ms, error_code, session_id, responses })
+        };
+        if request.session_id != 0 {
+            return respond(ErrorCode::FETCH_SESSION_ID_NOT_FOUND, Vec::new());
+        }
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(LONGEST_POLL);
+        let until = Instant::now() + wait;
+        let wanted = usize::try_from(request.min_bytes).unwrap_or(0);
+        let mut state = self.lock();
+        let mut read = loop {
+            let read = read_all(&mut state, call, request);
+            let bytes = read
+                .iter()
+                .flatten()
+                .filter_map(|read| read.outcome.as_ref().ok())
+                .map(Vec::len)
+                .sum::<usize>();
+            let failed = read.iter().flatten().any(|read| read.outcome.is_err());
+            if failed || bytes >= wanted || state.closed || Instant::now() >= until {
+                break read;
+            }
+            state = self.wait(state, until);
+        };
+        for (topic, parts) in request.topics.iter().zip(&mut read) {
+            for part in parts {
+                let records = part.outcome.as_mut().ok().and_then(|records| records.last_mut());
+                if let Some(last) = records
+                    && state.rules.corrupts(topic.topic, part.index)
+                {
+                    *last ^= 1;
+                }
+            }
+        }
+        drop(state);
+        let of = |part| fetched(part, request.isolation_level);
+        let responses = request.topics.iter().zip(&read).map(|(topic, parts)| FetchResponseTopic {
+            topic: topic.topic,
+            partitions: parts.iter().map(of).collect(),
+        });
+        respond(ErrorCode::NONE, responses.collect())
+    }
+
+    pub(super) fn list_offsets(&self, call: &Call<'_>, request: &ListOffsetsRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let mut find = |topic: &str, asked: &ListOffsetsRequestPartition| {
+            let log = state.led(call, topic, asked.partition_index, asked.current_leader_epoch);
+            let found = log.map(|log| {
+                let (timestamp, offset) = match asked.timestamp {
+                    LATEST => (-1, log.end()),
+                    EARLIEST => (-1, log.start()),
+                    since => log.first_since(since).unwrap_or((-1, -1)),
+                };
+                (timestamp, offset, if offset >= 0 { log.epoch() } else { -1 })
+            });
+            let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
+            ListOffsetsResponsePartition {
+                partition_index: asked.partition_index,
+                error_code: found.err().unwrap_or(ErrorCode::NONE),
+                timestamp,
+                offset,
+                leader_epoch,
+            }
+        };
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let partitions = topic.partitions.iter().map(|asked| find(topic.name, asked)).collect();
+            topics.push(ListOffsetsResponseTopic { name: topic.name, partitions });
+        }
+        drop(state);
+        let response = ListOffsetsResponse { throttle_time_ms: call.throttle_ms, topics };
+        call.framed(&older::ListOffsets(&response, call.version))
+    }
+
+    pub(super) fn epoch_ends(&self, call: &Call<'_>, request: &OffsetForLeaderEpochRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let mut find = |topic: &str, asked: &OffsetForLeaderEpochRequestPartition| {
+            let log = state.led(call, topic, asked.partition, asked.current_leader_epoch);
+            let found = log.map(|log| log.epoch_end(asked.leader_epoch).unwrap_or((-1, -1)));
+            let (leader_epoch, end_offset) = found.unwrap_or((-1, -1));
+            OffsetForLeaderEpochResponsePartition {
+                error_code: found.err().unwrap_or(ErrorCode::NONE),
+                partition: asked.partition,
+                leader_epoch,
+                end_offset,
+            }
+        };
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let partitions = topic.partitions.iter().map(|asked| find(topic.topic, asked)).collect();
+            topics.push(OffsetForLeaderEpochResponseTopic { topic: topic.topic, partitions });
+        }
+        drop(state);
+        call.framed(&OffsetForLeaderEpochResponse { throttle_time_ms: call.throttle_ms, topics })
+    }
+
+    pub(super) fn init_producer(&self, call: &Call<'_>, request: &InitProducerIdRequest<'_>) -> Answered {
+        let mut state = self.lock();
+        let injected = state.rules.error(call.api, None);
+        // There are no transactions here.
+        let refused = request.transactional_id.map(|_| ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        let error_code = injected.or(refused).unwrap_or(ErrorCode::NONE);
+        let given = error_code == ErrorCode::NONE;
+        let id = if given { i64::try_from(state.next_serial()).unwrap_or(i64::MAX) } else { -1 };
+        drop(state);
+        call.framed(&InitProducerIdResponse {
+            throttle_time_ms: call.throttle_ms,
+            error_code,
+            producer_id: id,
+            producer_epoch: if given { 0 } else { -1 },
+        })
+    }
+}
+
+fn of_metadata((partition_index, log): (i32, &Log)) -> MetadataResponsePartition {
+    MetadataResponsePartition {
+        error_code: ErrorCode::NONE,
+        partition_index,
+        leader_id: log.leader,
+        leader_epoch: log.epoch(),
+        replica_nodes: vec![log.leader],
+        isr_nodes: vec![log.leader],
+        offline_replicas: Vec::new(),
+    }
+}
+
+/// Reads what is there of each partition, in the request's order, within the request's limits.
+fn read_all(state: &mut State, call: &Call<'_>, request: &FetchRequest<'_>) -> Vec<Vec<Read>> {
+    let most = usize::try_from(request.max_bytes).unwrap_or(0).min(LARGEST_FETCH);
+    let mut bytes = 0;
+    let mut read_one = |topic: &str, asked: &FetchRequestPartition| {
+        let of_partition = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
+        let limit = of_partition.min(most.saturating_sub(bytes));
+        let mut read = Read { index: asked.partition, outcome: Ok(Vec::new()), start: -1, end: -1 };
+        read.outcome = state.led(call, topic, asked.partition, asked.current_leader_epoch).and_then(|log| {
+            (read.start, read.end) = (log.start(), log.end());
+            log.read(asked.fetch_offset, limit, bytes == 0)
+        });
+        bytes = bytes.saturating_add(read.outcome.as_ref().map_or(0, Vec::len));
+        read
+    };
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        topics.push(topic.partitions.iter().map(|asked| read_one(topic.topic, asked)).collect());
+    }
+    topics
+}
+
+fn fetched(read: &Read, isolation_level: i8) -> FetchResponsePartition<'_> {
+    FetchResponsePartition {
+        partition_index: read.index,
+        error_code: read.outcome.as_ref().err().copied().unwrap_or(ErrorCode::NONE),
+        high_watermark: read.end,
+        last_stable_offset: read.end,
+        log_start_offset: read.start,
+        aborted_transactions: (isolation_level == 1).then(Vec::new),
+        preferred_read_replica: -1,
+        records: Some(read.outcome.as_deref().unwrap_or_default()),
+    }
+}
