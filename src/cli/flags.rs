@@ -5,6 +5,8 @@ mod client;
 mod kafka;
 mod pace;
 mod request;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 
 use super::options::{DeadLetter, LogFormat, Options};
 use super::values;
@@ -23,14 +25,19 @@ pub enum Command {
     Demo,
     /// Look without touching.
     Check,
+    /// Be a Kafka to try things on.
+    #[cfg(feature = "sandbox")]
+    Sandbox,
 }
 
 impl Command {
     /// All of them, as `--help` lists them.
-    pub const ALL: [(Self, &'static str, &'static str); 3] = [
+    pub const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Run, "run", "deliver the events of a topic to a webhook"),
         (Self::Demo, "demo", "watch the idea at work on this machine; nothing to install"),
         (Self::Check, "check", "reach brokers and webhook, and say what would happen; sends nothing"),
+        #[cfg(feature = "sandbox")]
+        (Self::Sandbox, "sandbox", "be a small Kafka broker to try things on, in memory"),
     ];
 
     /// Its name.
@@ -44,6 +51,8 @@ impl Command {
             Self::Run => run::run(options),
             Self::Demo => demo::run(options),
             Self::Check => check::run(options),
+            #[cfg(feature = "sandbox")]
+            Self::Sandbox => super::sandbox::run(options),
         }
     }
 }
@@ -61,18 +70,23 @@ pub enum Group {
     Failures,
     /// The demo's own.
     Demo,
+    /// The sandbox's own.
+    #[cfg(feature = "sandbox")]
+    Sandbox,
     /// The rest.
     General,
 }
 
 impl Group {
     /// All of them, in order, with their headings.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: &'static [(Self, &'static str)] = &[
         (Self::From, "From Kafka"),
         (Self::To, "To the webhook"),
         (Self::Pace, "How much at once"),
         (Self::Failures, "When it fails"),
         (Self::Demo, "The demo"),
+        #[cfg(feature = "sandbox")]
+        (Self::Sandbox, "The sandbox"),
         (Self::General, "General"),
     ];
 }
@@ -113,7 +127,20 @@ const RUN: &[Command] = &[Run];
 const KAFKA: &[Command] = &[Run, Check];
 const DEMO: &[Command] = &[Demo];
 const RUN_DEMO: &[Command] = &[Run, Demo];
-const ALL: &[Command] = &[Run, Demo, Check];
+const ALL: &[Command] = &[
+    Run,
+    Demo,
+    Check,
+    #[cfg(feature = "sandbox")]
+    Command::Sandbox,
+];
+/// Who takes topics and their partitions.
+const TOPICS: &[Command] = &[
+    Run,
+    Check,
+    #[cfg(feature = "sandbox")]
+    Command::Sandbox,
+];
 
 /// A flag with a value, given once, for `run` and `check`; others change what differs.
 const BASE: Flag = Flag {
@@ -129,10 +156,18 @@ const BASE: Flag = Flag {
 };
 
 /// The table, in parts.
-const PARTS: [&[Flag]; 5] = [MAIN, kafka::FLAGS, pace::FLAGS, client::FLAGS, request::FLAGS];
+const PARTS: &[&[Flag]] = &[
+    MAIN,
+    kafka::FLAGS,
+    pace::FLAGS,
+    client::FLAGS,
+    request::FLAGS,
+    #[cfg(feature = "sandbox")]
+    sandbox::FLAGS,
+];
 
 /// The table.
-pub const FLAGS: &[Flag] = &joined::<{ count(&PARTS) }>(&PARTS);
+pub const FLAGS: &[Flag] = &joined::<{ count(PARTS) }>(PARTS);
 
 const fn count(parts: &[&[Flag]]) -> usize {
     let (mut count, mut part) = (0, 0);
@@ -173,7 +208,7 @@ const MAIN: &[Flag] = &[
         long: "topic",
         value: Some("NAME,…"),
         group: Group::From,
-        commands: KAFKA,
+        commands: TOPICS,
         repeats: true,
         doc: "the topic to deliver",
         set: |o, v| {
@@ -206,8 +241,9 @@ const MAIN: &[Flag] = &[
         long: "partitions",
         value: Some("0,1,…"),
         group: Group::From,
-        commands: KAFKA,
-        doc: "only these partitions of each topic, without joining the group: a split by hand",
+        commands: TOPICS,
+        doc: "only these partitions of each topic, without joining the group: a split by hand (of the sandbox: how \
+              many partitions a topic gets)",
         set: |o, v| values::partitions(v).map(|partitions| o.partitions = Some(partitions)),
         ..BASE
     },

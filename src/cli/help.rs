@@ -26,7 +26,7 @@ pub fn text(command: Option<Command>) -> String {
     }
     for (group, heading) in Group::ALL {
         let flags: Vec<&Flag> =
-            FLAGS.iter().filter(|f| f.group == group && f.commands.contains(&shown)).collect();
+            FLAGS.iter().filter(|f| f.group == *group && f.commands.contains(&shown)).collect();
         if flags.is_empty() {
             continue;
         }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_in_the_help_of_its_commands_with_its_default() {
-        for (command, ..) in Command::ALL {
+        for &(command, ..) in Command::ALL {
             let help = text(Some(command));
             let plain: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
             for flag in FLAGS {

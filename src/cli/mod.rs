@@ -8,7 +8,7 @@
 //! | [config] | the three places a flag may come from, and which one counts |
 //! | [help] | `--help` |
 //! | [client] | the HTTP client that the flags ask for |
-//! | [run], [check], [demo] | the commands |
+//! | [run], [check], [demo], `sandbox` | the commands |
 
 pub mod check;
 pub mod client;
@@ -21,6 +21,8 @@ pub mod options;
 mod picture;
 mod requests;
 pub mod run;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 mod source;
 pub mod values;
 

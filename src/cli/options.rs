@@ -203,6 +203,9 @@ pub struct Options {
     pub events: Option<NonZeroUsize>,
     /// `--delay`
     pub delay: Duration,
+    /// `--listen`
+    #[cfg(feature = "sandbox")]
+    pub listen: std::net::SocketAddr,
 }
 
 impl Default for Options {
@@ -244,6 +247,8 @@ impl Default for Options {
             verbosity: 0,
             events: None,
             delay: Duration::from_millis(20),
+            #[cfg(feature = "sandbox")]
+            listen: ([127, 0, 0, 1], 9092).into(),
         }
     }
 }

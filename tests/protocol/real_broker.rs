@@ -13,6 +13,7 @@ use sluicegate::kafka::protocol::describe_groups::*;
 use sluicegate::kafka::protocol::fetch::*;
 use sluicegate::kafka::protocol::find_coordinator::*;
 use sluicegate::kafka::protocol::heartbeat::*;
+use sluicegate::kafka::protocol::init_producer_id::*;
 use sluicegate::kafka::protocol::join_group::*;
 use sluicegate::kafka::protocol::leave_group::*;
 use sluicegate::kafka::protocol::list_offsets::*;
@@ -147,6 +148,12 @@ fn records(with: &mut Conversation) {
     let topics = vec![OffsetForLeaderEpochRequestTopic { topic: TOPIC, partitions }];
     let answer = with.ask(&OffsetForLeaderEpochRequest { replica_id: -1, topics });
     assert!(answer.read::<OffsetForLeaderEpochResponse>().topics[0].partitions[0].end_offset > 0);
+    let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000 };
+    let answer = with.ask_until(&request, |answer| {
+        answer.read::<InitProducerIdResponse>().error_code != ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+    });
+    let given: InitProducerIdResponse = answer.read();
+    assert!(given.error_code == ErrorCode::NONE && given.producer_id >= 0 && given.producer_epoch == 0);
 }
 
 fn fetch(with: &mut Conversation, fetch_offset: i64) {

@@ -1,0 +1,6 @@
+//! The sandbox: what it is to clients of others, and what ours makes of it when it misbehaves.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod strangers;
