@@ -223,7 +223,8 @@ impl Links {
         };
         let outcome = connection.call(request, Instant::now() + timeout).map(read);
         if outcome.is_err() {
-            self.open.remove(&target);
+            // What was asked must not arrive any more behind what is asked next.
+            self.reset(target);
         }
         Ok(outcome?)
     }
@@ -283,21 +284,27 @@ impl Links {
             }
         }
         let mut said = Vec::new();
-        let (mut fatal, mut strangers) = (false, 0);
+        let (mut fatals, mut strangers) = (0, 0);
         for Address { host, port } in &addresses {
             match self.cluster.connector.open(host, *port, Instant::now() + self.timeout) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => {
-                    fatal |= error.is_fatal();
+                    fatals += usize::from(error.is_fatal());
                     strangers += usize::from(error.is_stranger());
                     said.push(error.to_string());
                 }
             }
         }
         let text = format!("the brokers can't be reached: {}", said.join("; "));
-        // Where something else than Kafka has answered from the start, the address is wrong.
-        let lost = self.cluster.known().brokers.is_empty() && strangers == addresses.len();
-        Err(if fatal || lost { ClusterError::Fatal(text) } else { ClusterError::Retriable(text) })
+        // At first one broker's no is enough; later, while brokers are changed one by one, it takes all of them. Where
+        // something else than Kafka has answered from the start, the address is wrong.
+        let first = self.cluster.known().brokers.is_empty();
+        let all = |count: usize| count == addresses.len();
+        Err(if all(fatals) || (first && (fatals > 0 || all(strangers))) {
+            ClusterError::Fatal(text)
+        } else {
+            ClusterError::Retriable(text)
+        })
     }
 
     /// Asks for metadata: of these topics, or of all. Gives the error of each topic that has one.

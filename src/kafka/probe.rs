@@ -114,10 +114,13 @@ impl Probe {
             partitions.extend(chosen.map(|number| Partition::new(Arc::clone(topic), *number)));
         }
         let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
-        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions)?;
-        let ends = offsets::list(&mut self.links, LATEST, &partitions)?;
+        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
+        let ends = offsets::list(&mut self.links, LATEST, &partitions, false);
+        if let Some(error) = firsts.failed.clone().or(ends.failed.clone()) {
+            return Err(error);
+        }
         let state = |partition: Partition| {
-            let (first, end) = (firsts.get(&partition).copied(), ends.get(&partition).copied());
+            let (first, end) = (firsts.get(&partition), ends.get(&partition));
             let committed = committed.get(&partition).map(|committed| committed.next);
             PartitionState { first: first.unwrap_or(0), end: end.unwrap_or(0), committed, partition }
         };

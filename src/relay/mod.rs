@@ -70,6 +70,8 @@ use worker::Floor;
 
 /// How often the loop looks up from waiting for answers, for revocations, signals and due commits.
 pub const TICK: Duration = Duration::from_millis(50);
+/// So many pieces of news are heard between two looks at everything else.
+const MOST_NEWS: usize = 1_000;
 /// How often [`Event::Progress`] tells how things stand.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is done is committed while a batch is under way.
@@ -116,6 +118,8 @@ impl Relay<'_> {
             ended: false,
             held: Vec::new(),
             cannot_hold: false,
+            heard: false,
+            commit_failed: false,
             failure: None,
             relay: self,
             floor: &floor,
@@ -150,6 +154,10 @@ struct Run<'a, 'b> {
     held: Vec<Partition>,
     /// The source said that it can't hold partitions.
     cannot_hold: bool,
+    /// The last poll brought something to be told.
+    heard: bool,
+    /// The last commit failed: the next one is not hurried.
+    commit_failed: bool,
     failure: Option<RunError>,
 }
 
@@ -190,6 +198,7 @@ impl Run<'_, '_> {
     fn poll(&mut self, want: Want, wait: Duration) -> bool {
         let polled = self.relay.source.poll(want, wait);
         let observer = self.relay.observer;
+        self.heard = matches!(&polled, Ok(polled) if !matches!(polled, Polled::Nothing | Polled::End));
         match polled {
             Ok(Polled::Nothing) => {}
             Ok(Polled::Records(records)) => {
@@ -282,8 +291,19 @@ impl Run<'_, '_> {
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;
-                self.poll(Want { records: 0, bytes: 0 }, Duration::ZERO);
+                self.hear_news();
                 self.look_after(now);
+            }
+        }
+    }
+
+    /// Hears all that there is to be told of partitions, and takes no records.
+    fn hear_news(&mut self) {
+        for _ in 0..MOST_NEWS {
+            self.heard = false;
+            self.poll(Want { records: 0, bytes: 0 }, Duration::ZERO);
+            if !self.heard {
+                return;
             }
         }
     }
@@ -410,6 +430,7 @@ impl Run<'_, '_> {
     /// Commits what is done; says whether nothing is left to commit.
     fn commit(&mut self) -> bool {
         self.next_commit = Instant::now() + COMMIT_INTERVAL;
+        self.commit_failed = false;
         let checkpoints = self.floor.window().to_commit();
         if checkpoints.is_empty() {
             return true;
@@ -422,6 +443,7 @@ impl Run<'_, '_> {
             }
             Err(CommitError::Retriable(error)) => {
                 self.relay.observer.on(&Event::CommitFailed { error: &error });
+                self.commit_failed = true;
                 false
             }
             Err(CommitError::Fenced(error)) => {
@@ -448,7 +470,8 @@ impl Run<'_, '_> {
             |letters: &[Condemned], p: &Partition| letters.iter().any(|c| c.letter.record.partition() == p);
         let mut partitions = self.floor.window().releasable();
         partitions.retain(|partition| !waiting(&self.letters, partition));
-        if partitions.is_empty() || !self.commit() {
+        let hurried = self.commit_failed && Instant::now() < self.next_commit;
+        if partitions.is_empty() || hurried || !self.commit() {
             return;
         }
         let mut window = self.floor.window();

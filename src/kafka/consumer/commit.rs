@@ -6,7 +6,7 @@ use crate::kafka::config::{Config, Share};
 use crate::kafka::group::exchange::Stamp;
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponseTopic,
 };
 use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::CommitError;
@@ -49,6 +49,13 @@ impl Committer {
             Refused::Coordinator(code) => {
                 self.coordinator = None;
                 CommitError::Retriable(format!("the commit failed: the broker answered {code}"))
+            }
+            Refused::Membership(_, code) if matches!(self.config.share, Share::Fixed(_)) => {
+                CommitError::Fatal(format!(
+                    "group {} has members that share its topics, so positions of --partitions can't be committed for \
+                     it ({code}): take another --group",
+                    self.config.group
+                ))
             }
             Refused::Membership(stamp, code) => {
                 shared.lock().commit_errors.push((stamp, code));
@@ -100,19 +107,22 @@ impl Committer {
             topics: topics(checkpoints, &epochs, with_metadata),
         };
         let answer = links.call(Target::Broker(id), &request, |answer| {
-            let mut refused: Option<(Partition, ErrorCode)> = None;
-            for topic in &answer.topics {
-                let failed = topic.partitions.iter().find(|p| p.error_code != ErrorCode::NONE);
-                if let (None, Some(failed)) = (&refused, failed) {
-                    refused = Some((Partition::new(topic.name, failed.partition_index), failed.error_code));
-                }
-            }
-            refused
+            let of_topic = |topic: &OffsetCommitResponseTopic<'_>| {
+                let failed = topic.partitions.iter().filter(|p| p.error_code != ErrorCode::NONE);
+                let failed = failed.map(|p| (Partition::new(topic.name, p.partition_index), p.error_code));
+                failed.collect::<Vec<_>>()
+            };
+            answer.topics.iter().flat_map(of_topic).collect::<Vec<_>>()
         });
-        match answer {
-            Ok(None) => Ok(()),
-            Ok(Some((partition, code))) => Err(meaning(&partition, code, stamp)),
-            Err(error) => Err(Refused::Other(error)),
+        let mut refused = answer.map_err(Refused::Other)?;
+        // What was done of a topic that is no more can't be committed, and need not be.
+        let sizes = links.cluster().sizes();
+        refused.retain(|(partition, code)| {
+            *code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION || sizes.contains_key(partition.topic())
+        });
+        match refused.first() {
+            None => Ok(()),
+            Some((partition, code)) => Err(meaning(partition, *code, stamp)),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::nag::Nag;
 use super::state::{Asked, Chunk, Cursor, Fetched, MOST_FETCH, Phase, Plan, Shared};
-use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
 use crate::kafka::config::Config;
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::fetch::{
@@ -26,6 +26,8 @@ pub const CORRUPT_ATTEMPTS: u32 = 5;
 const REPLICA_LEASE: Duration = Duration::from_secs(300);
 /// A fetcher without partitions ends after this.
 const IDLE: Duration = Duration::from_secs(60);
+/// What a batch weighs beside its records.
+const CHUNK_OVERHEAD: usize = 256;
 /// The time between two tries of a partition that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -69,7 +71,11 @@ impl Fetcher {
                     self.shared.lock().cancellers.remove(&self.broker);
                     self.nag.tell(&self.shared, &text);
                     self.shared.want_metadata();
-                    asked.iter().for_each(|asked| self.shared.amend(asked, back_off));
+                    let leave = |cursor: &mut Cursor| {
+                        cursor.replica = None;
+                        back_off(cursor);
+                    };
+                    asked.iter().for_each(|asked| self.shared.amend(asked, leave));
                 }
             }
         }
@@ -85,7 +91,8 @@ impl Fetcher {
         let Self { links, shared, unpacker, config, .. } = self;
         let request = request(&names, &config.rack);
         let timeout = config.request_timeout + LONG_POLL;
-        let mut taker = Taker { shared, unpacker, limit: config.buffer };
+        let cluster = Arc::clone(links.cluster());
+        let mut taker = Taker { shared, unpacker, limit: config.buffer, cluster: &cluster };
         links.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
     }
 }
@@ -129,6 +136,7 @@ struct Taker<'a> {
     unpacker: &'a mut Unpacker,
     /// How many bytes of batches are kept.
     limit: usize,
+    cluster: &'a Cluster,
 }
 
 impl Taker<'_> {
@@ -154,6 +162,10 @@ impl Taker<'_> {
     }
 
     fn take(&mut self, asked: &mut Asked, data: &FetchResponsePartition<'_>) -> Result<(), Trouble> {
+        if data.error_code == ErrorCode::UNKNOWN_LEADER_EPOCH {
+            // We believe in a later leader than the broker knows of: perhaps in one of a topic that is no more.
+            self.cluster.forget_leader(asked.partition.topic(), asked.partition.number());
+        }
         look_for_error(asked, data)?;
         let partition = asked.partition.clone();
         let place = || format!("topic {} partition {}", partition.topic(), partition.number());
@@ -173,7 +185,7 @@ impl Taker<'_> {
             let mut chunk = None;
             if judgement == Judgement::Deliver && batch.count() > 0 {
                 let records = batch.records(self.unpacker, asked.next, MAX_UNPACKED).map_err(corrupt)?;
-                let (bytes, serial) = (records.payload().len(), asked.serial);
+                let (bytes, serial) = (records.payload().len().saturating_add(CHUNK_OVERHEAD), asked.serial);
                 let (partition, handed) = (partition.clone(), asked.next);
                 chunk = Some(Chunk { partition, serial, records, bytes, handed });
             }

@@ -6,10 +6,10 @@
 
 use super::fetcher::Fetcher;
 use super::nag::Nag;
-use super::offsets::{self, Committed, EARLIEST, LATEST};
+use super::offsets::{self, Committed, EARLIEST, LATEST, Listed};
 use super::state::{Cursor, Phase, Shared};
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Links};
+use crate::kafka::cluster::{ClusterError, Links, Target};
 use crate::kafka::config::{Config, Reset, Share, Start};
 use crate::kafka::protocol::ErrorCode;
 use crate::relay::record::Partition;
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Metadata is asked for no more often than this, however many ask for it.
 const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
+/// A named topic that no broker knows of so often in a row, and never did, does not exist.
+const MISSING_ROUNDS: u32 = 4;
 /// The time between two tries of what failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -35,6 +37,10 @@ pub(super) struct Keeper {
     refreshed: Option<Instant>,
     nag: Nag,
     missing: Nag,
+    /// All topics that are named were there once.
+    complete: bool,
+    /// So often in a row one was missing.
+    missing_rounds: u32,
 }
 
 impl Keeper {
@@ -49,6 +55,8 @@ impl Keeper {
             refreshed: None,
             nag: Nag::default(),
             missing: Nag::default(),
+            complete: false,
+            missing_rounds: 0,
         }
     }
 
@@ -85,10 +93,13 @@ impl Keeper {
             }
             let now = Instant::now();
             let due = self.refresh_due(now, state.metadata_wanted);
+            let due = state.next_return_to_leader(now).map_or(due, |at| at.min(due));
             let waiting = |cursor: &Cursor| {
-                matches!(cursor.phase, Phase::Unresolved | Phase::OutOfRange | Phase::Suspect)
-                    || (cursor.phase == Phase::Ready
-                        && cursor.broker(now).is_some_and(|broker| !self.is_fetched_from(broker)))
+                matches!(
+                    cursor.phase,
+                    Phase::Unresolved | Phase::OutOfRange | Phase::Foreign | Phase::Suspect
+                ) || (cursor.phase == Phase::Ready
+                    && cursor.broker(now).is_some_and(|broker| !self.is_fetched_from(broker)))
             };
             if due <= now || state.cursors.values().any(waiting) {
                 return true;
@@ -106,26 +117,33 @@ impl Keeper {
         self.refreshed.map_or(now, |at| at + age)
     }
 
+    /// Does what there is to do. One partition's trouble keeps no other waiting; the first trouble is told.
     fn work(&mut self) -> Result<(), ClusterError> {
         let now = Instant::now();
         let wanted = self.shared.lock().metadata_wanted;
-        if self.refresh_due(now, wanted) <= now {
-            self.refresh()?;
+        let mut outcome = match self.refresh_due(now, wanted) <= now {
+            true => self.refresh(wanted),
+            false => Ok(()),
+        };
+        for step in [Self::resolve, Self::reset, Self::look_for_truncation] {
+            let done = step(self);
+            outcome = outcome.and(done);
         }
-        self.resolve()?;
-        self.reset()?;
-        self.look_for_truncation()?;
         self.start_fetchers();
-        Ok(())
+        outcome
     }
 
     // ---- metadata ------------------------------------------------------------------------------------------
 
-    fn refresh(&mut self) -> Result<(), ClusterError> {
+    fn refresh(&mut self, wanted: bool) -> Result<(), ClusterError> {
         self.shared.lock().metadata_wanted = false;
         let topics = self.topics.clone();
         let names = topics.names();
         let failed = self.links.refresh(names.as_deref())?;
+        if wanted {
+            // What this broker knows may be old: the next question goes to another.
+            self.links.close(Target::Any);
+        }
         let sizes = self.links.cluster().sizes();
         let found = self.topics.choose(sizes.keys());
         let missing: Vec<&str> =
@@ -133,9 +151,10 @@ impl Keeper {
         self.tell_missing(&missing, &failed)?;
         self.refreshed = Some(Instant::now());
         if let Share::Fixed(numbers) = &self.config.share {
-            let wanted = fixed(numbers.as_deref(), &found, &sizes);
-            let ready = missing.is_empty();
-            self.assign_fixed(&wanted?, ready);
+            // Of a topic that is missing, perhaps for a moment, everything stays as it is.
+            let known = found.iter().filter(|topic| sizes.contains_key(*topic)).cloned().collect();
+            let wanted = fixed(numbers.as_deref(), &known, &sizes)?;
+            self.assign_fixed(&wanted, &known, missing.is_empty());
         }
         let mut state = self.shared.lock();
         state.subscribed = Some((found, sizes));
@@ -168,26 +187,31 @@ impl Keeper {
             }
         }
         if missing.is_empty() {
+            (self.complete, self.missing_rounds) = (true, 0);
             self.missing.recovered(&self.shared);
             return Ok(());
         }
         let names: Vec<String> = missing.iter().map(|name| format!("'{name}'")).collect();
         let text = format!("topic {} does not exist: check --topic, or create it", names.join(" and "));
-        // Later it is a topic that somebody deletes and may create again; at first it is more likely a wrong name.
-        if self.refreshed.is_none() || self.config.until_end {
+        // Once it was there, it is a topic that somebody deletes and may create again; at first it is a wrong name, or a
+        // broker that has just started and does not know its topics yet.
+        self.missing_rounds = self.missing_rounds.saturating_add(1);
+        let unknown = failed.iter().all(|(_, code)| *code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        if !self.complete && unknown && self.missing_rounds >= MISSING_ROUNDS {
             return Err(ClusterError::Fatal(text));
         }
         self.missing.tell(&self.shared, &text);
         Ok(())
     }
 
-    fn assign_fixed(&self, wanted: &BTreeSet<Partition>, all_known: bool) {
+    fn assign_fixed(&self, wanted: &BTreeSet<Partition>, known: &BTreeSet<Arc<str>>, all_known: bool) {
         let mut state = self.shared.lock();
         let present: BTreeSet<Partition> = state.cursors.keys().cloned().collect();
         for partition in wanted.difference(&present) {
             state.add(partition.clone());
         }
-        let gone: Vec<Partition> = present.difference(wanted).cloned().collect();
+        let gone = present.difference(wanted).filter(|partition| known.contains(partition.topic()));
+        let gone: Vec<Partition> = gone.cloned().collect();
         let told: Vec<Partition> = gone.into_iter().filter(|partition| state.remove(partition)).collect();
         if !told.is_empty() {
             state.news.push_back(Polled::Lost(told));
@@ -214,11 +238,11 @@ impl Keeper {
         let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
         let unknown: Vec<Partition> =
             partitions.iter().filter(|partition| !committed.contains_key(*partition)).cloned().collect();
-        let started = self.started(&unknown)?;
-        let (mut firsts, mut ends) = (HashMap::new(), HashMap::new());
+        let started = self.started(&unknown);
+        let (mut firsts, mut ends) = (Listed::default(), Listed::default());
         if self.config.until_end {
-            firsts = offsets::list(&mut self.links, EARLIEST, &partitions)?;
-            ends = offsets::list(&mut self.links, LATEST, &partitions)?;
+            firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
+            ends = offsets::list(&mut self.links, LATEST, &partitions, false);
         }
         let mut state = self.shared.lock();
         for (partition, before) in new {
@@ -226,20 +250,22 @@ impl Keeper {
                 continue;
             };
             follow(cursor, self.links.cluster().leader(partition.topic(), partition.number()));
-            let end = ends.get(&partition).copied();
+            let (first, end) = (firsts.get(&partition), ends.get(&partition));
+            let is_new = !committed.contains_key(&partition);
+            let begin = match (committed.get(&partition), started.get(&partition)) {
+                _ if self.config.until_end && (first.is_none() || end.is_none()) => continue,
+                (Some(committed), _) => committed.clone(),
+                (None, Some(next)) => Committed { next, epoch: -1, metadata: String::new() },
+                // What is not known yet is asked for again.
+                (None, None) => continue,
+            };
             cursor.end = end;
-            let begin = committed.get(&partition).cloned().unwrap_or_else(|| Committed {
-                next: started.get(&partition).copied().unwrap_or(0),
-                epoch: -1,
-                metadata: String::new(),
-            });
             cursor.epochs = (begin.epoch >= 0).then_some((begin.next, begin.epoch)).into_iter().collect();
-            let outside = firsts
-                .get(&partition)
-                .zip(end)
-                .is_some_and(|(first, end)| !(*first..=end).contains(&begin.next));
+            let outside = first.zip(end).is_some_and(|(first, end)| !(first..=end).contains(&begin.next));
             let suspect = begin.epoch >= 0;
-            state.begin(&partition, begin.next, begin.metadata);
+            // After a restart "the earliest" is the same or what is left of it; other beginnings are to be kept.
+            let is_fresh = is_new && self.config.start != Start::Earliest;
+            state.begin(&partition, begin.next, begin.metadata, is_fresh);
             if let Some(cursor) = state.cursors.get_mut(&partition) {
                 // A position outside of the log would count as being at the end, and one beyond a truncation as
                 // right: neither waits for the first fetch to tell.
@@ -252,65 +278,83 @@ impl Keeper {
         }
         drop(state);
         self.shared.wake();
-        Ok(())
+        let failed = [started.failed, firsts.failed, ends.failed].into_iter().flatten().next();
+        failed.map_or(Ok(()), Err)
     }
 
     /// Where `--start` says that these begin.
-    fn started(&mut self, partitions: &[Partition]) -> Result<HashMap<Partition, i64>, ClusterError> {
+    fn started(&mut self, partitions: &[Partition]) -> Listed {
         if partitions.is_empty() {
-            return Ok(HashMap::new());
+            return Listed::default();
         }
         match self.config.start {
-            Start::Earliest => offsets::list(&mut self.links, EARLIEST, partitions),
-            Start::Latest => offsets::list(&mut self.links, LATEST, partitions),
+            Start::Earliest => offsets::list(&mut self.links, EARLIEST, partitions, false),
+            Start::Latest => offsets::list(&mut self.links, LATEST, partitions, false),
             Start::Timestamp(ms) => {
-                let mut found = offsets::list(&mut self.links, ms, partitions)?;
-                let later: Vec<Partition> =
-                    partitions.iter().filter(|partition| !found.contains_key(*partition)).cloned().collect();
+                let mut found = offsets::list(&mut self.links, ms, partitions, false);
+                let is_later = |(partition, offset): (&Partition, &Option<i64>)| {
+                    offset.is_none().then(|| partition.clone())
+                };
+                let later: Vec<Partition> = found.offsets.iter().filter_map(is_later).collect();
                 if !later.is_empty() {
-                    found.extend(offsets::list(&mut self.links, LATEST, &later)?);
+                    let latest = offsets::list(&mut self.links, LATEST, &later, false);
+                    found.offsets.extend(latest.offsets);
+                    found.failed = found.failed.or(latest.failed);
                 }
-                Ok(found)
+                found
             }
         }
     }
 
     /// Applies the reset policy to positions outside of their logs.
     fn reset(&mut self) -> Result<(), ClusterError> {
-        for (partition, cursor) in self.in_phase(&Phase::OutOfRange) {
-            let of_it = std::slice::from_ref(&partition);
-            let first = offsets::list(&mut self.links, EARLIEST, of_it)?.get(&partition).copied();
-            let end = offsets::list(&mut self.links, LATEST, of_it)?.get(&partition).copied();
-            let (Some(first), Some(end)) = (first, end) else {
-                return Err(ClusterError::Retriable(format!("{partition} tells no offsets")));
-            };
-            if (first..=end).contains(&cursor.next) {
+        let outside = self.in_phase(&Phase::OutOfRange);
+        let foreign = self.in_phase(&Phase::Foreign);
+        let partitions: Vec<Partition> = outside.iter().chain(&foreign).map(|(p, _)| p.clone()).collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, true);
+        let ends = offsets::list(&mut self.links, LATEST, &partitions, true);
+        for (partition, cursor) in outside.into_iter().chain(foreign) {
+            let (Some(first), Some(end)) = (firsts.get(&partition), ends.get(&partition)) else { continue };
+            if cursor.phase == Phase::OutOfRange && (first..=end).contains(&cursor.next) {
                 // It was true a moment ago: the leader had not caught up.
-                self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
+                self.amend(&partition, &cursor, |cursor| {
+                    cursor.phase = Phase::Ready;
+                    cursor.not_before = Some(Instant::now() + RETRY.0);
+                });
                 continue;
             }
-            let gap = match cursor.next < first {
-                true => format!(
-                    "{} offsets up to {first} were deleted before they were delivered",
-                    first - cursor.next
-                ),
-                false => "the topic was created anew, or its log was cut off".into(),
-            };
-            let text = format!(
-                "the position {} of {partition} is outside of its log, which holds {first} to {end}: {gap}",
-                cursor.next
-            );
-            let next = match self.config.reset {
-                Reset::Earliest => first,
-                Reset::Latest => end,
-                Reset::Fail => {
-                    return Err(ClusterError::Fatal(format!(
-                        "{text}. --offset-reset fail ends the run here"
-                    )));
-                }
-            };
-            self.go_on(&partition, &cursor, next, &format!("{text}. Going on at {next} (--offset-reset)"));
+            self.reset_one(&partition, &cursor, first, end)?;
         }
+        let failed = firsts.failed.or(ends.failed);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn reset_one(
+        &self,
+        partition: &Partition,
+        cursor: &Cursor,
+        first: i64,
+        end: i64,
+    ) -> Result<(), ClusterError> {
+        let position = cursor.next;
+        let gap = match position < first {
+            true => format!("{} offsets up to {first} were deleted before they were read", first - position),
+            false => "the topic was created anew, or its log was cut off".into(),
+        };
+        let text = format!(
+            "the position {position} of {partition} is outside of its log, which holds {first} to {end}: {gap}"
+        );
+        let next = match self.config.reset {
+            Reset::Earliest => first,
+            Reset::Latest => end,
+            Reset::Fail => {
+                return Err(ClusterError::Fatal(format!("{text}. --offset-reset fail ends the run here")));
+            }
+        };
+        self.go_on(partition, cursor, next, &format!("{text}. Going on at {next} (--offset-reset)"));
         Ok(())
     }
 
@@ -335,29 +379,41 @@ impl Keeper {
                     }
                     self.go_on(&partition, &cursor, end, &format!("{text}. Going on at {end}"));
                 }
-                _ => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready),
+                Some(_) => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready),
+                // A log that never was under that leader is another one.
+                None => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Foreign),
             }
         }
         Ok(())
     }
 
+    /// Changes a cursor that still stands where it stood.
     fn amend(&self, partition: &Partition, before: &Cursor, change: impl FnOnce(&mut Cursor)) {
         let mut state = self.shared.lock();
-        if let Some(cursor) = state.cursors.get_mut(partition).filter(|c| c.serial == before.serial) {
+        let cursor = state.cursors.get_mut(partition);
+        if let Some(cursor) = cursor.filter(|c| c.serial == before.serial && c.next == before.next) {
             change(cursor);
         }
         drop(state);
         self.shared.wake();
     }
 
+    /// Moves a position. Forwards, what was read before stays and is delivered; backwards, the partition begins
+    /// anew, with what was not done before.
     fn go_on(&self, partition: &Partition, before: &Cursor, next: i64, text: &str) {
         self.shared.notice(Severity::Warning, text.to_owned());
         let mut state = self.shared.lock();
-        if state.cursors.get(partition).is_some_and(|c| c.serial == before.serial) {
-            if let Some(cursor) = state.cursors.get_mut(partition) {
-                cursor.epochs.retain(|(from, _)| *from < next);
-            }
-            state.begin(partition, next, String::new());
+        let cursor = state.cursors.get_mut(partition);
+        let Some(cursor) = cursor.filter(|c| c.serial == before.serial && c.next == before.next) else {
+            return;
+        };
+        if next > cursor.next {
+            (cursor.next, cursor.phase, cursor.not_before) = (next, Phase::Ready, None);
+        } else {
+            // Below a cut, what was not done is still there and still wanted; another log is begun as it is.
+            let begin = if before.phase == Phase::Suspect { next.min(cursor.committed) } else { next };
+            cursor.epochs.retain(|(from, _)| *from < begin && before.phase == Phase::Suspect);
+            state.begin(partition, begin, String::new(), self.config.reset == Reset::Latest);
         }
         drop(state);
         self.shared.wake();
@@ -377,7 +433,12 @@ impl Keeper {
             let links = Links::new(Arc::clone(self.links.cluster()), self.config.request_timeout);
             let fetcher = Fetcher::new(broker, links, Arc::clone(&self.shared), Arc::clone(&self.config));
             let thread = std::thread::Builder::new().name(format!("fetch-{broker}"));
-            match thread.spawn(move || fetcher.run()) {
+            let alarm = super::Alarm { name: "fetch", shared: Arc::clone(&self.shared) };
+            let run = move || {
+                let _alarm = alarm;
+                fetcher.run();
+            };
+            match thread.spawn(run) {
                 Ok(thread) => {
                     self.fetchers.insert(broker, thread);
                 }
@@ -389,10 +450,10 @@ impl Keeper {
 
 /// A cursor learns who leads its partition.
 fn follow(cursor: &mut Cursor, leader: Option<(i32, i32)>) {
-    let before = cursor.leader;
     cursor.leader = leader;
-    let (Some((_, was)), Some((_, is))) = (before, leader) else { return };
-    if was != is {
+    let Some((_, epoch)) = leader else { return };
+    let is_new = cursor.seen_epoch.replace(epoch).is_some_and(|seen| seen != epoch);
+    if is_new {
         cursor.replica = None;
         if cursor.phase == Phase::Ready && !cursor.epochs.is_empty() {
             cursor.phase = Phase::Suspect;

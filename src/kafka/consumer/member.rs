@@ -93,8 +93,13 @@ impl Member {
             }
             self.find_sizes(&mut membership);
             self.quota.before_asking(&mut membership, is_cooperative);
+            let step = membership.poll(Instant::now());
+            // What time alone has brought is told before a request that may wait for long.
+            while let Some(event) = membership.next_event() {
+                self.pass_on(&mut membership, event);
+            }
             self.publish(&membership);
-            match membership.poll(Instant::now()) {
+            match step {
                 Step::Ask(ask) => {
                     if matches!(ask.request, Request::Join { .. }) {
                         self.quota.joins();
@@ -294,7 +299,13 @@ impl Member {
             protocols: encoded.iter().map(|(name, bytes)| protocol((*name, bytes.as_slice()))).collect(),
         };
         let target = coordinator(self.coordinator)?;
-        self.shared.lock().is_joining = true;
+        {
+            let mut state = self.shared.lock();
+            if state.closed && !self.leaving {
+                return Err(ClusterError::Retriable("closing".into()));
+            }
+            state.is_joining = true;
+        }
         let answer = self.links.call_within(target, &request, timeout, joined);
         self.shared.lock().is_joining = false;
         answer?

@@ -29,7 +29,7 @@ use super::cluster::{Address, Cluster, Links};
 use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
-use crate::relay::record::{Checkpoint, Offset, Partition, Record};
+use crate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use crate::relay::share::Share as Quotient;
 use crate::relay::source::{CommitError, Lease, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
@@ -43,6 +43,8 @@ use topics::Topics;
 
 /// How long closing waits for the group to be left.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon the commit of a position that a partition begins at is tried again.
+const FRESH_AGAIN: Duration = Duration::from_secs(1);
 /// The room that is made for records at once; more is made as they come.
 const RECORDS_AT_ONCE: usize = 1_024;
 
@@ -53,6 +55,8 @@ pub struct Consumer {
     committer: Committer,
     lease: Lease,
     share: Quotient,
+    /// Positions that partitions begin at are not committed before.
+    fresh_not_before: Instant,
     /// The batch whose records are being handed over.
     current: Option<Chunk>,
 }
@@ -78,16 +82,16 @@ impl Consumer {
             _ => Quotient::unlimited(),
         };
         let keeper = Keeper::new(links(), Arc::clone(&shared), Arc::clone(&config), topics);
-        spawn("keeper", move || keeper.run())?;
+        spawn("keeper", &shared, move || keeper.run())?;
         if let Share::Group(settings) = &config.share {
             settings.check().map_err(SourceError)?;
             shared.lock().is_member = true;
             let quota = Quota::new(config.group_limit, share.clone());
             let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone(), quota);
-            spawn("member", move || member.run())?;
+            spawn("member", &shared, move || member.run())?;
         }
         let committer = Committer::new(links(), Arc::clone(&config));
-        Ok(Self { shared, config, committer, lease, share, current: None })
+        Ok(Self { shared, config, committer, lease, share, fresh_not_before: Instant::now(), current: None })
     }
 
     /// Takes up to what is wanted out of the batches that are there.
@@ -116,6 +120,9 @@ impl Consumer {
     fn next_chunk(&mut self) -> Option<Option<i64>> {
         let mut state = self.shared.lock();
         loop {
+            if state.has_partition_news() {
+                return None;
+            }
             let current = self.current.take().and_then(|chunk| state.put_back(chunk));
             let chunk = match current {
                 Some(chunk) => chunk,
@@ -127,6 +134,7 @@ impl Consumer {
                 return Some(end);
             }
             state.bytes = state.bytes.saturating_sub(chunk.bytes);
+            self.shared.wake_fetchers();
         }
     }
 
@@ -143,12 +151,28 @@ impl Consumer {
         }
     }
 
-    fn stop_partition(&self, partition: &Partition, text: &str) {
+    /// Commits where partitions begin that nobody has committed yet. What fails now is tried with the next poll.
+    fn commit_fresh(&mut self) {
         let mut state = self.shared.lock();
-        if let Some(cursor) = state.cursors.get_mut(partition) {
-            cursor.phase = Phase::Stopped;
+        if state.fresh.is_empty() || Instant::now() < self.fresh_not_before {
+            return;
         }
+        let mut fresh = std::mem::take(&mut state.fresh);
+        let begins = |position: &Position| {
+            let cursor = state.cursors.get(&position.partition);
+            cursor.is_some_and(|c| c.announced && c.phase != Phase::Revoked && c.committed == position.next.0)
+        };
+        fresh.retain(begins);
         drop(state);
+        let checkpoints: Vec<Checkpoint> = fresh.iter().cloned().map(Checkpoint::from).collect();
+        if !checkpoints.is_empty() && self.committer.commit(&self.shared, &checkpoints).is_err() {
+            self.fresh_not_before = Instant::now() + FRESH_AGAIN;
+            self.shared.lock().fresh.extend(fresh);
+        }
+    }
+
+    fn stop_partition(&self, partition: &Partition, text: &str) {
+        self.shared.lock().stop(partition);
         let text = format!(
             "topic {} partition {}: {text}. Nothing more is read of this partition, and nothing of it is skipped",
             partition.topic(),
@@ -176,10 +200,32 @@ impl Consumer {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), SourceError> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+fn spawn(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), SourceError> {
+    let alarm = Alarm { name, shared: Arc::clone(shared) };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let _alarm = alarm;
+        run();
+    });
     // Nobody waits for the thread: it may be in a read, and sees by the shared state that it has to end.
     thread.map(drop).map_err(|error| SourceError(format!("no thread can be started: {error}")))
+}
+
+/// Ends the run where one of its threads panics: without it nothing would go on, and nobody would know.
+struct Alarm {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(format!("the {} thread panicked; please report this", self.name));
+        }
+    }
 }
 
 /// Moves records out of a chunk until there are enough; says whether the chunk is used up.
@@ -217,6 +263,7 @@ fn take_apart(
 
 impl Source for Consumer {
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+        self.commit_fresh();
         let deadline = Instant::now() + wait;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -257,7 +304,23 @@ impl Source for Consumer {
     }
 
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        self.committer.commit(&self.shared, checkpoints)
+        let mut current = checkpoints.to_vec();
+        {
+            let state = self.shared.lock();
+            // What a commit says now would be of a possession that is over, or of a log that is no more.
+            current.retain(|checkpoint| !state.is_about_to_change(&checkpoint.position.partition));
+        }
+        if current.is_empty() {
+            return Ok(());
+        }
+        self.committer.commit(&self.shared, &current)?;
+        let mut state = self.shared.lock();
+        for Checkpoint { position, .. } in &current {
+            if let Some(cursor) = state.cursors.get_mut(&position.partition) {
+                cursor.committed = cursor.committed.max(position.next.0);
+            }
+        }
+        Ok(())
     }
 
     fn hold(&mut self, partitions: &[Partition]) -> bool {
@@ -300,6 +363,9 @@ impl Source for Consumer {
 
     fn close(&mut self) {
         let mut state = self.shared.lock();
+        if state.closed {
+            return;
+        }
         state.closed = true;
         state.cancellers.values().for_each(Canceller::cancel);
         if state.is_joining {

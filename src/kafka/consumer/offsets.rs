@@ -84,29 +84,37 @@ pub fn committed(
     answer
 }
 
-/// Partitions by their leaders, with the leaders' epochs.
-type ByLeader<'a> = BTreeMap<i32, Vec<(&'a Partition, i32)>>;
+/// Offsets that were asked for.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// By partition; `None` where no record is as late as the timestamp. What failed is not in it.
+    pub offsets: HashMap<Partition, Option<i64>>,
+    /// The first thing that failed, if any did: for other partitions than those above.
+    pub failed: Option<ClusterError>,
+}
 
-fn by_leader<'a>(links: &Links, partitions: &'a [Partition]) -> Result<ByLeader<'a>, ClusterError> {
-    let mut leaders = ByLeader::new();
+impl Listed {
+    /// The offset of a partition that has one.
+    pub fn get(&self, partition: &Partition) -> Option<i64> {
+        self.offsets.get(partition).copied().flatten()
+    }
+}
+
+/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in these partitions; the latest
+/// is behind the last record that is committed, or with `uncommitted` behind the last at all.
+pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommitted: bool) -> Listed {
+    let mut listed = Listed::default();
+    let mut leaders: BTreeMap<i32, Vec<(&Partition, i32)>> = BTreeMap::new();
     for partition in partitions {
         match links.cluster().leader(partition.topic(), partition.number()) {
             Some((leader, epoch)) => leaders.entry(leader).or_default().push((partition, epoch)),
-            None => return Err(ClusterError::Retriable(format!("{partition} has no leader now"))),
+            None => {
+                let text = format!("{partition} has no leader now");
+                listed.failed.get_or_insert(ClusterError::Retriable(text));
+            }
         }
     }
-    Ok(leaders)
-}
-
-/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in these partitions. Where no
-/// record is as late as `timestamp`, the partition is not in the answer.
-pub fn list(
-    links: &mut Links,
-    timestamp: i64,
-    partitions: &[Partition],
-) -> Result<HashMap<Partition, i64>, ClusterError> {
-    let mut offsets = HashMap::new();
-    for (leader, of_leader) in by_leader(links, partitions)? {
+    for (leader, of_leader) in leaders {
         let mut topics: BTreeMap<&str, Vec<ListOffsetsRequestPartition>> = BTreeMap::new();
         for (partition, current_leader_epoch) in of_leader {
             let partition_index = partition.number();
@@ -117,24 +125,30 @@ pub fn list(
             .into_iter()
             .map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions })
             .collect();
-        let request = ListOffsetsRequest { replica_id: -1, isolation_level: 1, topics };
-        links.call(Target::Broker(leader), &request, |answer| {
+        let isolation_level = i8::from(!uncommitted);
+        let request = ListOffsetsRequest { replica_id: -1, isolation_level, topics };
+        let cluster = std::sync::Arc::clone(links.cluster());
+        let called = links.call(Target::Broker(leader), &request, |answer| {
             for topic in &answer.topics {
                 for partition in &topic.partitions {
                     let at = Partition::new(topic.name, partition.partition_index);
-                    match partition.error_code {
-                        ErrorCode::NONE if partition.offset >= 0 => {
-                            offsets.insert(at, partition.offset);
-                        }
-                        ErrorCode::NONE => {}
-                        code => return Err(of_code(code, &format!("finding an offset of {at}"))),
+                    if partition.error_code == ErrorCode::NONE {
+                        listed.offsets.insert(at, Some(partition.offset).filter(|offset| *offset >= 0));
+                        continue;
                     }
+                    if partition.error_code == ErrorCode::UNKNOWN_LEADER_EPOCH {
+                        cluster.forget_leader(topic.name, partition.partition_index);
+                    }
+                    let error = of_code(partition.error_code, &format!("finding an offset of {at}"));
+                    listed.failed.get_or_insert(error);
                 }
             }
-            Ok(())
-        })??;
+        });
+        if let Err(error) = called {
+            listed.failed.get_or_insert(error);
+        }
     }
-    Ok(offsets)
+    listed
 }
 
 /// Where the log of this leader epoch, or of the newest one before it, ends at the present leader; `None` where the
@@ -151,10 +165,15 @@ pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result
     };
     let topics = vec![OffsetForLeaderEpochRequestTopic { topic: partition.topic(), partitions: vec![asked] }];
     let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
+    let cluster = std::sync::Arc::clone(links.cluster());
     links.call(Target::Broker(leader), &request, |answer| {
         let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
         match found.map(|found| (found.error_code, found.leader_epoch, found.end_offset)) {
             Some((ErrorCode::NONE, epoch, end)) => Ok((epoch >= 0 && end >= 0).then_some(end)),
+            Some((ErrorCode::UNKNOWN_LEADER_EPOCH, ..)) => {
+                cluster.forget_leader(partition.topic(), partition.number());
+                Err(ClusterError::Retriable(format!("the leader of {partition} is not the one we know")))
+            }
             Some((code, ..)) => {
                 Err(of_code(code, &format!("asking for the last leader epochs of {partition}")))
             }

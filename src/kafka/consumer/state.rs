@@ -44,6 +44,9 @@ pub(crate) struct State {
     pub bytes: usize,
     /// For whoever polls; goes before records.
     pub news: VecDeque<Polled>,
+    /// Positions that nobody has committed, of partitions that begin there: to be committed, since after a restart
+    /// "the latest" would be another one.
+    pub fresh: Vec<Position>,
     /// Why the source can't go on.
     pub failure: Option<SourceError>,
     /// The partitions were shared out at least once, and nothing is known to be in motion.
@@ -80,6 +83,8 @@ pub(crate) enum Phase {
     Ready,
     /// Its position is outside of the log: the reset policy.
     OutOfRange,
+    /// Its log knows nothing of what was read before: the reset policy, whatever its offsets are.
+    Foreign,
     /// The leader's epoch is a new one: whether the log was truncated below our position (KIP-320).
     Suspect,
     /// Its records to finish, then it goes.
@@ -99,11 +104,15 @@ pub(crate) struct Cursor {
     pub next: i64,
     /// Everything before it has been handed over to whoever polls.
     pub handed: i64,
+    /// What is committed, as far as we know: before it nothing is ever wanted again.
+    pub committed: i64,
     /// The leader epochs under which what was fetched was written, each with the offset from which on: the newest
     /// [`MOST_EPOCHS`].
     pub epochs: Vec<(i64, i32)>,
     /// The leader, by the metadata, and its epoch.
     pub leader: Option<(i32, i32)>,
+    /// The epoch of the last leader there was.
+    pub seen_epoch: Option<i32>,
     /// A replica to fetch from instead, and until when (KIP-392).
     pub replica: Option<(i32, Instant)>,
     /// With `--until-end`: where it ends.
@@ -285,7 +294,8 @@ impl Shared {
             }
             let waiting = state.cursors.values().any(|cursor| cursor.not_before.is_some());
             let nap = if waiting { LOOK_AGAIN } else { patience };
-            state = wait(&self.room, state, now + nap);
+            let until = state.next_return_to_leader(now).map_or(now + nap, |at| at.min(now + nap));
+            state = wait(&self.room, state, until);
         }
     }
 
@@ -353,7 +363,10 @@ impl State {
     /// The cursor that asked, if it is still there and still stands there.
     fn cursor(&mut self, asked: &Asked) -> Option<&mut Cursor> {
         let cursor = self.cursors.get_mut(&asked.partition)?;
-        (cursor.serial == asked.serial && cursor.next == asked.next).then_some(cursor)
+        // While a position is in question, so is what a former leader answers.
+        let stands =
+            cursor.phase == Phase::Ready && cursor.serial == asked.serial && cursor.next == asked.next;
+        stands.then_some(cursor)
     }
 
     fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
@@ -368,6 +381,12 @@ impl State {
         .collect()
     }
 
+    /// When the next partition returns from a replica to its leader.
+    pub fn next_return_to_leader(&self, now: Instant) -> Option<Instant> {
+        let leases = self.cursors.values().filter_map(|cursor| cursor.replica.map(|(_, until)| until));
+        leases.filter(|until| *until > now).min()
+    }
+
     /// The partition is ours; where it begins is still to be found out.
     pub fn add(&mut self, partition: Partition) {
         let cursor = Cursor {
@@ -375,8 +394,10 @@ impl State {
             phase: Phase::Unresolved,
             next: 0,
             handed: 0,
+            committed: 0,
             epochs: Vec::new(),
             leader: None,
+            seen_epoch: None,
             replica: None,
             end: None,
             log_end: None,
@@ -395,19 +416,32 @@ impl State {
     }
 
     /// The partition begins, or goes on, at this position: what was fetched before is dropped, and whoever polls
-    /// is told.
-    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String) {
+    /// is told. A new position is one that nobody has committed.
+    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String, is_new: bool) {
         let serial = self.serial();
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         (cursor.serial, cursor.phase, cursor.announced) = (serial, Phase::Ready, true);
-        (cursor.next, cursor.handed, cursor.held) = (next, next, false);
+        (cursor.next, cursor.handed, cursor.committed, cursor.held) = (next, next, next, false);
         (cursor.failures, cursor.not_before) = (0, None);
         self.drop_chunks(partition);
         let position = Position { partition: partition.clone(), next: Offset(next) };
-        match self.news.back_mut() {
+        if is_new {
+            self.fresh.push(position.clone());
+        }
+        let checkpoint = Checkpoint { position, metadata };
+        match self.news.iter_mut().rev().find(|news| !matches!(news, Polled::Notice(_))) {
             // Partitions that begin together are told together.
-            Some(Polled::Assigned(list)) => list.push(Checkpoint { position, metadata }),
-            _ => self.news.push_back(Polled::Assigned(vec![Checkpoint { position, metadata }])),
+            Some(Polled::Assigned(list)) => list.push(checkpoint),
+            _ => self.news.push_back(Polled::Assigned(vec![checkpoint])),
+        }
+    }
+
+    /// Nothing more is read of the partition, and nothing that was read is handed over.
+    pub fn stop(&mut self, partition: &Partition) {
+        let serial = self.serial();
+        self.drop_chunks(partition);
+        if let Some(cursor) = self.cursors.get_mut(partition) {
+            (cursor.serial, cursor.phase) = (serial, Phase::Stopped);
         }
     }
 
@@ -456,6 +490,23 @@ impl State {
 
     fn is_held(&self, partition: &Partition) -> bool {
         self.cursors.get(partition).is_some_and(|cursor| cursor.held)
+    }
+
+    /// Whether something is to be told before any further record: that a partition is ours comes before its
+    /// records, and that it isn't before what comes of it later.
+    pub fn has_partition_news(&self) -> bool {
+        self.news.iter().any(|news| !matches!(news, Polled::Notice(_)))
+    }
+
+    /// Whether what is still to be told will make a commit for this partition one for a former possession of it.
+    pub fn is_about_to_change(&self, partition: &Partition) -> bool {
+        self.news.iter().any(|news| match news {
+            Polled::Lost(partitions) => partitions.contains(partition),
+            Polled::Assigned(list) => {
+                list.iter().any(|checkpoint| checkpoint.position.partition == *partition)
+            }
+            _ => false,
+        })
     }
 
     /// The first chunk that is wanted now; of held partitions none.
