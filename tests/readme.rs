@@ -56,7 +56,7 @@ fn every_command_runs_as_printed() {
         ran += 1;
     }
     std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(ran, 5, "a command was added or taken away: is it run?");
+    assert_eq!(ran, 9, "a command was added or taken away: is it run?");
 }
 
 #[test]

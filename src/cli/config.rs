@@ -33,7 +33,7 @@ pub fn read(
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, Failure> {
     let mut given = Given::new();
-    let mut command = None;
+    let (mut command, mut operand) = (None, None);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| Failure::usage(error.to_string()))? {
         match argument {
@@ -50,6 +50,9 @@ pub fn read(
                 }
             },
             Arg::Value(word) if command.is_none() => command = Some(command_of(&word.to_string_lossy())?),
+            Arg::Value(word) if operand.is_none() && command.is_some_and(Command::takes_operand) => {
+                operand = Some(word);
+            }
             Arg::Value(word) => {
                 let word = word.to_string_lossy().into_owned();
                 return Err(Failure::usage(format!("'{word}' is one word too many: flags begin with --")));
@@ -63,7 +66,11 @@ pub fn read(
             "no command is named: take one of {names}, or see sluicegate --help"
         )));
     };
-    let options = settle(command, given, environment)?;
+    if let (Some(kind), None) = (command.operand(), &operand) {
+        let name = command.name();
+        return Err(Failure::usage(format!("{name} wants to know what: sluicegate {name} {kind}")));
+    }
+    let options = Options { operand, ..settle(command, given, environment)? };
     Ok(Invocation::Command(command, Box::new(options)))
 }
 
@@ -136,6 +143,7 @@ fn settle(
             (flag.set)(&mut options, value).map_err(|error| Failure::usage(format!("{origin}: {error}")))?;
         }
     }
+    options.until_end |= command.comes_to_an_end();
     finish(&mut options)?;
     Ok(options)
 }

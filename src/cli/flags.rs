@@ -3,17 +3,17 @@
 
 mod client;
 mod kafka;
+mod letters;
 mod pace;
 mod request;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 
-use super::options::{DeadLetter, LogFormat, Options};
+use super::options::{LogFormat, Options};
 use super::values;
-use super::{Failure, check, demo, run};
+use super::{Failure, check, demo, replay, run, send, tail};
 use crate::kafka::config::Start;
 use crate::relay::backoff::Backoff;
-use crate::relay::settings::OnRefusal;
 use std::num::NonZeroU32;
 
 /// What sluicegate can be asked to do.
@@ -28,6 +28,12 @@ pub enum Command {
     /// Be a Kafka to try things on.
     #[cfg(feature = "sandbox")]
     Sandbox,
+    /// Send dead letters again.
+    Replay,
+    /// Show dead letters.
+    Tail,
+    /// Deliver lines.
+    Send,
 }
 
 impl Command {
@@ -38,11 +44,33 @@ impl Command {
         (Self::Check, "check", "reach brokers and webhook, and say what would happen; sends nothing"),
         #[cfg(feature = "sandbox")]
         (Self::Sandbox, "sandbox", "be a small Kafka broker to try things on, in memory"),
+        (Self::Replay, "replay", "send dead letters again, from a file or a topic, with the same ids"),
+        (Self::Tail, "tail", "show dead letters, one a line"),
+        (Self::Send, "send", "deliver the lines of a file or of standard input; no Kafka needed"),
     ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
+    }
+
+    /// What stands behind its name; none: nothing does.
+    pub fn operand(self) -> Option<&'static str> {
+        match self {
+            Self::Replay | Self::Tail => Some("FILE|topic:NAME"),
+            Self::Send => Some("FILE|-"),
+            _ => None,
+        }
+    }
+
+    /// Whether something stands behind its name.
+    pub fn takes_operand(self) -> bool {
+        self.operand().is_some()
+    }
+
+    /// Whether it ends by itself once all that is there is delivered.
+    pub fn comes_to_an_end(self) -> bool {
+        matches!(self, Self::Replay | Self::Send)
     }
 
     /// Does it.
@@ -53,6 +81,9 @@ impl Command {
             Self::Check => check::run(options),
             #[cfg(feature = "sandbox")]
             Self::Sandbox => super::sandbox::run(options),
+            Self::Replay => replay::run(options),
+            Self::Tail => tail::run(options),
+            Self::Send => send::run(options),
         }
     }
 }
@@ -68,6 +99,8 @@ pub enum Group {
     Pace,
     /// What failures lead to.
     Failures,
+    /// Refused records, and how they come back.
+    Letters,
     /// The demo's own.
     Demo,
     /// The sandbox's own.
@@ -84,6 +117,7 @@ impl Group {
         (Self::To, "To the webhook"),
         (Self::Pace, "How much at once"),
         (Self::Failures, "When it fails"),
+        (Self::Letters, "Refused events"),
         (Self::Demo, "The demo"),
         #[cfg(feature = "sandbox")]
         (Self::Sandbox, "The sandbox"),
@@ -121,18 +155,30 @@ impl Flag {
     }
 }
 
-use Command::{Check, Demo, Run};
+use Command::{Check, Demo, Replay, Run, Send, Tail};
 
 const RUN: &[Command] = &[Run];
+/// Who reads the topics of `--topic`.
 const KAFKA: &[Command] = &[Run, Check];
+/// Who reads topics in a group.
+const IN_GROUP: &[Command] = &[Run, Check, Replay];
+/// Who may have to reach brokers.
+const BROKERS: &[Command] = &[Run, Check, Replay, Tail, Send];
+/// Who reaches the webhook.
+const WEBHOOK: &[Command] = &[Run, Check, Replay, Send];
+/// Who delivers.
+const DELIVERING: &[Command] = &[Run, Replay, Send];
 const DEMO: &[Command] = &[Demo];
-const RUN_DEMO: &[Command] = &[Run, Demo];
+const DELIVERING_DEMO: &[Command] = &[Run, Demo, Replay, Send];
 const ALL: &[Command] = &[
     Run,
     Demo,
     Check,
     #[cfg(feature = "sandbox")]
     Command::Sandbox,
+    Replay,
+    Tail,
+    Send,
 ];
 /// Who takes topics and their partitions.
 const TOPICS: &[Command] = &[
@@ -142,7 +188,7 @@ const TOPICS: &[Command] = &[
     Command::Sandbox,
 ];
 
-/// A flag with a value, given once, for `run` and `check`; others change what differs.
+/// A flag with a value, given once, for all that deliver; others change what differs.
 const BASE: Flag = Flag {
     long: "",
     short: None,
@@ -150,7 +196,7 @@ const BASE: Flag = Flag {
     default: "",
     repeats: false,
     group: Group::General,
-    commands: RUN,
+    commands: DELIVERING,
     doc: "",
     set: |_, _| Ok(()),
 };
@@ -162,6 +208,7 @@ const PARTS: &[&[Flag]] = &[
     pace::FLAGS,
     client::FLAGS,
     request::FLAGS,
+    letters::FLAGS,
     #[cfg(feature = "sandbox")]
     sandbox::FLAGS,
 ];
@@ -198,7 +245,7 @@ const MAIN: &[Flag] = &[
         long: "brokers",
         value: Some("HOST:PORT,…"),
         group: Group::From,
-        commands: KAFKA,
+        commands: BROKERS,
         repeats: true,
         doc: "some of the cluster's brokers; the others are found through them",
         set: |o, v| values::brokers(v).map(|brokers| o.brokers.extend(brokers)),
@@ -225,7 +272,7 @@ const MAIN: &[Flag] = &[
         value: Some("NAME"),
         default: "sluicegate",
         group: Group::From,
-        commands: KAFKA,
+        commands: IN_GROUP,
         doc: "the consumer group: instances with the same group share the partitions, and its committed positions \
               count",
         set: |o, v| {
@@ -266,6 +313,7 @@ const MAIN: &[Flag] = &[
     Flag {
         long: "until-end",
         group: Group::From,
+        commands: RUN,
         doc: "deliver what is in the topics now, commit, and exit 0; --patience is then 5m unless given",
         set: |o, v| switch(v).map(|on| o.until_end = on),
         ..BASE
@@ -283,7 +331,7 @@ const MAIN: &[Flag] = &[
         long: "url",
         value: Some("URL"),
         group: Group::To,
-        commands: KAFKA,
+        commands: WEBHOOK,
         doc: "where each event is POSTed: https://…, http://…, unix:/SOCKET:/HOOK; a user name and password in it \
               become Basic authentication; path and query may hold {topic}, {partition}, {key} and {header:NAME}",
         set: |o, v| {
@@ -297,7 +345,7 @@ const MAIN: &[Flag] = &[
         value: Some("DUR"),
         default: "10s",
         group: Group::To,
-        commands: KAFKA,
+        commands: WEBHOOK,
         doc: "how long a request may take, connecting included (minreq: rounded up to whole seconds)",
         set: |o, v| values::positive_duration(v).map(|d| o.timeout = d),
         ..BASE
@@ -311,26 +359,6 @@ const MAIN: &[Flag] = &[
         set: |o, v| {
             let rule = v.parse().map_err(|error| format!("{error}"))?;
             o.settings.policy = std::mem::take(&mut o.settings.policy).with(rule);
-            Ok(())
-        },
-        ..BASE
-    },
-    Flag {
-        long: "dead-letter",
-        value: Some("FILE|drop"),
-        group: Group::Failures,
-        doc: "where refused records go: a file of JSON lines, or nowhere; without it a refused record stops the run",
-        set: |o, v| {
-            let (place, on_refusal) = match v {
-                "" => return Err("the name of the file is missing".into()),
-                "drop" => (DeadLetter::Drop, OnRefusal::Drop),
-                topic if topic.starts_with("topic:") => {
-                    return Err("dead letters can't go to a topic yet: name a file".into());
-                }
-                path => (DeadLetter::File(path.into()), OnRefusal::DeadLetter),
-            };
-            o.dead_letter = Some(place);
-            o.settings.on_refusal = on_refusal;
             Ok(())
         },
         ..BASE

@@ -17,7 +17,10 @@ pub fn text(command: Option<Command>) -> String {
         Some(command) => {
             let usage = match command {
                 Command::Run => "run --brokers HOST:PORT,… --topic NAME --url URL [options]".into(),
-                other => format!("{} [options]", other.name()),
+                other => match other.operand() {
+                    Some(operand) => format!("{} {operand} [options]", other.name()),
+                    None => format!("{} [options]", other.name()),
+                },
             };
             let what = Command::ALL.iter().find(|(c, ..)| *c == command).map_or("", |(.., what)| what);
             // Writing to a String cannot fail, here and below.
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_a_terminal() {
-        for command in [None, Some(Command::Run), Some(Command::Demo), Some(Command::Check)] {
+        for command in Command::ALL.iter().map(|(command, ..)| Some(*command)).chain([None]) {
             for line in text(command).lines() {
                 assert!(line.chars().count() <= 110, "{line}");
             }

@@ -8,7 +8,8 @@
 //! | [config] | the three places a flag may come from, and which one counts |
 //! | [help] | `--help` |
 //! | [client] | the HTTP client that the flags ask for |
-//! | [run], [check], [demo], `sandbox` | the commands |
+//! | `letters` | dead letters: where they go, where they are read from |
+//! | [run], [check], [demo], [replay], [tail], [send], `sandbox` | the commands |
 
 pub mod check;
 pub mod client;
@@ -17,13 +18,17 @@ pub mod demo;
 mod demo_receiver;
 pub mod flags;
 pub mod help;
+mod letters;
 pub mod options;
 mod picture;
+pub mod replay;
 mod requests;
 pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod send;
 mod source;
+pub mod tail;
 pub mod values;
 
 use config::Invocation;

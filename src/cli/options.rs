@@ -4,9 +4,11 @@ use super::values::Bytes;
 use crate::kafka::config::Start;
 #[cfg(feature = "kafka")]
 use crate::kafka::{config::Reset, group::assignor::Assignor};
+use crate::relay::dead_letter::selection::Selection;
 use crate::relay::settings::{Order, Settings};
 use crate::webhook::authorization::Scheme;
 use crate::webhook::request::HeaderField;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use std::time::Duration;
 pub enum DeadLetter {
     /// Into a file.
     File(PathBuf),
+    /// Into a topic.
+    Topic(String),
     /// Nowhere, by explicit wish.
     Drop,
 }
@@ -195,6 +199,20 @@ pub struct Options {
     pub signing_secret_files: Vec<PathBuf>,
     /// `--dead-letter`
     pub dead_letter: Option<DeadLetter>,
+    /// `--dead-letter-max-size`
+    pub dead_letter_max_size: Option<Bytes>,
+    /// What stands behind the command: a file, `-` or `topic:NAME`.
+    pub operand: Option<OsString>,
+    /// `--only`, `--since`
+    pub letters: Selection,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// `--json`
+    pub json: bool,
+    /// `--follow`
+    pub follow: bool,
+    /// `--key-separator`
+    pub key_separator: Option<String>,
     /// `--log-format`
     pub log_format: LogFormat,
     /// `-v` minus `-q`
@@ -243,6 +261,13 @@ impl Default for Options {
             auth: None,
             signing_secret_files: Vec::new(),
             dead_letter: None,
+            dead_letter_max_size: None,
+            operand: None,
+            letters: Selection::default(),
+            dry_run: false,
+            json: false,
+            follow: false,
+            key_separator: None,
             log_format: LogFormat::Text,
             verbosity: 0,
             events: None,

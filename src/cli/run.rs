@@ -1,12 +1,15 @@
 //! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
 
 use super::client::Client;
-use super::options::{DeadLetter, LogFormat, Options};
+use super::options::{LogFormat, Options};
 use super::requests::requests;
-use super::{Exit, Failure, source};
+use super::{Exit, Failure, letters, source};
 use crate::observe::log::{self, LogObserver};
-use crate::relay::dead_letter::file::DeadLetterFile;
-use crate::relay::dead_letter::{DeadLetters, Drop};
+use crate::relay::dead_letter::DeadLetters;
+use crate::relay::dead_letter::replay::{Restoring, Returning};
+use crate::relay::event::Totals;
+use crate::relay::settings::Settings;
+use crate::relay::source::Source;
 use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
@@ -16,27 +19,70 @@ use signal_hook::iterator::Signals;
 
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let mut prepared = source::prepare(options)?;
-    let (destination, transport, warnings) = transport(options)?;
-    prepared.warnings.extend(warnings);
-    let mut dead_letters = dead_letters(options)?;
-    log::start(options.verbosity, options.log_format == LogFormat::Json);
-    prepared.warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
-    let stop = Stop::new();
-    drain_on_signal(&stop)?;
-    let topics = options.topics.join(",");
-    let n = options.settings.max_concurrency;
-    ::log::info!(target: "sluicegate", "from {topics} to {destination}, at most {n} at once, as group {}", prepared.group);
+    let prepared = source::prepare(options)?;
+    let mut gate = Gate::open(options, prepared.warnings.clone())?;
+    gate.announce(&options.topics.join(","), &format!("as group {}", prepared.group));
     let mut source = prepared.open()?;
-    let relay = Relay {
-        settings: options.settings.clone(),
-        source: source.as_mut(),
-        transport: &transport,
-        dead_letters: dead_letters.as_mut(),
-        observer: &LogObserver::new(),
-        stop: &stop,
-    };
-    relay.run().map(drop).map_err(|error| Failure { exit: exit(&error), text: error.to_string() })
+    gate.deliver(source.as_mut())
+}
+
+/// All that a delivery needs beside its source, opened and checked.
+pub(super) struct Gate {
+    settings: Settings,
+    destination: Destination,
+    client: Client,
+    dead_letters: Box<dyn DeadLetters>,
+    stop: Stop,
+}
+
+impl Gate {
+    /// Looks whether the flags make sense, then begins to log and to listen to signals. Contacts nobody.
+    pub(super) fn open(options: &Options, mut warnings: Vec<String>) -> Result<Self, Failure> {
+        let (destination, client, more) = transport(options)?;
+        warnings.extend(more);
+        let dead_letters = letters::keeper(options)?;
+        log::start(options.verbosity, options.log_format == LogFormat::Json);
+        warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
+        let stop = Stop::new();
+        drain_on_signal(&stop)?;
+        Ok(Self { settings: options.settings.clone(), destination, client, dead_letters, stop })
+    }
+
+    /// Says what is about to happen.
+    pub(super) fn announce(&self, from: &str, how: &str) {
+        let (to, n) = (&self.destination, self.settings.max_concurrency);
+        ::log::info!(target: "sluicegate", "from {from} to {to}, at most {n} at once, {how}");
+    }
+
+    /// Delivers what comes from `source`.
+    pub(super) fn deliver(&mut self, source: &mut dyn Source) -> Result<(), Failure> {
+        let relay = Relay {
+            settings: self.settings.clone(),
+            source,
+            transport: &self.client,
+            dead_letters: self.dead_letters.as_mut(),
+            observer: &LogObserver::new(),
+            stop: &self.stop,
+        };
+        ended(relay.run())
+    }
+
+    /// Delivers letters as the records they were.
+    pub(super) fn deliver_again(&mut self, source: &mut dyn Source) -> Result<(), Failure> {
+        let relay = Relay {
+            settings: self.settings.clone(),
+            source,
+            transport: &Restoring(&self.client),
+            dead_letters: &mut Returning(self.dead_letters.as_mut()),
+            observer: &LogObserver::new(),
+            stop: &self.stop,
+        };
+        ended(relay.run())
+    }
+}
+
+fn ended(outcome: Result<Totals, RunError>) -> Result<(), Failure> {
+    outcome.map(drop).map_err(|error| Failure { exit: exit(&error), text: error.to_string() })
 }
 
 fn exit(error: &RunError) -> Exit {
@@ -60,17 +106,6 @@ pub(super) fn transport(options: &Options) -> Result<(Destination, Client, Vec<S
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
     let (requests, warnings) = requests(&destination, options)?;
     Ok((destination.clone(), Client::open(destination, requests, options)?, warnings))
-}
-
-fn dead_letters(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {
-    match &options.dead_letter {
-        // Without dead letters the core stops at a refused record and never puts one.
-        None | Some(DeadLetter::Drop) => Ok(Box::new(Drop)),
-        Some(DeadLetter::File(path)) => match DeadLetterFile::open(path) {
-            Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(Failure::usage(format!("--dead-letter: {error}"))),
-        },
-    }
 }
 
 /// The first SIGTERM or SIGINT drains; the second ends the process at once, with nothing more committed.

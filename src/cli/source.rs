@@ -100,11 +100,21 @@ pub struct Native {
     pub warnings: Vec<String>,
 }
 
-/// The native client's settings, from the flags and from `--kafka-config`. A flag goes before the file.
+/// How the native client reaches the brokers.
 #[cfg(feature = "kafka")]
-pub fn native(options: &Options) -> Result<Native, Failure> {
+pub struct Reach {
+    /// How to connect.
+    pub connector: crate::kafka::connection::Connector,
+    /// Where to begin to ask.
+    pub brokers: Vec<crate::kafka::cluster::Address>,
+    /// What else the file of `--kafka-config` says.
+    pub properties: crate::kafka::properties::Properties,
+}
+
+/// How to reach the brokers, from the flags and from `--kafka-config`.
+#[cfg(feature = "kafka")]
+pub fn reach(options: &Options) -> Result<Reach, Failure> {
     use crate::kafka::cluster::Address;
-    use crate::kafka::config::{Config, Share};
     use crate::kafka::properties::Properties;
     let properties = match &options.kafka.config_file {
         None => Properties::default(),
@@ -115,14 +125,22 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
     if brokers.is_empty() {
         return Err(missing("--brokers HOST:PORT (or bootstrap.servers in --kafka-config)"));
     }
-    if options.topics.is_empty() {
-        return Err(missing("--topic NAME"));
-    }
     let address = |text: &String| {
         Address::parse(text)
             .ok_or_else(|| Failure::usage(format!("'{text}' is not HOST:PORT, such as localhost:9092")))
     };
-    let brokers: Vec<Address> = brokers.iter().map(address).collect::<Result<_, _>>()?;
+    let brokers = brokers.iter().map(address).collect::<Result<_, _>>()?;
+    Ok(Reach { connector: connector(&properties)?, brokers, properties })
+}
+
+/// The native client's settings, from the flags and from `--kafka-config`. A flag goes before the file.
+#[cfg(feature = "kafka")]
+pub fn native(options: &Options) -> Result<Native, Failure> {
+    use crate::kafka::config::{Config, Share};
+    let Reach { connector, brokers, properties } = reach(options)?;
+    if options.topics.is_empty() {
+        return Err(missing("--topic NAME"));
+    }
     let group = options.group.clone().or(properties.group.clone()).unwrap_or_else(|| GROUP.into());
     let defaults = Config::default();
     let config = Config {
@@ -143,7 +161,6 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;
-    let connector = connector(&properties)?;
     Ok(Native { config, connector, brokers, warnings: properties.warnings })
 }
 

@@ -100,7 +100,7 @@ fn add(headers: &mut Headers, name: &str, value: &[u8]) {
 }
 
 /// Milliseconds since 1970 as RFC 3339 has it; `None` below 0 and past the year 9999.
-fn rfc3339(milliseconds: i64) -> Option<String> {
+pub fn rfc3339(milliseconds: i64) -> Option<String> {
     let milliseconds = u64::try_from(milliseconds).ok()?;
     let (seconds, fraction) = (milliseconds / 1_000, milliseconds % 1_000);
     let (year, month, day) = date(seconds / 86_400)?;

@@ -30,6 +30,14 @@ fn an_unknown_command_suggests_the_nearest() {
     binary::run(&["rum"]).expect(2).saying("did you mean run?");
     binary::run(&[]).expect(2).saying("no command is named");
     binary::run(&["run", "now"]).expect(2).saying("'now' is one word too many");
+    binary::run(&["replay"]).expect(2).saying("replay wants to know what: sluicegate replay FILE|topic:NAME");
+    binary::run(&["send", "-", "-"]).expect(2).saying("'-' is one word too many");
+    binary::run(&["tail", "topic:a/b"]).expect(2).saying("no topic can be called 'a/b'");
+    binary::run(&["tail", "/no/such/file"]).expect(2).saying("/no/such/file can't be read");
+    binary::run(&["tail", "f", "--only", "code=1"])
+        .expect(2)
+        .saying("--only: 'code=1' is none of status=422");
+    binary::run(&["tail", "f", "--url", "http://h/"]).expect(2).saying("--url is not for tail");
 }
 
 #[test]
@@ -47,7 +55,9 @@ fn bad_values_name_the_flag_and_the_cure() {
     refused(&["--on-status", "4x=retry"], &["--on-status", "not a status"]);
     refused(&["--on-status", "409=again"], &["--on-status", "accept, retry, pause, refuse or stop"]);
     refused(&["--partitions", "a"], &["--partitions", "not the number of a partition"]);
-    refused(&["--dead-letter", "topic:dead"], &["--dead-letter", "can't go to a topic yet"]);
+    refused(&["--dead-letter", "topic:a b"], &["--dead-letter", "no topic can be called 'a b'"]);
+    refused(&["--dead-letter", "topic:t"], &["--dead-letter", "'t' is one of those that are read"]);
+    refused(&["--dead-letter-max-size", "1MiB"], &["--dead-letter-max-size is for --dead-letter FILE"]);
     refused(&["--dead-letter", "/no/such/folder/f"], &["--dead-letter", "folder does not exist"]);
     refused(&["--batch-size", "1", "--batch-size", "2"], &["--batch-size is given twice"]);
     refused(&["--events", "3"], &["--events is not for run"]);

@@ -1,11 +1,11 @@
 //! The flags of the HTTP client: how the webhook is reached.
 
-use super::{BASE, Flag, Group, KAFKA, choose, switch};
+use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::HttpClient;
 use crate::cli::values;
 
 /// Where they stand, and who takes them.
-const CLIENT: Flag = Flag { group: Group::To, commands: KAFKA, ..BASE };
+const CLIENT: Flag = Flag { group: Group::To, commands: WEBHOOK, ..BASE };
 
 /// Their part of the table.
 pub(super) const FLAGS: &[Flag] = &[

@@ -1,6 +1,8 @@
 //! The flags of the native Kafka client: how brokers are reached and the group is shared.
 
-use super::{BASE, Flag, Group, KAFKA, choose};
+#[cfg(feature = "kafka")]
+use super::BROKERS;
+use super::{BASE, Flag, Group, IN_GROUP, KAFKA, choose};
 use crate::cli::options::KafkaClient;
 #[cfg(feature = "kafka")]
 use crate::cli::values;
@@ -10,7 +12,7 @@ use crate::kafka::config::Reset;
 use crate::kafka::group::assignor::Assignor;
 
 /// Where they stand, and who takes them.
-const SOURCE: Flag = Flag { group: Group::From, commands: KAFKA, ..BASE };
+const SOURCE: Flag = Flag { group: Group::From, commands: IN_GROUP, ..BASE };
 
 /// Their part of the table.
 pub(super) const FLAGS: &[Flag] = &[
@@ -18,6 +20,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "kafka-client",
         value: Some("native|kafka-crate"),
         default: if cfg!(feature = "kafka") { "native" } else { "kafka-crate" },
+        commands: KAFKA,
         doc: "the client of our own, or the kafka crate, for brokers up to 3.9",
         set: |o, v| {
             let clients = [("native", KafkaClient::Native), ("kafka-crate", KafkaClient::KafkaCrate)];
@@ -35,6 +38,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "kafka-config",
         value: Some("FILE"),
+        commands: BROKERS,
         doc: "a client.properties with bootstrap.servers, security.protocol, ssl.*, sasl.* and group settings",
         set: |o, v| {
             if v.is_empty() {

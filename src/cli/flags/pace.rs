@@ -1,6 +1,6 @@
 //! The flags of the pace: how much at once, how often, in what order.
 
-use super::{BASE, Flag, Group, RUN_DEMO, choose};
+use super::{BASE, DELIVERING_DEMO, Flag, Group, choose};
 use crate::cli::values;
 use crate::relay::settings::{Intake, Order};
 
@@ -13,7 +13,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "max-concurrency",
         value: Some("N|auto[:MIN..MAX]"),
         default: "8",
-        commands: RUN_DEMO,
+        commands: DELIVERING_DEMO,
         doc: "never more requests at once (demo: 2, then 16); auto finds out how many do good, from 1..64 or as given",
         set: |o, v| {
             o.settings.auto_concurrency = values::auto_bounds(v)?;
@@ -55,7 +55,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "batch-interval",
         value: Some("DUR"),
         default: "0ms",
-        commands: RUN_DEMO,
+        commands: DELIVERING_DEMO,
         doc: "the breath between two batches (demo: 50ms)",
         set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
         ..PACE

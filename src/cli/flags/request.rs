@@ -1,12 +1,12 @@
 //! The flags of the requests: what is sent, and what proves who sent it.
 
-use super::{BASE, Flag, Group, KAFKA, choose, switch};
+use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::{Auth, FormatName};
 use crate::webhook::authorization::Scheme;
 use crate::webhook::request::{HeaderField, forwardable, header};
 
 /// Where they stand, and who takes them.
-const REQUEST: Flag = Flag { group: Group::To, commands: KAFKA, ..BASE };
+const REQUEST: Flag = Flag { group: Group::To, commands: WEBHOOK, ..BASE };
 
 /// Their part of the table.
 pub(super) const FLAGS: &[Flag] = &[

@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What the names of all these headers begin with. A record's own headers never do: they would be ours, from before.
 pub const PREFIX: &str = "sluicegate-error-";
 
+/// The longest name of a topic.
+pub const LONGEST_TOPIC: usize = 249;
+
 /// The headers, each named once. Numbers are written in decimal, times in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -68,6 +71,12 @@ impl Field {
             Self::LastAttempt => millis(refusal.last_attempt).to_string(),
         })
     }
+}
+
+/// Whether a topic can have this name: what was edited by hand must not bring a line break into a request's headers.
+pub fn is_topic(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=LONGEST_TOPIC).contains(&name.len()) && name.bytes().all(legal)
 }
 
 /// Milliseconds since 1970.
@@ -150,7 +159,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// As of [`restore`].
 pub fn origin(record: &Record) -> Result<Origin<'_>, NoLetter> {
-    let topic = text(record, Field::Topic).filter(|topic| !topic.is_empty()).ok_or(NoLetter(Field::Topic))?;
+    let topic = text(record, Field::Topic).filter(|topic| is_topic(topic)).ok_or(NoLetter(Field::Topic))?;
     Ok(Origin { topic, partition: number(record, Field::Partition)?, offset: number(record, Field::Offset)? })
 }
 

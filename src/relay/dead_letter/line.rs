@@ -3,7 +3,7 @@
 //! Bytes stand as text where they are UTF-8, and else in base64 in a member whose name ends in `_base64`. Lines are
 //! written with their members in a fixed order; read they are in any, and members of other names are passed over.
 
-use super::headers::{millis, time};
+use super::headers::{is_topic, millis, time};
 use super::{Letter, Refusal};
 use crate::relay::record::{Header, Offset, Partition, Record};
 use crate::relay::{base64, json};
@@ -133,7 +133,7 @@ impl Found {
     /// Keeps a member; one that makes no sense counts as missing.
     fn take(&mut self, name: &str, raw: &str) {
         match name {
-            "topic" => self.topic = json::string(raw).filter(|topic| !topic.is_empty()),
+            "topic" => self.topic = json::string(raw).filter(|topic| is_topic(topic)),
             "partition" => self.partition = raw.parse().ok().filter(|number| *number >= 0),
             "offset" => self.offset = raw.parse().ok().filter(|offset| *offset >= 0),
             "timestamp" => self.timestamp = raw.parse().ok(),
@@ -276,6 +276,7 @@ mod tests {
             ("\"offset\":5", "\"offset\":-5", "offset"),
             ("\"partition\":1", "\"partition\":99999999999", "partition"),
             ("\"topic\":\"t\"", "\"topic\":\"\"", "topic"),
+            ("\"topic\":\"t\"", "\"topic\":\"t\\r\\nX-Forged: 1\"", "topic"),
             ("\"status\":422", "\"status\":1e9", "status"),
             ("\"value\":null", "\"value_base64\":\"?\"", "value"),
             ("\"headers\":[]", "\"headers\":[{}]", "headers"),

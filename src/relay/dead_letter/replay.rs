@@ -11,21 +11,21 @@ use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
 use std::time::Duration;
 
 /// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
-pub struct Letters<S> {
-    source: S,
+pub struct Letters {
+    source: Box<dyn Source>,
     /// Where there is a choice, what is no letter is not chosen.
     only_some: bool,
     failure: Option<SourceError>,
 }
 
-impl<S: Source> Letters<S> {
+impl Letters {
     /// The letters of `source`, of which the core's filter lets those through that are selected.
-    pub fn new(source: S, selection: &Selection) -> Self {
+    pub fn new(source: Box<dyn Source>, selection: &Selection) -> Self {
         Self { source, only_some: !selection.is_all(), failure: None }
     }
 }
 
-impl<S: Source> Source for Letters<S> {
+impl Source for Letters {
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
         if let Some(error) = self.failure.take_if(|_| want.records > 0) {
             return Err(error);
@@ -76,9 +76,9 @@ impl<S: Source> Source for Letters<S> {
 }
 
 /// Sends letters as the records they were: with the id, body and headers of the first time.
-pub struct Restoring<T>(pub T);
+pub struct Restoring<'a, T>(pub &'a T);
 
-impl<T: Transport> Transport for Restoring<T> {
+impl<T: Transport> Transport for Restoring<'_, T> {
     fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
         match restore(record) {
             Ok(letter) => self.0.send(&letter.record, attempt),

@@ -38,7 +38,8 @@ pub struct Resume {
 }
 
 impl Resume {
-    fn from_start(notice: Option<String>) -> Self {
+    /// From the first line on.
+    pub fn from_start(notice: Option<String>) -> Self {
         Self { place: Place::START, metadata: String::new(), notice }
     }
 }
@@ -61,6 +62,20 @@ pub fn path_beside(letters: &Path) -> PathBuf {
 }
 
 impl Replayed {
+    /// Where it would go on, with nothing made and nothing locked.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn look(letters: &Path, selection: &str) -> io::Result<Resume> {
+        let path = path_beside(letters);
+        let (mut letters, _) = open_letters(letters)?;
+        match File::open(&path) {
+            Ok(mut held) => read(&path, &mut held, &mut letters, selection),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Resume::from_start(None)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads how far the letters that `selection` wants were sent, and keeps others from sending them meanwhile.
     ///
     /// # Errors
@@ -76,36 +91,14 @@ impl Replayed {
             // It was replaced between opening and locking: somebody else has it.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut text = Vec::new();
-        Read::take(&mut held, LARGEST).read_to_end(&mut text)?;
-        let (letters, _) = open_letters(letters)?;
-        let mut replayed = Self { path, letters, selection, held };
-        let resume = if text.is_empty() { Resume::from_start(None) } else { replayed.read(&text)? };
-        Ok((replayed, resume))
+        let (mut letters, _) = open_letters(letters)?;
+        let resume = read(&path, &mut held, &mut letters, &selection)?;
+        Ok((Self { path, letters, selection, held }, resume))
     }
 
-    /// Makes sense of what is there.
-    fn read(&mut self, text: &[u8]) -> io::Result<Resume> {
-        let start = |why: &str| {
-            let path = self.path.display();
-            Resume::from_start(Some(format!("{path} {why}: the letters are sent from the first on")))
-        };
-        let Some(found) = Found::parse(text) else { return Ok(start("makes no sense")) };
-        if found.selection != self.selection {
-            return Ok(start("is about other --only and --since"));
-        }
-        let fingerprint = fingerprint(&mut self.letters, found.place.byte)?;
-        let Some(fingerprint) = fingerprint.filter(|fingerprint| *fingerprint == found.fingerprint) else {
-            return Ok(start("is about another file"));
-        };
-        let notice = (fingerprint != 0 && found.place != Place::START).then(|| {
-            let path = self.path.display();
-            format!(
-                "going on with line {}, as {path} has it; without that file it begins anew",
-                found.place.line
-            )
-        });
-        Ok(Resume { place: found.place, metadata: found.metadata, notice })
+    /// Where it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Keeps how far it is done. Returns once that is durable.
@@ -135,6 +128,29 @@ impl Replayed {
         self.held = file;
         sync_folder(&self.path)
     }
+}
+
+/// Makes sense of what is there.
+fn read(path: &Path, held: &mut File, letters: &mut File, selection: &str) -> io::Result<Resume> {
+    let path = path.display();
+    let start =
+        |why: &str| Ok(Resume::from_start(Some(format!("{path} {why}: it begins with the first line"))));
+    let mut text = Vec::new();
+    Read::take(held, LARGEST).read_to_end(&mut text)?;
+    if text.is_empty() {
+        return Ok(Resume::from_start(None));
+    }
+    let Some(found) = Found::parse(&text) else { return start("makes no sense") };
+    if found.selection != selection {
+        return start("is about another command, --only or --since");
+    }
+    if fingerprint(letters, found.place.byte)? != Some(found.fingerprint) {
+        return start("is about another file");
+    }
+    let line = found.place.line;
+    let notice = (line > 1)
+        .then(|| format!("going on with line {line}, as {path} has it; without that file it begins anew"));
+    Ok(Resume { place: found.place, metadata: found.metadata, notice })
 }
 
 struct Found {
@@ -243,7 +259,7 @@ mod tests {
         let scratch = Scratch::new("another", "first\nsecond\n");
         scratch.open("status=422").0.keep(SECOND, "").unwrap();
         for (text, selection, why) in [
-            ("first\nsecond\n", "", "other --only"),
+            ("first\nsecond\n", "", "another command, --only"),
             ("fir\nt\nsecond\n", "status=422", "another file"),
             ("f\n", "status=422", "another file"),
         ] {

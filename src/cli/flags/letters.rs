@@ -1,0 +1,115 @@
+//! The flags about refused records: where they go, which of them are wanted again, how they are shown.
+
+use super::{BASE, Command, Flag, Group, choose, switch};
+use crate::cli::options::DeadLetter;
+use crate::cli::values;
+use crate::relay::dead_letter::headers::{is_topic, time};
+use crate::relay::settings::OnRefusal;
+
+const REPLAY: &[Command] = &[Command::Replay];
+const TAIL: &[Command] = &[Command::Tail];
+const SEND: &[Command] = &[Command::Send];
+const READING: &[Command] = &[Command::Replay, Command::Tail];
+
+/// Their part of the table.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        long: "dead-letter",
+        value: Some("FILE|topic:NAME|drop"),
+        group: Group::Letters,
+        doc: "where refused records go: a file of JSON lines, a topic, or nowhere; without it a refused record stops \
+              the run",
+        set: |o, v| {
+            let (place, on_refusal) = match (v, v.strip_prefix("topic:")) {
+                ("", _) => return Err("the name of the file is missing".into()),
+                ("drop", _) => (DeadLetter::Drop, OnRefusal::Drop),
+                (_, Some(topic)) if is_topic(topic) => {
+                    (DeadLetter::Topic(topic.into()), OnRefusal::DeadLetter)
+                }
+                (_, Some(topic)) => return Err(format!("no topic can be called '{topic}'")),
+                (path, None) => (DeadLetter::File(path.into()), OnRefusal::DeadLetter),
+            };
+            o.dead_letter = Some(place);
+            o.settings.on_refusal = on_refusal;
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "dead-letter-max-size",
+        value: Some("SIZE"),
+        default: "0: no limit",
+        group: Group::Letters,
+        doc: "before the file would be larger it is renamed to FILE.1, the next to FILE.2; none is deleted",
+        set: |o, v| {
+            o.dead_letter_max_size = if v == "0" { None } else { Some(values::bytes(v)?) };
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "only",
+        value: Some("CONDITION"),
+        repeats: true,
+        group: Group::Letters,
+        commands: READING,
+        doc: "only letters with status=422 (or status=none), reason~TEXT or topic=NAME; of several of one kind any, \
+              of several kinds all",
+        set: |o, v| o.letters.only(v),
+        ..BASE
+    },
+    Flag {
+        long: "since",
+        value: Some("TIME"),
+        group: Group::Letters,
+        commands: READING,
+        doc: "only what was refused at this time or later, such as 2026-11-24T08:00:00Z",
+        set: |o, v| {
+            let millis = values::timestamp(v).and_then(|millis| u64::try_from(millis).ok());
+            let millis = millis.ok_or_else(|| format!("'{v}' is not a time such as 2026-11-24T08:00:00Z"))?;
+            o.letters.since(time(millis));
+            Ok(())
+        },
+        ..BASE
+    },
+    Flag {
+        long: "dry-run",
+        group: Group::Letters,
+        commands: REPLAY,
+        doc: "show what would be sent, and send nothing",
+        set: |o, v| switch(v).map(|on| o.dry_run = on),
+        ..BASE
+    },
+    Flag {
+        long: "json",
+        group: Group::Letters,
+        commands: TAIL,
+        doc: "show each letter as a line of JSON, as it would stand in a file",
+        set: |o, v| switch(v).map(|on| o.json = on),
+        ..BASE
+    },
+    Flag {
+        long: "follow",
+        short: Some('f'),
+        group: Group::Letters,
+        commands: TAIL,
+        doc: "go on with what comes later (topics only)",
+        set: |o, v| switch(v).map(|on| o.follow = on),
+        ..BASE
+    },
+    Flag {
+        long: "key-separator",
+        value: Some("TEXT"),
+        group: Group::From,
+        commands: SEND,
+        doc: "what stands before it in a line is the record's key; 'tab' for a tab",
+        set: |o, v| {
+            if v.is_empty() {
+                return Err("it can't be empty".into());
+            }
+            o.key_separator = Some(choose(v, &[("tab", "\t")]).unwrap_or(v).to_owned());
+            Ok(())
+        },
+        ..BASE
+    },
+];

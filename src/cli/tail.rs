@@ -1,0 +1,175 @@
+//! `tail`: dead letters for people, one a line; or for programs, as they would stand in a file.
+
+use super::letters::{self, LettersIn};
+use super::options::Options;
+use super::{Exit, Failure};
+use crate::relay::dead_letter::headers::{millis, restore};
+use crate::relay::dead_letter::replayed::Resume;
+use crate::relay::dead_letter::{Letter, line as json_line};
+use crate::relay::source::Polled;
+use crate::webhook::cloud_event::rfc3339;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+/// So many characters of a key are shown, and so many of a value and of a reason.
+const KEY_CHARS: usize = 40;
+/// Of a value and of a reason.
+const VALUE_CHARS: usize = 80;
+
+/// Shows the letters that are wanted.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let mut source = match LettersIn::parse(options.operand.as_ref())? {
+        LettersIn::File(_) if options.follow => {
+            return Err(Failure::usage("--follow is for topics; for a file there is tail -F FILE"));
+        }
+        LettersIn::File(path) => letters::file_source(&path, None, Resume::from_start(None))?,
+        LettersIn::Topic(topic) => {
+            // Nothing is ever committed under this name, so that it begins with the oldest letter.
+            let group = format!("sluicegate-tail-{topic}");
+            let options = letters::reading(options, &topic, group);
+            letters::look_into(&Options { until_end: !options.follow, ..options })?
+        }
+    };
+    let mut written = Ok(());
+    letters::each(source.as_mut(), |polled| {
+        match polled {
+            Polled::Notice(notice) => warn(&notice.text),
+            Polled::Records(records) => {
+                for record in &records {
+                    match restore(record) {
+                        Ok(letter) if options.letters.wants(&letter) => {
+                            written = write(&letter, options.json);
+                            if written.is_err() {
+                                return ControlFlow::Break(());
+                            }
+                        }
+                        Ok(_) => {}
+                        Err(error) => {
+                            warn(&format!("{} offset {}: {error}", record.partition(), record.offset()));
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    match written {
+        // A reader that has gone (`| head`) is no fault of ours.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure { exit: Exit::Failed, text: format!("standard output can't be written: {error}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something about what is shown, beside it.
+pub(super) fn warn(text: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(io::stderr(), "sluicegate: {text}");
+}
+
+fn write(letter: &Letter, json: bool) -> io::Result<()> {
+    let mut text = String::new();
+    if json {
+        json_line::write(&mut text, letter);
+    } else {
+        text = line(letter);
+        text.push('\n');
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A letter in a line: when it was refused, where it is from, the status, the reason, key and value.
+pub(super) fn line(letter: &Letter) -> String {
+    let Letter { record, refusal } = letter;
+    let at = i64::try_from(millis(refusal.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
+    let status = refusal.status.map_or("no answer".into(), |status| status.to_string());
+    let mut line = format!("{at} {}@{} {status}", record.partition(), record.offset());
+    // Writing to a String cannot fail.
+    let _ = write!(line, " \"{}\"", shown(refusal.reason.as_bytes(), VALUE_CHARS));
+    match record.key() {
+        Some(key) => drop(write!(line, " key \"{}\"", shown(key, KEY_CHARS))),
+        None => line.push_str(" no key"),
+    }
+    match record.value() {
+        Some(value) => drop(write!(line, " value \"{}\" ({} bytes)", shown(value, VALUE_CHARS), value.len())),
+        None => line.push_str(" no value"),
+    }
+    line
+}
+
+/// The beginning of bytes for a terminal: what would move its cursor, change its colours or turn its text around is
+/// escaped, and so are bytes that are no text.
+fn shown(bytes: &[u8], most: usize) -> String {
+    let mut text = String::new();
+    let mut count = 0;
+    // A character has at most four bytes.
+    let head = bytes.get(..most.saturating_add(1).saturating_mul(4)).unwrap_or(bytes);
+    for chunk in head.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if count == most {
+                text.push('…');
+                return text;
+            }
+            count += 1;
+            match c {
+                '"' | '\\' | '\n' | '\r' | '\t' => text.extend(c.escape_default()),
+                c if c.is_control() || is_invisible(c) => text.extend(c.escape_unicode()),
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            if count == most {
+                text.push('…');
+                return text;
+            }
+            count += 1;
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// What changes the direction of text or ends a line without being a control character.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::dead_letter::Refusal;
+    use crate::relay::dead_letter::headers::time;
+    use crate::relay::record::{Offset, Partition, Record};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_letter_is_one_line_that_cannot_hurt_a_terminal() {
+        let value = b"{\"a\":\x1b[2J\n\xff\xe2\x80\xae}";
+        let letter = Letter {
+            record: Record::new(Partition::new("orders", 3), Offset(42), 7, Some(b"k"), Some(value)),
+            refusal: Refusal {
+                status: Some(422),
+                reason: "no\r\nthanks".into(),
+                attempts: 2,
+                first_attempt: time(0),
+                last_attempt: time(1_500),
+            },
+        };
+        let expected = r#"1970-01-01T00:00:01.5Z orders-3@42 422 "no\r\nthanks" key "k" value "{\"a\":\u{1b}[2J\n\xff\u{202e}}" (16 bytes)"#;
+        assert_eq!(line(&letter).replace("01.500Z", "01.5Z"), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_shown_is_short_and_plain(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let text = shown(&bytes, 20);
+            prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)), "{}", text);
+            prop_assert!(text.chars().count() <= 20 * 10 + 1);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Refused events: where they go, and how they come back. The binary between files, a real broker and a receiver.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod file;
+mod power_cut;
+mod topic;
+
+use sluicegate::relay::dead_letter::file::DeadLetterFile;
+use sluicegate::relay::dead_letter::headers::time;
+use sluicegate::relay::dead_letter::{DeadLetters, Letter, Refusal};
+use sluicegate::relay::record::{Header, Offset, Partition, Record};
+use std::path::{Path, PathBuf};
+
+/// A folder of its own for each test, gone at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("sluicegate-letters-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A path in it, as an argument.
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A letter from `orders-0` with its number as value, refused with this status at that many seconds.
+fn letter(number: i64, status: u16, seconds: u64) -> Letter {
+    let value = number.to_string();
+    let header = Header { name: b"trace", value: Some(b"on") };
+    Letter {
+        record: Record::with_headers(
+            Partition::new("orders", 0),
+            Offset(number),
+            1_700_000_000_000 + number,
+            Some(b"k"),
+            Some(value.as_bytes()),
+            &[header],
+        ),
+        refusal: Refusal {
+            status: Some(status),
+            reason: format!("reason {number}"),
+            attempts: 1,
+            first_attempt: time(0),
+            last_attempt: time(seconds * 1_000),
+        },
+    }
+}
+
+fn write(path: impl AsRef<Path>, letters: &[Letter]) {
+    DeadLetterFile::open(path.as_ref()).unwrap().put(letters).unwrap();
+}

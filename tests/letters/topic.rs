@@ -1,0 +1,288 @@
+//! Dead letters in a topic of a real broker, and the way back.
+
+use crate::support::admin::Admin;
+use crate::support::binary::{self, Running};
+use crate::support::broker::{Broker, NEW};
+use crate::support::eventually;
+use crate::support::receiver::{Receiver, Reply};
+use crate::{Folder, letter, write};
+use sluicegate::kafka::cluster::{Address, Cluster, Links};
+use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::dead_letters::DeadLetterTopic;
+use sluicegate::kafka::producer::Producer;
+use sluicegate::kafka::record_batch::NewRecord;
+use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, line};
+use sluicegate::relay::record::Header;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The broker that all tests share.
+fn shared() -> Option<&'static Broker> {
+    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
+    BROKER.get_or_init(|| Broker::start(NEW)).as_ref()
+}
+
+fn cluster(broker: &Broker) -> Arc<Cluster> {
+    let connector = Connector::new(Settings::default()).unwrap();
+    Arc::new(Cluster::new(connector, vec![Address::parse(&broker.address()).unwrap()]))
+}
+
+fn produce(broker: &Broker, topic: &str, records: &[NewRecord<'_>]) {
+    let second = Duration::from_secs(10);
+    let mut producer = Producer::new(Links::new(cluster(broker), second), topic.to_owned(), second);
+    eventually("the topic", || producer.send(records, &mut vec![false; records.len()]).is_ok());
+}
+
+/// Numbers as records, each in as many bytes, into a topic that is made unless it is there.
+fn produce_padded(broker: &Broker, topic: &str, count: usize, bytes: usize) {
+    let _ = broker.admin().ask(&format!("create {topic} 1 1 "));
+    let values: Vec<String> = (0..count).map(|n| format!("{n:bytes$}")).collect();
+    let records: Vec<NewRecord<'_>> = values
+        .iter()
+        .map(|value| NewRecord { timestamp: 1, key: Some(b"k"), value: Some(value.as_bytes()), headers: &[] })
+        .collect();
+    produce(broker, topic, &records);
+}
+
+fn start(broker: &Broker, topic: &str, dead: &str, url: &str, more: &[&str]) -> Running {
+    let address = broker.address();
+    let from = ["run", "--brokers", &address, "--topic", topic, "--until-end"];
+    binary::start(&[&from[..], &["--url", url, "--dead-letter", dead], more].concat())
+}
+
+fn refusing() -> Receiver {
+    Receiver::start(|_| Reply::With(422, vec![], "not like this".into()))
+}
+
+/// What a receiver got, by id.
+fn bodies(receiver: &Receiver) -> BTreeMap<String, Vec<u8>> {
+    let requests = receiver.handled().into_iter().map(|handled| handled.request);
+    requests.map(|request| (request.id().to_owned(), request.body)).collect()
+}
+
+fn committed(admin: &Admin, group: &str) -> i64 {
+    admin.committed(group).values().sum()
+}
+
+fn produce_hostile(broker: &Broker, topic: &str) -> usize {
+    let big: Vec<u8> = (0..700_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let headers = [
+        Header { name: b"a", value: Some(b"1") },
+        Header { name: b"a", value: None },
+        Header { name: b"\xc3\xa9", value: Some(b"\xff\0") },
+        Header { name: b"a", value: Some(b"") },
+    ];
+    let record = |key, value, headers| NewRecord { timestamp: 1_700_000_000_000, key, value, headers };
+    let records = [
+        record(None, None, &[][..]),
+        record(Some(&b""[..]), Some(&b""[..]), &headers[..]),
+        record(Some(b"\xff\xfe"), Some(b"\0\n\r\"\\"), &headers[1..]),
+        record(Some(b"k"), Some(&big), &[]),
+        record(Some(b"k"), Some(b"{\"a\":1}"), &headers[..1]),
+        record(None, Some("é😀\u{2028}".as_bytes()), &headers[2..]),
+    ];
+    produce(broker, topic, &records);
+    records.len()
+}
+
+#[test]
+fn hostile_records_come_back_as_they_were_through_topic_and_file() {
+    let Some(broker) = shared() else { return };
+    let (address, folder) = (broker.address(), Folder::new("hostile"));
+    let admin = broker.admin();
+    admin.create("hostile", 2, 1, &[]);
+    admin.create("hostile-dead", 3, 1, &["max.message.bytes=2000000"]);
+    let count = produce_hostile(broker, "hostile");
+    let file = folder.file("dead.jsonl");
+    let first = refusing();
+    // The whole record is in the body.
+    let whole = |group| ["--format", "json", "--group", group];
+    for (dead, group) in [("topic:hostile-dead", "hostile-1"), (&*file, "hostile-2")] {
+        start(broker, "hostile", dead, &first.url(), &whole(group)).wait().expect(0);
+        assert_eq!(committed(&admin, group), count as i64);
+    }
+    let sent = bodies(&first);
+    assert_eq!((sent.len(), first.begun()), (count, 2 * count));
+    for from in ["topic:hostile-dead", &file] {
+        let again = Receiver::accepting();
+        let url = again.url();
+        let arguments = ["replay", from, "--url", &url, "--format", "json", "--brokers", &address];
+        binary::run(&arguments).expect(0).saying(&format!("delivered {count} "));
+        assert!(bodies(&again) == sent, "{from}: {:?}", bodies(&again).keys());
+        binary::run(&arguments).expect(0).saying("delivered 0 ");
+    }
+    let show = |from| binary::run(&["tail", from, "--json", "--brokers", &address]).expect(0).stdout;
+    let untimed = |text: String| -> Vec<String> {
+        let line = |text: &str| text.split("\"status\"").next().unwrap().to_owned();
+        let mut lines: Vec<String> = text.lines().map(line).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(untimed(show("topic:hostile-dead")), untimed(show(&file)));
+    assert!(show("topic:hostile-dead").lines().all(|text| {
+        let refusal = line::parse(text.as_bytes()).unwrap().refusal;
+        refusal.status == Some(422) && refusal.reason.contains("not like this") && refusal.attempts == 1
+    }));
+}
+
+#[test]
+fn a_topic_that_is_not_there_holds_everything_back_until_it_is() {
+    let Some(broker) = shared() else { return };
+    produce_padded(broker, "waits", 20, 5);
+    let (receiver, admin) = (refusing(), broker.admin());
+    let running = start(broker, "waits", "topic:waits-dead", &receiver.url(), &["--group", "waits"]);
+    eventually("all requests", || receiver.begun() == 20);
+    assert_eq!(committed(&admin, "waits"), 0);
+    admin.create("waits-dead", 1, 1, &["min.insync.replicas=2"]);
+    eventually("the topic", || admin.ask("leaders waits-dead").is_ok_and(|it| it == "0=1"));
+    assert_eq!((committed(&admin, "waits"), admin.ends("waits-dead")[&0]), (0, 0));
+    admin.set("waits-dead", "min.insync.replicas=1");
+    running.wait().expect(0).saying("'waits-dead' does not exist").saying("dead letters 20");
+    assert_eq!((committed(&admin, "waits"), admin.ends("waits-dead")[&0]), (20, 20));
+    assert_eq!(receiver.begun(), 20, "none was sent twice for it");
+}
+
+#[test]
+fn too_few_replicas_hold_everything_back() {
+    let Some(broker) = shared() else { return };
+    produce_padded(broker, "alone", 5, 5);
+    let (receiver, admin) = (refusing(), broker.admin());
+    admin.create("alone-dead", 1, 1, &["min.insync.replicas=2"]);
+    let running = start(broker, "alone", "topic:alone-dead", &receiver.url(), &["--group", "alone"]);
+    eventually("all requests", || receiver.begun() == 5);
+    running.signal("TERM");
+    running.wait().expect(0).saying("fewer replicas are in sync");
+    assert_eq!((committed(&admin, "alone"), admin.ends("alone-dead")[&0]), (0, 0));
+}
+
+#[test]
+fn records_larger_than_the_topic_takes_end_the_run_and_smaller_ones_are_split() {
+    let Some(broker) = shared() else { return };
+    let (receiver, admin) = (refusing(), broker.admin());
+    admin.create("small-dead", 1, 1, &["max.message.bytes=1500"]);
+    produce_padded(broker, "small", 20, 300);
+    start(broker, "small", "topic:small-dead", &receiver.url(), &["--group", "small"]).wait().expect(0);
+    assert_eq!((committed(&admin, "small"), admin.ends("small-dead")[&0]), (20, 20));
+    produce_padded(broker, "large", 1, 3_000);
+    let ended = start(broker, "large", "topic:small-dead", &receiver.url(), &["--group", "large"]).wait();
+    ended.expect(1).saying("max.message.bytes").saying("Nothing past the refused record is committed");
+    assert_eq!(committed(&admin, "large"), 0);
+}
+
+#[test]
+fn what_was_acknowledged_is_not_put_again_when_the_rest_fails() {
+    let Some(broker) = shared() else { return };
+    let admin = broker.admin();
+    admin.create("partly-dead", 1, 1, &["max.message.bytes=1500"]);
+    let mut topic = DeadLetterTopic::new(cluster(broker), "partly-dead".into());
+    let large = {
+        let mut large = letter(2, 422, 0);
+        large.refusal.reason = "x".repeat(2_000);
+        large
+    };
+    let letters = [letter(0, 422, 0), letter(1, 422, 0), large, letter(3, 422, 0)];
+    for _ in 0..2 {
+        assert!(matches!(topic.put(&letters), Err(DeadLetterError::Fatal(_))));
+        assert_eq!(admin.ends("partly-dead")[&0], 2);
+    }
+    topic.put(&[&letters[..2], &letters[3..]].concat()).unwrap();
+    assert_eq!(admin.ends("partly-dead")[&0], 3);
+}
+
+#[test]
+fn a_letter_that_is_refused_again_names_its_first_origin_once() {
+    let Some(broker) = shared() else { return };
+    let (address, admin, folder) = (broker.address(), broker.admin(), Folder::new("origin"));
+    admin.create("first-dead", 1, 1, &[]);
+    admin.create("second-dead", 1, 1, &[]);
+    produce_padded(broker, "origin", 3, 5);
+    let receiver = refusing();
+    let url = receiver.url();
+    start(broker, "origin", "topic:first-dead", &url, &["--group", "origin"]).wait().expect(0);
+    let again = ["--url", &url, "--brokers", &address, "--dead-letter"];
+    let looped = [&["replay", "topic:first-dead"], &again[..], &["topic:first-dead"]].concat();
+    binary::run(&looped).expect(2).saying("is one of those that are read");
+    binary::run(&[&["replay", "topic:first-dead"], &again[..], &["topic:second-dead"]].concat()).expect(0);
+    let shown = binary::run(&["tail", "topic:second-dead", "--json", "--brokers", &address]).expect(0).stdout;
+    assert_eq!(shown.lines().count(), 3);
+    for text in shown.lines() {
+        let record = line::parse(text.as_bytes()).unwrap().record;
+        assert_eq!((record.partition().topic(), record.headers().len()), ("origin", 0));
+    }
+    // Delivered as plain records by a run, letters that are refused are not doubled either.
+    let plain = ["--group", "plain", "--format", "json"];
+    let file = folder.file("plain.jsonl");
+    start(broker, "second-dead", &file, &url, &plain).wait().expect(0);
+    write(&file, &[]);
+    let mut twice = DeadLetterTopic::new(cluster(broker), "third-dead".into());
+    admin.create("third-dead", 1, 1, &[]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let letters: Vec<_> = text.lines().map(|text| line::parse(text.as_bytes()).unwrap()).collect();
+    eventually("the topic", || twice.put(&letters).is_ok());
+    let shown = binary::run(&["tail", "topic:third-dead", "--json", "--brokers", &address]).expect(0).stdout;
+    let record = line::parse(shown.lines().next().unwrap().as_bytes()).unwrap().record;
+    assert_eq!((record.partition().topic(), record.headers().len()), ("second-dead", 0));
+}
+
+#[test]
+fn kill_9_in_the_middle_of_a_topic_loses_nothing() {
+    const COUNT: usize = 1_000;
+    let Some(broker) = shared() else { return };
+    let (address, admin) = (broker.address(), broker.admin());
+    admin.create("many-dead", 2, 1, &[]);
+    let mut topic = DeadLetterTopic::new(cluster(broker), "many-dead".into());
+    let letters: Vec<_> = (0..COUNT as i64).map(|number| letter(number, 422, 0)).collect();
+    eventually("the letters", || topic.put(&letters).is_ok());
+    let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
+    let url = receiver.url();
+    let arguments = [
+        "replay",
+        "topic:many-dead",
+        "--url",
+        &url,
+        "--brokers",
+        &address,
+        "--batch-size",
+        "50",
+        "--instance-id",
+        "replayer",
+    ];
+    let kills = 3;
+    for kill in 1..=kills {
+        let running = binary::start(&arguments);
+        eventually("some requests", || receiver.begun() >= 200 * kill);
+        running.kill();
+    }
+    binary::run(&arguments).expect(0);
+    let accepted = receiver.accepted();
+    assert_eq!(accepted.len(), COUNT);
+    let twice: usize = accepted.values().map(|times| times - 1).sum();
+    println!("FAULT replay of a topic killed: {kills} kills, lost 0, duplicates {twice}");
+    assert!(twice <= kills * 50, "{twice} duplicates");
+    assert_eq!(committed(&admin, "sluicegate-replay-many-dead"), COUNT as i64);
+}
+
+#[test]
+fn a_record_that_is_no_letter_ends_a_replay_unless_some_are_chosen() {
+    let Some(broker) = shared() else { return };
+    let (address, admin) = (broker.address(), broker.admin());
+    admin.create("mixed-dead", 1, 1, &[]);
+    let mut topic = DeadLetterTopic::new(cluster(broker), "mixed-dead".into());
+    eventually("the letter", || topic.put(&[letter(0, 422, 0)]).is_ok());
+    produce_padded(broker, "mixed-dead", 1, 5);
+    topic.put(&[letter(1, 422, 0)]).unwrap();
+    let receiver = Receiver::accepting();
+    let url = receiver.url();
+    let arguments = ["replay", "topic:mixed-dead", "--url", &url, "--brokers", &address];
+    let dry =
+        binary::run(&[&arguments[..], &["--dry-run", "--only", "topic=orders"]].concat()).expect(0).stdout;
+    assert!(dry.contains("2 would be sent to") && dry.contains("1 are left out"), "{dry}");
+    binary::run(&arguments).expect(1).saying("mixed-dead-0 offset 1: it is no dead letter");
+    assert_eq!(receiver.begun(), 1);
+    binary::run(&[&arguments[..], &["--only", "topic=orders"]].concat()).expect(0);
+    assert_eq!(receiver.accepted().len(), 2);
+    let shown = binary::run(&["tail", "topic:mixed-dead", "--brokers", &address]).expect(0);
+    assert_eq!(shown.stdout.lines().count(), 2);
+    shown.saying("mixed-dead-0 offset 1: it is no dead letter");
+}
