@@ -3,10 +3,11 @@
 use crate::support::admin::Admin;
 use crate::support::binary::{self, Running};
 use crate::support::broker::{Broker, NEW};
+use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Folder, letter, write};
-use sluicegate::kafka::cluster::{Address, Cluster, Links};
+use sluicegate::kafka::cluster::{self, Address, Links};
 use sluicegate::kafka::connection::{Connector, Settings};
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::producer::Producer;
@@ -23,14 +24,15 @@ fn shared() -> Option<&'static Broker> {
     BROKER.get_or_init(|| Broker::start(NEW)).as_ref()
 }
 
-fn cluster(broker: &Broker) -> Arc<Cluster> {
+fn cluster(addresses: &str) -> Arc<cluster::Cluster> {
     let connector = Connector::new(Settings::default()).unwrap();
-    Arc::new(Cluster::new(connector, vec![Address::parse(&broker.address()).unwrap()]))
+    let addresses = addresses.split(',').map(|address| Address::parse(address).unwrap()).collect();
+    Arc::new(cluster::Cluster::new(connector, addresses))
 }
 
-fn produce(broker: &Broker, topic: &str, records: &[NewRecord<'_>]) {
+fn produce(addresses: &str, topic: &str, records: &[NewRecord<'_>]) {
     let second = Duration::from_secs(10);
-    let mut producer = Producer::new(Links::new(cluster(broker), second), topic.to_owned(), second);
+    let mut producer = Producer::new(Links::new(cluster(addresses), second), topic.to_owned(), second);
     eventually("the topic", || producer.send(records, &mut vec![false; records.len()]).is_ok());
 }
 
@@ -42,12 +44,11 @@ fn produce_padded(broker: &Broker, topic: &str, count: usize, bytes: usize) {
         .iter()
         .map(|value| NewRecord { timestamp: 1, key: Some(b"k"), value: Some(value.as_bytes()), headers: &[] })
         .collect();
-    produce(broker, topic, &records);
+    produce(&broker.address(), topic, &records);
 }
 
-fn start(broker: &Broker, topic: &str, dead: &str, url: &str, more: &[&str]) -> Running {
-    let address = broker.address();
-    let from = ["run", "--brokers", &address, "--topic", topic, "--until-end"];
+fn start(addresses: &str, topic: &str, dead: &str, url: &str, more: &[&str]) -> Running {
+    let from = ["run", "--brokers", addresses, "--topic", topic, "--until-end"];
     binary::start(&[&from[..], &["--url", url, "--dead-letter", dead], more].concat())
 }
 
@@ -82,7 +83,7 @@ fn produce_hostile(broker: &Broker, topic: &str) -> usize {
         record(Some(b"k"), Some(b"{\"a\":1}"), &headers[..1]),
         record(None, Some("é😀\u{2028}".as_bytes()), &headers[2..]),
     ];
-    produce(broker, topic, &records);
+    produce(&broker.address(), topic, &records);
     records.len()
 }
 
@@ -99,7 +100,7 @@ fn hostile_records_come_back_as_they_were_through_topic_and_file() {
     // The whole record is in the body.
     let whole = |group| ["--format", "json", "--group", group];
     for (dead, group) in [("topic:hostile-dead", "hostile-1"), (&*file, "hostile-2")] {
-        start(broker, "hostile", dead, &first.url(), &whole(group)).wait().expect(0);
+        start(&broker.address(), "hostile", dead, &first.url(), &whole(group)).wait().expect(0);
         assert_eq!(committed(&admin, group), count as i64);
     }
     let sent = bodies(&first);
@@ -131,29 +132,48 @@ fn a_topic_that_is_not_there_holds_everything_back_until_it_is() {
     let Some(broker) = shared() else { return };
     produce_padded(broker, "waits", 20, 5);
     let (receiver, admin) = (refusing(), broker.admin());
-    let running = start(broker, "waits", "topic:waits-dead", &receiver.url(), &["--group", "waits"]);
-    eventually("all requests", || receiver.begun() == 20);
+    // A producer that had to send again leaves more.
+    let count = admin.ends("waits")[&0];
+    let running =
+        start(&broker.address(), "waits", "topic:waits-dead", &receiver.url(), &["--group", "waits"]);
+    eventually("all requests", || receiver.begun() as i64 == count);
     assert_eq!(committed(&admin, "waits"), 0);
-    admin.create("waits-dead", 1, 1, &["min.insync.replicas=2"]);
-    eventually("the topic", || admin.ask("leaders waits-dead").is_ok_and(|it| it == "0=1"));
-    assert_eq!((committed(&admin, "waits"), admin.ends("waits-dead")[&0]), (0, 0));
-    admin.set("waits-dead", "min.insync.replicas=1");
-    running.wait().expect(0).saying("'waits-dead' does not exist").saying("dead letters 20");
-    assert_eq!((committed(&admin, "waits"), admin.ends("waits-dead")[&0]), (20, 20));
-    assert_eq!(receiver.begun(), 20, "none was sent twice for it");
+    admin.create("waits-dead", 1, 1, &[]);
+    running.wait().expect(0).saying("'waits-dead' does not exist").saying(&format!("dead letters {count}"));
+    assert_eq!((committed(&admin, "waits"), admin.ends("waits-dead")[&0]), (count, count));
+    assert_eq!(receiver.begun() as i64, count, "none was sent twice for it");
 }
 
 #[test]
-fn too_few_replicas_hold_everything_back() {
-    let Some(broker) = shared() else { return };
-    produce_padded(broker, "alone", 5, 5);
-    let (receiver, admin) = (refusing(), broker.admin());
-    admin.create("alone-dead", 1, 1, &["min.insync.replicas=2"]);
-    let running = start(broker, "alone", "topic:alone-dead", &receiver.url(), &["--group", "alone"]);
-    eventually("all requests", || receiver.begun() == 5);
-    running.signal("TERM");
-    running.wait().expect(0).saying("fewer replicas are in sync");
-    assert_eq!((committed(&admin, "alone"), admin.ends("alone-dead")[&0]), (0, 0));
+fn too_few_replicas_or_no_leader_hold_everything_back() {
+    let Some(mut nodes) = Cluster::start(NEW, 3) else { return };
+    let (admin, addresses) = (nodes.admin(), nodes.addresses());
+    admin.create("alone", 1, 3, &[]);
+    admin.create("all-dead", 1, 3, &["min.insync.replicas=3"]);
+    admin.create("one-dead", 1, 1, &[]);
+    let records = [NewRecord { timestamp: 1, key: None, value: Some(b"x"), headers: &[] }; 5];
+    produce(&addresses, "alone", &records);
+    let receiver = refusing();
+    let node = usize::try_from(admin.leaders("one-dead")[&0]).unwrap();
+    nodes.kill(node);
+    eventually("fewer in sync", || admin.in_sync("all-dead")[&0] == 2);
+    let waits = |dead, group| start(&addresses, "alone", dead, &receiver.url(), &["--group", group]);
+    let running = [waits("topic:all-dead", "all"), waits("topic:one-dead", "one")];
+    eventually("all requests", || receiver.begun() == 10);
+    assert_eq!((committed(&admin, "all"), committed(&admin, "one")), (0, 0));
+    // What is refused stays undone, and a signal ends it all the same.
+    let third = waits("topic:one-dead", "third");
+    eventually("all requests", || receiver.begun() == 15);
+    third.signal("TERM");
+    third.wait().expect(0).saying("dead letters can't be kept").saying("dead letters 0");
+    assert_eq!(committed(&admin, "third"), 0);
+    nodes.boot(node);
+    let [all, one] = running.map(|running| running.wait().expect(0).saying("dead letters can't be kept"));
+    all.saying("fewer replicas are in sync").saying("dead letters 5");
+    one.saying("dead letters 5");
+    assert_eq!((committed(&admin, "all"), committed(&admin, "one")), (5, 5));
+    assert!(admin.ends("all-dead")[&0] >= 5 && admin.ends("one-dead")[&0] >= 5);
+    assert_eq!(receiver.begun(), 15, "none was sent twice for it");
 }
 
 #[test]
@@ -162,10 +182,13 @@ fn records_larger_than_the_topic_takes_end_the_run_and_smaller_ones_are_split() 
     let (receiver, admin) = (refusing(), broker.admin());
     admin.create("small-dead", 1, 1, &["max.message.bytes=1500"]);
     produce_padded(broker, "small", 20, 300);
-    start(broker, "small", "topic:small-dead", &receiver.url(), &["--group", "small"]).wait().expect(0);
+    start(&broker.address(), "small", "topic:small-dead", &receiver.url(), &["--group", "small"])
+        .wait()
+        .expect(0);
     assert_eq!((committed(&admin, "small"), admin.ends("small-dead")[&0]), (20, 20));
     produce_padded(broker, "large", 1, 3_000);
-    let ended = start(broker, "large", "topic:small-dead", &receiver.url(), &["--group", "large"]).wait();
+    let ended =
+        start(&broker.address(), "large", "topic:small-dead", &receiver.url(), &["--group", "large"]).wait();
     ended.expect(1).saying("max.message.bytes").saying("Nothing past the refused record is committed");
     assert_eq!(committed(&admin, "large"), 0);
 }
@@ -175,7 +198,7 @@ fn what_was_acknowledged_is_not_put_again_when_the_rest_fails() {
     let Some(broker) = shared() else { return };
     let admin = broker.admin();
     admin.create("partly-dead", 1, 1, &["max.message.bytes=1500"]);
-    let mut topic = DeadLetterTopic::new(cluster(broker), "partly-dead".into());
+    let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "partly-dead".into());
     let large = {
         let mut large = letter(2, 422, 0);
         large.refusal.reason = "x".repeat(2_000);
@@ -199,7 +222,7 @@ fn a_letter_that_is_refused_again_names_its_first_origin_once() {
     produce_padded(broker, "origin", 3, 5);
     let receiver = refusing();
     let url = receiver.url();
-    start(broker, "origin", "topic:first-dead", &url, &["--group", "origin"]).wait().expect(0);
+    start(&broker.address(), "origin", "topic:first-dead", &url, &["--group", "origin"]).wait().expect(0);
     let again = ["--url", &url, "--brokers", &address, "--dead-letter"];
     let looped = [&["replay", "topic:first-dead"], &again[..], &["topic:first-dead"]].concat();
     binary::run(&looped).expect(2).saying("is one of those that are read");
@@ -213,9 +236,9 @@ fn a_letter_that_is_refused_again_names_its_first_origin_once() {
     // Delivered as plain records by a run, letters that are refused are not doubled either.
     let plain = ["--group", "plain", "--format", "json"];
     let file = folder.file("plain.jsonl");
-    start(broker, "second-dead", &file, &url, &plain).wait().expect(0);
+    start(&broker.address(), "second-dead", &file, &url, &plain).wait().expect(0);
     write(&file, &[]);
-    let mut twice = DeadLetterTopic::new(cluster(broker), "third-dead".into());
+    let mut twice = DeadLetterTopic::new(cluster(&broker.address()), "third-dead".into());
     admin.create("third-dead", 1, 1, &[]);
     let text = std::fs::read_to_string(&file).unwrap();
     let letters: Vec<_> = text.lines().map(|text| line::parse(text.as_bytes()).unwrap()).collect();
@@ -231,7 +254,7 @@ fn kill_9_in_the_middle_of_a_topic_loses_nothing() {
     let Some(broker) = shared() else { return };
     let (address, admin) = (broker.address(), broker.admin());
     admin.create("many-dead", 2, 1, &[]);
-    let mut topic = DeadLetterTopic::new(cluster(broker), "many-dead".into());
+    let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "many-dead".into());
     let letters: Vec<_> = (0..COUNT as i64).map(|number| letter(number, 422, 0)).collect();
     eventually("the letters", || topic.put(&letters).is_ok());
     let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
@@ -268,7 +291,7 @@ fn a_record_that_is_no_letter_ends_a_replay_unless_some_are_chosen() {
     let Some(broker) = shared() else { return };
     let (address, admin) = (broker.address(), broker.admin());
     admin.create("mixed-dead", 1, 1, &[]);
-    let mut topic = DeadLetterTopic::new(cluster(broker), "mixed-dead".into());
+    let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "mixed-dead".into());
     eventually("the letter", || topic.put(&[letter(0, 422, 0)]).is_ok());
     produce_padded(broker, "mixed-dead", 1, 5);
     topic.put(&[letter(1, 422, 0)]).unwrap();
