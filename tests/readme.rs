@@ -32,6 +32,8 @@ fn shell(command: &str, broker: &Broker, receiver: &Receiver, folder: &std::path
 fn every_command_runs_as_printed() {
     let Some(broker) = Broker::start(OLD) else { return };
     broker.produce_numbers("orders", 0, 100);
+    // The first group of a cluster waits until there are coordinators.
+    broker.admin().commit("first", "orders", 0, 0);
     let receiver = Receiver::accepting();
     let folder = std::env::temp_dir().join(format!("sluicegate-readme-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -160,7 +160,7 @@ mod tests {
                 last_attempt: time(1_500),
             },
         };
-        let expected = r#"1970-01-01T00:00:01.5Z orders-3@42 422 "no\r\nthanks" key "k" value "{\"a\":\u{1b}[2J\n\xff\u{202e}}" (16 bytes)"#;
+        let expected = r#"1970-01-01T00:00:01.5Z orders-3@42 422 "no\r\nthanks" key "k" value "{\"a\":\u{1b}[2J\n\xff\u{202e}}" (15 bytes)"#;
         assert_eq!(line(&letter).replace("01.500Z", "01.5Z"), expected);
     }
 

@@ -111,7 +111,7 @@ fn a_bad_url_is_told_without_what_is_secret_in_it() {
 
 #[test]
 fn what_is_missing_is_named() {
-    binary::run(&["run"]).expect(2).saying("--brokers HOST:PORT is missing");
+    binary::run(&["run"]).expect(2).saying("--brokers HOST:PORT").saying("is missing");
     binary::run(&["run", "--brokers", "b"]).expect(2).saying("--topic NAME is missing");
     binary::run(&["check", "--brokers", "b", "--topic", "t"]).expect(2).saying("--url URL is missing");
 }
