@@ -1,7 +1,7 @@
-//! The native client as a [`Source`](crate::relay::source::Source).
+//! The native client as a [`Source`].
 //!
-//! Four kinds of threads share [a state](state): whoever polls, which takes records apart and commits; the
-//! [keeper], which knows topics, leaders and positions; one [fetcher] a broker; and the [member], which holds the
+//! Four kinds of threads share a state: whoever polls, which takes records apart and commits; the
+//! keeper, which knows topics, leaders and positions; one [fetcher] a broker; and the [member], which holds the
 //! place in the group. Each has connections of its own, so that none waits for another's answer.
 //!
 //! | room | what it does |

@@ -2,7 +2,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [file], [line] | letters in a file, and as lines of it |
+//! | [mod@file], [mod@line] | letters in a file, and as lines of it |
 //! | [headers] | a letter as a record of a topic |
 //! | [replay] | letters on their way back: each with its origin again |
 //! | [replayed] | how far a file was sent again |

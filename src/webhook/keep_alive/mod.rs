@@ -17,10 +17,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [reading] | bytes in, an answer out; knows no socket |
-//! | [connection] | a request and its answer on one socket |
-//! | [pool] | connections that wait |
-//! | [dial] | the way there: proxy, TLS, unix socket |
-//! | [names] | addresses of a name, looked up again |
+//! | `connection` | a request and its answer on one socket |
+//! | `pool` | connections that wait |
+//! | `dial` | the way there: proxy, TLS, unix socket |
+//! | `names` | addresses of a name, looked up again |
 //! | [proxy], [private] | forward proxies; addresses that are not the Internet |
 
 mod chunks;
