@@ -1,14 +1,15 @@
-//! `demo`: the idea at work on this machine, over real HTTP, with nothing to install. It ends by itself.
+//! `demo`: the idea at work on this machine, from a Kafka of its own over real HTTP, with nothing to install. It ends
+//! by itself.
 
 use super::client::Client;
 use super::demo_receiver::{Receiver, Seen};
+use super::demo_source;
 use super::options::Options;
 use super::picture::{Picture, draw};
 use super::{Exit, Failure, print};
 use crate::relay::Relay;
 use crate::relay::dead_letter::Drop;
 use crate::relay::event::{Event, Observer, Unobserved};
-use crate::relay::memory::MemorySource;
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::settings::Settings;
 use crate::relay::stop::Stop;
@@ -17,7 +18,7 @@ use crate::webhook::destination::Destination;
 use crate::webhook::request::{self, Requests};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The most events the demo takes: without a gate it is as many threads.
 pub const MOST_EVENTS: usize = 1_000;
@@ -56,16 +57,17 @@ fn deliver(
     events: usize,
     client: &Client,
     observer: &dyn Observer,
-) -> Result<Duration, Failure> {
+) -> Result<(), Failure> {
+    let mut events = demo_source::open(values(events))?;
     let relay = Relay {
         settings,
-        source: &mut MemorySource::new("demo", values(events)),
+        source: events.source(),
         transport: client,
         dead_letters: &mut Drop,
         observer,
         stop: &Stop::new(),
     };
-    relay.run().map(|totals| totals.elapsed).map_err(|error| failed("run", &error))
+    relay.run().map(drop).map_err(|error| failed("run", &error))
 }
 
 /// The scene it began with: ten events, two at once, a breath between batches.
@@ -109,18 +111,18 @@ fn with_and_without(options: &Options) -> Result<(), Failure> {
     let events = options.events.map_or(400, NonZeroUsize::get);
     let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
     print(&format!("{events} events to a receiver that can take {CAPACITY} at once and fails beyond:\n\n"));
-    let (open, took) = without_gate(events, options.delay)?;
+    let open = without_gate(events, options.delay)?;
     let (receiver, client) = start(CAPACITY, options.delay)?;
     let settings = Settings { max_concurrency: n, ..Settings::default() };
-    let gated_took = deliver(settings, events, &client, &Unobserved)?;
+    deliver(settings, events, &client, &Unobserved)?;
     let gated = receiver.seen();
-    let caption = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+    let caption = |seen: &Seen| format!("{:.2} s", seen.took().as_secs_f64());
     let pictures = [
-        Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(took) },
+        Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(&open) },
         Picture {
             heading: format!("through the gate, {n} at once"),
             flights: &gated.flights,
-            caption: caption(gated_took),
+            caption: caption(&gated),
         },
     ];
     print("requests in flight:\n");
@@ -135,9 +137,8 @@ fn with_and_without(options: &Options) -> Result<(), Failure> {
 }
 
 /// A thread for each event, all at once, and nobody who asks how it went: how the story began.
-fn without_gate(events: usize, delay: Duration) -> Result<(Seen, Duration), Failure> {
+fn without_gate(events: usize, delay: Duration) -> Result<Seen, Failure> {
     let (receiver, client) = start(CAPACITY, delay)?;
-    let started = Instant::now();
     let partition = Partition::new("demo", 0);
     std::thread::scope(|scope| {
         for (offset, value) in (0..).zip(values(events)) {
@@ -146,7 +147,7 @@ fn without_gate(events: usize, delay: Duration) -> Result<(Seen, Duration), Fail
             scope.spawn(move || client.send(&record, 1).is_ok());
         }
     });
-    Ok((receiver.seen(), started.elapsed()))
+    Ok(receiver.seen())
 }
 
 fn width() -> usize {

@@ -31,6 +31,12 @@ impl Seen {
         self.flights.push((Instant::now(), self.in_flight));
     }
 
+    /// The time from the first request to the end of the last.
+    pub fn took(&self) -> Duration {
+        let ends = self.flights.first().zip(self.flights.last());
+        ends.map_or(Duration::ZERO, |((first, _), (last, _))| last.duration_since(*first))
+    }
+
     /// How often nothing was in flight for at least `gap`, between the first request and the last.
     pub fn pauses(&self, gap: Duration) -> usize {
         let quiet = |pair: &&[(Instant, usize)]| pair[0].1 == 0 && pair[1].0 - pair[0].0 >= gap;

@@ -16,6 +16,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 mod demo_receiver;
+mod demo_source;
 pub mod flags;
 pub mod help;
 mod letters;
