@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
+mod changes;
+mod reader;
+mod sharing;
 mod strangers;

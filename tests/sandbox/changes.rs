@@ -1,0 +1,113 @@
+//! A cluster that changes under our client: leaders and coordinators move, logs are cut, groups forget.
+
+use crate::reader::{GROUP, Reader, TOPIC, sandbox, write};
+use sluicegate::kafka::config::{Config, Reset, Share};
+use sluicegate::relay::record::Partition;
+
+fn first() -> Partition {
+    Partition::new(TOPIC, 0)
+}
+
+#[test]
+fn leaders_and_coordinators_that_move_are_followed() {
+    let sandbox = sandbox(3);
+    let faults = sandbox.faults();
+    write(&sandbox, 3);
+    let mut reader = Reader::member(&sandbox);
+    reader.until_all("before", &sandbox);
+    for node in [2, 3, 1, 2] {
+        for partition in 0..4 {
+            faults.move_leader(&Partition::new(TOPIC, partition), node);
+        }
+        write(&sandbox, 3);
+        reader.until_all("leaders have moved", &sandbox);
+        faults.move_coordinator(node);
+        write(&sandbox, 3);
+        reader.until_all("the coordinator has moved", &sandbox);
+    }
+}
+
+#[test]
+fn whatever_the_group_goes_through_the_reader_goes_on() {
+    let sandbox = sandbox(1);
+    let faults = sandbox.faults();
+    let mut reader = Reader::member(&sandbox);
+    for _ in 0..3 {
+        write(&sandbox, 3);
+        reader.until_all("quiet", &sandbox);
+        faults.rebalance(GROUP);
+        write(&sandbox, 3);
+        reader.until_all("rebalanced", &sandbox);
+        faults.fence(GROUP);
+        write(&sandbox, 3);
+        reader.until_all("fenced", &sandbox);
+        faults.expel(GROUP);
+        write(&sandbox, 3);
+        reader.until_all("expelled", &sandbox);
+        sandbox.disconnect();
+        write(&sandbox, 3);
+        reader.until_all("disconnected", &sandbox);
+    }
+    assert_eq!(sandbox.group(GROUP).unwrap().members.len(), 1);
+}
+
+#[test]
+fn records_deleted_before_they_were_read_are_told() {
+    let sandbox = sandbox(1);
+    let mut reader = Reader::member(&sandbox);
+    reader.until("its partitions", |reader| reader.owned.len() == 4);
+    drop(reader);
+    write(&sandbox, 5);
+    sandbox.faults().trim(&first(), 9);
+    // The group had begun with the first record.
+    let mut reader = Reader::open(&sandbox, fixed(Reset::Earliest));
+    reader.until("the rest", |reader| reader.seen.values().map(Vec::len).sum::<usize>() == 3 * 15 + 6);
+    assert_eq!(reader.seen[&first()], (9..15).collect::<Vec<i64>>());
+    sandbox.faults().trim(&first(), 15);
+    write(&sandbox, 2);
+    sandbox.faults().trim(&first(), 18);
+    reader.until("all that is left", |reader| reader.seen[&first()].last() == Some(&20));
+}
+
+fn fixed(reset: Reset) -> Config {
+    Config { reset, ..crate::reader::config(Share::Fixed(None)) }
+}
+
+#[test]
+fn a_log_that_was_cut_off_is_told_and_read_on() {
+    let sandbox = sandbox(1);
+    write(&sandbox, 4);
+    let mut reader = Reader::member(&sandbox);
+    reader.until_all("before", &sandbox);
+    sandbox.faults().truncate(&first(), 6);
+    write(&sandbox, 1);
+    reader.until("the new records", |reader| {
+        reader.seen[&first()].iter().filter(|offset| **offset == 8).count() == 2
+    });
+    assert!(reader.was_told("cut off at offset 6"), "{:?}", reader.notices);
+    assert_eq!(reader.seen[&first()][12..], [6, 7, 8]);
+}
+
+#[test]
+fn a_log_that_was_cut_off_ends_the_run_where_resets_do() {
+    let sandbox = sandbox(1);
+    write(&sandbox, 4);
+    let mut reader = Reader::open(&sandbox, fixed(Reset::Fail));
+    reader.until_all("before", &sandbox);
+    sandbox.faults().truncate(&first(), 6);
+    let text = reader.fails("a cut log");
+    assert!(text.contains("orders") && text.contains("--offset-reset fail"), "{text}");
+}
+
+#[test]
+fn a_topic_that_is_made_anew_is_read_from_its_start() {
+    let sandbox = sandbox(1);
+    write(&sandbox, 4);
+    let mut reader = Reader::member(&sandbox);
+    reader.until_all("before", &sandbox);
+    sandbox.faults().delete(TOPIC);
+    sandbox.create(TOPIC, 4).unwrap();
+    write(&sandbox, 2);
+    reader.until("the new records", |reader| reader.seen.values().all(|offsets| offsets.len() == 12 + 6));
+    assert!(reader.was_told("outside of its log"), "{:?}", reader.notices);
+}
