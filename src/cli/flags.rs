@@ -274,7 +274,8 @@ const MAIN: &[Flag] = &[
         group: Group::From,
         commands: IN_GROUP,
         doc: "the consumer group: instances with the same group share the partitions, and its committed positions \
-              count",
+              count; of replay it is \
+              sluicegate-replay-NAME unless given",
         set: |o, v| {
             if v.is_empty() {
                 return Err("it can't be empty".into());
