@@ -29,34 +29,32 @@ fn shares(shared: &Shared, group: &str) -> Vec<usize> {
 
 #[test]
 fn two_instances_share_and_one_takes_over_from_the_other() {
-    for shared in matrix() {
-        for assignor in ["range", "roundrobin", "cooperative-sticky"] {
-            let topic = format!("pair-{assignor}");
-            six(shared, &topic);
-            write(shared, &topic, 0);
-            let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
-            let more = ["--assignor", assignor, "--session-timeout", "3s", "--batch-size", "20"];
-            let one = start(&shared.address(), &topic, &receiver, &more);
-            eventually("it has all", || shares(shared, &topic) == [6]);
-            let other = start(&shared.address(), &topic, &receiver, &more);
-            eventually("they share", || shares(shared, &topic) == [3, 3]);
-            write(shared, &topic, 600);
-            eventually("some", || receiver.begun() > 700);
-            one.kill();
-            eventually("the other has all", || shares(shared, &topic) == [6]);
-            write(shared, &topic, 1_200);
-            let all = numbered(0..1_800);
-            eventually("all", || receiver.accepted().len() == all.len());
-            eventually("all committed", || shared.committed(&topic) == 1_800);
-            other.signal("TERM");
-            other.wait().expect(0);
-            let mut delivered = bodies(&receiver);
-            let twice = delivered.len() - all.len();
-            delivered.dedup();
-            assert_eq!(delivered, all);
-            println!("FAULT {} {assignor}: a member killed, lost 0, duplicates {twice}", shared.version);
-            assert!(twice <= 20 * 6, "{twice} duplicates, more than the uncommitted batches");
-        }
+    for (shared, assignor) in matrix().zip(["range", "roundrobin", "cooperative-sticky"]) {
+        let topic = format!("pair-{assignor}");
+        six(shared, &topic);
+        write(shared, &topic, 0);
+        let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(1), 204));
+        let more = ["--assignor", assignor, "--session-timeout", "3s", "--batch-size", "20"];
+        let one = start(&shared.address(), &topic, &receiver, &more);
+        eventually("it has all", || shares(shared, &topic) == [6]);
+        let other = start(&shared.address(), &topic, &receiver, &more);
+        eventually("they share", || shares(shared, &topic) == [3, 3]);
+        write(shared, &topic, 600);
+        eventually("some", || receiver.begun() > 700);
+        one.kill();
+        eventually("the other has all", || shares(shared, &topic) == [6]);
+        write(shared, &topic, 1_200);
+        let all = numbered(0..1_800);
+        eventually("all", || receiver.accepted().len() == all.len());
+        eventually("all committed", || shared.committed(&topic) == 1_800);
+        other.signal("TERM");
+        other.wait().expect(0);
+        let mut delivered = bodies(&receiver);
+        let twice = delivered.len() - all.len();
+        delivered.dedup();
+        assert_eq!(delivered, all);
+        println!("FAULT {} {assignor}: a member killed, lost 0, duplicates {twice}", shared.version);
+        assert!(twice <= 20 * 6, "{twice} duplicates, more than the uncommitted batches");
     }
 }
 

@@ -1,8 +1,8 @@
 //! The harness itself: what the other tests take for granted.
 
+use crate::matrix;
 use crate::support::admin::Admin;
-use crate::support::broker::{Broker, NEW, VERSIONS};
-use crate::support::cluster::Cluster;
+use crate::support::broker::Broker;
 use crate::support::counter::Received;
 use crate::support::eventually;
 use crate::support::jvm::program;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn brokers_of_each_version_serve() {
-    for version in VERSIONS {
-        let Some(broker) = Broker::start(version) else { return };
+    for shared in matrix() {
+        let (broker, version) = (&shared.broker, shared.version);
         let admin = broker.admin();
         admin.create("orders", 2, 1, &["message.timestamp.type=LogAppendTime"]);
         broker.produce_numbers("orders", 0, 10);
@@ -25,8 +25,8 @@ fn brokers_of_each_version_serve() {
         eventually("the cut", || admin.starts("orders")[&0] == 4);
         admin.commit("billing", "orders", 0, 7);
         assert_eq!(admin.committed("billing")["orders-0"], 7);
-        transactions(&broker, &admin);
-        member(&broker, &admin);
+        transactions(broker, &admin);
+        member(broker, &admin);
         admin.delete("orders");
     }
 }
@@ -50,29 +50,6 @@ fn member(broker: &Broker, admin: &Admin) {
     assert_eq!((state.as_str(), members.len(), members[0].client.as_str()), ("Stable", 1, "java-1"));
     member.say("leave");
     member.expect("left");
-}
-
-#[test]
-fn a_cluster_goes_on_without_any_one_of_its_brokers() {
-    let Some(mut cluster) = Cluster::start(NEW, 3) else { return };
-    let admin = cluster.admin();
-    admin.create("orders", 6, 3, &[]);
-    let mut java = program("Producer");
-    java.args([&cluster.addresses(), "orders", "6", "200"]);
-    let mut producer = Program::start(java);
-    producer.expect("acked");
-    for node in 1..=3 {
-        cluster.kill(node);
-        eventually("other leaders", || {
-            admin.leaders("orders").values().all(|leader| *leader > 0 && *leader != node as i32)
-        });
-        cluster.boot(node);
-        eventually("all in sync", || admin.in_sync("orders").values().all(|count| *count == 3));
-    }
-    eventually("the move", || admin.lead("orders", 0, 2).is_ok() && admin.leaders("orders")[&0] == 2);
-    producer.say("stop");
-    let sent: i64 = producer.expect("done").parse().unwrap();
-    assert!(admin.ends("orders").values().sum::<i64>() >= sent && sent > 0);
 }
 
 /// A member that had partition 0 from and until these seconds.

@@ -16,10 +16,11 @@ mod truncation;
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use support::LONG;
 use support::admin::Admin;
 use support::binary::{self, Ended, Running};
-use support::broker::{Broker, VERSIONS};
+use support::broker::{Broker, NEW, VERSIONS};
 use support::jvm::program;
 use support::program::Program;
 use support::receiver::{Receiver, Request};
@@ -32,6 +33,7 @@ struct Shared {
     version: &'static str,
     broker: Broker,
     admin: Mutex<Admin>,
+    producer: Mutex<Option<Program>>,
 }
 
 impl Shared {
@@ -41,7 +43,12 @@ impl Shared {
 
     fn admin<T>(&self, ask: impl FnOnce(&Admin) -> T) -> T {
         // A test that failed with the admin client in hand leaves it as good as it was.
-        ask(&self.admin.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        ask(&self.admin.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where batches are handed through by the broker as they came: every codec on the newest, one on the others.
+    fn codecs(&self) -> &'static [&'static str] {
+        if self.version == NEW { &CODECS } else { &CODECS[3..4] }
     }
 
     fn create(&self, topic: &str, partitions: u32, config: &[&str]) {
@@ -55,15 +62,25 @@ impl Shared {
 
     /// Produces lines as `tests/support/java/Records.java` has them; where each record went.
     fn records(&self, topic: &str, codec: &str, lines: &str) -> Vec<(u32, i64)> {
-        let mut java = program("Records");
-        java.args([&self.address(), topic, codec]);
-        let mut records = Program::start(java);
-        lines.lines().for_each(|line| records.say(line));
-        let place = |line: &str| {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let producer = producer.get_or_insert_with(|| {
+            let mut java = program("Records");
+            java.arg(self.address());
+            Program::start(java)
+        });
+        producer.say(&format!("to {topic} {codec}"));
+        lines.lines().for_each(|line| producer.say(line));
+        producer.say("end");
+        let mut places = Vec::new();
+        loop {
+            let line = producer.line_within(LONG).expect("the producer answers").text;
+            if line == "ended" {
+                return places;
+            }
             let mut words = line.strip_prefix("offset ").unwrap_or_else(|| panic!("{line}")).split(' ');
-            (words.next().unwrap().parse().unwrap(), words.next().unwrap().parse().unwrap())
-        };
-        records.close().iter().map(|line| place(&line.text)).collect()
+            let (partition, offset) = (words.next().unwrap(), words.next().unwrap());
+            places.push((partition.parse().unwrap(), offset.parse().unwrap()));
+        }
     }
 }
 
@@ -83,8 +100,8 @@ fn shared(at: usize) -> Option<&'static Shared> {
         // The cleaner of compacted topics is hurried, and no record is too old.
         let haste = [("log.cleaner.backoff.ms", "200"), ("log.retention.ms", "-1")];
         let broker = Broker::with(VERSIONS[at], &haste)?;
-        let admin = Mutex::new(broker.admin());
-        Some(Shared { version: VERSIONS[at], broker, admin })
+        let (admin, producer) = (Mutex::new(broker.admin()), Mutex::new(None));
+        Some(Shared { version: VERSIONS[at], broker, admin, producer })
     };
     BROKERS[at].get_or_init(start).as_ref()
 }

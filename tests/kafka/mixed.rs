@@ -23,6 +23,7 @@ struct Game<'a> {
     producer: Numbered,
     members: Vec<Member>,
     dice: Dice,
+    began: Instant,
 }
 
 impl Game<'_> {
@@ -121,7 +122,8 @@ fn play(assignor: &str) {
     let to = Membership { brokers: &brokers, group: GROUP, topic: TOPIC, assignor };
     let producer = Numbered::start(&brokers, TOPIC, PARTITIONS, RATE);
     let (counter, dice) = (Counter::start(|_| 204), Dice::new(assignor));
-    let mut game = Game { to, admin, counter, producer, members: Vec::new(), dice };
+    let began = Instant::now();
+    let mut game = Game { to, admin, counter, producer, members: Vec::new(), dice, began };
     for kind in [Kind::Ours, Kind::Java, Kind::Kcat] {
         game.join(kind);
         game.settle(&format!("{kind:?} joins"));
@@ -131,6 +133,7 @@ fn play(assignor: &str) {
         let what = game.step();
         game.settle(&what);
     }
+    let began = game.began;
     let sent = game.producer.stop();
     let lost = lost_in_the_end(&mut game);
     let members = game.members.len();
@@ -148,7 +151,35 @@ fn play(assignor: &str) {
     );
     assert!(twice.is_empty(), "{twice:#?}");
     assert!(strange.is_empty(), "{strange:#?}");
-    assert!(lost.is_empty(), "{lost:?}");
+    let stories: Vec<String> = lost.iter().map(|number| story(&game, *number, began)).collect();
+    assert!(lost.is_empty(), "{}", stories.join("\n"));
+}
+
+/// What is known of a record that nobody got: its place, who had its partition, and who got its neighbours.
+fn story(game: &Game<'_>, number: u64, began: Instant) -> String {
+    let since = |at: Instant| at.saturating_duration_since(began).as_secs_f32();
+    let (partition, offset) = game.producer.acked[&number];
+    let partition = format!("{TOPIC}-{partition}");
+    let mut story = format!("{number} at {partition}@{offset}");
+    let owned = game.members.iter().flat_map(|member| member.owned.iter().map(move |own| (member, own)));
+    for (member, own) in owned.filter(|(_, own)| own.partition == partition) {
+        let until = own.until.map(since);
+        story +=
+            &format!("\n  {:?} {} had it from {} to {until:?}", member.kind, member.number, since(own.from));
+    }
+    for neighbour in [number.wrapping_sub(PARTITIONS.into()), number + u64::from(PARTITIONS)] {
+        for member in &game.members {
+            let used = member.used.iter().filter(|(used, ..)| *used == neighbour);
+            used.for_each(|(_, _, at)| {
+                story += &format!("\n  {neighbour}: {:?} {} at {}", member.kind, member.number, since(*at));
+            });
+        }
+        let received = game.counter.received();
+        for record in received.iter().filter(|record| record.number == neighbour) {
+            story += &format!("\n  {neighbour}: Ours {} at {}", record.sender, since(record.began));
+        }
+    }
+    story
 }
 
 /// The acknowledged records that nobody gets, given time.

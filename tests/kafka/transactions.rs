@@ -4,13 +4,13 @@ use crate::support::eventually;
 use crate::support::jvm::program;
 use crate::support::program::Program;
 use crate::support::receiver::Receiver;
-use crate::{CODECS, Shared, bodies, deliver, matrix, start};
+use crate::{Shared, bodies, deliver, matrix, start};
 
 /// What the transactional producers did: the values that count and those that don't.
 fn write(shared: &Shared, topic: &str, codec: &str) -> (Vec<String>, Vec<String>) {
     shared.create(topic, 2, &[]);
     let mut java = program("Transactions");
-    java.args([&shared.address(), topic, "2", "16", codec]);
+    java.args([&shared.address(), topic, "2", "8", codec]);
     let lines = Program::start(java).close();
     assert_eq!(lines.last().unwrap().text, "done");
     let of = |word: &str| {
@@ -25,7 +25,7 @@ fn write(shared: &Shared, topic: &str, codec: &str) -> (Vec<String>, Vec<String>
 #[test]
 fn aborted_records_are_never_sent() {
     for shared in matrix() {
-        for codec in CODECS {
+        for codec in shared.codecs() {
             let topic = format!("transactions-{codec}");
             let (kept, void) = write(shared, &topic, codec);
             assert!(void.len() > 100 && kept.len() > 100);

@@ -77,6 +77,8 @@ impl Member {
                     "auto.offset.reset=earliest".into(),
                     "session.timeout.ms=6000".into(),
                     "heartbeat.interval.ms=500".into(),
+                    // It would commit what it has taken but not printed when it is asked to end.
+                    "enable.auto.commit=false".into(),
                 ] {
                     kcat.args(["-X", &setting]);
                 }
@@ -123,6 +125,14 @@ impl Member {
 
     fn end_all(&mut self, at: Instant) {
         self.owned.iter_mut().filter(|own| own.until.is_none()).for_each(|own| own.until = Some(at));
+    }
+
+    /// Stops it, as a machine that is put to sleep would: what it had counts as free from now on, since nobody is
+    /// told before it wakes up.
+    pub fn freeze(&mut self) {
+        self.listen();
+        self.signal("STOP");
+        self.end_all(Instant::now());
     }
 
     /// Sends it a signal.
