@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So often a group's coordinator is looked for.
+const COORDINATOR_ATTEMPTS: u32 = 10;
+/// The time between two looks.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(500);
+
 /// How one partition stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionState {
@@ -113,6 +118,7 @@ impl Probe {
             let chosen = all.iter().filter(|number| numbers.is_none_or(|some| some.contains(number)));
             partitions.extend(chosen.map(|number| Partition::new(Arc::clone(topic), *number)));
         }
+        self.find_coordinator(group)?;
         let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
         let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
         let ends = offsets::list(&mut self.links, LATEST, &partitions, false);
@@ -127,15 +133,28 @@ impl Probe {
         Ok(partitions.into_iter().map(state).collect())
     }
 
+    /// The first group of a cluster waits for its coordinator while the topic of the positions is made.
+    fn find_coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
+        if let Some(id) = self.coordinator {
+            return Ok(id);
+        }
+        let mut found = self.links.coordinator(group);
+        for _ in 1..COORDINATOR_ATTEMPTS {
+            if !matches!(found, Err(ClusterError::Retriable(_))) {
+                break;
+            }
+            std::thread::sleep(COORDINATOR_PAUSE);
+            found = self.links.coordinator(group);
+        }
+        found.inspect(|id| self.coordinator = Some(*id))
+    }
+
     /// Who is in the group.
     ///
     /// # Errors
     /// The group's coordinator can't be asked.
     pub fn group(&mut self, group: &str) -> Result<GroupState, ClusterError> {
-        let id = match self.coordinator {
-            Some(id) => id,
-            None => *self.coordinator.insert(self.links.coordinator(group)?),
-        };
+        let id = self.find_coordinator(group)?;
         let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
         self.links.call(Target::Broker(id), &request, |answer| {
             let Some(described) = answer.groups.first() else {
