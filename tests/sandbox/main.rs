@@ -5,6 +5,7 @@ mod support;
 
 mod answers;
 mod changes;
+mod command;
 mod reader;
 mod sharing;
 mod strangers;

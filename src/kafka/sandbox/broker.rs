@@ -274,3 +274,76 @@ fn versions(call: &Call<'_>) -> Answered {
         _ => call.framed(&response),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    /// Requests that a real broker took, each API at least once.
+    const KEPT: &str = include_str!("../../../tests/protocol/golden/4.3.1.hex");
+
+    fn requests() -> Vec<Vec<u8>> {
+        let byte = |hex: &str, at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let lines = KEPT.lines().filter_map(|line| line.strip_prefix("> "));
+        let frames = lines.map(|hex| (8..hex.len()).step_by(2).map(|at| byte(hex, at)).collect());
+        frames.collect()
+    }
+
+    /// Nobody waits: it is closed.
+    fn closed() -> Broker {
+        let broker = Broker::new(SandboxSettings::default(), vec![9092], 1);
+        broker.lock().closed = true;
+        broker
+    }
+
+    fn ask(broker: &Broker, frame: &[u8]) -> Result<Outcome, Unanswerable> {
+        broker.handle(frame, 1, (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()))
+    }
+
+    #[test]
+    fn what_a_real_broker_took_is_taken() {
+        let broker = closed();
+        let mut taken = 0;
+        for frame in requests() {
+            let api = ApiKey::from_i16(i16::from_be_bytes([frame[0], frame[1]])).unwrap();
+            let answered = ask(&broker, &frame).is_ok();
+            assert_eq!(answered, !UNSERVED.contains(&api), "{api}");
+            taken += usize::from(answered);
+        }
+        assert!(taken >= 15);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_or_refused(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            keep in any::<prop::sample::Index>(),
+        ) {
+            let broker = closed();
+            for frame in requests() {
+                let mut spoilt = frame.clone();
+                for (at, byte) in &flips {
+                    *at.get_mut(&mut spoilt) = *byte;
+                }
+                // Neither may panic; how it ends is theirs to decide.
+                let _ = ask(&broker, &spoilt);
+                let _ = ask(&broker, &frame[..keep.index(frame.len())]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_too_new_gets_the_first_one_with_what_is_spoken() {
+        // Version 9, with a flexible header and a body that nobody knows.
+        let frame = [0, 18, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, 9, 9, 9];
+        let answer = ask(&closed(), &frame).unwrap().answer.unwrap();
+        let mut reader = Reader::new(&answer[4..]);
+        assert_eq!(reader.int32("correlation_id"), Ok(7));
+        let response: ApiVersionsResponse = reader.whole().unwrap();
+        assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_VERSION);
+        let own = response.api_keys.iter().find(|key| key.api_key == ApiKey::ApiVersions.number()).unwrap();
+        assert_eq!((own.min_version, own.max_version), (0, 2));
+    }
+}

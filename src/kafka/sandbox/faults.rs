@@ -189,7 +189,7 @@ impl Faults {
 
     /// The group's generation is over, which its members learn by what they ask next.
     pub fn fence(&self, group: &str) {
-        self.with_group(group, |group, _| group.fence());
+        self.with_group(group, |group, now| group.fence(now));
     }
 
     /// The group forgets its members.

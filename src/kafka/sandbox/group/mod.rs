@@ -308,7 +308,7 @@ impl Group {
         self.prepare(now);
     }
 
-    fn join_again(&mut self, token: Token, id: &str, profile: Profile, now: Instant) {
+    fn join_again(&mut self, token: Token, id: &str, mut profile: Profile, now: Instant) {
         let Some(member) = self.members.get_mut(id) else { return };
         let same = member.profile.protocols == profile.protocols;
         let leads = self.leader.as_deref() == Some(id);
@@ -318,6 +318,8 @@ impl Group {
             Phase::Stable => same && !leads,
             _ => false,
         };
+        // What a member is it stays: the id is bound to the instance.
+        profile.instance = member.profile.instance.take();
         member.profile = profile;
         if again {
             member.expires = now + member.profile.session;
@@ -549,9 +551,10 @@ impl Group {
         }
     }
 
-    /// The generation counts as over, without a word to anybody.
-    pub(super) fn fence(&mut self) {
+    /// The generation counts as over: its members are refused until they have joined again.
+    pub(super) fn fence(&mut self, now: Instant) {
         self.generation = self.generation.saturating_add(1);
+        self.prepare(now);
     }
 
     /// All members are forgotten, as if their sessions had ended.
@@ -568,3 +571,6 @@ impl Member {
         self.joins.is_none() && self.syncs.is_none()
     }
 }
+
+#[cfg(test)]
+mod schedules;

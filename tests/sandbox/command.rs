@@ -1,0 +1,41 @@
+//! `sluicegate sandbox`, as people run it.
+
+use crate::support::receiver::Receiver;
+use crate::support::{binary, program::Program};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+#[test]
+fn the_sandbox_serves_until_a_signal_and_run_delivers_from_it() {
+    let mut command = Command::new(binary::path());
+    command.args(["sandbox", "--listen", "127.0.0.1:0", "--partitions", "3", "--topic", "orders"]);
+    let sandbox = Program::start(command);
+    let said = sandbox.expect("A Kafka broker in memory listens on ");
+    let address = said.split(';').next().unwrap();
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-q", "-b", address, "-P", "-t", "orders"]).stdin(Stdio::piped());
+    let mut kcat = kcat.spawn().unwrap();
+    kcat.stdin.take().unwrap().write_all(crate::support::broker::numbers(0, 100).as_bytes()).unwrap();
+    assert!(kcat.wait().unwrap().success());
+    let receiver = Receiver::accepting();
+    let url = receiver.url();
+    binary::run(&["run", "--brokers", address, "--topic", "orders", "--url", &url, "--until-end"]).expect(0);
+    assert_eq!(receiver.accepted().len(), 100);
+    let ended = binary::run(&["check", "--brokers", address, "--topic", "orders", "--url", &url]).expect(0);
+    assert_eq!(ended.stdout.matches("ok     topic orders partition").count(), 3, "{}", ended.stdout);
+    // A second one can't listen there.
+    binary::run(&["sandbox", "--listen", address]).expect(1).saying("Take another --listen");
+    let kill = Command::new("kill").args(["-TERM", &sandbox.pid().to_string()]).status();
+    assert!(kill.unwrap().success());
+    sandbox.close();
+}
+
+#[test]
+fn what_the_sandbox_cannot_be_is_told() {
+    binary::run(&["sandbox", "--listen", "nowhere"]).expect(2).saying("127.0.0.1:9092");
+    binary::run(&["sandbox", "--partitions", "1,2"]).expect(2).saying("how many a topic gets");
+    binary::run(&["sandbox", "--listen", "127.0.0.1:0", "--topic", "no spaces"])
+        .expect(2)
+        .saying("INVALID_TOPIC");
+    binary::run(&["run", "--listen", "127.0.0.1:0"]).expect(2).saying("not for run");
+}
