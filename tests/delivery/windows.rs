@@ -2,12 +2,14 @@
 //! overtaken.
 
 use crate::faults::Scratch;
+use crate::support::broker::Broker;
 use crate::support::dice::Dice;
 use crate::support::eventually;
 use crate::support::receiver::{Handled, Receiver, Reply, Request};
 use crate::{all_of, committed, duplicates, run, shared, start};
 use sluicegate::relay::{COMMIT_INTERVAL, TICK};
 use std::collections::{BTreeMap, HashMap};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -142,14 +144,29 @@ fn lane(order: &str) -> Option<fn(&Request) -> String> {
     }
 }
 
-fn faults_cost_nothing(window: &str, order: &str) {
+/// Where refused records go.
+#[derive(Clone, Copy, Debug)]
+enum Letters {
+    File,
+    Topic,
+}
+
+fn faults_cost_nothing(window: &str, order: &str, letters: Letters) {
     let Some(broker) = shared() else { return };
-    let topic = format!("faults-{window}-{order}");
+    let topic = format!("faults-{window}-{order}-{letters:?}").to_lowercase();
     let records: String = (0..COUNT).map(|n| format!("key-{}|{n}\n", n % 30)).collect();
     broker.produce(&topic, &["-K", "|"], records.as_bytes());
     let receiver = Receiver::start(fault);
-    let letters = Scratch::new(&format!("{topic}.jsonl"));
-    let more = ["--window", window, "--order", order, "--dead-letter", letters.path(), "--timeout", "300ms"];
+    let (file, dead) = (Scratch::new(&format!("{topic}.jsonl")), format!("{topic}-dead"));
+    let to = match letters {
+        Letters::File => file.path().to_owned(),
+        Letters::Topic => {
+            // It has to be there, whoever makes it.
+            broker.produce(&dead, &["-p", "0"], b"0\n");
+            format!("topic:{dead}")
+        }
+    };
+    let more = ["--window", window, "--order", order, "--dead-letter", &to, "--timeout", "300ms"];
     let more = [&more[..], &["--backoff", "5ms..50ms", "--batch-size", "50"]].concat();
     let running = start(broker, &topic, &receiver.url(), &more);
     eventually("half of the requests", || receiver.begun() > COUNT / 2);
@@ -158,17 +175,21 @@ fn faults_cost_nothing(window: &str, order: &str) {
     run(broker, &topic, &receiver.url(), &[&more[..], &["--until-end"]].concat()).expect(0);
     assert_eq!(committed(broker, &topic), COUNT as i64);
     let accepted = receiver.accepted();
-    let mut refused: Vec<usize> = letters.lines().iter().map(|line| value(line)).collect();
+    let mut refused: Vec<usize> = match letters {
+        Letters::File => file.lines().iter().map(|line| value(line)).collect(),
+        Letters::Topic => values(broker, &dead).split_off(1),
+    };
     refused.sort_unstable();
     let (due, lost): (Vec<usize>, Vec<usize>) = (
         (0..COUNT).filter(|n| is_refused(*n)).collect(),
         (0..COUNT).filter(|n| !is_refused(*n) && !accepted.contains_key(n.to_string().as_bytes())).collect(),
     );
     let again = duplicates(&accepted) + refused.len().saturating_sub(due.len());
+    let kind = format!("{letters:?}").to_lowercase();
     let breaks = lane(order).map_or(0, |lane| order_breaks(&receiver.handled(), lane));
     println!(
-        "FAULT {window}, order {order}, 500, 503, 429, 422, timeouts and SIGTERM: 2 runs, lost {}, duplicates {again}, \
-         order breaks {breaks}",
+        "FAULT {window}, order {order}, dead letters to a {kind}, 500, 503, 429, 422, timeouts and SIGTERM: 2 runs, \
+         lost {}, duplicates {again}, order breaks {breaks}",
         lost.len()
     );
     assert!(lost.is_empty(), "{lost:?}");
@@ -182,12 +203,30 @@ fn value(line: &str) -> usize {
     rest.split('"').next().unwrap().parse().unwrap()
 }
 
+/// The numbers in a topic, sorted.
+fn values(broker: &Broker, topic: &str) -> Vec<usize> {
+    let kcat = Command::new("kcat")
+        .args(["-C", "-e", "-q", "-b", &broker.address(), "-t", topic, "-o", "beginning", "-f", "%s\\n"])
+        .output()
+        .unwrap();
+    let mut values: Vec<usize> =
+        String::from_utf8(kcat.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    values.sort_unstable();
+    values
+}
+
+fn in_any_order(window: &str) {
+    for order in ["none", "key", "partition"] {
+        [Letters::File, Letters::Topic].into_iter().for_each(|to| faults_cost_nothing(window, order, to));
+    }
+}
+
 #[test]
 fn faults_in_batches_cost_nothing_in_any_order() {
-    ["none", "key", "partition"].into_iter().for_each(|order| faults_cost_nothing("batch", order));
+    in_any_order("batch");
 }
 
 #[test]
 fn faults_in_a_sliding_window_cost_nothing_in_any_order() {
-    ["none", "key", "partition"].into_iter().for_each(|order| faults_cost_nothing("sliding", order));
+    in_any_order("sliding");
 }
