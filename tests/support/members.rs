@@ -78,7 +78,7 @@ impl Member {
                     "session.timeout.ms=6000".into(),
                     "heartbeat.interval.ms=500".into(),
                     // It would commit what it has taken but not printed when it is asked to end.
-                    "enable.auto.commit=false".into(),
+                    "enable.auto.offset.store=false".into(),
                 ] {
                     kcat.args(["-X", &setting]);
                 }
