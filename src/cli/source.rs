@@ -227,6 +227,7 @@ fn connector(
     let settings = Settings {
         security: properties.security.clone(),
         client_id: properties.client_id.clone().unwrap_or(defaults.client_id),
+        max_idle: properties.max_idle.unwrap_or(defaults.max_idle),
         connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         ..Settings::default()

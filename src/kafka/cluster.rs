@@ -231,7 +231,9 @@ impl Links {
 
     /// Opens the connection to a target unless it is there, for who wants its canceller.
     pub fn open(&mut self, target: Target) -> Result<&mut Connection, ClusterError> {
-        if self.open.get_mut(&target).is_some_and(|connection| connection.has_gone()) {
+        let useless =
+            |connection: &mut Connection| connection.has_gone() || connection.is_stale(Instant::now());
+        if self.open.get_mut(&target).is_some_and(useless) {
             self.open.remove(&target);
         }
         if !self.open.contains_key(&target) {

@@ -23,8 +23,7 @@ fn reads_the_settings_of_a_java_consumer() {
         "bootstrap.servers=one:9092, SASL_SSL://two:9093,[::1]:9094\n\
          group.id=orders\nclient.id=relay-1\nclient.rack=eu-1a\ngroup.instance.id=relay-1\n\
          session.timeout.ms=45000\nheartbeat.interval.ms=3000\nmax.poll.interval.ms=300000\n\
-         request.timeout.ms=30000\nconnections.max.idle.ms=540000\nfetch.min.bytes=1\nfetch.max.wait.ms=500\n\
-         fetch.max.bytes=52428800\nmax.partition.fetch.bytes=1048576\nauto.offset.reset=latest\n\
+         request.timeout.ms=30000\nconnections.max.idle.ms=540000\nauto.offset.reset=latest\n\
          partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor,\\\n   \
          org.apache.kafka.clients.consumer.CooperativeStickyAssignor\n\
          isolation.level=read_committed\nenable.auto.commit=false\n\
@@ -41,10 +40,6 @@ fn reads_the_settings_of_a_java_consumer() {
     assert_eq!(properties.rebalance_timeout, Some(Duration::from_secs(300)));
     assert_eq!(properties.request_timeout, Some(Duration::from_secs(30)));
     assert_eq!(properties.max_idle, Some(Duration::from_secs(540)));
-    assert_eq!(properties.fetch_min_bytes, Some(1));
-    assert_eq!(properties.fetch_max_wait, Some(Duration::from_millis(500)));
-    assert_eq!(properties.fetch_max_bytes, Some(50 << 20));
-    assert_eq!(properties.partition_max_bytes, Some(1 << 20));
     assert_eq!(properties.reset, Some(Reset::Latest));
     assert_eq!(properties.assignors, [Assignor::Range, Assignor::CooperativeSticky]);
     assert_eq!(properties.warnings, [""; 0]);
@@ -73,13 +68,12 @@ fn reads_the_credentials_of_java_and_of_librdkafka() {
     let rdkafka = read(
         "metadata.broker.list=b:9092\nsecurity.protocol=sasl_plaintext\nsasl.mechanisms=SCRAM-SHA-256\n\
          sasl.username=alice\nsasl.password=a\\\\b\nauto.offset.reset=smallest\n\
-         partition.assignment.strategy=cooperative-sticky\nfetch.wait.max.ms=100\n",
+         partition.assignment.strategy=cooperative-sticky\n",
     );
     let (username, password) = alice();
     assert_eq!(rdkafka.security.sasl, Some(Sasl::ScramSha256 { username, password }));
     assert_eq!(rdkafka.security.protocol, Protocol::SaslPlaintext);
     assert_eq!(rdkafka.reset, Some(Reset::Earliest));
-    assert_eq!(rdkafka.fetch_max_wait, Some(Duration::from_millis(100)));
     assert_eq!((rdkafka.warnings.len(), rdkafka.assignors.len()), (0, 1));
 }
 
@@ -159,8 +153,6 @@ fn refuses_what_it_can_not_do() {
         ("sasl.mechanism=PLAIN\nsasl.jaas.config=a.ScramLoginModule required;", "the PlainLoginModule"),
         ("sasl.mechanism=PLAIN\nsasl.jaas.config=a.PlainLoginModule password=\"me-secret\";", "'required'"),
         ("session.timeout.ms=soon", "session.timeout.ms=soon has to be a number of milliseconds"),
-        ("fetch.min.bytes=0", "from 1 to"),
-        ("fetch.max.bytes=99999999999", "from 1 to"),
         ("bootstrap.servers=broker", "\"broker\" is no HOST:PORT"),
         ("bootstrap.servers=broker:0", "is no HOST:PORT"),
         ("auto.offset.reset=by_duration:PT1H", "earliest, latest or none"),

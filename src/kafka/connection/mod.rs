@@ -60,6 +60,9 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The largest answer that is taken, in bytes without its length.
     pub largest_frame: usize,
+    /// A connection that was not used for so long is replaced before its next use, since whatever is between may have
+    /// forgotten it (`connections.max.idle.ms`); zero: never.
+    pub max_idle: Duration,
 }
 
 impl Default for Settings {
@@ -70,6 +73,8 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             largest_frame: LARGEST_FRAME,
+            // A minute less than brokers wait by default.
+            max_idle: Duration::from_secs(540),
         }
     }
 }
@@ -203,6 +208,12 @@ impl Connection {
     /// What lets another thread end a wait on this connection, which then fails.
     pub fn canceller(&self) -> Canceller {
         self.wire.stream().canceller()
+    }
+
+    /// Whether it has been idle for longer than it may be.
+    pub fn is_stale(&self, now: Instant) -> bool {
+        let most = self.connector.settings().max_idle;
+        !most.is_zero() && now.saturating_duration_since(self.last_used) > most
     }
 
     /// Ends the connection by a reset, so that what was sent and not read yet arrives no more. Its cancellers have to

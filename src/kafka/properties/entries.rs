@@ -56,11 +56,6 @@ impl Entries {
         self.number(names, -1, "a number of milliseconds, or -1").map(|time| time.map(milliseconds))
     }
 
-    /// A size above zero that a request can hold.
-    pub(super) fn bytes(&mut self, names: &[&'static str]) -> Result<Option<i32>, PropertiesError> {
-        self.number(names, 1, "a number of bytes from 1 to 2147483647")
-    }
-
     fn number(
         &mut self,
         names: &[&'static str],

@@ -67,14 +67,6 @@ pub struct Properties {
     pub max_idle: Option<Duration>,
     /// `metadata.max.age.ms`.
     pub metadata_max_age: Option<Duration>,
-    /// `fetch.min.bytes`.
-    pub fetch_min_bytes: Option<i32>,
-    /// `fetch.max.wait.ms`.
-    pub fetch_max_wait: Option<Duration>,
-    /// `fetch.max.bytes`.
-    pub fetch_max_bytes: Option<i32>,
-    /// `max.partition.fetch.bytes`.
-    pub partition_max_bytes: Option<i32>,
     /// `auto.offset.reset`.
     pub reset: Option<Reset>,
     /// `partition.assignment.strategy`, in its order of preference.
@@ -119,10 +111,6 @@ impl Properties {
             connect_timeout: entries.time(&["socket.connection.setup.timeout.ms"])?,
             max_idle: entries.time_or_never(&["connections.max.idle.ms"])?,
             metadata_max_age: entries.time(&["metadata.max.age.ms", "topic.metadata.refresh.interval.ms"])?,
-            fetch_min_bytes: entries.bytes(&["fetch.min.bytes"])?,
-            fetch_max_wait: entries.time(&["fetch.max.wait.ms", "fetch.wait.max.ms"])?,
-            fetch_max_bytes: entries.bytes(&["fetch.max.bytes"])?,
-            partition_max_bytes: entries.bytes(&["max.partition.fetch.bytes", "fetch.message.max.bytes"])?,
             reset: reset(&mut entries)?,
             assignors: assignors(&mut entries)?,
             warnings: Vec::new(),
