@@ -20,8 +20,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the findings off; `received` is in the order of the answers.
-    pub fn of(members: &[Member], topic: &str, received: &[Received]) -> Self {
+    /// Reads the findings off; `received` is in the order of the answers. `lane` says whose order a record is in, and
+    /// at which place.
+    pub fn of(
+        members: &[Member],
+        topic: &str,
+        received: &[Received],
+        lane: impl Fn(&Received) -> (u64, i64),
+    ) -> Self {
         let mut ledger = Self {
             takeovers: members.iter().map(|member| member.owned.len()).sum(),
             strangers: sent_by_strangers(members, topic, received),
@@ -31,17 +37,17 @@ impl Ledger {
         for record in received.iter().filter(|record| record.accepted) {
             ledger.duplicates += usize::from(!accepted.insert((record.partition, record.offset)));
         }
-        let mut before: HashMap<(usize, u32), &Received> = HashMap::new();
+        let mut before: HashMap<(usize, u64), &Received> = HashMap::new();
         for record in received {
-            let Some(last) = before.insert((record.sender, record.partition), record) else { continue };
+            let Some(last) = before.insert((record.sender, lane(record).0), record) else { continue };
             let partition = format!("{topic}-{}", record.partition);
             let place =
                 || format!("{partition}: {} after {} by {}", record.offset, last.offset, record.sender);
             if record.began < last.ended {
                 ledger.overlaps.push(place());
             }
-            let expected =
-                if last.accepted { record.offset == last.offset + 1 } else { record.offset == last.offset };
+            let (place_now, place_before) = (lane(record).1, lane(last).1);
+            let expected = place_now == place_before + i64::from(last.accepted);
             let owner = members.iter().find(|member| member.number == record.sender);
             let got_again = owner.is_some_and(|member| {
                 let spans = member.owned.iter().filter(|own| own.partition == partition);

@@ -38,6 +38,9 @@ struct Done {
     leaders_moved: usize,
 }
 
+/// As the producer has it.
+const KEYS_A_PARTITION: u64 = 8;
+
 struct Chaos<'a> {
     cluster: Cluster,
     admin: Admin,
@@ -61,7 +64,7 @@ impl Chaos<'_> {
             "--session-timeout",
             &session,
             "--order",
-            "partition",
+            &order(),
             "--window",
             "sliding",
             "--backoff",
@@ -187,6 +190,11 @@ impl Chaos<'_> {
     }
 }
 
+/// Which order is kept: by partition, or what `SLUICEGATE_CHAOS_ORDER` says.
+fn order() -> String {
+    std::env::var("SLUICEGATE_CHAOS_ORDER").unwrap_or_else(|_| "partition".into())
+}
+
 fn last(said: &[String], count: usize) -> &[String] {
     &said[said.len().saturating_sub(count)..]
 }
@@ -213,7 +221,11 @@ fn every_acknowledged_record_is_delivered_whatever_fails() {
         member.leave();
     }
     let received = chaos.counter.received().clone();
-    let ledger = Ledger::of(&chaos.members, TOPIC, &received);
+    let lanes = u64::from(PARTITIONS) * KEYS_A_PARTITION;
+    let ledger = Ledger::of(&chaos.members, TOPIC, &received, |record| match order().as_str() {
+        "key" => (record.number % lanes, (record.number / lanes) as i64),
+        _ => (record.partition.into(), record.offset),
+    });
     let twice = owned_twice(&chaos.members);
     let Done { brokers_killed, members_killed, members_drained, members_frozen, leaders_moved } = chaos.done;
     println!(
