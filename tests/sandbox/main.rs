@@ -9,3 +9,4 @@ mod command;
 mod reader;
 mod sharing;
 mod strangers;
+mod trust;
