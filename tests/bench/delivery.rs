@@ -12,7 +12,7 @@ use std::time::Duration;
 const RECORD: usize = 1_000;
 const KEYS: usize = 1_000;
 /// Each against a receiver that answers at once.
-const OPTIONS: [&[&str]; 10] = [
+const OPTIONS: [&[&str]; 9] = [
     &["--window", "sliding"],
     &["--order", "key"],
     &["--order", "key", "--window", "sliding"],
@@ -22,7 +22,6 @@ const OPTIONS: [&[&str]; 10] = [
     &["--format", "json"],
     &["--format", "cloudevents"],
     &["--header", "X-Key: {key}"],
-    &["--http-client", "minreq"],
 ];
 
 #[test]
