@@ -8,8 +8,8 @@ use crate::webhook::template::{Template, TemplateError};
 use std::fmt;
 use std::fmt::Write as _;
 
-/// Names a record's own headers can never take: they belong to the connection, to credentials, or to us.
-const NEVER_FORWARDED: [&str; 14] = [
+/// Names that neither a record nor `--header` can take, because they describe the message itself.
+const OF_THE_MESSAGE: [&str; 9] = [
     "host",
     "content-length",
     "content-type",
@@ -19,25 +19,11 @@ const NEVER_FORWARDED: [&str; 14] = [
     "trailer",
     "upgrade",
     "expect",
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "keep-alive",
-    "user-agent",
 ];
 
-/// Names that `--header` can't take, because they describe the message itself.
-const NEVER_STATIC: [&str; 9] = [
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-];
+/// Names a record's own headers can't take either: they belong to the connection, to credentials, or to us.
+const NEVER_FORWARDED: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "keep-alive", "user-agent"];
 
 /// Why a header can't be sent. It shows the name and never the value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +89,7 @@ impl HeaderField {
             return Err(HeaderError::Value(name.into()));
         }
         let lower = name.to_ascii_lowercase();
-        if NEVER_STATIC.contains(&lower.as_str()) || is_ours(&lower) {
+        if OF_THE_MESSAGE.contains(&lower.as_str()) || is_ours(&lower) {
             return Err(HeaderError::Reserved(name.into()));
         }
         if Template::parse(value).is_err() {
@@ -128,7 +114,7 @@ pub fn forwardable(name: &str) -> Result<String, HeaderError> {
         return Err(HeaderError::Name(name.into()));
     }
     let lower = name.to_ascii_lowercase();
-    if NEVER_FORWARDED.contains(&lower.as_str()) || is_ours(&lower) {
+    if OF_THE_MESSAGE.iter().chain(&NEVER_FORWARDED).any(|name| *name == lower) || is_ours(&lower) {
         return Err(HeaderError::Reserved(name.into()));
     }
     Ok(lower)
