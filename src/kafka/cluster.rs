@@ -344,6 +344,14 @@ impl Links {
         }
         found
     }
+
+    /// The same, asked for only where it is not `known` yet.
+    pub fn coordinator_unless(&mut self, known: &mut Option<i32>, group: &str) -> Result<i32, ClusterError> {
+        match *known {
+            Some(id) => Ok(id),
+            None => Ok(*known.insert(self.coordinator(group)?)),
+        }
+    }
 }
 
 /// A broker's error in words, and whether it makes sense to try again.

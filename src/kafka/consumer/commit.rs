@@ -95,10 +95,7 @@ impl Committer {
             (Share::Group(_), Some(stamp)) => stamp,
             (Share::Fixed(_), _) => Stamp { generation: -1, member_id: String::new(), instance_id: None },
         };
-        let id = match *coordinator {
-            Some(id) => id,
-            None => *coordinator.insert(links.coordinator(&config.group).map_err(Refused::Other)?),
-        };
+        let id = links.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
         let request = OffsetCommitRequest {
             group_id: &config.group,
             generation_id: stamp.generation,

@@ -45,10 +45,7 @@ pub fn committed(
     group: &str,
     partitions: &[Partition],
 ) -> Result<HashMap<Partition, Committed>, ClusterError> {
-    let id = match *coordinator {
-        Some(id) => id,
-        None => *coordinator.insert(links.coordinator(group)?),
-    };
+    let id = links.coordinator_unless(coordinator, group)?;
     let topics = by_topic(partitions).into_iter();
     let topics =
         topics.map(|(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes }).collect();
