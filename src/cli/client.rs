@@ -3,7 +3,7 @@
 use super::Failure;
 use super::options::{HttpClient, Options};
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, SendError, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, Transport};
 use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]
 use crate::webhook::keep_alive::{ClientSettings, KeepAlive, proxy::Proxy};
@@ -61,7 +61,7 @@ impl Client {
 }
 
 impl Transport for Client {
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
         match self {
             #[cfg(feature = "keep-alive")]
             Self::KeepAlive(sender) => sender.send(record, attempt),

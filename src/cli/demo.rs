@@ -13,7 +13,7 @@ use crate::relay::event::{Event, Observer, Unobserved};
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::settings::Settings;
 use crate::relay::stop::Stop;
-use crate::relay::transport::Transport;
+use crate::relay::transport::{Attempt, Transport};
 use crate::webhook::destination::Destination;
 use crate::webhook::request::{self, Requests};
 use std::io::IsTerminal;
@@ -144,7 +144,7 @@ fn without_gate(events: usize, delay: Duration) -> Result<Seen, Failure> {
         for (offset, value) in (0..).zip(values(events)) {
             let record = Record::new(partition.clone(), Offset(offset), -1, None, Some(&value));
             let client = &client;
-            scope.spawn(move || client.send(&record, 1).is_ok());
+            scope.spawn(move || client.send(&record, Attempt::FIRST).is_ok());
         }
     });
     Ok(receiver.seen())

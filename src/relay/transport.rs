@@ -27,6 +27,9 @@ pub enum SendErrorKind {
     Timeout,
     /// The connection broke or brought no proper HTTP after the request was sent.
     Broken,
+    /// A kept connection turned out to be closed while the request was being written: it broke within about a round
+    /// trip, before the first byte of an answer. It says nothing of record or destination. Never on a new connection.
+    Stale,
 }
 
 /// A request that got no answer.
@@ -46,9 +49,41 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
+/// One sending of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counted from 1, over all sendings of this record by this process.
+    pub number: u32,
+    /// Over a connection of its own: the kept ones may all lead to the one backend that is in trouble.
+    pub new_connection: bool,
+}
+
+impl Attempt {
+    /// The first sending of a record.
+    pub const FIRST: Self = Self { number: 1, new_connection: false };
+}
+
+/// Where a record goes, as far as the core has to know: records of one target share its pauses. Two targets with the
+/// same number (a hash, say) share them as well, which costs time and loses nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target(pub u64);
+
+impl Target {
+    /// The target of every record, where the address has no placeholders.
+    pub const ONLY: Self = Self(0);
+}
+
 /// Sends records to the destination. Called by several threads at once, never by more than the concurrency
 /// allowed.
 pub trait Transport: Sync {
-    /// Sends one record and waits for the answer, for a bounded time. `attempt` counts from 1.
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError>;
+    /// Sends one record, once, and waits for the answer, for a bounded time.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError>;
+
+    /// Where the record goes: always the same for the same record.
+    fn target(&self, _record: &Record) -> Target {
+        Target::ONLY
+    }
 }

@@ -133,7 +133,9 @@ impl Policy {
             Ok(answer) => self.judge_answer(answer),
             Err(error) => match error.kind {
                 SendErrorKind::Connect => Verdict::Pause { at_least: None, mend: None },
-                SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { at_least: None },
+                SendErrorKind::Timeout | SendErrorKind::Broken | SendErrorKind::Stale => {
+                    Verdict::Retry { at_least: None }
+                }
             },
         }
     }

@@ -10,7 +10,7 @@ use super::record::Record;
 use super::semaphore::Semaphore;
 use super::share::Share;
 use super::source::Lease;
-use super::transport::{Answer, SendError, Transport};
+use super::transport::{Answer, Attempt, SendError, Transport};
 use super::window::{Answered, Condemned, Fortune, Next, Ticket, Window};
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -263,10 +263,11 @@ impl Floor {
 
     fn send(&self, ticket: Ticket, transport: &dyn Transport) -> Worked {
         let started = Instant::now();
-        let outcome = transport.send(ticket.record(), ticket.attempt());
+        let attempt = ticket.attempt();
+        let outcome =
+            transport.send(ticket.record(), Attempt { number: attempt, new_connection: ticket.is_probe() });
         self.share.leave();
         let now = Instant::now();
-        let attempt = ticket.attempt();
         let mut state = self.lock();
         let answered = state.window.answered(ticket, &outcome, now, SystemTime::now());
         self.resize(&mut state);

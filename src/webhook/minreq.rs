@@ -16,7 +16,7 @@ use super::destination::Destination;
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,7 +158,7 @@ impl Minreq {
 }
 
 impl Transport for Minreq {
-    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
         self.requests.send(record, |request| {
             self.post(request, |status, retry_after, body| {
                 answer::answer(status, retry_after, body, SystemTime::now())

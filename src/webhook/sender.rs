@@ -4,7 +4,7 @@ use super::keep_alive::KeepAlive;
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, SendError, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::time::{Duration, Instant};
 
 /// Sends records over kept connections.
@@ -28,7 +28,7 @@ impl Sender {
 }
 
 impl Transport for Sender {
-    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
         let now = Instant::now();
         // A year, the longest setting, is within what a clock can hold.
         let deadline = now.checked_add(self.timeout).unwrap_or(now);

@@ -11,7 +11,7 @@ use sluicegate::relay::record::{Checkpoint, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
 use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
-use sluicegate::relay::transport::{Answer, SendError, Transport};
+use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::num::NonZeroUsize;
@@ -70,7 +70,7 @@ fn is_refused(offset: i64) -> bool {
 }
 
 impl Transport for Picky {
-    fn send(&self, record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
         std::thread::sleep(self.0); // a slow receiver is the point
         let status = if is_refused(record.offset().0) { 422 } else { 204 };
         Ok(Answer { status, ..Answer::default() })

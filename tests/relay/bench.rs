@@ -8,7 +8,7 @@ use sluicegate::relay::event::Unobserved;
 use sluicegate::relay::record::{Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::stop::Stop;
-use sluicegate::relay::transport::{Answer, SendError, Transport};
+use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use sluicegate::relay::window::{Next, Ticket, Window};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -72,7 +72,7 @@ fn what_the_window_costs_a_record() {
 struct Accepts;
 
 impl Transport for Accepts {
-    fn send(&self, _record: &Record, _attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, _record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
         status(200)
     }
 }

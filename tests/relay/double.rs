@@ -5,7 +5,7 @@ use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
 use sluicegate::relay::event::{Event, Observer};
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
-use sluicegate::relay::transport::{Answer, SendError, Transport};
+use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,11 +87,11 @@ impl<F: Fn(&Record, u32) -> Result<Answer, SendError> + Sync> FnTransport<F> {
 }
 
 impl<F: Fn(&Record, u32) -> Result<Answer, SendError> + Sync> Transport for FnTransport<F> {
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
         let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(inside, Ordering::SeqCst);
         self.sent.lock().unwrap().push(record.offset().0);
-        let answer = (self.answer)(record, attempt);
+        let answer = (self.answer)(record, attempt.number);
         self.inside.fetch_sub(1, Ordering::SeqCst);
         answer
     }

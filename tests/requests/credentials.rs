@@ -2,7 +2,7 @@
 
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Scratch, record, sender};
-use sluicegate::relay::transport::{SendErrorKind, Transport};
+use sluicegate::relay::transport::{Attempt, SendErrorKind, Transport};
 use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
@@ -68,7 +68,7 @@ fn a_token_is_fetched_once_and_again_after_a_401() {
         let name = if minreq { "oauth-minreq" } else { "oauth-kept" };
         let sender = sender(&receiver, "/hook", oauth(name, &server, minreq));
         let record = record(None, Some(b"x"), &[]);
-        let send = || sender.send(&record, 1).map(|answer| answer.status);
+        let send = || sender.send(&record, Attempt::FIRST).map(|answer| answer.status);
         assert_eq!((send(), send()), (Ok(204), Ok(204)));
         assert_eq!(server.begun(), 1);
         revoked.store(true, Ordering::SeqCst);
@@ -82,7 +82,10 @@ fn a_destination_that_wants_no_token_of_ours_gets_two_and_not_more() {
     let (server, receiver) = (token_server(), Receiver::start(|_| Reply::Status(401)));
     let sender = sender(&receiver, "/hook", oauth("oauth-refused", &server, false));
     for requests in [2, 3, 4] {
-        assert_eq!(sender.send(&record(None, None, &[]), 1).map(|answer| answer.status), Ok(401));
+        assert_eq!(
+            sender.send(&record(None, None, &[]), Attempt::FIRST).map(|answer| answer.status),
+            Ok(401)
+        );
         assert_eq!(receiver.begun(), requests);
     }
     assert_eq!(server.begun(), 2);
@@ -93,7 +96,7 @@ fn no_token_speaks_of_the_destination_and_sends_nothing() {
     let server = Receiver::start(|_| Reply::With(401, vec![], "{\"error\":\"invalid_client\"}".into()));
     let receiver = Receiver::accepting();
     let sender = sender(&receiver, "/hook", oauth("oauth-none", &server, false));
-    let error = sender.send(&record(None, None, &[]), 1).unwrap_err();
+    let error = sender.send(&record(None, None, &[]), Attempt::FIRST).unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Connect);
     assert!(error.text.contains("/token: it answered 401 (invalid_client)"), "{error}");
     assert!(!error.text.contains("client-secret"), "{error}");
@@ -110,7 +113,7 @@ fn a_token_that_was_exchanged_in_its_file_is_taken_after_the_401() {
     let secret = SecretFile::open(&file.0, Scheme::Bearer, |_| (), Instant::now()).unwrap();
     let settings = Settings { authorization: Some(Authorization::File(secret)), ..Settings::default() };
     let sender = sender(&receiver, "/hook", settings);
-    let send = || sender.send(&record(None, None, &[]), 1).map(|answer| answer.status);
+    let send = || sender.send(&record(None, None, &[]), Attempt::FIRST).map(|answer| answer.status);
     assert_eq!((send(), receiver.begun()), (Ok(401), 1));
     file.write("new");
     assert_eq!((send(), receiver.begun()), (Ok(204), 3));
@@ -124,7 +127,7 @@ fn a_second_try_is_signed_anew_under_the_same_id() {
         ..oauth("oauth-anew", &server, false)
     };
     let sender = sender(&receiver, "/hook", settings);
-    sender.send(&record(None, Some(b"x"), &[]), 1).unwrap();
+    sender.send(&record(None, Some(b"x"), &[]), Attempt::FIRST).unwrap();
     let requests: Vec<_> = receiver.handled().into_iter().map(|handled| handled.request).collect();
     assert_eq!(requests[0].id(), requests[1].id());
     for request in requests {

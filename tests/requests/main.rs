@@ -10,7 +10,7 @@ mod secrets;
 mod sha256;
 
 use sluicegate::relay::record::{Header, Offset, Partition, Record};
-use sluicegate::relay::transport::Transport;
+use sluicegate::relay::transport::{Attempt, Transport};
 use sluicegate::webhook::cloud_event::CloudEvents;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
@@ -81,7 +81,7 @@ fn arrived(path: &str, settings: Settings, records: &[Record]) -> Vec<Request> {
     let receiver = Receiver::accepting();
     let sender = sender(&receiver, path, settings);
     for record in records {
-        assert_eq!(sender.send(record, 1).map(|answer| answer.status), Ok(204));
+        assert_eq!(sender.send(record, Attempt::FIRST).map(|answer| answer.status), Ok(204));
     }
     receiver.handled().into_iter().map(|handled| handled.request).collect()
 }

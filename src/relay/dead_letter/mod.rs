@@ -64,7 +64,7 @@ impl std::error::Error for DeadLetterError {}
 
 /// Where refused records go. Called by one thread, with several letters at once where several came together,
 /// so that one write to disk serves them all.
-pub trait DeadLetters {
+pub trait DeadLetters: Send {
     /// Keeps the letters, in order. Returns only once all of them are durable; after an error none counts as
     /// kept, and those that were may be there twice.
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError>;

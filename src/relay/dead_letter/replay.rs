@@ -7,7 +7,7 @@ use super::selection::Selection;
 use super::{DeadLetterError, DeadLetters, Letter};
 use crate::relay::record::{Checkpoint, Offset, Partition, Record};
 use crate::relay::source::{CommitError, Lease, Polled, Source, SourceError, Want};
-use crate::relay::transport::{Answer, SendError, SendErrorKind, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
 use std::time::Duration;
 
 /// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
@@ -79,7 +79,7 @@ impl Source for Letters {
 pub struct Restoring<'a, T>(pub &'a T);
 
 impl<T: Transport> Transport for Restoring<'_, T> {
-    fn send(&self, record: &Record, attempt: u32) -> Result<Answer, SendError> {
+    fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
         match restore(record) {
             Ok(letter) => self.0.send(&letter.record, attempt),
             // The source or the filter lets no such record through.
