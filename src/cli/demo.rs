@@ -63,7 +63,7 @@ fn deliver(
         settings,
         source: events.source(),
         transport: client,
-        dead_letters: &mut Drop,
+        dead_letters: Box::new(Drop),
         observer,
         stop: &Stop::new(),
     };

@@ -8,7 +8,7 @@ use crate::relay::dead_letter::file::DeadLetterFile;
 use crate::relay::dead_letter::headers::{is_topic, to_record};
 use crate::relay::dead_letter::replayed::{Replayed, Resume, open_letters};
 use crate::relay::dead_letter::{DeadLetters, Drop, line};
-use crate::relay::lines::{Line, LineFormat, LineSource, Place};
+use crate::relay::lines::{KeepPlace, Line, LineFormat, LineSource, Place};
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::source::{CommitError, Polled, Source, Want};
 use std::ffi::{OsStr, OsString};
@@ -105,8 +105,8 @@ impl LineFormat for LetterLines {
         Ok(to_record(&letter, partition.clone(), Offset(line.place.line)))
     }
 
-    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError> {
-        keep(self.replayed.as_mut(), place, metadata)
+    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+        keep_places(self.replayed.take())
     }
 
     fn takes_unfinished(&self) -> bool {
@@ -114,14 +114,22 @@ impl LineFormat for LetterLines {
     }
 }
 
-/// Keeps a place, where places are kept.
-pub(super) fn keep(replayed: Option<&mut Replayed>, place: Place, metadata: &str) -> Result<(), CommitError> {
-    let Some(replayed) = replayed else { return Ok(()) };
-    let kept = replayed.keep(place, metadata);
-    kept.map_err(|error| {
-        let path = replayed.path().display();
-        CommitError::Retriable(format!("how far it came can't be kept in {path}: {error}"))
-    })
+/// Keeps places beside the file.
+struct PlacesBeside(Replayed);
+
+impl KeepPlace for PlacesBeside {
+    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError> {
+        let kept = self.0.keep(place, metadata);
+        kept.map_err(|error| {
+            let path = self.0.path().display();
+            CommitError::Retriable(format!("progress can't be saved in {path}: {error}"))
+        })
+    }
+}
+
+/// What keeps places, if they are kept.
+pub(super) fn keep_places(replayed: Option<Replayed>) -> Option<Box<dyn KeepPlace>> {
+    Some(Box::new(PlacesBeside(replayed?)))
 }
 
 /// The letters of a file from where `resume` says on, with places kept in `replayed`.

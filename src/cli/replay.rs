@@ -9,7 +9,7 @@ use crate::relay::dead_letter::replay::Letters;
 use crate::relay::dead_letter::replayed::{Replayed, Resume};
 use crate::relay::progress::{Admitted, Progress};
 use crate::relay::record::Partition;
-use crate::relay::source::{Polled, Source};
+use crate::relay::source::{Assigned, Polled, Source};
 use crate::webhook::request::webhook_id;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn file(path: &Path, options: &Options) -> Result<(), Failure> {
-    let mut gate = Gate::open(options, Vec::new())?;
+    let gate = Gate::open(options, Vec::new())?;
     let selection = options.letters.to_string();
     let (replayed, mut resume) = Replayed::open(path, selection).map_err(|error| unreadable(path, &error))?;
     gate.announce(&path.display().to_string(), "each as the record it was");
@@ -61,7 +61,7 @@ fn group(topic: &str, options: &Options) -> String {
 
 fn send(options: &Options) -> Result<(), Failure> {
     let prepared = source::prepare(options)?;
-    let mut gate = Gate::open(options, prepared.warnings.clone())?;
+    let gate = Gate::open(options, prepared.warnings.clone())?;
     let how = format!("each as the record it was, as group {}", prepared.group);
     gate.announce(&format!("topic {}", options.topics.join(",")), &how);
     gate.deliver_again(&mut Letters::new(prepared.open()?, &options.letters))
@@ -77,10 +77,12 @@ fn show(source: Box<dyn Source>, options: &Options) -> Result<(), Failure> {
     let (mut wanted, mut left_out) = (0_u64, 0_u64);
     letters::each(&mut source, |polled| {
         match polled {
-            Polled::Assigned(checkpoints) => progress.extend(checkpoints.into_iter().map(|checkpoint| {
-                let place = checkpoint.position;
-                (place.partition, Progress::new(place.next, &checkpoint.metadata))
-            })),
+            Polled::Assigned(assigned) => {
+                progress.extend(assigned.into_iter().map(|Assigned { checkpoint, .. }| {
+                    let place = checkpoint.position;
+                    (place.partition, Progress::new(place.next, &checkpoint.metadata))
+                }))
+            }
             Polled::Records(records) => {
                 for record in &records {
                     let of_it = progress.get_mut(record.partition());

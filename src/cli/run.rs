@@ -20,7 +20,7 @@ use signal_hook::iterator::Signals;
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let prepared = source::prepare(options)?;
-    let mut gate = Gate::open(options, prepared.warnings.clone())?;
+    let gate = Gate::open(options, prepared.warnings.clone())?;
     gate.announce(&options.topics.join(","), &format!("as group {}", prepared.group));
     let mut source = prepared.open()?;
     gate.deliver(source.as_mut())
@@ -55,12 +55,12 @@ impl Gate {
     }
 
     /// Delivers what comes from `source`.
-    pub(super) fn deliver(&mut self, source: &mut dyn Source) -> Result<(), Failure> {
+    pub(super) fn deliver(self, source: &mut dyn Source) -> Result<(), Failure> {
         let relay = Relay {
             settings: self.settings.clone(),
             source,
             transport: &self.client,
-            dead_letters: self.dead_letters.as_mut(),
+            dead_letters: self.dead_letters,
             observer: &LogObserver::new(),
             stop: &self.stop,
         };
@@ -68,12 +68,12 @@ impl Gate {
     }
 
     /// Delivers letters as the records they were.
-    pub(super) fn deliver_again(&mut self, source: &mut dyn Source) -> Result<(), Failure> {
+    pub(super) fn deliver_again(self, source: &mut dyn Source) -> Result<(), Failure> {
         let relay = Relay {
             settings: self.settings.clone(),
             source,
             transport: &Restoring(&self.client),
-            dead_letters: &mut Returning(self.dead_letters.as_mut()),
+            dead_letters: Box::new(Returning(self.dead_letters)),
             observer: &LogObserver::new(),
             stop: &self.stop,
         };

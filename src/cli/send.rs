@@ -6,15 +6,14 @@
 //! nothing is kept.
 
 use super::Failure;
-use super::letters::{keep, unreadable};
+use super::letters::{keep_places, unreadable};
 use super::options::Options;
 use super::replay::tell;
 use super::run::Gate;
 use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
 use crate::relay::dead_letter::replayed::{Replayed, Resume};
-use crate::relay::lines::{Line, LineFormat, LineSource, Place};
+use crate::relay::lines::{KeepPlace, Line, LineFormat, LineSource, Place};
 use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::source::CommitError;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, stdin};
 use std::path::Path;
@@ -39,8 +38,8 @@ impl LineFormat for TextLines {
         Ok(Record::new(partition.clone(), Offset(line.place.line), self.timestamp, key, Some(value)))
     }
 
-    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError> {
-        keep(self.replayed.as_mut(), place, metadata)
+    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+        keep_places(self.replayed.take())
     }
 
     fn takes_unfinished(&self) -> bool {
@@ -66,7 +65,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn input(options: &Options) -> Result<(), Failure> {
-    let mut gate = Gate::open(options, Vec::new())?;
+    let gate = Gate::open(options, Vec::new())?;
     gate.announce("standard input", "of which a run that is stopped leaves no trace of how far it came");
     let format = format(options, SystemTime::now(), None);
     let start = (Place::START, String::new());
@@ -78,7 +77,7 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     let unreadable = |error| unreadable(path, &error);
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let mut gate = Gate::open(options, Vec::new())?;
+    let gate = Gate::open(options, Vec::new())?;
     // Of a pipe there is no second time.
     let (replayed, mut resume) = if metadata.is_file() {
         let opened = Replayed::open(path, "send".into());

@@ -4,10 +4,11 @@
 //! the loop up. A record's offset is the number of its line, counted from 1.
 
 use super::record::{Checkpoint, Offset, Partition, Position, Record};
-use super::source::{CommitError, Notice, Polled, Severity, Source, SourceError, Want};
+use super::source::{Assigned, Commit, CommitError, Notice, Polled, Severity, Source, SourceError, Want};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The longest line that is read, in bytes. A record of 8 MB that is all control characters, escaped in JSON, fits.
@@ -54,7 +55,7 @@ enum Piece {
     Last(Last),
 }
 
-/// How lines become records, and what is done with positions.
+/// How lines become records, and what keeps positions.
 pub trait LineFormat {
     /// Makes the record of a line.
     ///
@@ -62,16 +63,63 @@ pub trait LineFormat {
     /// What is wrong with the line, in a sentence that need not name it: the run ends with it.
     fn record(&mut self, line: &Line, partition: &Partition) -> Result<Record, String>;
 
-    /// Keeps how far it is done: the first line that is not, and what the core notes beside it.
-    ///
-    /// # Errors
-    /// As of [`Source::commit`].
-    fn keep(&mut self, _place: Place, _metadata: &str) -> Result<(), CommitError> {
-        Ok(())
+    /// What keeps positions; asked for once. `None` if they are not kept.
+    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+        None
     }
 
     /// Whether a last line without a line break counts as one.
     fn takes_unfinished(&self) -> bool;
+}
+
+/// Keeps how far lines are done.
+pub trait KeepPlace: Send {
+    /// Keeps the first line that is not done, and what the core notes beside it.
+    ///
+    /// # Errors
+    /// As of [`Commit::commit`].
+    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError>;
+}
+
+/// Where the lines under way begin: written as lines are handed over, read as they are committed.
+#[derive(Clone, Debug)]
+struct Places(Arc<Mutex<(VecDeque<Place>, Place)>>);
+
+impl Places {
+    fn new(start: Place) -> Self {
+        Self(Arc::new(Mutex::new((VecDeque::new(), start))))
+    }
+
+    /// A line at `place` was handed over; the next one begins at `next`.
+    fn hand_over(&self, place: Place, next: Place) {
+        // Whole after each statement: poison carries no news.
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.0.push_back(place);
+        places.1 = next;
+    }
+
+    /// Where the first line at or behind this number begins; what lies before is forgotten.
+    fn first_not_before(&self, line: i64) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while places.0.front().is_some_and(|place| place.line < line) {
+            places.0.pop_front();
+        }
+        places.0.front().copied().unwrap_or(places.1)
+    }
+}
+
+/// Turns positions into places.
+struct PlaceCommitter {
+    places: Places,
+    keeper: Option<Box<dyn KeepPlace>>,
+}
+
+impl Commit for PlaceCommitter {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let Some(Checkpoint { position, metadata, .. }) = checkpoints.last() else { return Ok(()) };
+        let place = self.places.first_not_before(position.next.0);
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep(place, metadata))
+    }
 }
 
 /// The lines as a source.
@@ -80,13 +128,10 @@ pub struct LineSource<F> {
     name: String,
     format: F,
     partition: Partition,
-    assigned: Option<Checkpoint>,
+    assigned: Option<Assigned>,
     pieces: Receiver<Piece>,
     lines: VecDeque<Line>,
-    /// Where the lines under way begin.
-    under_way: VecDeque<Place>,
-    /// Where the next line begins, as far as they were handed over.
-    next: Place,
+    places: Places,
     notice: Option<Notice>,
     failure: Option<String>,
     ended: bool,
@@ -114,11 +159,13 @@ impl<F: LineFormat> LineSource<F> {
             name: name.to_owned(),
             format,
             partition,
-            assigned: Some(Checkpoint { position, metadata }),
+            assigned: Some(Assigned {
+                checkpoint: Checkpoint { metadata, ..Checkpoint::from(position) },
+                uncommitted: false,
+            }),
             pieces,
             lines: VecDeque::new(),
-            under_way: VecDeque::new(),
-            next: start,
+            places: Places::new(start),
             notice: None,
             failure: None,
             ended: false,
@@ -167,10 +214,10 @@ impl<F: LineFormat> LineSource<F> {
             match self.format.record(&line, &self.partition) {
                 Ok(record) => {
                     bytes += record.weight();
-                    self.under_way.push_back(line.place);
                     let length = u64::try_from(line.bytes.len()).unwrap_or(u64::MAX);
                     let byte = line.place.byte.saturating_add(length).saturating_add(1);
-                    self.next = Place { line: line.place.line.saturating_add(1), byte };
+                    let next = Place { line: line.place.line.saturating_add(1), byte };
+                    self.places.hand_over(line.place, next);
                     taken.push(record);
                 }
                 Err(text) => {
@@ -187,8 +234,8 @@ impl<F: LineFormat> LineSource<F> {
 
 impl<F: LineFormat> Source for LineSource<F> {
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
-        if let Some(checkpoint) = self.assigned.take() {
-            return Ok(Polled::Assigned(vec![checkpoint]));
+        if let Some(assigned) = self.assigned.take() {
+            return Ok(Polled::Assigned(vec![assigned]));
         }
         if let Some(notice) = self.notice.take() {
             return Ok(Polled::Notice(notice));
@@ -211,13 +258,8 @@ impl<F: LineFormat> Source for LineSource<F> {
         }
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        let Some(Checkpoint { position, metadata }) = checkpoints.last() else { return Ok(()) };
-        while self.under_way.front().is_some_and(|place| place.line < position.next.0) {
-            self.under_way.pop_front();
-        }
-        let place = self.under_way.front().copied().unwrap_or(self.next);
-        self.format.keep(place, metadata)
+    fn committer(&mut self) -> Box<dyn Commit> {
+        Box::new(PlaceCommitter { places: self.places.clone(), keeper: self.format.keeper() })
     }
 }
 
@@ -298,13 +340,19 @@ mod tests {
             }
         }
 
-        fn keep(&mut self, place: Place, _metadata: &str) -> Result<(), CommitError> {
-            self.kept.lock().unwrap().push(place);
-            Ok(())
+        fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+            Some(Box::new(self.clone()))
         }
 
         fn takes_unfinished(&self) -> bool {
             self.takes_unfinished
+        }
+    }
+
+    impl KeepPlace for Plain {
+        fn keep(&mut self, place: Place, _metadata: &str) -> Result<(), CommitError> {
+            self.kept.lock().unwrap().push(place);
+            Ok(())
         }
     }
 
@@ -379,17 +427,18 @@ mod tests {
     fn positions_are_kept_as_places_and_begin_there_again() {
         let all = "a\nbb\n\nccc\n";
         let (mut lines, kept) = source(text(all), Place::START, true);
+        let mut committer = lines.committer();
         assert_eq!(drain(&mut lines, MUCH).0.len(), 4);
         for next in [2, 3, 5] {
             let position = Position { partition: Partition::new("f", 0), next: Offset(next) };
-            lines.commit(&[Checkpoint { position, metadata: "m".into() }]).unwrap();
+            committer.commit(&[Checkpoint { metadata: "m".into(), ..position.into() }]).unwrap();
         }
         let places = kept.kept.lock().unwrap().clone();
         let place = |line, byte| Place { line, byte };
         assert_eq!(places, [place(2, 2), place(3, 5), place(5, 10)]);
         let (mut rest, _) = source(text(&all[5..]), places[1], true);
         let Ok(Polled::Assigned(at)) = rest.poll(MUCH, WAIT) else { panic!("no position") };
-        assert_eq!(at[0].position.next, Offset(3));
+        assert_eq!(at[0].checkpoint.position.next, Offset(3));
         assert_eq!(drain(&mut rest, MUCH).0, [(3, String::new()), (4, "ccc".to_owned())]);
     }
 

@@ -1,8 +1,9 @@
 //! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
 
 use super::record::{Checkpoint, Offset, Partition, Position, Record};
-use super::source::{CommitError, Polled, Source, SourceError, Want};
+use super::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Records of one partition, in order; it comes to its end after the last.
@@ -10,7 +11,27 @@ use std::time::Duration;
 pub struct MemorySource {
     assigned: Option<Position>,
     records: VecDeque<Record>,
-    committed: Option<Offset>,
+    committed: Committed,
+}
+
+/// The offset that was committed last; shared with whoever wants to look.
+#[derive(Clone, Debug, Default)]
+pub struct Committed(Arc<Mutex<Option<Offset>>>);
+
+impl Committed {
+    /// The offset, once there is one.
+    pub fn get(&self) -> Option<Offset> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Commit for Committed {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        if let Some(checkpoint) = checkpoints.last() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.next);
+        }
+        Ok(())
+    }
 }
 
 impl MemorySource {
@@ -22,12 +43,12 @@ impl MemorySource {
         };
         let records = (0..).zip(values).map(record).collect();
         let assigned = Some(Position { partition, next: Offset(0) });
-        Self { assigned, records, committed: None }
+        Self { assigned, records, committed: Committed::default() }
     }
 
     /// What was committed last.
-    pub fn committed(&self) -> Option<Offset> {
-        self.committed
+    pub fn committed(&self) -> Committed {
+        self.committed.clone()
     }
 }
 
@@ -43,8 +64,7 @@ impl Source for MemorySource {
         Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        self.committed = checkpoints.last().map(|checkpoint| checkpoint.position.next).or(self.committed);
-        Ok(())
+    fn committer(&mut self) -> Box<dyn Commit> {
+        Box::new(self.committed())
     }
 }

@@ -59,7 +59,7 @@ use dead_letter::{DeadLetterError, DeadLetters, Letter};
 use event::{Event, Fate, Observer, Snapshot, Totals};
 use record::{Checkpoint, Partition};
 use settings::{Intake, Settings};
-use source::{CommitError, Polled, Source, Want};
+use source::{Commit, CommitError, Polled, Source, Want};
 use std::collections::HashMap;
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -90,7 +90,7 @@ pub struct Relay<'a> {
     /// Where they go.
     pub transport: &'a dyn Transport,
     /// Where refused ones go.
-    pub dead_letters: &'a mut dyn DeadLetters,
+    pub dead_letters: Box<dyn DeadLetters>,
     /// Who watches.
     pub observer: &'a dyn Observer,
     /// What ends the run early.
@@ -102,6 +102,7 @@ impl Relay<'_> {
     /// flight then is finished (bounded by the transport's timeout) and what is done is committed.
     pub fn run(self) -> Result<Totals, RunError> {
         let now = Instant::now();
+        let committer = self.source.committer();
         let lease = self.source.lease();
         let window = Window::new(self.settings.clone(), Jitter::new());
         let floor = Floor::new(window, lease, self.source.share());
@@ -121,6 +122,7 @@ impl Relay<'_> {
             heard: false,
             commit_failed: false,
             failure: None,
+            committer,
             relay: self,
             floor: &floor,
         };
@@ -159,6 +161,7 @@ struct Run<'a, 'b> {
     /// The last commit failed: the next one is not hurried.
     commit_failed: bool,
     failure: Option<RunError>,
+    committer: Box<dyn Commit>,
 }
 
 impl Run<'_, '_> {
@@ -208,10 +211,16 @@ impl Run<'_, '_> {
                 let mut window = self.floor.window();
                 positions.iter().for_each(|position| window.pass(position));
             }
-            Ok(Polled::Assigned(checkpoints)) => {
+            Ok(Polled::Assigned(assigned)) => {
                 let mut window = self.floor.window();
-                checkpoints.iter().for_each(|checkpoint| window.assign(checkpoint));
+                for one in &assigned {
+                    window.assign(&one.checkpoint);
+                    if one.uncommitted {
+                        window.begins_uncommitted(&one.checkpoint.position.partition);
+                    }
+                }
                 drop(window);
+                let checkpoints: Vec<Checkpoint> = assigned.into_iter().map(|one| one.checkpoint).collect();
                 observer.on(&Event::Assigned(&checkpoints));
             }
             Ok(Polled::Revoked(partitions)) => {
@@ -435,7 +444,7 @@ impl Run<'_, '_> {
         if checkpoints.is_empty() {
             return true;
         }
-        match self.relay.source.commit(&checkpoints) {
+        match self.committer.commit(&checkpoints) {
             Ok(()) => {
                 self.floor.window().committed(&checkpoints);
                 self.relay.observer.on(&Event::Committed(&checkpoints));

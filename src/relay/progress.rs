@@ -46,6 +46,11 @@ impl Progress {
         Self { entries: VecDeque::new(), watermark: start, known: known.into(), committed }
     }
 
+    /// Nobody has committed where this begins: that is the first thing to commit.
+    pub fn begins_uncommitted(&mut self) {
+        self.committed.0 = Offset(i64::MIN);
+    }
+
     /// Takes the next record in, unless it is at or below one that was taken in before.
     #[must_use]
     pub fn admit(&mut self, offset: Offset) -> Admitted {

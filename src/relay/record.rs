@@ -83,11 +83,14 @@ pub struct Checkpoint {
     pub position: Position,
     /// What the core wants back with this position; empty for nothing.
     pub metadata: String,
+    /// The assignment of the partition that it was made under: the source's number, handed back to it, so that a
+    /// commit which comes late is not applied to a later assignment, or to another log of the same name.
+    pub assignment: u64,
 }
 
 impl From<Position> for Checkpoint {
     fn from(position: Position) -> Self {
-        Self { position, metadata: String::new() }
+        Self { position, metadata: String::new(), assignment: 0 }
     }
 }
 

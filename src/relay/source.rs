@@ -32,7 +32,7 @@ pub enum Polled {
     Passed(Vec<Position>),
     /// These partitions are ours from now on, each from the position named, with the metadata that was committed
     /// beside it.
-    Assigned(Vec<Checkpoint>),
+    Assigned(Vec<Assigned>),
     /// These partitions have to be given up. Their records may finish and be committed until
     /// [`Source::release`] is called, which the source awaits for a bounded time.
     Revoked(Vec<Partition>),
@@ -42,6 +42,31 @@ pub enum Polled {
     Notice(Notice),
     /// Everything that was there when the source was opened has been handed over (`--until-end`).
     End,
+}
+
+/// A partition that is ours from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// Where it begins, with what was committed beside that position.
+    pub checkpoint: Checkpoint,
+    /// Nobody has committed this position: the core does, before anything else of the partition. After a restart,
+    /// "the latest" would be another one.
+    pub uncommitted: bool,
+}
+
+impl From<Position> for Assigned {
+    fn from(position: Position) -> Self {
+        Self { checkpoint: position.into(), uncommitted: false }
+    }
+}
+
+/// Since when a source has reached nobody, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The first failure with no success since.
+    pub since: Instant,
+    /// The last failure, in a sentence.
+    pub cause: String,
 }
 
 /// How much a notice matters.
@@ -96,6 +121,16 @@ impl fmt::Display for CommitError {
 
 impl std::error::Error for CommitError {}
 
+/// Commits positions, from a thread of its own.
+pub trait Commit: Send {
+    /// Commits positions, bounded in time by the source's own request timeout. A checkpoint of an assignment that
+    /// is over is left out.
+    ///
+    /// # Errors
+    /// Why not all of them are committed.
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError>;
+}
+
 /// Where records come from.
 ///
 /// A source mends what can be mended by itself (reconnects, finds a new leader, backs off) and tells of it by
@@ -104,8 +139,8 @@ pub trait Source {
     /// Brings what is there, waiting up to `wait` for it. Returns as soon as there is anything.
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError>;
 
-    /// Commits positions, bounded in time by the source's own request timeout.
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError>;
+    /// What commits for this source; asked for once, before the first poll.
+    fn committer(&mut self) -> Box<dyn Commit>;
 
     /// Of exactly these partitions no records are wanted until it is called again, while the others go on. Says
     /// whether the source can do that; of one that can't, all partitions are asked for less.
@@ -129,6 +164,11 @@ pub trait Source {
     /// How much of the limit of its group it may use; asked for once, at the start.
     fn share(&self) -> Share {
         Share::unlimited()
+    }
+
+    /// Since when nobody can be reached, if that is so: records that lie in the topic wait for it.
+    fn outage(&self) -> Option<Outage> {
+        None
     }
 
     /// Leaves the group and closes; nothing is polled or committed after it. Bounded in time.

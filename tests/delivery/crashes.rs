@@ -177,8 +177,8 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
 fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     use sluicegate::kafka::config::{Config, Share};
     use sluicegate::kafka::consumer::Consumer;
-    use sluicegate::relay::record::{Offset, Partition, Position};
-    use sluicegate::relay::source::Source;
+    use sluicegate::relay::record::{Checkpoint, Offset};
+    use sluicegate::relay::source::{Polled, Source, Want};
     let config = Config {
         topics: vec![topic.into()],
         group: topic.into(),
@@ -188,8 +188,17 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     let connector = Connector::new(Settings::default()).unwrap();
     let mut source =
         Consumer::open(config, connector, vec![Address::parse(&broker.address()).unwrap()]).unwrap();
-    let position = Position { partition: Partition::new(topic, 0), next: Offset(next) };
-    eventually("the commit", || source.commit(&[position.clone().into()]).is_ok());
+    let mut checkpoint: Option<Checkpoint> = None;
+    eventually("a partition", || {
+        if let Ok(Polled::Assigned(assigned)) = source.poll(Want { records: 0, bytes: 0 }, Duration::ZERO) {
+            checkpoint = assigned.into_iter().map(|one| one.checkpoint).next();
+        }
+        checkpoint.is_some()
+    });
+    let mut checkpoint = checkpoint.expect("it was waited for");
+    checkpoint.position.next = Offset(next);
+    let mut committer = source.committer();
+    eventually("the commit", || committer.commit(&[checkpoint.clone()]).is_ok());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sluicegate::relay::event::Unobserved;
 use sluicegate::relay::memory::MemorySource;
 use sluicegate::relay::record::{Checkpoint, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
-use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,13 @@ impl Source for Watched<MemorySource> {
         self.inner.poll(want, wait)
     }
 
+    fn committer(&mut self) -> Box<dyn Commit> {
+        let story = Arc::clone(&self.story);
+        Box::new(Watched { inner: self.inner.committer(), folder: self.folder.clone(), story })
+    }
+}
+
+impl Commit for Watched<Box<dyn Commit>> {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let next = checkpoints.last().unwrap().position.next.0;
         self.story.lock().unwrap().push(Happened::Committed(next));
@@ -85,7 +92,7 @@ fn run(folder: &Path, intake: Intake) -> Vec<Happened> {
     let (of_source, of_file) = (watched(folder), watched(folder));
     let mut source =
         Watched { inner: MemorySource::new("t", values), folder: of_source.0, story: of_source.1 };
-    let mut dead_letters = Watched { inner: file, folder: of_file.0, story: of_file.1 };
+    let dead_letters = Watched { inner: file, folder: of_file.0, story: of_file.1 };
     let relay = Relay {
         settings: Settings {
             intake,
@@ -101,7 +108,7 @@ fn run(folder: &Path, intake: Intake) -> Vec<Happened> {
         } else {
             Duration::ZERO
         }),
-        dead_letters: &mut dead_letters,
+        dead_letters: Box::new(dead_letters),
         observer: &Unobserved,
         stop: &Stop::new(),
     };

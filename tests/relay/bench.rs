@@ -90,7 +90,7 @@ fn what_the_loop_costs_a_record() {
             settings: Settings { intake, max_concurrency, ..Settings::default() },
             source: &mut source,
             transport: &Accepts,
-            dead_letters: &mut Letters::default(),
+            dead_letters: Box::new(Letters::default()),
             observer: &Unobserved,
             stop: &Stop::new(),
         };

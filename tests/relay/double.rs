@@ -4,11 +4,11 @@
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
 use sluicegate::relay::event::{Event, Observer};
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub fn partition(number: i32) -> Partition {
@@ -20,9 +20,7 @@ pub fn partition(number: i32) -> Partition {
 pub struct ListSource {
     pub polls: VecDeque<Polled>,
     pub records: VecDeque<Record>,
-    pub committed: BTreeMap<Partition, Offset>,
-    pub commits: usize,
-    pub failing_commits: usize,
+    pub committed: Commits,
     pub released: Vec<Partition>,
     pub closed: bool,
 }
@@ -48,15 +46,8 @@ impl Source for ListSource {
         Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        self.commits += 1;
-        if self.failing_commits > 0 {
-            self.failing_commits -= 1;
-            return Err(CommitError::Retriable("not now".into()));
-        }
-        let positions = checkpoints.iter().map(|checkpoint| &checkpoint.position);
-        self.committed.extend(positions.map(|p| (p.partition.clone(), p.next)));
-        Ok(())
+    fn committer(&mut self) -> Box<dyn Commit> {
+        Box::new(self.committed.clone())
     }
 
     fn release(&mut self, partitions: &[Partition]) {
@@ -101,19 +92,57 @@ pub fn status(status: u16) -> Result<Answer, SendError> {
     Ok(Answer { status, ..Answer::default() })
 }
 
+/// What was committed; fails as often as told first.
+#[derive(Clone, Default)]
+pub struct Commits(Arc<Mutex<(BTreeMap<Partition, Offset>, usize)>>);
+
+impl Commits {
+    /// The position of a partition, if it has one.
+    pub fn of(&self, number: i32) -> Option<i64> {
+        self.0.lock().unwrap().0.get(&partition(number)).map(|offset| offset.0)
+    }
+
+    /// The next so many commits fail.
+    pub fn fail(&self, commits: usize) {
+        self.0.lock().unwrap().1 = commits;
+    }
+}
+
+impl Commit for Commits {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let (committed, failing) = &mut *self.0.lock().unwrap();
+        if *failing > 0 {
+            *failing -= 1;
+            return Err(CommitError::Retriable("later".into()));
+        }
+        committed.extend(checkpoints.iter().map(|c| (c.position.partition.clone(), c.position.next)));
+        Ok(())
+    }
+}
+
 /// Keeps letters in memory; fails as often as told first.
-#[derive(Default)]
-pub struct Letters {
-    pub kept: Vec<Letter>,
-    pub fail: VecDeque<DeadLetterError>,
+#[derive(Clone, Default)]
+pub struct Letters(Arc<Mutex<(Vec<Letter>, VecDeque<DeadLetterError>)>>);
+
+impl Letters {
+    /// What is kept.
+    pub fn kept(&self) -> Vec<Letter> {
+        self.0.lock().unwrap().0.clone()
+    }
+
+    /// One more put fails like this.
+    pub fn fail(&self, error: DeadLetterError) {
+        self.0.lock().unwrap().1.push_back(error);
+    }
 }
 
 impl DeadLetters for Letters {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        if let Some(error) = self.fail.pop_front() {
+        let (kept, fail) = &mut *self.0.lock().unwrap();
+        if let Some(error) = fail.pop_front() {
             return Err(error);
         }
-        self.kept.extend_from_slice(letters);
+        kept.extend_from_slice(letters);
         Ok(())
     }
 }

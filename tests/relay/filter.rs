@@ -20,7 +20,7 @@ fn deliver(intake: Intake, values: &[Option<&[u8]>]) -> (Vec<i64>, u64, Option<i
         settings,
         source: &mut source,
         transport: &transport,
-        dead_letters: &mut Letters::default(),
+        dead_letters: Box::new(Letters::default()),
         observer: &Told::default(),
         stop: &Stop::new(),
     };
@@ -28,7 +28,7 @@ fn deliver(intake: Intake, values: &[Option<&[u8]>]) -> (Vec<i64>, u64, Option<i
     assert_eq!(totals.delivered + totals.filtered, values.len() as u64);
     let mut sent = transport.sent();
     sent.sort_unstable();
-    (sent, totals.filtered, source.committed.get(&partition(0)).map(|offset| offset.0))
+    (sent, totals.filtered, source.committed.of(0))
 }
 
 #[test]

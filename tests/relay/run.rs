@@ -4,10 +4,10 @@ use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
-use sluicegate::relay::record::{Checkpoint, Offset, Record};
+use sluicegate::relay::record::Record;
 use sluicegate::relay::settings::{OnRefusal, Order, Settings};
 use sluicegate::relay::share::Share;
-use sluicegate::relay::source::{CommitError, Lease, Notice, Polled, Severity, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, Lease, Notice, Polled, Severity, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::threshold::{Most, Threshold};
 use sluicegate::relay::transport::{Answer, SendError, Transport};
@@ -45,7 +45,7 @@ impl Scene {
             settings: self.settings.clone(),
             source: &mut self.source,
             transport,
-            dead_letters: &mut self.letters,
+            dead_letters: Box::new(self.letters.clone()),
             observer: &self.told,
             stop: &self.stop,
         }
@@ -53,7 +53,7 @@ impl Scene {
     }
 
     fn committed(&self) -> Option<i64> {
-        self.source.committed.get(&partition(0)).map(|offset| offset.0)
+        self.source.committed.of(0)
     }
 }
 
@@ -122,12 +122,12 @@ fn a_refused_record_without_dead_letters_stops_the_run_with_nothing_committed_pa
 fn a_refused_record_counts_as_done_once_the_dead_letters_have_it() {
     let mut scene =
         Scene::new(Settings { on_refusal: OnRefusal::DeadLetter, ..settings(4, 50) }, ListSource::of(1_000));
-    scene.letters.fail.push_back(DeadLetterError::Retriable("later".into()));
+    scene.letters.fail(DeadLetterError::Retriable("later".into()));
     let transport =
         FnTransport::new(|record: &Record, _| status(if record.offset().0 % 100 == 7 { 400 } else { 200 }));
     let totals = scene.run(&transport).unwrap();
     assert_eq!((totals.delivered, totals.dead_lettered), (990, 10));
-    let mut kept: Vec<i64> = scene.letters.kept.iter().map(|letter| letter.record.offset().0).collect();
+    let mut kept: Vec<i64> = scene.letters.kept().iter().map(|letter| letter.record.offset().0).collect();
     kept.sort_unstable();
     assert_eq!(kept, (0..10).map(|n| n * 100 + 7).collect::<Vec<_>>());
     assert_eq!(scene.committed(), Some(1_000));
@@ -150,7 +150,7 @@ fn one_refused_record_too_many_ends_the_run_and_is_not_settled() {
             text.contains("(3 in 3600s)") && text.contains("topic t partition 0 offset 37 with status 422"),
             "{text}"
         );
-        assert_eq!((scene.letters.kept.len(), scene.committed()), (kept, Some(37)));
+        assert_eq!((scene.letters.kept().len(), scene.committed()), (kept, Some(37)));
     }
 }
 
@@ -158,7 +158,7 @@ fn one_refused_record_too_many_ends_the_run_and_is_not_settled() {
 fn dead_letters_that_cannot_be_written_end_the_run_and_lose_nothing() {
     let mut scene =
         Scene::new(Settings { on_refusal: OnRefusal::DeadLetter, ..settings(1, 50) }, ListSource::of(100));
-    scene.letters.fail.push_back(DeadLetterError::Fatal("disk full".into()));
+    scene.letters.fail(DeadLetterError::Fatal("disk full".into()));
     let transport =
         FnTransport::new(|record: &Record, _| status(if record.offset().0 == 20 { 400 } else { 200 }));
     assert!(matches!(scene.run(&transport), Err(RunError::DeadLetters(_))));
@@ -192,7 +192,7 @@ fn used_up_attempts_refuse_a_record_but_a_pause_uses_none_up() {
     });
     let totals = scene.run(&transport).unwrap();
     assert_eq!((totals.delivered, totals.dead_lettered), (1, 1));
-    assert_eq!(scene.letters.kept[0].refusal.attempts, 3);
+    assert_eq!(scene.letters.kept()[0].refusal.attempts, 3);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_loop_that_panics_does_not_leave_workers_sending_for_ever() {
             settings: settings(2, 10),
             source: &mut ListSource::of(10),
             transport: &FnTransport::new(|_, _| status(500)),
-            dead_letters: &mut Letters::default(),
+            dead_letters: Box::new(Letters::default()),
             observer: &Panics,
             stop: &Stop::new(),
         }
@@ -267,7 +267,8 @@ fn a_loop_that_panics_does_not_leave_workers_sending_for_ever() {
 
 #[test]
 fn a_commit_that_fails_is_tried_again() {
-    let mut scene = Scene::new(settings(2, 10), ListSource { failing_commits: 3, ..ListSource::of(10) });
+    let mut scene = Scene::new(settings(2, 10), ListSource::of(10));
+    scene.source.committed.fail(3);
     scene.run(&FnTransport::new(|_, _| status(200))).unwrap();
     assert_eq!(scene.committed(), Some(10));
     assert_eq!(scene.told.count("CommitFailed"), 3);
@@ -318,11 +319,8 @@ fn nothing_is_sent_without_a_lease() {
         ) -> Result<Polled, sluicegate::relay::source::SourceError> {
             self.0.poll(want, wait)
         }
-        fn commit(
-            &mut self,
-            checkpoints: &[Checkpoint],
-        ) -> Result<(), sluicegate::relay::source::CommitError> {
-            self.0.commit(checkpoints)
+        fn committer(&mut self) -> Box<dyn Commit> {
+            self.0.committer()
         }
         fn lease(&self) -> Lease {
             self.1.clone()
@@ -349,7 +347,7 @@ fn nothing_is_sent_without_a_lease() {
             settings: settings(2, 10),
             source: &mut source,
             transport: &transport,
-            dead_letters: &mut Letters::default(),
+            dead_letters: Box::new(Letters::default()),
             observer: &told,
             stop: &Stop::new(),
         }
@@ -357,7 +355,7 @@ fn nothing_is_sent_without_a_lease() {
         .unwrap();
     });
     assert!(first_sent.into_inner().unwrap() >= renewed_at.into_inner().unwrap());
-    assert_eq!(source.0.committed.get(&partition(0)), Some(&Offset(5)));
+    assert_eq!(source.0.committed.of(0), Some(5));
     assert_eq!(told.count("Notice"), 1);
 }
 
@@ -371,8 +369,8 @@ fn no_more_go_at_once_than_the_group_grants() {
             self.1.grant(if self.0.records.len() > 50 { 1 } else { 3 });
             polled
         }
-        fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-            self.0.commit(checkpoints)
+        fn committer(&mut self) -> Box<dyn Commit> {
+            self.0.committer()
         }
         fn share(&self) -> Share {
             self.1.clone()
@@ -388,13 +386,13 @@ fn no_more_go_at_once_than_the_group_grants() {
         settings: settings(8, 25),
         source: &mut source,
         transport: &transport,
-        dead_letters: &mut Letters::default(),
+        dead_letters: Box::new(Letters::default()),
         observer: &Told::default(),
         stop: &Stop::new(),
     }
     .run()
     .unwrap();
-    assert_eq!(source.0.committed.get(&partition(0)), Some(&Offset(100)));
+    assert_eq!(source.0.committed.of(0), Some(100));
     assert!(transport.most.into_inner() <= 3);
     assert_eq!(share.claim(false), 0, "all of it was given back");
 }

@@ -306,7 +306,7 @@ impl World {
 
     /// What the last commit says to be done: all of it is in the log, but for holes before the position.
     fn said_done(&self, number: i32) -> Vec<i64> {
-        let Checkpoint { position: Position { next, .. }, metadata } = &self.committed[&number];
+        let Checkpoint { position: Position { next, .. }, metadata, .. } = &self.committed[&number];
         let log = &self.logs[&number];
         let beyond: Vec<i64> = beyond::decode(*next, metadata).into_iter().flatten().collect();
         assert!(beyond.iter().all(|offset| log.contains(offset)), "{beyond:?} are not all there");

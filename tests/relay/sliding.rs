@@ -1,13 +1,13 @@
 //! The sliding window in the whole loop, with real threads.
 
-use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use crate::double::{Commits, FnTransport, Letters, ListSource, Told, partition, status};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::limit::Bounds;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
-use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::Transport;
 use std::collections::HashSet;
@@ -32,10 +32,16 @@ fn run(
     transport: &dyn Transport,
     told: &Told,
 ) -> (Totals, Letters) {
-    let mut letters = Letters::default();
+    let letters = Letters::default();
     let stop = Stop::new();
-    let relay =
-        Relay { settings, source, transport, dead_letters: &mut letters, observer: told, stop: &stop };
+    let relay = Relay {
+        settings,
+        source,
+        transport,
+        dead_letters: Box::new(letters.clone()),
+        observer: told,
+        stop: &stop,
+    };
     (relay.run().unwrap(), letters)
 }
 
@@ -66,8 +72,8 @@ fn delivers_everything_once_with_no_more_threads_than_permits() {
         let told = Told::default();
         let (totals, letters) = run(Settings { order, ..settings(4, 100) }, &mut source, &transport, &told);
         assert_eq!((totals.delivered, totals.dead_lettered, totals.attempts), (4_950, 50, 5_000));
-        assert_eq!(letters.kept.len(), 50);
-        assert_eq!(source.committed[&partition(0)], Offset(5_000));
+        assert_eq!(letters.kept().len(), 50);
+        assert_eq!(source.committed.of(0), Some(5_000));
         let mut sent = transport.sent();
         if order == Order::None {
             sent.sort_unstable();
@@ -91,7 +97,7 @@ fn workers_come_and_go_with_the_limit_that_is_found() {
         let (totals, _) = run(settings, &mut source, &transport, &Told::default());
         assert_eq!(totals.delivered, 3_000);
         assert!(transport.most.into_inner() <= 8);
-        assert_eq!(source.committed[&partition(0)], Offset(3_000));
+        assert_eq!(source.committed.of(0), Some(3_000));
     }
 }
 
@@ -109,7 +115,7 @@ fn a_slow_record_holds_back_no_more_than_what_lies_beyond_the_window() {
     });
     let mut source = ListSource::of(300);
     run(settings(2, 80), &mut source, &transport, &Told::default());
-    assert_eq!(source.committed[&partition(0)], Offset(300));
+    assert_eq!(source.committed.of(0), Some(300));
     let sent = transport.sent();
     let until_open = sent.iter().position(|offset| *offset == 70).unwrap();
     assert!(sent[..until_open].iter().all(|offset| *offset < 80), "the window was left: {sent:?}");
@@ -120,7 +126,7 @@ struct Two {
     assigned: bool,
     next: [i64; 2],
     held: Vec<Partition>,
-    committed: [i64; 2],
+    committed: Commits,
 }
 
 const EACH: i64 = 1_000;
@@ -148,11 +154,8 @@ impl Source for Two {
         Ok(Polled::Records((first..end).map(record).collect()))
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        for Checkpoint { position, .. } in checkpoints {
-            self.committed[position.partition.number() as usize] = position.next.0;
-        }
-        Ok(())
+    fn committer(&mut self) -> Box<dyn Commit> {
+        Box::new(self.committed.clone())
     }
 
     fn hold(&mut self, partitions: &[Partition]) -> bool {
@@ -172,9 +175,9 @@ fn a_partition_that_is_full_holds_back_no_other() {
         }
         status(200)
     });
-    let mut source = Two { assigned: false, next: [0; 2], held: Vec::new(), committed: [0; 2] };
+    let mut source = Two { assigned: false, next: [0; 2], held: Vec::new(), committed: Commits::default() };
     run(settings(2, 50), &mut source, &transport, &Told::default());
-    assert_eq!(source.committed, [EACH; 2]);
+    assert_eq!([0, 1].map(|number| source.committed.of(number)), [Some(EACH); 2]);
 }
 
 #[test]
@@ -195,8 +198,8 @@ fn idle_workers_sleep_and_wake_when_something_comes() {
                 }
             })
         }
-        fn commit(&mut self, _checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-            Ok(())
+        fn committer(&mut self) -> Box<dyn Commit> {
+            Box::new(Commits::default())
         }
     }
     let told = Told::default();

@@ -10,7 +10,7 @@ use sluicegate::kafka::group::membership;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position};
-use sluicegate::relay::source::{CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Assigned, Commit, CommitError, Polled, Source, SourceError, Want};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,9 @@ pub fn config(share: Share) -> Config {
 /// A consumer and what it handed over.
 pub struct Reader {
     pub consumer: Consumer,
+    committer: Box<dyn Commit>,
+    /// The number of each partition's assignment.
+    assignments: BTreeMap<Partition, u64>,
     /// Offsets in the order in which they came.
     pub seen: BTreeMap<Partition, Vec<i64>>,
     pub owned: BTreeSet<Partition>,
@@ -96,8 +99,11 @@ impl Reader {
         };
         let address = sandbox.address();
         let brokers = vec![Address { host: address.ip().to_string(), port: address.port() }];
+        let mut consumer = Consumer::open(config, Connector::new(settings).unwrap(), brokers).unwrap();
         Self {
-            consumer: Consumer::open(config, Connector::new(settings).unwrap(), brokers).unwrap(),
+            committer: consumer.committer(),
+            assignments: BTreeMap::new(),
+            consumer,
             seen: BTreeMap::new(),
             owned: BTreeSet::new(),
             notices: Vec::new(),
@@ -133,7 +139,14 @@ impl Reader {
             }
             Polled::Assigned(positions) => {
                 self.assigned += 1;
-                self.owned.extend(positions.into_iter().map(|one| one.position.partition));
+                for Assigned { checkpoint, uncommitted } in &positions {
+                    let partition = checkpoint.position.partition.clone();
+                    self.assignments.insert(partition.clone(), checkpoint.assignment);
+                    if *uncommitted {
+                        self.open.insert(partition, checkpoint.position.next.0);
+                    }
+                }
+                self.owned.extend(positions.into_iter().map(|one| one.checkpoint.position.partition));
                 changed(&self.owned);
             }
             Polled::Revoked(partitions) => {
@@ -166,9 +179,10 @@ impl Reader {
         let checkpoint = |(partition, next): (&Partition, &i64)| Checkpoint {
             position: Position { partition: partition.clone(), next: Offset(*next) },
             metadata: self.metadata.clone(),
+            assignment: self.assignments[partition],
         };
         let checkpoints: Vec<Checkpoint> = self.open.iter().map(checkpoint).collect();
-        match self.consumer.commit(&checkpoints) {
+        match self.committer.commit(&checkpoints) {
             Ok(()) => self.open.clear(),
             // Tried again with the next step.
             Err(CommitError::Retriable(_)) => {}

@@ -5,8 +5,7 @@ use sluicegate::kafka::config::{Share, Start};
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
 use sluicegate::kafka::sandbox::faults::Fault;
-use sluicegate::relay::record::{Offset, Partition, Position};
-use sluicegate::relay::source::{CommitError, Source};
+use sluicegate::relay::record::Partition;
 
 /// Where the CRC of a v2 batch stands, and where what it covers begins.
 const CRC: usize = 17;
@@ -68,7 +67,6 @@ fn partitions_by_hand_are_not_committed_for_a_group_with_members() {
     write(&sandbox, 1);
     let mut reader = Reader::open(&sandbox, config(Share::Fixed(None)));
     sandbox.faults().inject(ApiKey::OffsetCommit, Fault::Error(ErrorCode::UNKNOWN_MEMBER_ID), 1);
-    let position = Position { partition: Partition::new(TOPIC, 0), next: Offset(1) };
-    let refused = reader.consumer.commit(&[position.into()]);
-    assert!(matches!(&refused, Err(CommitError::Fatal(text)) if text.contains("--group")), "{refused:?}");
+    let refused = reader.fails("a commit");
+    assert!(refused.contains("--group"), "{refused:?}");
 }

@@ -9,7 +9,7 @@ use crate::kafka::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponseTopic,
 };
 use crate::relay::record::{Checkpoint, Partition};
-use crate::relay::source::CommitError;
+use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Committer {
     links: Links,
     config: Arc<Config>,
+    shared: Arc<Shared>,
     coordinator: Option<i32>,
 }
 
@@ -34,14 +35,15 @@ enum Refused {
 }
 
 impl Committer {
-    pub(super) fn new(links: Links, config: Arc<Config>) -> Self {
-        Self { links, config, coordinator: None }
+    pub(super) fn new(links: Links, config: Arc<Config>, shared: Arc<Shared>) -> Self {
+        Self { links, config, shared, coordinator: None }
     }
 
     /// Commits these, once more without their metadata if the broker finds it too large.
-    pub(super) fn commit(&mut self, shared: &Shared, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        let outcome = match self.attempt(shared, checkpoints, true) {
-            Err(Refused::Metadata) => self.attempt(shared, checkpoints, false),
+    fn commit_current(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let shared = Arc::clone(&self.shared);
+        let outcome = match self.attempt(&shared, checkpoints, true) {
+            Err(Refused::Metadata) => self.attempt(&shared, checkpoints, false),
             outcome => outcome,
         };
         outcome.map_err(|refused| match refused {
@@ -78,7 +80,7 @@ impl Committer {
         checkpoints: &[Checkpoint],
         with_metadata: bool,
     ) -> Result<(), Refused> {
-        let Self { links, config, coordinator } = self;
+        let Self { links, config, coordinator, .. } = self;
         let (stamp, epochs) = {
             let state = shared.lock();
             let epoch = |c: &Checkpoint| {
@@ -124,13 +126,37 @@ impl Committer {
     }
 }
 
+impl Commit for Committer {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let shared = Arc::clone(&self.shared);
+        let current = {
+            let state = shared.lock();
+            // A checkpoint of an assignment that is over speaks of another's records, or of a log that is no more.
+            checkpoints.iter().filter(|one| state.is_current(one)).cloned().collect::<Vec<_>>()
+        };
+        if current.is_empty() {
+            return Ok(());
+        }
+        self.commit_current(&current)?;
+        let mut state = shared.lock();
+        for checkpoint in &current {
+            let is_current = state.is_current(checkpoint);
+            if let Some(cursor) = state.cursors.get_mut(&checkpoint.position.partition).filter(|_| is_current)
+            {
+                cursor.committed = cursor.committed.max(checkpoint.position.next.0);
+            }
+        }
+        Ok(())
+    }
+}
+
 fn topics<'a>(
     checkpoints: &'a [Checkpoint],
     epochs: &[i32],
     with_metadata: bool,
 ) -> Vec<OffsetCommitRequestTopic<'a>> {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition<'a>>> = BTreeMap::new();
-    for (Checkpoint { position, metadata }, epoch) in checkpoints.iter().zip(epochs) {
+    for (Checkpoint { position, metadata, .. }, epoch) in checkpoints.iter().zip(epochs) {
         let partition = OffsetCommitRequestPartition {
             partition_index: position.partition.number(),
             committed_offset: position.next.0,

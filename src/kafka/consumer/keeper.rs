@@ -13,7 +13,7 @@ use crate::kafka::cluster::{ClusterError, Links, Target};
 use crate::kafka::config::{Config, Reset, Share, Start};
 use crate::kafka::protocol::ErrorCode;
 use crate::relay::record::Partition;
-use crate::relay::source::{Polled, Severity};
+use crate::relay::source::{Outage, Polled, Severity};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -64,12 +64,16 @@ impl Keeper {
     pub(super) fn run(mut self) {
         while self.await_work() {
             match self.work() {
-                Ok(()) => self.nag.recovered(&self.shared),
+                Ok(()) => {
+                    self.shared.lock().outage = None;
+                    self.nag.recovered(&self.shared);
+                }
                 Err(ClusterError::Fatal(text)) => {
                     self.shared.fail(text);
                     break;
                 }
                 Err(ClusterError::Retriable(text)) => {
+                    self.note_outage(&text);
                     self.nag.tell(&self.shared, &text);
                     self.shared.want_metadata();
                     let (min, max) = RETRY;
@@ -82,6 +86,12 @@ impl Keeper {
         }
         // They see that the source is closed; their sockets are shut down by whoever closes it.
         drop(self.fetchers);
+    }
+
+    fn note_outage(&self, cause: &str) {
+        let mut state = self.shared.lock();
+        let since = state.outage.as_ref().map_or_else(Instant::now, |outage| outage.since);
+        state.outage = Some(Outage { since, cause: cause.to_owned() });
     }
 
     /// Waits until there is something to do; `false` once closed.

@@ -29,9 +29,9 @@ use super::cluster::{Address, Cluster, Links};
 use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
-use crate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
+use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::share::Share as Quotient;
-use crate::relay::source::{CommitError, Lease, Polled, Severity, Source, SourceError, Want};
+use crate::relay::source::{Commit, Lease, Outage, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
 use keeper::Keeper;
 use member::Member;
@@ -43,8 +43,6 @@ use topics::Topics;
 
 /// How long closing waits for the group to be left.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon the commit of a position that a partition begins at is tried again.
-const FRESH_AGAIN: Duration = Duration::from_secs(1);
 /// The room that is made for records at once; more is made as they come.
 const RECORDS_AT_ONCE: usize = 1_024;
 
@@ -52,11 +50,9 @@ const RECORDS_AT_ONCE: usize = 1_024;
 pub struct Consumer {
     shared: Arc<Shared>,
     config: Arc<Config>,
-    committer: Committer,
+    cluster: Arc<Cluster>,
     lease: Lease,
     share: Quotient,
-    /// Positions that partitions begin at are not committed before.
-    fresh_not_before: Instant,
     /// The batch whose records are being handed over.
     current: Option<Chunk>,
 }
@@ -90,8 +86,7 @@ impl Consumer {
             let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone(), quota);
             spawn("member", &shared, move || member.run())?;
         }
-        let committer = Committer::new(links(), Arc::clone(&config));
-        Ok(Self { shared, config, committer, lease, share, fresh_not_before: Instant::now(), current: None })
+        Ok(Self { shared, config, cluster, lease, share, current: None })
     }
 
     /// Takes up to what is wanted out of the batches that are there.
@@ -148,26 +143,6 @@ impl Consumer {
             }
             drop(state);
             self.shared.wake_fetchers();
-        }
-    }
-
-    /// Commits where partitions begin that nobody has committed yet. What fails now is tried with the next poll.
-    fn commit_fresh(&mut self) {
-        let mut state = self.shared.lock();
-        if state.fresh.is_empty() || Instant::now() < self.fresh_not_before {
-            return;
-        }
-        let mut fresh = std::mem::take(&mut state.fresh);
-        let begins = |position: &Position| {
-            let cursor = state.cursors.get(&position.partition);
-            cursor.is_some_and(|c| c.announced && c.phase != Phase::Revoked && c.committed == position.next.0)
-        };
-        fresh.retain(begins);
-        drop(state);
-        let checkpoints: Vec<Checkpoint> = fresh.iter().cloned().map(Checkpoint::from).collect();
-        if !checkpoints.is_empty() && self.committer.commit(&self.shared, &checkpoints).is_err() {
-            self.fresh_not_before = Instant::now() + FRESH_AGAIN;
-            self.shared.lock().fresh.extend(fresh);
         }
     }
 
@@ -263,7 +238,6 @@ fn take_apart(
 
 impl Source for Consumer {
     fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
-        self.commit_fresh();
         let deadline = Instant::now() + wait;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -303,24 +277,13 @@ impl Source for Consumer {
         }
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        let mut current = checkpoints.to_vec();
-        {
-            let state = self.shared.lock();
-            // What a commit says now would be of a possession that is over, or of a log that is no more.
-            current.retain(|checkpoint| !state.is_about_to_change(&checkpoint.position.partition));
-        }
-        if current.is_empty() {
-            return Ok(());
-        }
-        self.committer.commit(&self.shared, &current)?;
-        let mut state = self.shared.lock();
-        for Checkpoint { position, .. } in &current {
-            if let Some(cursor) = state.cursors.get_mut(&position.partition) {
-                cursor.committed = cursor.committed.max(position.next.0);
-            }
-        }
-        Ok(())
+    fn committer(&mut self) -> Box<dyn Commit> {
+        let links = Links::new(Arc::clone(&self.cluster), self.config.request_timeout);
+        Box::new(Committer::new(links, Arc::clone(&self.config), Arc::clone(&self.shared)))
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        self.shared.lock().outage.clone()
     }
 
     fn hold(&mut self, partitions: &[Partition]) -> bool {

@@ -11,7 +11,7 @@ use crate::kafka::protocol::ErrorCode;
 use crate::kafka::record_batch::Records;
 use crate::net::Canceller;
 use crate::relay::record::{Checkpoint, Offset, Partition, Position};
-use crate::relay::source::{Notice, Polled, Severity, SourceError};
+use crate::relay::source::{Assigned, Notice, Outage, Polled, Severity, SourceError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,9 +44,8 @@ pub(crate) struct State {
     pub bytes: usize,
     /// For whoever polls; goes before records.
     pub news: VecDeque<Polled>,
-    /// Positions that nobody has committed, of partitions that begin there: to be committed, since after a restart
-    /// "the latest" would be another one.
-    pub fresh: Vec<Position>,
+    /// Since when the brokers can't be reached.
+    pub outage: Option<Outage>,
     /// Why the source can't go on.
     pub failure: Option<SourceError>,
     /// The partitions were shared out at least once, and nothing is known to be in motion.
@@ -98,6 +97,8 @@ pub(crate) enum Phase {
 pub(crate) struct Cursor {
     /// Tells this assignment, and this position, from earlier ones of the same partition.
     pub serial: u64,
+    /// The serial under which whoever polls was told of it: what commits are stamped with.
+    pub assignment: u64,
     /// What it waits for.
     pub phase: Phase,
     /// The next offset to fetch.
@@ -391,6 +392,7 @@ impl State {
     pub fn add(&mut self, partition: Partition) {
         let cursor = Cursor {
             serial: self.serial(),
+            assignment: 0,
             phase: Phase::Unresolved,
             next: 0,
             handed: 0,
@@ -417,22 +419,21 @@ impl State {
 
     /// The partition begins, or goes on, at this position: what was fetched before is dropped, and whoever polls
     /// is told. A new position is one that nobody has committed.
-    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String, is_new: bool) {
+    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String, uncommitted: bool) {
         let serial = self.serial();
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
-        (cursor.serial, cursor.phase, cursor.announced) = (serial, Phase::Ready, true);
+        (cursor.serial, cursor.assignment) = (serial, serial);
+        (cursor.phase, cursor.announced) = (Phase::Ready, true);
         (cursor.next, cursor.handed, cursor.committed, cursor.held) = (next, next, next, false);
         (cursor.failures, cursor.not_before) = (0, None);
         self.drop_chunks(partition);
         let position = Position { partition: partition.clone(), next: Offset(next) };
-        if is_new {
-            self.fresh.push(position.clone());
-        }
-        let checkpoint = Checkpoint { position, metadata };
+        let checkpoint = Checkpoint { position, metadata, assignment: serial };
+        let assigned = Assigned { checkpoint, uncommitted };
         match self.news.iter_mut().rev().find(|news| !matches!(news, Polled::Notice(_))) {
             // Partitions that begin together are told together.
-            Some(Polled::Assigned(list)) => list.push(checkpoint),
-            _ => self.news.push_back(Polled::Assigned(vec![checkpoint])),
+            Some(Polled::Assigned(list)) => list.push(assigned),
+            _ => self.news.push_back(Polled::Assigned(vec![assigned])),
         }
     }
 
@@ -498,15 +499,10 @@ impl State {
         self.news.iter().any(|news| !matches!(news, Polled::Notice(_)))
     }
 
-    /// Whether what is still to be told will make a commit for this partition one for a former possession of it.
-    pub fn is_about_to_change(&self, partition: &Partition) -> bool {
-        self.news.iter().any(|news| match news {
-            Polled::Lost(partitions) => partitions.contains(partition),
-            Polled::Assigned(list) => {
-                list.iter().any(|checkpoint| checkpoint.position.partition == *partition)
-            }
-            _ => false,
-        })
+    /// Whether the partition has been ours since this checkpoint was made, and its log the same.
+    pub fn is_current(&self, checkpoint: &Checkpoint) -> bool {
+        let cursor = self.cursors.get(&checkpoint.position.partition);
+        cursor.is_some_and(|cursor| cursor.announced && cursor.assignment == checkpoint.assignment)
     }
 
     /// The first chunk that is wanted now; of held partitions none.

@@ -6,7 +6,7 @@
 
 use super::{COMMIT_TIMEOUT, Fault, client, guarded};
 use crate::relay::record::{Checkpoint, Position};
-use crate::relay::source::CommitError;
+use crate::relay::source::{Commit, CommitError};
 use ::kafka::client::{CommitOffset, KafkaClient};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
@@ -16,6 +16,7 @@ struct Task {
 }
 
 /// Hands commits to the thread that does them.
+#[derive(Clone)]
 pub(super) struct Committer {
     tasks: SyncSender<Task>,
 }
@@ -27,8 +28,10 @@ impl Committer {
         std::thread::spawn(move || work(&brokers, &group, &waiting));
         Self { tasks }
     }
+}
 
-    pub(super) fn commit(&self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+impl Commit for Committer {
+    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let (done, answer) = sync_channel(1);
         let mut task = Task { positions: checkpoints.iter().map(|c| c.position.clone()).collect(), done };
         let deadline = std::time::Instant::now() + COMMIT_TIMEOUT;

@@ -23,8 +23,8 @@ pub mod probe;
 mod version;
 
 use super::config::Start;
-use crate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use crate::relay::source::{CommitError, Notice, Polled, Severity, Source, SourceError, Want};
+use crate::relay::record::{Offset, Partition, Position, Record};
+use crate::relay::source::{Commit, Notice, Polled, Severity, Source, SourceError, Want};
 use commit::Committer;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -206,8 +206,8 @@ impl Source for KafkaCrate {
         }
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        self.committer.commit(checkpoints)
+    fn committer(&mut self) -> Box<dyn Commit> {
+        Box::new(self.committer.clone())
     }
 
     fn ends(&self) -> Vec<(Partition, Offset)> {

@@ -5,8 +5,8 @@
 use super::headers::{check, restore};
 use super::selection::Selection;
 use super::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::record::{Checkpoint, Offset, Partition, Record};
-use crate::relay::source::{CommitError, Lease, Polled, Source, SourceError, Want};
+use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
 use std::time::Duration;
 
@@ -50,8 +50,12 @@ impl Source for Letters {
         Ok(polled)
     }
 
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        self.source.commit(checkpoints)
+    fn committer(&mut self) -> Box<dyn Commit> {
+        self.source.committer()
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        self.source.outage()
     }
 
     fn hold(&mut self, partitions: &[Partition]) -> bool {
@@ -89,9 +93,9 @@ impl<T: Transport> Transport for Restoring<'_, T> {
 }
 
 /// Keeps letters that were refused again under their true origin.
-pub struct Returning<'a>(pub &'a mut dyn DeadLetters);
+pub struct Returning(pub Box<dyn DeadLetters>);
 
-impl DeadLetters for Returning<'_> {
+impl DeadLetters for Returning {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
         let origin = |letter: &Letter| {
             let record = restore(&letter.record).map(|before| before.record);

@@ -18,6 +18,7 @@ impl Window {
         self.next_epoch += 1;
         let track = Track {
             epoch,
+            assignment: checkpoint.assignment,
             progress: Progress::new(position.next, &checkpoint.metadata),
             busy: 0,
             revoked: false,
@@ -25,6 +26,13 @@ impl Window {
         };
         if self.tracks.insert(position.partition.clone(), track).is_some() {
             self.forget(&position.partition, Some(epoch));
+        }
+    }
+
+    /// Nobody has committed the position that the partition begins at.
+    pub fn begins_uncommitted(&mut self, partition: &Partition) {
+        if let Some(track) = self.tracks.get_mut(partition) {
+            track.progress.begins_uncommitted();
         }
     }
 

@@ -151,6 +151,7 @@ struct Slot {
 #[derive(Debug)]
 struct Track {
     epoch: u64,
+    assignment: u64,
     progress: Progress,
     /// Records in flight or condemned: what a revocation waits for.
     busy: usize,

@@ -11,7 +11,11 @@ impl Window {
     pub fn to_commit(&self) -> Vec<Checkpoint> {
         let checkpoint = |(partition, track): (&Partition, &Track)| {
             let (next, metadata) = track.progress.to_commit()?;
-            Some(Checkpoint { position: Position { partition: partition.clone(), next }, metadata })
+            Some(Checkpoint {
+                position: Position { partition: partition.clone(), next },
+                metadata,
+                assignment: track.assignment,
+            })
         };
         let mut checkpoints: Vec<Checkpoint> = self.tracks.iter().filter_map(checkpoint).collect();
         checkpoints.sort_by(|a, b| a.position.cmp(&b.position));
@@ -20,7 +24,7 @@ impl Window {
 
     /// These positions are committed.
     pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
-        for Checkpoint { position, metadata } in checkpoints {
+        for Checkpoint { position, metadata, .. } in checkpoints {
             if let Some(track) = self.tracks.get_mut(&position.partition) {
                 track.progress.committed(position.next, metadata);
             }
