@@ -90,10 +90,15 @@ fn exit(error: &RunError) -> Exit {
         RunError::Refused(_)
         | RunError::TooManyRefused(..)
         | RunError::Gone(_)
-        | RunError::OutOfPatience(_) => Exit::Stopped,
-        RunError::Source(_) | RunError::Commit(_) | RunError::DeadLetters(_) | RunError::Worker(_) => {
-            Exit::Failed
-        }
+        | RunError::OutOfPatience(..)
+        | RunError::OutOfPatienceWithSource(..) => Exit::Stopped,
+        RunError::Source(_)
+        | RunError::Commit(_)
+        | RunError::Uncommitted(_)
+        | RunError::Twice(..)
+        | RunError::Threads(_)
+        | RunError::DeadLetters(_)
+        | RunError::Worker(_) => Exit::Failed,
     }
 }
 

@@ -3,8 +3,9 @@
 //! What comes with every record is `debug` (`-v`); what a person should see is `info` and above, and bounded:
 //! of refusals and of stubborn records at most ten a second are told one by one, the rest is counted.
 
-use crate::relay::event::{Event, Fate, Observer, Snapshot, Totals};
+use crate::relay::event::{Change, Event, Observer, Snapshot, Totals};
 use crate::relay::record::Record;
+use crate::relay::settings::OnRefusal;
 use crate::relay::source::Severity;
 use log::{Level, LevelFilter, debug, error, info, log, trace, warn};
 use std::io::Write;
@@ -95,13 +96,13 @@ impl LogObserver {
         }
     }
 
-    fn refused(&self, record: &Record, refusal: &crate::relay::dead_letter::Refusal, fate: Fate) {
+    fn refused(&self, record: &Record, refusal: &crate::relay::dead_letter::Refusal, fate: OnRefusal) {
         let Some(untold) = self.limited(|told| &mut told.refusals) else { return };
         let status = refusal.status.map_or("no answer".into(), |status| format!("status {status}"));
         let fate = match fate {
-            Fate::DeadLettered => "is in the dead letters",
-            Fate::Dropped => "was dropped",
-            Fate::Stopped => "stops the run",
+            OnRefusal::DeadLetter => "is in the dead letters",
+            OnRefusal::Drop => "was dropped",
+            OnRefusal::Stop => "stops the run",
         };
         let more = if untold > 0 { format!(" (and {untold} more before it)") } else { String::new() };
         let attempts = refusal.attempts;
@@ -161,16 +162,13 @@ impl Observer for LogObserver {
             Event::Retrying { record, attempt, delay, cause } => {
                 self.retrying(record, *attempt, *delay, cause)
             }
-            Event::Paused { delay, cause, mend: Some(mend) } => {
-                error!(target: TARGET, "pausing all sending for {delay:.1?}: {cause}; {mend}");
-            }
-            Event::Paused { delay, cause, mend: None } => {
-                warn!(target: TARGET, "pausing all sending for {delay:.1?}: {cause}");
-            }
             Event::Probing { record } => debug!(target: TARGET, "{} goes ahead as a probe", Named(record)),
-            Event::Reopened { after } => {
-                info!(target: TARGET, "the destination accepts again after {after:.1?}")
-            }
+            Event::Change(change) => tell_change(change),
+            Event::FewerThreads { running, wanted, error } => warn!(
+                target: TARGET,
+                "only {running} of {wanted} threads can be started ({error}): going on with these; raise the limit of \
+                 processes, or lower --max-concurrency"
+            ),
             Event::Refused { record, refusal, fate } => self.refused(record, refusal, *fate),
             Event::DeadLettersUnavailable { delay, error } => {
                 error!(target: TARGET, "dead letters can't be kept: {error}; again in {delay:.1?}");
@@ -187,6 +185,52 @@ impl Observer for LogObserver {
             Event::Draining => info!(target: TARGET, "finishing what is in flight"),
             Event::Ended(totals) => info!(target: TARGET, "ended: {}", totals_line(totals)),
         }
+    }
+}
+
+/// A change of state, once.
+fn tell_change(change: &Change) {
+    match change {
+        Change::Paused { record, delay, cause, advice, everything } => {
+            let what = if *everything { "all sending" } else { "sending to one target" };
+            let record = Named(record);
+            match advice {
+                Some(advice) => {
+                    error!(target: TARGET, "pausing {what} for {delay:.1?}: {record} was answered {cause}; {advice}");
+                }
+                None => {
+                    warn!(target: TARGET, "pausing {what} for {delay:.1?}: {record} was answered {cause}")
+                }
+            }
+        }
+        Change::StillPaused { since, cause } => {
+            warn!(target: TARGET, "all sending is still paused after {since:.0?}; the last answer: {cause}");
+        }
+        Change::Reopened { after, everything: true } => {
+            info!(target: TARGET, "the destination accepts again after {after:.1?}");
+        }
+        Change::Reopened { after, everything: false } => {
+            info!(target: TARGET, "the target accepts again after {after:.1?}");
+        }
+        Change::Paced { per_second } => {
+            info!(target: TARGET, "the destination limits requests: spacing them out, from {per_second:.1}/s on");
+        }
+        Change::Suspected { partition, offset, cause } => warn!(
+            target: TARGET,
+            "topic {} partition {} offset {offset} was answered {cause} while others are accepted: it is retried by \
+             itself and stops nothing; --max-attempts or --max-age would reject it in the end",
+            partition.topic(), partition.number()
+        ),
+        Change::Stuck { partition, offset, attempts, cause } => {
+            let cause = cause.as_ref().map(|cause| format!(" (last answer: {cause})")).unwrap_or_default();
+            error!(
+                target: TARGET,
+                "topic {} partition {} waits for offset {offset}, sent {attempts} times{cause}: the partition is \
+                 --window-size records ahead of it. --max-attempts or --max-age would reject it",
+                partition.topic(), partition.number()
+            );
+        }
+        Change::Dropped { .. } => {}
     }
 }
 

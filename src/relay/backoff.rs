@@ -35,6 +35,16 @@ impl Backoff {
             Some(least) => least.max(drawn).saturating_add(jitter.up_to(least.min(self.max) / 10)),
         }
     }
+
+    /// The time until the next probe of a destination that turned `failures` in a row away: like
+    /// [`delay`](Self::delay), but never less than half of the ceiling, so that a pause is one.
+    pub fn pause(&self, failures: u32, at_least: Option<Duration>, jitter: &mut Jitter) -> Duration {
+        let half = self.ceiling(failures) / 2;
+        match at_least {
+            None => half + jitter.up_to(half),
+            Some(_) => self.delay(failures, at_least, jitter).max(half),
+        }
+    }
 }
 
 impl Default for Backoff {

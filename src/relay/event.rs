@@ -1,7 +1,8 @@
 //! What the core tells those who watch: it prints and logs nothing itself.
 
 use super::dead_letter::Refusal;
-use super::record::{Checkpoint, Partition, Record};
+use super::record::{Checkpoint, Offset, Partition, Record};
+use super::settings::OnRefusal;
 use super::source::Notice;
 use std::time::Duration;
 
@@ -17,17 +18,6 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn on(&self, _event: &Event<'_>) {}
-}
-
-/// Where a refused record went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// To the dead letters, durably.
-    DeadLettered,
-    /// Dropped by the operator's wish.
-    Dropped,
-    /// Nowhere: it stopped the run.
-    Stopped,
 }
 
 /// What an attempt came to when it was not accepted, in words for people: `503 Service Unavailable: ...`.
@@ -77,25 +67,13 @@ pub enum Event<'a> {
         /// What came of the attempt.
         cause: Cause<'a>,
     },
-    /// All sending pauses.
-    Paused {
-        /// Until the next probe.
-        delay: Duration,
-        /// What came of the attempt that closed the gate.
-        cause: Cause<'a>,
-        /// What a person should do, where one is needed.
-        mend: Option<&'a str>,
-    },
     /// One record goes ahead to see whether the destination is back.
     Probing {
         /// The record.
         record: &'a Record,
     },
-    /// The destination accepts again.
-    Reopened {
-        /// How long the pause was.
-        after: Duration,
-    },
+    /// Something is otherwise from now on.
+    Change(&'a Change),
     /// A record was refused.
     Refused {
         /// The record.
@@ -103,7 +81,7 @@ pub enum Event<'a> {
         /// Why, and after what.
         refusal: &'a Refusal,
         /// Where it went.
-        fate: Fate,
+        fate: OnRefusal,
     },
     /// The dead letters could not be written; it is tried again.
     DeadLettersUnavailable {
@@ -121,10 +99,83 @@ pub enum Event<'a> {
     },
     /// Some time has passed: how things stand. Comes every [`PROGRESS_INTERVAL`](super::PROGRESS_INTERVAL).
     Progress(&'a Snapshot),
+    /// Threads can't be started: it goes on with fewer.
+    FewerThreads {
+        /// How many there are.
+        running: usize,
+        /// How many there should be.
+        wanted: usize,
+        /// Why the next one can't be started.
+        error: &'a str,
+    },
     /// No new sends: a signal or a fault ends the run once what is in flight has finished.
     Draining,
     /// The run is over.
     Ended(&'a Totals),
+}
+
+/// What is otherwise from now on, and how it came about.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Sending pauses.
+    Paused {
+        /// The record that was turned away.
+        record: Record,
+        /// Until the first probe.
+        delay: Duration,
+        /// What the record was answered.
+        cause: String,
+        /// What a person should do, where one is needed.
+        advice: Option<&'static str>,
+        /// All sending, not that to one target alone.
+        everything: bool,
+    },
+    /// All sending is still paused.
+    StillPaused {
+        /// For how long.
+        since: Duration,
+        /// What the last probe was answered.
+        cause: String,
+    },
+    /// The destination, or the target that was paused, accepts again.
+    Reopened {
+        /// How long the pause was.
+        after: Duration,
+        /// All sending was paused, not that to one target alone.
+        everything: bool,
+    },
+    /// The destination allows fewer requests a second: they are spaced out.
+    Paced {
+        /// Requests a second, to begin with.
+        per_second: f64,
+    },
+    /// Others are accepted while this record was turned away: from now on it pauses nothing.
+    Suspected {
+        /// Its partition.
+        partition: Partition,
+        /// Its offset.
+        offset: Offset,
+        /// What it was answered.
+        cause: String,
+    },
+    /// Nothing more is read of a partition before this record is done.
+    Stuck {
+        /// The partition.
+        partition: Partition,
+        /// The record's offset.
+        offset: Offset,
+        /// How often it was sent.
+        attempts: u32,
+        /// What it was answered last, where that is known.
+        cause: Option<String>,
+    },
+    /// A record was refused, late, and dropped by the operator's wish.
+    Dropped {
+        /// The record.
+        record: Record,
+        /// Why, and after what.
+        refusal: Refusal,
+    },
 }
 
 /// How things stand.

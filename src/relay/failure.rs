@@ -15,12 +15,20 @@ pub enum RunError {
     TooManyRefused(Box<Letter>, Threshold),
     /// The destination answered 410: it wants no more.
     Gone(Box<Letter>),
-    /// The destination accepted nothing for as long as patience goes.
-    OutOfPatience(Duration),
+    /// The destination accepted nothing for as long as patience goes; with the last failure.
+    OutOfPatience(Duration, String),
+    /// The source reached nobody for as long as patience goes; with the last failure.
+    OutOfPatienceWithSource(Duration, String),
     /// The source can't go on.
     Source(SourceError),
     /// What was done could not be committed: it will be sent again.
     Commit(CommitError),
+    /// These positions could not be committed in time.
+    Uncommitted(String),
+    /// First one fault, then another.
+    Twice(Box<RunError>, Box<RunError>),
+    /// No thread can be started.
+    Threads(String),
     /// The dead letters can't be written.
     DeadLetters(DeadLetterError),
     /// A worker panicked; its record is not committed.
@@ -46,11 +54,26 @@ impl fmt::Display for RunError {
             Self::Gone(letter) => {
                 write!(f, "the destination wants no more: it answered 410 Gone to {}", Told(letter))
             }
-            Self::OutOfPatience(patience) => write!(
+            Self::OutOfPatience(patience, cause) => write!(
                 f,
-                "the destination accepted nothing for {patience:?} (--patience): what it accepted before is \
-                 committed, the rest stays in the topic"
+                "the destination accepted nothing for {patience:?} (--patience), at last: {cause}. What it accepted \
+                 before is committed, the rest stays in the topic"
             ),
+            Self::OutOfPatienceWithSource(patience, cause) => {
+                write!(f, "the brokers were out of reach for {patience:?} (--patience), at last: {cause}")
+            }
+            Self::Uncommitted(positions) => write!(
+                f,
+                "what was delivered last could not be committed in time and will be sent again: {positions} are not \
+                 committed"
+            ),
+            Self::Twice(first, second) => write!(f, "{first}; and then {second}"),
+            Self::Threads(error) => {
+                write!(
+                    f,
+                    "no thread can be started ({error}): lower --max-concurrency or raise the limit of processes"
+                )
+            }
             Self::Source(error) => write!(f, "{error}"),
             Self::Commit(error) => {
                 write!(f, "what was delivered last could not be committed and will be sent again: {error}")

@@ -35,6 +35,11 @@ impl Filter {
         self.letters = letters;
     }
 
+    /// Whether everything passes.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether the record is to be delivered.
     pub fn passes(&self, record: &Record) -> bool {
         let wanted = |(name, values): &(Vec<u8>, Vec<Vec<u8>>)| {

@@ -27,6 +27,11 @@ impl Lanes {
         Self { order, hasher: RandomState::new(), queues: HashMap::new() }
     }
 
+    /// Whether records are kept in order by key.
+    pub fn is_by_key(&self) -> bool {
+        self.order == Order::Key
+    }
+
     /// The lane of a record; `None` if it waits for nobody.
     pub fn of(&self, record: &Record) -> Option<Lane> {
         match self.order {

@@ -50,17 +50,6 @@ impl Bounds {
     }
 }
 
-/// What an attempt says of how busy the destination is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// It took the time it took.
-    Time,
-    /// It was turned away.
-    TurnedAway,
-    /// Nothing: it failed for another reason.
-    Nothing,
-}
-
 /// The limit, and what is known of the destination.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -121,30 +110,10 @@ impl Limit {
         }
     }
 
-    /// An attempt has ended that took `took`, with `in_flight` under way until then, itself included.
-    pub fn answered(&mut self, now: Instant, took: Duration, in_flight: usize, heard: Heard) {
-        let sent = now.checked_sub(took).unwrap_or(now);
-        match heard {
-            Heard::Nothing => {}
-            Heard::TurnedAway => self.turned_away(now, sent, in_flight),
-            Heard::Time => self.took(now, sent, took, in_flight),
-        }
-    }
-
-    fn turned_away(&mut self, now: Instant, sent: Instant, in_flight: usize) {
-        // What was sent before the last cut is the same news, and a lone probe says nothing of many at once.
-        if self.cut_at.is_some_and(|cut_at| sent <= cut_at) || in_flight * 2 < self.current() {
-            return;
-        }
-        self.limit = (in_flight as f64 * CUT).max(self.bounds.min.get() as f64);
-        self.ceiling = Some((in_flight, now));
-        self.cut_at = Some(now);
-        self.doubling = false;
-        self.measuring = None;
-        self.round = Round::default();
-    }
-
-    fn took(&mut self, now: Instant, sent: Instant, took: Duration, in_flight: usize) {
+    /// An attempt that started at `sent` took until now, with `in_flight` under way, itself included. Only of attempts
+    /// whose time says how busy the destination is.
+    pub fn took(&mut self, now: Instant, sent: Instant, in_flight: usize) {
+        let took = now.saturating_duration_since(sent);
         if let Some(measuring) = &mut self.measuring {
             if sent < measuring.since {
                 return;
@@ -160,6 +129,20 @@ impl Limit {
             let round = std::mem::take(&mut self.round);
             self.end_round(now, round);
         }
+    }
+
+    /// An attempt that started at `sent` was turned away now, with `in_flight` under way, itself included.
+    pub fn turned_away(&mut self, now: Instant, sent: Instant, in_flight: usize) {
+        // What was sent before the last cut is the same news, and a lone probe says nothing of many at once.
+        if self.cut_at.is_some_and(|cut_at| sent <= cut_at) || in_flight * 2 < self.current() {
+            return;
+        }
+        self.limit = (in_flight as f64 * CUT).max(self.bounds.min.get() as f64);
+        self.ceiling = Some((in_flight, now));
+        self.cut_at = Some(now);
+        self.doubling = false;
+        self.measuring = None;
+        self.round = Round::default();
     }
 
     fn end_round(&mut self, now: Instant, mut round: Round) {

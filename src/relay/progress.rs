@@ -117,6 +117,11 @@ impl Progress {
         (self.watermark > self.committed.0 || text != self.committed.1).then_some((self.watermark, text))
     }
 
+    /// Whether anything is new to commit.
+    pub fn has_to_commit(&self) -> bool {
+        self.to_commit().is_some()
+    }
+
     fn done_beyond(&self) -> impl Iterator<Item = Range<i64>> {
         let done =
             self.entries.iter().filter(|entry| entry.done).map(|entry| entry.offset.0..entry.offset.next().0);

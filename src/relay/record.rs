@@ -198,6 +198,11 @@ impl Record {
         Self::with_headers(partition, self.offset, self.timestamp, self.key(), self.value(), &headers)
     }
 
+    /// The bytes that it shares with the records that were fetched with it, its own parts included.
+    pub fn shared_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         &self.payload[range.start as usize..range.end as usize]
     }

@@ -6,7 +6,9 @@
 //! - **First come, first served.** Each waiter draws a number, and only the lowest number may enter. A newcomer
 //!   never overtakes a waiter ([`Semaphore::try_acquire`] included), so no waiter starves as long as permits
 //!   keep coming back. A waiter that runs out of time leaves its place to the next.
-//! - **It can be resized while in use.** Shrinking recalls nothing: nobody enters until enough have left.
+//! - **It can be resized while in use.** Shrinking recalls nothing: nobody enters until enough have left. Two hands
+//!   may hold it back, each with a number of its own (the [limit](Semaphore::resize) and the
+//!   [ceiling](Semaphore::set_ceiling)): the lower one counts.
 //! - **It can be closed.** All who wait, and all who come later, leave with [`Closed`]; permits that are out stay
 //!   good. That is how a run drains.
 //!
@@ -60,6 +62,7 @@ pub struct Semaphore {
 #[derive(Debug)]
 struct State {
     limit: usize,
+    ceiling: usize,
     in_use: usize,
     most_in_use: usize,
     closed: bool,
@@ -70,7 +73,7 @@ struct State {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.in_use < self.limit
+        self.in_use < self.limit.min(self.ceiling)
     }
 
     fn enter(&mut self) {
@@ -94,7 +97,7 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.semaphore.lock();
         state.in_use -= 1;
-        let someone_waits = !state.queue.is_empty() || state.in_use == 0;
+        let someone_waits = !state.queue.is_empty();
         drop(state);
         if someone_waits {
             self.semaphore.changed.notify_all();
@@ -105,8 +108,15 @@ impl Drop for Permit<'_> {
 impl Semaphore {
     /// At most `limit` permits are out at once. With 0 nobody enters until it is [resized](Self::resize).
     pub fn new(limit: usize) -> Self {
-        let state =
-            State { limit, in_use: 0, most_in_use: 0, closed: false, next_number: 0, queue: VecDeque::new() };
+        let state = State {
+            limit,
+            ceiling: usize::MAX,
+            in_use: 0,
+            most_in_use: 0,
+            closed: false,
+            next_number: 0,
+            queue: VecDeque::new(),
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -154,14 +164,6 @@ impl Semaphore {
         self.enter_until(Instant::now().checked_add(time))
     }
 
-    /// Waits for a permit, at most until `deadline`; `None` if it passed.
-    ///
-    /// # Errors
-    /// [`Closed`] if it is closed, before or while waiting.
-    pub fn acquire_until(&self, deadline: Instant) -> Result<Option<Permit<'_>>, Closed> {
-        self.enter_until(Some(deadline))
-    }
-
     fn enter_until(&self, deadline: Option<Instant>) -> Result<Option<Permit<'_>>, Closed> {
         let mut state = self.lock();
         let number = state.next_number;
@@ -202,34 +204,25 @@ impl Semaphore {
         self.changed.notify_all();
     }
 
+    /// The second bound beside the limit, for whoever shares permits out over several processes. There is none at
+    /// first.
+    pub fn set_ceiling(&self, ceiling: usize) {
+        self.lock().ceiling = ceiling;
+        self.changed.notify_all();
+    }
+
+    /// The ceiling, and how many permits are out: read together, so that the two fit.
+    pub fn ceiling_and_use(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.ceiling, state.in_use)
+    }
+
     /// Lets nobody in any more: who waits, and who comes later, leaves with [`Closed`].
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Waits until no permit is out. Only a moment's truth, unless it is closed or nobody else acquires.
-    pub fn wait_idle(&self) {
-        self.idle_until(None);
-    }
-
-    /// Waits until no permit is out, at most for `time`; says whether that came about.
-    pub fn wait_idle_timeout(&self, time: Duration) -> bool {
-        self.idle_until(Instant::now().checked_add(time))
-    }
-
-    fn idle_until(&self, deadline: Option<Instant>) -> bool {
-        let mut state = self.lock();
-        while state.in_use > 0 {
-            match self.wait(state, deadline) {
-                (woken, true) => state = woken,
-                (_, false) => return false,
-            }
-        }
-        true
-    }
-
-    /// Sleeps until something changes; `false` once the deadline has passed.
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -250,9 +243,10 @@ impl Semaphore {
         self.lock().in_use
     }
 
-    /// How many may be out at once.
+    /// How many may be out at once: the lower one of limit and ceiling.
     pub fn limit(&self) -> usize {
-        self.lock().limit
+        let state = self.lock();
+        state.limit.min(state.ceiling)
     }
 
     /// The most permits that ever were out at once.
@@ -261,7 +255,8 @@ impl Semaphore {
     }
 
     /// How many wait for a permit.
-    pub fn waiting(&self) -> usize {
+    #[cfg(all(test, not(loom)))]
+    fn waiting(&self) -> usize {
         self.lock().queue.len()
     }
 }
@@ -379,9 +374,7 @@ mod tests {
             semaphore.close();
             assert_eq!(waiter.join().unwrap(), Err(Closed));
             assert_eq!(semaphore.try_acquire().map(|_| ()), Err(Closed));
-            assert!(!semaphore.wait_idle_timeout(Duration::from_millis(1)));
             drop(permit);
-            semaphore.wait_idle();
         });
     }
 
@@ -389,7 +382,6 @@ mod tests {
     fn the_longest_time_there_is_is_no_fault() {
         let semaphore = Semaphore::new(1);
         assert!(semaphore.acquire_timeout(Duration::MAX).unwrap().is_some());
-        assert!(semaphore.wait_idle_timeout(Duration::MAX));
     }
 
     #[test]
@@ -472,7 +464,6 @@ mod loom_tests {
             let handles = with_two(&semaphore, |semaphore| drop(semaphore.acquire()));
             semaphore.close();
             handles.map(|handle| handle.join().unwrap());
-            semaphore.wait_idle();
             assert_eq!(semaphore.acquire().map(drop), Err(Closed));
         });
     }

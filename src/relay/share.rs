@@ -15,16 +15,14 @@
 //! flight is over by the time the coordinator gives it up, so its [lease](super::source::Lease) must end earlier
 //! than its session by the time that a request may take.
 
+use super::semaphore::Semaphore;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one member may use of the limit, and what it uses. Shared by the thread that speaks with the group and
-/// those that send.
+/// What one member may use of the limit, and what it uses: the ceiling of the one semaphore that every request needs
+/// a permit of. Shared by the thread that speaks with the group and those that send.
 #[derive(Clone, Debug)]
 pub struct Share {
-    /// The granted share in the upper half, what is in flight in the lower: they are read and changed together, so
-    /// that a claim is never less than what goes out beside it.
-    state: Arc<AtomicU64>,
+    semaphore: Arc<Semaphore>,
 }
 
 const UNLIMITED: u32 = u32::MAX;
@@ -32,42 +30,41 @@ const UNLIMITED: u32 = u32::MAX;
 impl Share {
     /// Without a limit of the group.
     pub fn unlimited() -> Self {
-        Self::of(UNLIMITED)
+        Self { semaphore: Arc::new(Semaphore::new(usize::MAX)) }
     }
 
     /// Nothing before something is granted.
     pub fn none() -> Self {
-        Self::of(0)
+        let share = Self::unlimited();
+        share.grant(0);
+        share
     }
 
-    fn of(granted: u32) -> Self {
-        Self { state: Arc::new(AtomicU64::new(join(granted, 0))) }
+    /// The semaphore whose permits the share bounds.
+    pub fn semaphore(&self) -> &Arc<Semaphore> {
+        &self.semaphore
     }
 
     /// How much it may use.
     pub fn granted(&self) -> u32 {
-        halves(self.state.load(Ordering::Acquire)).0
+        self.granted_and_used().0
+    }
+
+    fn granted_and_used(&self) -> (u32, u32) {
+        let (ceiling, in_use) = self.semaphore.ceiling_and_use();
+        let count = |n: usize| u32::try_from(n).unwrap_or(UNLIMITED);
+        (count(ceiling), count(in_use))
     }
 
     /// The leader grants this much. What is in flight beyond it comes to its end, and nothing new goes out before.
     pub fn grant(&self, granted: u32) {
-        self.change(|(_, in_flight)| Some((granted, in_flight)));
-    }
-
-    /// Takes the right to send one request, unless the share is used up.
-    pub fn enter(&self) -> bool {
-        self.change(|(granted, in_flight)| (in_flight < granted).then_some((granted, in_flight + 1)))
-    }
-
-    /// That request is over.
-    pub fn leave(&self) {
-        self.change(|(granted, in_flight)| Some((granted, in_flight.saturating_sub(1))));
+        self.semaphore.set_ceiling(usize::try_from(granted).unwrap_or(usize::MAX));
     }
 
     /// What nobody else may use: the larger of what is granted and what is in flight. For who can't send until the
     /// next assignment (all partitions are revoked), what is in flight alone.
     pub fn claim(&self, may_send: bool) -> u32 {
-        let (granted, in_flight) = halves(self.state.load(Ordering::Acquire));
+        let (granted, in_flight) = self.granted_and_used();
         if may_send { granted.max(in_flight) } else { in_flight }
     }
 
@@ -75,19 +72,6 @@ impl Share {
     pub fn has_let_go(&self, claimed: u32) -> bool {
         self.claim(true) < claimed
     }
-
-    fn change(&self, change: impl Fn((u32, u32)) -> Option<(u32, u32)>) -> bool {
-        let changed = |state| change(halves(state)).map(|(granted, in_flight)| join(granted, in_flight));
-        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed).is_ok()
-    }
-}
-
-fn join(granted: u32, in_flight: u32) -> u64 {
-    u64::from(granted) << 32 | u64::from(in_flight)
-}
-
-fn halves(state: u64) -> (u32, u32) {
-    ((state >> 32) as u32, state as u32)
 }
 
 /// What the leader knows of a member.
@@ -210,18 +194,22 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_entered_no_more_often_than_granted_and_claimed_as_long_as_it_is_used() {
+    fn a_share_bounds_the_permits_and_is_claimed_as_long_as_they_are_out() {
         let share = Share::none();
-        assert!(!share.enter());
+        let enter = || share.semaphore().try_acquire().unwrap();
+        assert!(enter().is_none());
         share.grant(2);
-        assert_eq!([0; 3].map(|_| share.enter()), [true, true, false]);
+        let (first, second) = (enter(), enter());
+        assert!(first.is_some() && second.is_some() && enter().is_none());
         share.grant(1);
         assert_eq!((share.claim(true), share.claim(false)), (2, 2));
-        share.leave();
-        assert!(!share.enter() && share.has_let_go(2));
-        share.leave();
-        assert_eq!((share.claim(true), share.claim(false), share.enter()), (1, 0, true));
-        assert!((0..100_000).all(|_| Share::unlimited().enter()));
+        drop(first);
+        assert!(enter().is_none() && share.has_let_go(2));
+        drop(second);
+        assert_eq!((share.claim(true), share.claim(false), enter().is_some()), (1, 0, true));
+        let unlimited = Share::unlimited();
+        let permits: Vec<_> = (0..1_000).map(|_| unlimited.semaphore().try_acquire().unwrap()).collect();
+        assert!(permits.iter().all(Option::is_some));
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub struct Want {
     pub bytes: usize,
 }
 
+impl Want {
+    /// No records, only news of the partitions.
+    pub const NOTHING: Self = Self { records: 0, bytes: 0 };
+}
+
 /// What a poll brings.
 #[derive(Debug)]
 pub enum Polled {

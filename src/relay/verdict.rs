@@ -7,60 +7,81 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What to do after an attempt.
+/// What an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The record is done.
     Accepted,
-    /// This record is tried again; others go on.
+    /// Perhaps it is the record: it is sent again after a backoff of its own, others go on.
     Retry {
         /// Not before this has passed, by the destination's wish.
-        at_least: Option<Duration>,
+        after: Option<Duration>,
     },
-    /// The destination can't take anything now: all sending pauses, and the record is tried again.
+    /// It is the destination, for now: sending pauses, and the record is sent again.
     Pause {
         /// Not before this has passed, by the destination's wish.
-        at_least: Option<Duration>,
-        /// What a person has to do before it can work, where that is known.
-        mend: Option<&'static str>,
+        after: Option<Duration>,
+        /// What may explain it.
+        trouble: Trouble,
     },
     /// The record will never be accepted.
     Refused,
     /// The destination wants no more: the run ends.
     Stop,
+    /// The request never arrived, and that says nothing of anybody: it is sent again at once.
+    Again,
 }
 
-/// What `--on-status` may ask for.
+/// What may explain that a destination turns a record away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The record counts as done.
-    Accept,
-    /// The record is tried again.
-    Retry,
-    /// All sending pauses.
-    Pause,
-    /// The record is refused.
-    Refuse,
-    /// The run ends.
-    Stop,
+pub enum Trouble {
+    /// Too many requests in too short a time (429).
+    Rate,
+    /// Load, or a moment's absence (502, 503, 504).
+    Load,
+    /// No connection: whoever listens at that address is away, for all targets there.
+    Connection,
+    /// Credentials or the address, which no wait mends; with advice for a person, where there is any.
+    Setup(Option<&'static str>),
 }
 
-impl Action {
-    /// Their names on the command line.
+impl Trouble {
+    /// Whether load, or a moment's absence, may explain it.
+    pub fn may_be_load(self) -> bool {
+        !matches!(self, Self::Setup(_))
+    }
+
+    /// What a person should do.
+    pub fn advice(self) -> Option<&'static str> {
+        if let Self::Setup(advice) = self { advice } else { None }
+    }
+}
+
+impl Verdict {
+    /// What `--on-status` may ask for, by name.
     pub const NAMES: [(&'static str, Self); 5] = [
-        ("accept", Self::Accept),
-        ("retry", Self::Retry),
-        ("pause", Self::Pause),
-        ("refuse", Self::Refuse),
+        ("accept", Self::Accepted),
+        ("retry", Self::Retry { after: None }),
+        ("pause", Self::Pause { after: None, trouble: Trouble::Load }),
+        ("refuse", Self::Refused),
         ("stop", Self::Stop),
     ];
+
+    /// The same with the destination's own wish for the wait.
+    fn after(self, after: Option<Duration>) -> Self {
+        match self {
+            Self::Retry { .. } => Self::Retry { after },
+            Self::Pause { trouble, .. } => Self::Pause { after, trouble },
+            other => other,
+        }
+    }
 }
 
 /// A rule of `--on-status`: `409=retry`, `4xx=refuse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     statuses: Statuses,
-    action: Action,
+    verdict: Verdict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,16 +107,13 @@ impl FromStr for Rule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let (statuses, action) = text
+        let (statuses, name) = text
             .split_once('=')
             .ok_or_else(|| RuleError(format!("'{text}' is not CODE=VERDICT, such as 409=retry")))?;
-        let action = Action::NAMES
-            .iter()
-            .find(|(name, _)| *name == action)
-            .map(|(_, action)| *action)
-            .ok_or_else(|| {
-                RuleError(format!("'{action}' is not a verdict: take accept, retry, pause, refuse or stop"))
-            })?;
+        let verdict =
+            Verdict::NAMES.iter().find(|(known, _)| *known == name).map(|(_, verdict)| *verdict).ok_or_else(
+                || RuleError(format!("'{name}' is not a verdict: take accept, retry, pause, refuse or stop")),
+            )?;
         let statuses = match statuses.as_bytes() {
             [class @ b'2'..=b'5', b'x', b'x'] => Statuses::Class(u16::from(class - b'0')),
             [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => Statuses::One(statuses.parse().unwrap_or(0)),
@@ -105,73 +123,65 @@ impl FromStr for Rule {
                 return Err(RuleError(text));
             }
         };
-        Ok(Self { statuses, action })
+        Ok(Self { statuses, verdict })
     }
 }
 
 /// The table of verdicts, with the operator's own rows before the standing ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    rules: BTreeMap<Statuses, Action>,
+    rules: BTreeMap<Statuses, Verdict>,
 }
 
 impl Policy {
     /// Adds a row. A row for one status goes before a row for its class; a later row for the same replaces.
     pub fn with(mut self, rule: Rule) -> Self {
-        self.rules.insert(rule.statuses, rule.action);
+        self.rules.insert(rule.statuses, rule.verdict);
         self
     }
 
-    fn action(&self, status: u16) -> Option<Action> {
+    fn rule(&self, status: u16) -> Option<Verdict> {
         let rule = |statuses| self.rules.get(&statuses).copied();
         rule(Statuses::One(status)).or_else(|| rule(Statuses::Class(status / 100)))
     }
 
-    /// What this outcome means.
+    /// What came of an attempt, and what it means.
     pub fn judge(&self, outcome: &Result<Answer, SendError>) -> Verdict {
         match outcome {
-            Ok(answer) => self.judge_answer(answer),
+            Ok(answer) => self
+                .rule(answer.status)
+                .unwrap_or_else(|| by_default(answer.status))
+                .after(answer.retry_after),
             Err(error) => match error.kind {
-                SendErrorKind::Connect => Verdict::Pause { at_least: None, mend: None },
-                SendErrorKind::Timeout | SendErrorKind::Broken | SendErrorKind::Stale => {
-                    Verdict::Retry { at_least: None }
-                }
+                SendErrorKind::Connect => Verdict::Pause { after: None, trouble: Trouble::Connection },
+                SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { after: None },
+                SendErrorKind::Stale => Verdict::Again,
             },
-        }
-    }
-
-    fn judge_answer(&self, answer: &Answer) -> Verdict {
-        let at_least = answer.retry_after;
-        match self.action(answer.status) {
-            Some(Action::Accept) => Verdict::Accepted,
-            Some(Action::Retry) => Verdict::Retry { at_least },
-            Some(Action::Pause) => Verdict::Pause { at_least, mend: None },
-            Some(Action::Refuse) => Verdict::Refused,
-            Some(Action::Stop) => Verdict::Stop,
-            None => standing(answer.status, at_least),
         }
     }
 }
 
-/// The standing table.
-fn standing(status: u16, at_least: Option<Duration>) -> Verdict {
-    let mend = |text| Verdict::Pause { at_least, mend: Some(text) };
+/// The table that holds where no rule says otherwise.
+fn by_default(status: u16) -> Verdict {
+    let pause = |trouble| Verdict::Pause { after: None, trouble };
+    let setup = |advice| pause(Trouble::Setup(Some(advice)));
     match status {
         200..=299 => Verdict::Accepted,
-        429 | 502 | 503 | 504 => Verdict::Pause { at_least, mend: None },
-        401 => mend("the destination wants credentials, or other ones: check --header"),
-        403 => mend("the destination forbids this: check the credentials and what they may do"),
-        404 => mend("nothing is at this address: check the path in --url"),
-        405 => mend("the address takes no POST: check --url"),
-        407 => mend("a proxy on the way wants credentials"),
-        300..=399 => {
-            mend("the destination has moved and redirects are never followed: put its new address into --url")
-        }
+        429 => pause(Trouble::Rate),
+        502..=504 => pause(Trouble::Load),
+        401 => setup("the destination wants credentials, or other ones: check --header"),
+        403 => setup("the destination forbids this: check the credentials and what they may do"),
+        404 => setup("nothing is at this address: check the path in --url"),
+        405 => setup("the address takes no POST: check --url"),
+        407 => setup("a proxy on the way wants credentials"),
+        300..=399 => setup(
+            "the destination has moved and redirects are never followed: put its new address into --url",
+        ),
         410 => Verdict::Stop,
-        408 | 425 => Verdict::Retry { at_least },
+        408 | 425 => Verdict::Retry { after: None },
         400..=499 => Verdict::Refused,
         // 5xx, and what is no status at all (below 200 or above 599), which may be a fault on the way.
-        _ => Verdict::Retry { at_least },
+        _ => Verdict::Retry { after: None },
     }
 }
 
@@ -190,13 +200,19 @@ mod tests {
             assert_eq!(judge(&policy, status), Verdict::Accepted, "{status}");
         }
         for status in [408, 425, 500, 501, 505, 507, 599, 600, 999, 0] {
-            assert_eq!(judge(&policy, status), Verdict::Retry { at_least: None }, "{status}");
+            assert_eq!(judge(&policy, status), Verdict::Retry { after: None }, "{status}");
         }
         for status in [429, 502, 503, 504] {
-            assert_eq!(judge(&policy, status), Verdict::Pause { at_least: None, mend: None }, "{status}");
+            assert!(
+                matches!(judge(&policy, status), Verdict::Pause { trouble, .. } if trouble.may_be_load()),
+                "{status}"
+            );
         }
         for status in [401, 403, 404, 405, 407, 300, 301, 302, 304, 307, 308] {
-            assert!(matches!(judge(&policy, status), Verdict::Pause { mend: Some(_), .. }), "{status}");
+            assert!(
+                matches!(judge(&policy, status), Verdict::Pause { trouble: Trouble::Setup(Some(_)), .. }),
+                "{status}"
+            );
         }
         for status in [400, 402, 406, 409, 411, 413, 415, 418, 422, 451, 499] {
             assert_eq!(judge(&policy, status), Verdict::Refused, "{status}");
@@ -207,16 +223,23 @@ mod tests {
     #[test]
     fn no_connection_speaks_of_the_destination_and_silence_of_the_record() {
         let failed = |kind| Policy::default().judge(&Err(SendError { kind, text: String::new() }));
-        assert_eq!(failed(SendErrorKind::Connect), Verdict::Pause { at_least: None, mend: None });
-        assert_eq!(failed(SendErrorKind::Timeout), Verdict::Retry { at_least: None });
-        assert_eq!(failed(SendErrorKind::Broken), Verdict::Retry { at_least: None });
+        assert_eq!(
+            failed(SendErrorKind::Connect),
+            Verdict::Pause { after: None, trouble: Trouble::Connection }
+        );
+        assert_eq!(failed(SendErrorKind::Stale), Verdict::Again);
+        assert_eq!(failed(SendErrorKind::Timeout), Verdict::Retry { after: None });
+        assert_eq!(failed(SendErrorKind::Broken), Verdict::Retry { after: None });
     }
 
     #[test]
     fn retry_after_is_passed_on() {
         let retry_after = Some(Duration::from_secs(7));
         let outcome = Ok(Answer { status: 429, retry_after, ..Answer::default() });
-        assert_eq!(Policy::default().judge(&outcome), Verdict::Pause { at_least: retry_after, mend: None });
+        assert_eq!(
+            Policy::default().judge(&outcome),
+            Verdict::Pause { after: retry_after, trouble: Trouble::Rate }
+        );
     }
 
     #[test]
@@ -224,12 +247,12 @@ mod tests {
         let policy = ["4xx=refuse", "409=retry", "404=pause", "302=accept", "500=stop"]
             .iter()
             .fold(Policy::default(), |policy, rule| policy.with(rule.parse().expect("a rule")));
-        assert_eq!(judge(&policy, 409), Verdict::Retry { at_least: None });
-        assert_eq!(judge(&policy, 404), Verdict::Pause { at_least: None, mend: None });
+        assert_eq!(judge(&policy, 409), Verdict::Retry { after: None });
+        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, trouble: Trouble::Load });
         assert_eq!(judge(&policy, 401), Verdict::Refused);
         assert_eq!(judge(&policy, 302), Verdict::Accepted);
         assert_eq!(judge(&policy, 500), Verdict::Stop);
-        assert_eq!(judge(&policy, 503), Verdict::Pause { at_least: None, mend: None });
+        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, trouble: Trouble::Load });
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! What the window costs a record (admitted, handed out, answered, committed), and the loop with its threads. A test run does few records, to see
+//! What the dispatcher costs a record (admitted, handed out, answered, committed), and the loop with its threads. A test run does few records, to see
 //! that it works; for figures: `SLUICEGATE_BENCH=1000000 cargo test --release --test relay bench -- --nocapture`
 
 use crate::double::{Letters, ListSource, partition, status};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Unobserved;
 use sluicegate::relay::record::{Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::stop::Stop;
-use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
-use sluicegate::relay::window::{Next, Ticket, Window};
+use sluicegate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,9 +21,9 @@ const KEYS: i64 = 10_000;
 const LOOK_EVERY: usize = 500;
 
 fn per_record(count: usize, settings: &Settings) -> Duration {
-    let mut window = Window::new(settings.clone(), Jitter::seeded(1));
+    let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(1));
     (0..PARTITIONS)
-        .for_each(|p| window.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
+        .for_each(|p| dispatcher.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
     let partitions: Vec<_> = (0..PARTITIONS).map(partition).collect();
     let value = [b'v'; 1_000];
     let mut records = (0..count as i64).map(|n| {
@@ -31,32 +31,32 @@ fn per_record(count: usize, settings: &Settings) -> Duration {
         let at = partitions[(n % i64::from(PARTITIONS)) as usize].clone();
         Record::new(at, Offset(n / i64::from(PARTITIONS)), 0, Some(&key), Some(&value))
     });
-    let (mut flying, mut done, mut spent) = (VecDeque::<Ticket>::new(), 0, Duration::ZERO);
+    let (mut flying, mut done, mut spent) = (VecDeque::<Ticket<()>>::new(), 0, Duration::ZERO);
     let (answer, now, wall) = (status(200), Instant::now(), SystemTime::UNIX_EPOCH);
     while done < count {
-        let batch: Vec<Record> = records.by_ref().take(window.room().records).collect();
+        let batch: Vec<Record> = records.by_ref().take(dispatcher.room().records).collect();
         let began = Instant::now();
-        batch.into_iter().for_each(|record| window.admit(record, now));
-        let goal = done + LOOK_EVERY.min(window.len());
+        batch.into_iter().for_each(|record| dispatcher.admit(record, Target::ONLY, now));
+        let goal = done + LOOK_EVERY.min(dispatcher.len());
         while done < goal {
             while flying.len() < IN_FLIGHT {
-                let Next::Send(ticket) = window.next(now, wall) else { break };
+                let Next::Send(ticket) = dispatcher.next((), now, wall) else { break };
                 flying.push_back(ticket);
             }
             let Some(ticket) = flying.pop_front() else { break };
-            let _ = window.answered(ticket, &answer, now, wall);
+            let _ = dispatcher.answered(ticket, &answer, flying.len() + 1, now, wall);
             done += 1;
         }
-        let checkpoints = window.to_commit();
-        window.committed(&checkpoints);
+        let checkpoints = dispatcher.to_commit();
+        dispatcher.committed(&checkpoints);
         spent += began.elapsed();
     }
-    assert!(window.is_empty() && done == count);
+    assert!(dispatcher.is_empty() && done == count);
     spent / count as u32
 }
 
 #[test]
-fn what_the_window_costs_a_record() {
+fn what_the_dispatcher_costs_a_record() {
     let count: usize = std::env::var("SLUICEGATE_BENCH").map_or(10_000, |count| count.parse().unwrap());
     println!("| window | order | records | per record |\n|---|---|---|---|");
     for intake in [Intake::Batch, Intake::Sliding] {

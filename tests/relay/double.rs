@@ -36,11 +36,12 @@ impl ListSource {
 
 impl Source for ListSource {
     fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+        let not_now = want.records == 0 && matches!(self.polls.front(), None | Some(Polled::Records(_)));
+        if not_now {
+            return Ok(Polled::Nothing);
+        }
         if let Some(polled) = self.polls.pop_front() {
             return Ok(polled);
-        }
-        if want.records == 0 {
-            return Ok(Polled::Nothing);
         }
         let batch: Vec<Record> = self.records.drain(..want.records.min(self.records.len())).collect();
         Ok(if batch.is_empty() { Polled::End } else { Polled::Records(batch) })

@@ -2,9 +2,10 @@
 
 use crate::double::{partition, status};
 use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::dispatcher::{Dispatcher, Next};
 use sluicegate::relay::record::{HeaderRange, Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Order, Settings};
-use sluicegate::relay::window::{Next, Window};
+use sluicegate::relay::transport::Target;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
@@ -15,14 +16,14 @@ const KEYS: i64 = 10_000;
 const AT_ONCE: usize = 64;
 const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 
-fn window(window_size: usize) -> Window {
+fn dispatcher(window_size: usize) -> Dispatcher {
     let window_size = NonZeroUsize::new(window_size).unwrap();
     let settings =
         Settings { order: Order::Key, intake: Intake::Sliding, window_size, ..Settings::default() };
-    let mut window = Window::new(settings, Jitter::seeded(1));
+    let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(1));
     (0..PARTITIONS)
-        .for_each(|p| window.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
-    window
+        .for_each(|p| dispatcher.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
+    dispatcher
 }
 
 /// The key of the nth record, and the partition that it is always in.
@@ -36,24 +37,27 @@ fn ten_thousand_keys_go_64_at_once_and_a_retrying_one_holds_back_only_itself() {
     const RECORDS: i64 = 40_000;
     /// A key that fails at first.
     const BAD: i64 = 761;
-    let (mut window, mut now) = (window(2_000), Instant::now());
+    let (mut dispatcher, mut now) = (dispatcher(2_000), Instant::now());
     let (mut next, mut offsets) = (0, [0_i64; PARTITIONS as usize]);
     let mut flying = VecDeque::new();
     let (mut last, mut delivered, mut failures) = (HashMap::<i64, i64>::new(), 0, 0);
     let (mut handed_out, mut most) = (0, 0);
     while delivered < RECORDS {
-        while window.is_hungry() && next < RECORDS {
-            for _ in 0..window.room().records.min((RECORDS - next) as usize) {
+        while dispatcher.is_hungry() && next < RECORDS {
+            for _ in 0..dispatcher.room().records.min((RECORDS - next) as usize) {
                 let (key, number) = nth(next);
                 let offset = &mut offsets[number as usize];
                 let (key, value) = (key.to_be_bytes(), next.to_be_bytes());
-                window
-                    .admit(Record::new(partition(number), Offset(*offset), 0, Some(&key), Some(&value)), now);
+                dispatcher.admit(
+                    Record::new(partition(number), Offset(*offset), 0, Some(&key), Some(&value)),
+                    Target::ONLY,
+                    now,
+                );
                 (*offset, next) = (*offset + 1, next + 1);
             }
         }
         while flying.len() < AT_ONCE
-            && let Next::Send(ticket) = window.next(now, WALL)
+            && let Next::Send(ticket) = dispatcher.next((), now, WALL)
         {
             flying.push_back(ticket);
             handed_out += 1;
@@ -72,45 +76,45 @@ fn ten_thousand_keys_go_64_at_once_and_a_retrying_one_holds_back_only_itself() {
             delivered += 1;
             assert!(last.insert(key, number).is_none_or(|before| before < number), "key {key} out of order");
         }
-        let _ = window.answered(ticket, &status(if fails { 500 } else { 200 }), now, WALL);
+        let _ = dispatcher.answered(ticket, &status(if fails { 500 } else { 200 }), 1, now, WALL);
     }
     assert_eq!((most, failures, handed_out), (AT_ONCE, 5, RECORDS + 5));
-    assert!(window.is_empty() && window.bytes() == 0);
+    assert!(dispatcher.is_empty() && dispatcher.bytes() == 0);
 }
 
 /// A fetched payload of which each record is a slice.
 fn batch(number: i32, first: i64, hot: usize) -> (Vec<Record>, Weak<[u8]>) {
     const RECORDS: usize = 10;
-    let payload: Arc<[u8]> = vec![b'x'; 100_000].into();
+    let payload: Arc<[u8]> = vec![b'x'; 50_000].into();
     let record = |n: usize| {
         let key = if n == hot { 0..1 } else { 0..n as u32 + 2 };
         let headers: Box<[HeaderRange]> = Box::new([]);
         let (at, offset) = (partition(number), Offset(first + n as i64));
-        Record::from_shared(at, offset, 0, Arc::clone(&payload), Some(key), Some(0..10_000), headers).unwrap()
+        Record::from_shared(at, offset, 0, Arc::clone(&payload), Some(key), Some(0..5_000), headers).unwrap()
     };
     ((0..RECORDS).map(record).collect(), Arc::downgrade(&payload))
 }
 
 #[test]
 fn a_slow_key_keeps_its_own_records_in_memory_and_not_all_that_was_fetched_with_them() {
-    let (mut window, now) = (window(1_000), Instant::now());
+    let (mut dispatcher, now) = (dispatcher(1_000), Instant::now());
     let mut payloads = Vec::new();
     for n in 0..50 {
         let (records, payload) = batch(0, n * 10, 3);
         payloads.push(payload);
-        records.into_iter().for_each(|record| window.admit(record, now));
+        records.into_iter().for_each(|record| dispatcher.admit(record, Target::ONLY, now));
     }
     let mut slow = None;
-    while let Next::Send(ticket) = window.next(now, WALL) {
+    while let Next::Send(ticket) = dispatcher.next((), now, WALL) {
         if ticket.record().key().is_some_and(|key| key.len() == 1) {
             slow = Some(ticket);
         } else {
-            let _ = window.answered(ticket, &status(200), now, WALL);
+            let _ = dispatcher.answered(ticket, &status(200), 1, now, WALL);
         }
     }
-    assert_eq!(window.len(), 50, "the slow key's own");
+    assert_eq!(dispatcher.len(), 50, "the slow key's own");
     let alive = || payloads.iter().filter(|payload| payload.strong_count() > 0).count();
     assert_eq!(alive(), 1, "that of the request in flight");
-    let _ = window.answered(slow.unwrap(), &status(500), now, WALL);
+    let _ = dispatcher.answered(slow.unwrap(), &status(500), 1, now, WALL);
     assert_eq!(alive(), 0, "and none while it waits for its next attempt");
 }

@@ -3,10 +3,11 @@
 
 use crate::double::{partition, status};
 use sluicegate::relay::backoff::{Backoff, Jitter};
-use sluicegate::relay::limit::{Bounds, Heard, Limit};
+use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
+use sluicegate::relay::limit::{Bounds, Limit};
 use sluicegate::relay::record::{Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Settings};
-use sluicegate::relay::window::{Next, Ticket, Window};
+use sluicegate::relay::transport::Target;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroUsize;
@@ -109,13 +110,12 @@ fn auto(server: Server, seconds: u64) -> Outcome {
     let (start, mut controller) = (Instant::now(), Limit::new(Bounds::new(size(1), size(MOST)).unwrap()));
     let answered = |answer: Option<(u64, u64, usize, bool)>| {
         if let Some((now, took, in_flight, accepted)) = answer {
-            let heard = if accepted { Heard::Time } else { Heard::TurnedAway };
-            controller.answered(
-                start + Duration::from_nanos(now),
-                Duration::from_nanos(took),
-                in_flight,
-                heard,
-            );
+            let now = start + Duration::from_nanos(now);
+            let sent = now - Duration::from_nanos(took);
+            match accepted {
+                true => controller.took(now, sent, in_flight),
+                false => controller.turned_away(now, sent, in_flight),
+            }
         }
         controller.current()
     };
@@ -169,7 +169,7 @@ fn a_destination_that_becomes_slower_for_good_is_not_taken_for_a_queue() {
         // Answers come evenly, each after as long as the destination takes now.
         let took = Duration::from_millis(if n < 20_000 { 50 } else { 200 });
         now += took / limit.current() as u32;
-        limit.answered(now, took, limit.current(), Heard::Time);
+        limit.took(now, now - took, limit.current());
         if n > 20_000 {
             lowest = lowest.min(limit.current());
         }
@@ -179,12 +179,11 @@ fn a_destination_that_becomes_slower_for_good_is_not_taken_for_a_queue() {
 }
 
 #[test]
-fn failures_of_records_and_lone_probes_say_nothing() {
+fn lone_probes_say_nothing() {
     let size = |n| NonZeroUsize::new(n).unwrap();
     let (now, mut limit) = (Instant::now(), Limit::new(Bounds::new(size(8), size(8)).unwrap()));
     for _ in 0..1_000 {
-        limit.answered(now, Duration::from_secs(9), 8, Heard::Nothing);
-        limit.answered(now, Duration::from_millis(1), 1, Heard::TurnedAway);
+        limit.turned_away(now, now - Duration::from_millis(1), 1);
     }
     assert_eq!(limit.current(), 8);
 }
@@ -201,19 +200,19 @@ fn with_the_gate_a_limit_of_the_destination_is_found_and_seldom_touched() {
         backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(60)).unwrap(),
         ..Settings::default()
     };
-    let mut window = Window::new(settings, Jitter::seeded(3));
-    window.assign(&Position { partition: partition(0), next: Offset(0) }.into());
+    let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(3));
+    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into());
     let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
     let (mut now, mut offset, mut number) = (start, 0, 0_u64);
-    let mut flying: Vec<(Instant, bool, Ticket)> = Vec::new();
+    let mut flying: Vec<(Instant, bool, Ticket<()>)> = Vec::new();
     while now < start + Duration::from_secs(SECONDS) {
-        for _ in 0..if window.is_hungry() { window.room().records } else { 0 } {
-            window.admit(Record::new(partition(0), Offset(offset), 0, None, None), now);
+        for _ in 0..if dispatcher.is_hungry() { dispatcher.room().records } else { 0 } {
+            dispatcher.admit(Record::new(partition(0), Offset(offset), 0, None, None), Target::ONLY, now);
             offset += 1;
         }
         let mut wake = None;
-        while flying.len() < window.limit() {
-            match window.next(now, wall) {
+        while flying.len() < dispatcher.limit() {
+            match dispatcher.next((), now, wall) {
                 Next::Send(ticket) => {
                     number += 1;
                     let accepted = flying.iter().filter(|(_, accepted, _)| *accepted).count() < 20;
@@ -234,15 +233,21 @@ fn with_the_gate_a_limit_of_the_destination_is_found_and_seldom_touched() {
         }
         if let Some(n) = first.filter(|n| flying[*n].0 <= now) {
             let (_, accepted, ticket) = flying.swap_remove(n);
-            let _ = window.answered(ticket, &status(if accepted { 200 } else { 429 }), now, wall);
+            let _ = dispatcher.answered(
+                ticket,
+                &status(if accepted { 200 } else { 429 }),
+                flying.len() + 1,
+                now,
+                wall,
+            );
         }
     }
-    let totals = window.totals();
+    let totals = dispatcher.totals();
     let rate = totals.delivered / SECONDS;
     println!(
         "429 above 20, with the gate: {rate}/s of 400/s, {} pauses, limit {}",
         totals.pauses,
-        window.limit()
+        dispatcher.limit()
     );
     assert!(rate > 370 && totals.pauses < 20, "{rate}/s, {} pauses", totals.pauses);
 }

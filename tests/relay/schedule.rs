@@ -1,16 +1,18 @@
-//! The window under random schedules: answers, delays, revocations, losses, kills and restarts from what was
+//! The dispatcher under random schedules: answers, delays, revocations, losses, kills and restarts from what was
 //! committed, held against a model that remembers everything.
 
 use proptest::prelude::*;
 use sluicegate::relay::backoff::{Backoff, Jitter};
 use sluicegate::relay::beyond;
 use sluicegate::relay::budget::{FLOOR_A_SECOND, Percent, SPAN};
+use sluicegate::relay::dispatcher::{Dispatcher, Next, Outcome, Ticket};
+use sluicegate::relay::event::Change;
 use sluicegate::relay::limit::Bounds;
 use sluicegate::relay::rate::Rate;
 use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
-use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
-use sluicegate::relay::window::{Condemned, Fortune, Next, Ticket, Window};
+use sluicegate::relay::source::Assigned;
+use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant, SystemTime};
@@ -102,9 +104,11 @@ struct World {
 
 /// What a kill takes away.
 struct Process {
-    window: Window,
+    dispatcher: Dispatcher,
+    /// A batch is under way.
+    closed: bool,
     fetched: BTreeMap<i32, i64>,
-    in_flight: Vec<Ticket>,
+    in_flight: Vec<Ticket<()>>,
     /// Retry at the earliest, by record.
     not_before: HashMap<(i32, i64), Instant>,
     closed_until: Option<Instant>,
@@ -144,15 +148,16 @@ impl World {
     }
 
     fn fill(&mut self) {
-        let window = &mut self.process.window;
-        let held = window.full();
-        window.hold(&held);
-        let mut want = window.room().records;
-        if want == 0 {
+        let sliding = self.settings.intake == Intake::Sliding;
+        let dispatcher = &mut self.process.dispatcher;
+        if !sliding && self.process.closed && !dispatcher.is_quiet() {
             return;
         }
-        let sliding = self.settings.intake == Intake::Sliding;
-        window.open();
+        dispatcher.open();
+        dispatcher.has_due(self.now);
+        let held = dispatcher.full();
+        dispatcher.throttle(&held);
+        let mut want = dispatcher.room().records;
         for (number, log) in &self.logs {
             if self.process.revoked.contains(number) || held.contains(&partition(*number)) {
                 continue;
@@ -164,16 +169,17 @@ impl World {
                 let key = key_of(offset);
                 let key = key.as_ref().map(<[u8; 1]>::as_slice);
                 let record = Record::new(partition(*number), Offset(offset), 0, key, Some(b"v"));
-                window.admit(record, self.now);
+                dispatcher.admit(record, Target::ONLY, self.now);
                 *fetched = offset + 1;
                 want -= 1;
             }
         }
         if !sliding {
-            window.close();
+            dispatcher.close();
+            self.process.closed = true;
         }
         let bound = self.settings.window_size.get();
-        for (at, watermark) in window.watermarks().filter(|_| sliding) {
+        for (at, watermark) in dispatcher.watermarks() {
             let (log, fetched) = (&self.logs[&at.number()], self.process.fetched[&at.number()]);
             let ahead = log.iter().filter(|offset| **offset >= watermark.0 && **offset < fetched).count();
             assert!(ahead <= bound, "{ahead} records of {at} are in a window of {bound}");
@@ -181,11 +187,13 @@ impl World {
     }
 
     fn send(&mut self) {
-        if self.process.in_flight.len() >= self.process.window.limit() {
+        if self.process.in_flight.len() >= self.process.dispatcher.limit() {
             return;
         }
         self.fill();
-        let Next::Send(ticket) = self.process.window.next(self.now, SystemTime::UNIX_EPOCH) else { return };
+        let Next::Send(ticket) = self.process.dispatcher.next((), self.now, SystemTime::UNIX_EPOCH) else {
+            return;
+        };
         let at = place(ticket.record());
         assert!(!self.never_again.contains(&at), "sent {at:?}, which a commit said to be done");
         assert!(!self.process.revoked.contains(&at.0), "sent {at:?} of a partition that was given up");
@@ -195,12 +203,13 @@ impl World {
         }
         assert!(!ticket.is_probe() || self.process.in_flight.iter().all(|other| !other.is_probe()));
         self.assert_order(&ticket);
-        self.process.sent.push((self.now, ticket.attempt() > 1 && !ticket.is_probe()));
+        self.process.sent.push((self.now, ticket.attempt().number > 1 && !ticket.is_probe()));
         self.assert_rate();
         self.assert_budget();
         self.process.in_flight.push(ticket);
         assert!(self.process.in_flight.len() <= self.settings.max_concurrency.get());
-        assert_eq!(self.process.in_flight.len(), self.process.window.in_flight());
+        assert_eq!(self.process.in_flight.len(), self.process.dispatcher.in_flight());
+        self.process.dispatcher.check();
     }
 
     fn assert_rate(&self) {
@@ -226,7 +235,7 @@ impl World {
         );
     }
 
-    fn assert_order(&self, ticket: &Ticket) {
+    fn assert_order(&self, ticket: &Ticket<()>) {
         let (number, offset) = place(ticket.record());
         let key = key_of(offset);
         let same_lane = |other: i64| match self.settings.order {
@@ -243,6 +252,7 @@ impl World {
         if self.process.in_flight.is_empty() {
             return;
         }
+        let in_flight = self.process.in_flight.len();
         let ticket = self.process.in_flight.swap_remove(which % self.process.in_flight.len());
         let at = place(ticket.record());
         let retry_after =
@@ -256,34 +266,36 @@ impl World {
         if matches!(reply, Reply::Status(200)) {
             self.accepted.insert(at);
         }
-        let answered = self.process.window.answered(ticket, &outcome, self.now, SystemTime::UNIX_EPOCH);
-        if answered.fortune == Fortune::Delivered {
+        let answered =
+            self.process.dispatcher.answered(ticket, &outcome, in_flight, self.now, SystemTime::UNIX_EPOCH);
+        if answered.outcome == Outcome::Delivered {
             self.process.done.insert(at);
         }
-        if let Fortune::Retrying(delay) = answered.fortune {
+        if let Outcome::Retrying(delay) = answered.outcome {
             assert!(retry_after.is_none_or(|wish| delay >= wish.min(self.settings.max_retry_after)));
             self.process.not_before.insert(at, self.now + delay);
         }
-        if let Some(shift) = answered.shift {
-            use sluicegate::relay::pace::Shift;
-            self.process.closed_until = match shift {
-                Shift::Closed(delay) => Some(self.now + delay),
-                Shift::Reopened(_) => None,
-            };
+        while let Some(change) = self.process.dispatcher.take_change() {
+            match change {
+                Change::Paused { delay, .. } => self.process.closed_until = Some(self.now + delay),
+                Change::Reopened { .. } => self.process.closed_until = None,
+                _ => {}
+            }
         }
+        self.process.dispatcher.check();
     }
 
     fn settle(&mut self) {
-        let condemned: Vec<Condemned> = self.process.window.take_condemned();
-        for one in &condemned {
+        let letters = self.process.dispatcher.take_letters();
+        for one in &letters {
             self.letters.insert(place(&one.letter.record));
             self.process.done.insert(place(&one.letter.record));
-            self.process.window.settled(one);
         }
+        self.process.dispatcher.kept(&letters);
     }
 
     fn commit(&mut self) {
-        let checkpoints = self.process.window.to_commit();
+        let checkpoints = self.process.dispatcher.to_commit();
         for checkpoint in &checkpoints {
             let number = checkpoint.position.partition.number();
             let before = self.committed.insert(number, checkpoint.clone()).unwrap();
@@ -294,8 +306,8 @@ impl World {
                 self.never_again.insert((number, offset));
             }
         }
-        self.process.window.committed(&checkpoints);
-        let held: Vec<i32> = self.process.window.watermarks().map(|(p, _)| p.number()).collect();
+        self.process.dispatcher.committed(&checkpoints);
+        let held: Vec<i32> = self.process.dispatcher.watermarks().map(|(p, _)| p.number()).collect();
         for number in held {
             let said: BTreeSet<i64> = self.said_done(number).into_iter().collect();
             let mut done = self.process.done.range((number, 0)..(number + 1, 0));
@@ -331,30 +343,27 @@ impl World {
 
     /// The partition is given up in good order, and comes back later.
     fn revoke(&mut self, number: i32) {
-        self.process.window.revoke(&partition(number));
+        self.process.dispatcher.revoke(&partition(number));
         self.process.revoked.insert(number);
     }
 
     fn lose(&mut self, number: i32) {
-        self.process.window.lose(&partition(number));
+        self.process.dispatcher.lose(&partition(number));
         self.process.done.retain(|(of, _)| *of != number);
         self.process.revoked.insert(number);
-        let of_it = self.process.window.to_commit().iter().any(|p| p.position.partition.number() == number);
+        let of_it =
+            self.process.dispatcher.to_commit().iter().any(|p| p.position.partition.number() == number);
         assert!(!of_it, "a lost partition would be committed");
     }
 
     /// Releases what is idle, and gives every partition back that this process does not have.
     fn return_partitions(&mut self) {
-        let waits_for_letters = self.process.window.has_condemned();
-        for released in self.process.window.releasable() {
-            assert!(
-                !waits_for_letters
-                    || self.process.in_flight.iter().all(|t| t.record().partition() != &released)
-            );
-            self.commit();
-            self.process.window.released(&released);
+        self.commit();
+        for released in self.process.dispatcher.releasable() {
+            assert!(self.process.in_flight.iter().all(|t| t.record().partition() != &released));
+            self.process.dispatcher.lose(&released);
         }
-        let held: BTreeSet<i32> = self.process.window.watermarks().map(|(p, _)| p.number()).collect();
+        let held: BTreeSet<i32> = self.process.dispatcher.watermarks().map(|(p, _)| p.number()).collect();
         let gone: Vec<i32> = self.process.revoked.difference(&held).copied().collect();
         for number in gone {
             self.process.revoked.remove(&number);
@@ -363,7 +372,7 @@ impl World {
             self.process.done.retain(|(of, _)| *of != number);
             let committed = &self.committed[&number];
             self.process.fetched.insert(number, committed.position.next.0);
-            self.process.window.assign(committed);
+            self.process.dispatcher.assign(&assigned(committed));
         }
     }
 
@@ -387,13 +396,18 @@ impl World {
     }
 }
 
+fn assigned(checkpoint: &Checkpoint) -> Assigned {
+    Assigned { checkpoint: checkpoint.clone(), uncommitted: false }
+}
+
 impl Process {
     fn new(settings: &Settings, committed: &BTreeMap<i32, Checkpoint>, seed: u64) -> Self {
-        let mut window = Window::new(settings.clone(), Jitter::seeded(seed));
-        committed.values().for_each(|checkpoint| window.assign(checkpoint));
+        let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(seed));
+        committed.values().for_each(|checkpoint| dispatcher.assign(&assigned(checkpoint)));
         let fetched = committed.iter().map(|(number, c)| (*number, c.position.next.0)).collect();
         Self {
-            window,
+            dispatcher,
+            closed: false,
             fetched,
             in_flight: Vec::new(),
             not_before: HashMap::new(),

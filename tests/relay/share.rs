@@ -2,8 +2,10 @@
 //! interrupted: what all members together have in flight never exceeds it, and in the end it is all handed out.
 
 use proptest::prelude::*;
+use sluicegate::relay::semaphore::{Permit, Semaphore};
 use sluicegate::relay::share::{Member, Share, decode, encode, split, targets};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -52,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Process {
     share: Share,
     in_flight: u32,
+    permits: Vec<Permit<'static>>,
     /// What it claimed when it joined last.
     claimed: u32,
     /// Has joined the rebalance that is on.
@@ -92,6 +95,7 @@ impl Group {
                     claimed: 0,
                     joined: false,
                     assignment: None,
+                    permits: Vec::new(),
                     alive: true,
                     cut_off: false,
                     cooperative: self.cooperative,
@@ -123,7 +127,7 @@ impl Group {
             Step::Answer(n) => {
                 if let Some(process) = self.nth(n).filter(|process| process.in_flight > 0) {
                     process.in_flight -= 1;
-                    process.share.leave();
+                    process.permits.pop();
                 }
             }
             Step::Join(n) => self.join(n),
@@ -162,8 +166,13 @@ impl Group {
 
     fn send(&mut self, n: usize) {
         let Some(process) = self.nth(n) else { return };
-        if process.hears() && !process.leaving && process.holds && process.share.enter() {
-            process.in_flight += 1;
+        if process.hears() && !process.leaving && process.holds {
+            // The semaphore outlives the test: its permits have to be kept in the same struct.
+            let semaphore: &'static Semaphore = Box::leak(Box::new(Arc::clone(process.share.semaphore())));
+            if let Some(permit) = semaphore.try_acquire().unwrap() {
+                process.permits.push(permit);
+                process.in_flight += 1;
+            }
         }
     }
 

@@ -1,0 +1,84 @@
+//! When another attempt may start: the maximum of what rate, retry budget and destinations say; and how many at once
+//! are good. Pure: takes `now`.
+
+use super::budget::RetryBudget;
+use super::destinations::Destinations;
+use super::limit::Limit;
+use super::rate::Bucket;
+use super::settings::Settings;
+use super::transport::{Answer, SendError, SendErrorKind};
+use super::verdict::{Trouble, Verdict};
+use std::time::Instant;
+
+/// All that holds attempts back beside the semaphore.
+#[derive(Debug)]
+pub(super) struct Brakes {
+    pub destinations: Destinations,
+    most: usize,
+    limit: Option<Limit>,
+    rate: Option<Bucket>,
+    budget: Option<RetryBudget>,
+}
+
+impl Brakes {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            destinations: Destinations::new(
+                settings.backoff,
+                settings.pause_after,
+                settings.auto_concurrency.is_some(),
+            ),
+            most: settings.max_concurrency.get(),
+            limit: settings.auto_concurrency.map(Limit::new),
+            rate: settings.max_rate.map(Bucket::new),
+            budget: settings.retry_budget.map(RetryBudget::new),
+        }
+    }
+
+    /// How many requests may be on their way at once.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.as_ref().map_or(self.most, |limit| limit.current().min(self.most))
+    }
+
+    /// When the rate allows another attempt; `None`: now.
+    pub(super) fn rate_free_at(&self, now: Instant) -> Option<Instant> {
+        self.rate.as_ref().and_then(|rate| rate.free_at(now))
+    }
+
+    /// When the budget allows another retry; `None`: now.
+    pub(super) fn retry_free_at(&mut self, now: Instant) -> Option<Instant> {
+        self.budget.as_mut().and_then(|budget| budget.free_at(now))
+    }
+
+    /// An attempt starts. A probe counts as a retry, whatever record it is.
+    pub(super) fn started(&mut self, is_retry: bool, now: Instant) {
+        if let Some(rate) = &mut self.rate {
+            rate.take(now);
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.attempted(is_retry, now);
+        }
+    }
+
+    /// An attempt has ended, with `in_flight` under way until then.
+    pub(super) fn ended(
+        &mut self,
+        verdict: Verdict,
+        outcome: &Result<Answer, SendError>,
+        (sent, now): (Instant, Instant),
+        in_flight: usize,
+    ) {
+        let Some(limit) = &mut self.limit else { return };
+        match (verdict, outcome) {
+            (Verdict::Accepted, _)
+            | (Verdict::Retry { .. }, Err(SendError { kind: SendErrorKind::Timeout, .. })) => {
+                limit.took(now, sent, in_flight);
+            }
+            (Verdict::Pause { trouble: Trouble::Load | Trouble::Rate, .. }, Ok(_)) => {
+                limit.turned_away(now, sent, in_flight);
+            }
+            // Other failures may come faster or slower than work does.
+            _ => {}
+        }
+    }
+}

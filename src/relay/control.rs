@@ -1,0 +1,601 @@
+//! What the loop does next: poll, commit, put letters away, wait. Pure: told what happened and what time it is, it
+//! answers with a [`Step`]; whoever takes the steps owns the threads and the clock.
+//!
+//! Every wait is [`Step::Wait`] or a poll that waits, and neither is longer than a [`TICK`]: whatever is waited for,
+//! revocations, signals, results and due times are heard. Commits and dead letters are one job each at a time, taken
+//! by others; nothing here waits for them but the end of the run, and that only until a deadline.
+
+use super::backoff::{Backoff, Jitter};
+use super::dead_letter::DeadLetterError;
+use super::dispatcher::{Dispatcher, PendingLetter};
+use super::event::Change;
+use super::failure::RunError;
+use super::record::{Checkpoint, Partition, Record};
+use super::settings::{Intake, Settings};
+use super::source::{Assigned, CommitError, Outage, Want};
+use super::transport::Target;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// The longest wait of the loop before it looks for revocations, signals and due work.
+pub const TICK: Duration = Duration::from_millis(50);
+/// How often it is told how things stand.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time from one commit to the next while records are delivered.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the last letters and the last commit are tried once the run is to end.
+pub const FINISH_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often a lasting state (a pause, a stuck partition) is told again.
+pub const REMIND_EVERY: Duration = Duration::from_secs(30);
+/// The shortest wait, so that nothing spins.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// Events of partitions that are heard before anything else is looked at.
+const MOST_NEWS: u32 = 1_000;
+/// The bounds of the wait before a failed commit or put is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Stuck partitions of which it is remembered when they were told.
+const MOST_STUCK: usize = 1_000;
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Ask the source.
+    Poll {
+        /// For so much.
+        want: Want,
+        /// Waiting so long for it.
+        wait: Duration,
+    },
+    /// Ask the source for no more of exactly these partitions.
+    Throttle(Vec<Partition>),
+    /// Begin to commit these.
+    Commit(Vec<Checkpoint>),
+    /// Begin to put these into the dead letters.
+    PutLetters(Vec<PendingLetter>),
+    /// Give these partitions up: all of them is done and committed.
+    Release(Vec<Partition>),
+    /// Tell this.
+    Tell(Tale),
+    /// Let workers send, until [`Step::Join`].
+    Deliver,
+    /// Wait until all workers have left; they have nothing to do.
+    Join,
+    /// Wait for news, until then.
+    Wait(Instant),
+    /// The run is over.
+    End,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+pub enum Tale {
+    /// Something is otherwise from now on.
+    Change(Change),
+    /// The time between two batches begins.
+    BatchInterval(Duration),
+    /// Nothing new is sent any more.
+    Draining,
+    /// How things stand.
+    Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for records.
+    Filling,
+    /// Workers are sending.
+    Delivering,
+    /// What is done is committed, and then it is over.
+    Finishing,
+}
+
+/// A kind of work that others do, one job at a time.
+#[derive(Debug)]
+struct Job {
+    is_under_way: bool,
+    began: Instant,
+    due: Instant,
+    failures: u32,
+    /// Since when it has failed.
+    failing_since: Option<Instant>,
+}
+
+impl Job {
+    fn new(now: Instant) -> Self {
+        Self { is_under_way: false, began: now, due: now, failures: 0, failing_since: None }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        !self.is_under_way && self.due <= now
+    }
+
+    fn begin(&mut self, now: Instant) {
+        (self.is_under_way, self.began) = (true, now);
+    }
+
+    fn succeeded(&mut self, next: Instant) {
+        (self.is_under_way, self.due) = (false, next);
+        (self.failures, self.failing_since) = (0, None);
+    }
+
+    /// It is tried again after a backoff, which is given.
+    fn failed(&mut self, now: Instant, jitter: &mut Jitter) -> Duration {
+        self.is_under_way = false;
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+        let (min, max) = RETRY;
+        let delay = Backoff::new(min, max).unwrap_or_default().delay(self.failures, Some(min), jitter);
+        self.due = now.checked_add(delay).unwrap_or(now);
+        delay
+    }
+}
+
+/// The state of the loop.
+#[derive(Debug)]
+pub struct Control {
+    /// The records under way.
+    pub dispatcher: Dispatcher,
+    intake: Intake,
+    batch_interval: Duration,
+    patience: Option<Duration>,
+    jitter: Jitter,
+    phase: Phase,
+    /// The source has come to its end.
+    ended: bool,
+    /// The last poll for this batch brought nothing: it is not waited for more.
+    filled: bool,
+    /// No batch starts before.
+    rest_until: Option<Instant>,
+    rest_told: bool,
+    failure: Option<RunError>,
+    draining: bool,
+    draining_told: bool,
+    /// Since when the run is to end, by a signal or a fault.
+    ending_since: Option<Instant>,
+    finish_by: Option<Instant>,
+    commits: Job,
+    letters: Job,
+    /// The dead letters failed for good: what is refused from then on stays undone.
+    letters_closed: bool,
+    throttled: Vec<Partition>,
+    /// The source said that it can't throttle partitions.
+    cannot_throttle: bool,
+    next_look: Instant,
+    heard: u32,
+    next_progress: Instant,
+    outage: Option<Outage>,
+    paused_told: Option<Instant>,
+    stuck_told: HashMap<Partition, Instant>,
+    tales: Vec<Tale>,
+}
+
+impl Control {
+    /// Nothing has happened yet.
+    pub fn new(settings: Settings, jitter: Jitter, now: Instant) -> Self {
+        let (intake, batch_interval, patience) =
+            (settings.intake, settings.batch_interval, settings.patience);
+        Self {
+            dispatcher: Dispatcher::new(settings, jitter.clone()),
+            intake,
+            batch_interval,
+            patience,
+            jitter,
+            phase: Phase::Filling,
+            ended: false,
+            filled: false,
+            rest_until: None,
+            rest_told: false,
+            failure: None,
+            draining: false,
+            draining_told: false,
+            ending_since: None,
+            finish_by: None,
+            commits: Job::new(now),
+            letters: Job::new(now),
+            letters_closed: false,
+            throttled: Vec::new(),
+            cannot_throttle: false,
+            next_look: now,
+            heard: 0,
+            next_progress: now + PROGRESS_INTERVAL,
+            outage: None,
+            paused_told: None,
+            stuck_told: HashMap::new(),
+            tales: Vec::new(),
+        }
+    }
+
+    /// What to do next.
+    pub fn step(&mut self, now: Instant, stop_requested: bool) -> Step {
+        self.look_after(now, stop_requested);
+        if let Some(tale) = self.next_tale(now) {
+            return Step::Tell(tale);
+        }
+        if let Some(step) = self.due_job(now) {
+            return step;
+        }
+        if now >= self.next_look {
+            return Step::Poll { want: Want::NOTHING, wait: Duration::ZERO };
+        }
+        match self.phase {
+            Phase::Filling => self.fill(now),
+            Phase::Delivering => self.deliver(now),
+            Phase::Finishing => self.finish(now),
+        }
+    }
+
+    fn look_after(&mut self, now: Instant, stop_requested: bool) {
+        if let Some(error) = self.dispatcher.take_stopped() {
+            self.fail(error);
+        }
+        self.check_patience(now);
+        if stop_requested || self.failure.is_some() {
+            self.drain();
+            self.ending_since.get_or_insert(now);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.dispatcher.drain();
+    }
+
+    /// The run ends with this, unless it ends with something else already: later faults tend to follow from the
+    /// first.
+    pub fn fail(&mut self, error: RunError) {
+        self.failure.get_or_insert(error);
+        self.drain();
+    }
+
+    fn check_patience(&mut self, now: Instant) {
+        let Some(patience) = self.patience.filter(|_| !self.draining) else { return };
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= patience;
+        if let Some((_, cause)) = self.dispatcher.failing().filter(|(since, _)| is_over(*since)) {
+            let error = RunError::OutOfPatience(patience, cause.to_owned());
+            return self.fail(error);
+        }
+        if let Some(outage) = self.outage.as_ref().filter(|outage| is_over(outage.since)) {
+            let error = RunError::OutOfPatienceWithSource(patience, outage.cause.clone());
+            self.fail(error);
+        }
+    }
+
+    fn next_tale(&mut self, now: Instant) -> Option<Tale> {
+        if let Some(change) = self.dispatcher.take_change() {
+            if matches!(change, Change::Paused { everything: true, .. }) {
+                self.paused_told = Some(now);
+            }
+            return Some(Tale::Change(change));
+        }
+        if self.draining && !std::mem::replace(&mut self.draining_told, true) {
+            return Some(Tale::Draining);
+        }
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS_INTERVAL;
+            self.remind(now);
+            return Some(Tale::Progress);
+        }
+        self.tales.pop()
+    }
+
+    /// Lasting states are told again.
+    fn remind(&mut self, now: Instant) {
+        let is_due =
+            |told: Option<Instant>| told.is_none_or(|at| now.saturating_duration_since(at) >= REMIND_EVERY);
+        if let Some(since) = self.dispatcher.paused_since().filter(|_| is_due(self.paused_told)) {
+            self.paused_told = Some(now);
+            let cause = self.dispatcher.failing().map(|(_, cause)| cause.to_owned()).unwrap_or_default();
+            let since = now.saturating_duration_since(since);
+            self.tales.push(Tale::Change(Change::StillPaused { since, cause }));
+        }
+        self.stuck_told.retain(|partition, _| self.throttled.contains(partition));
+        for partition in &self.throttled {
+            if self.stuck_told.len() >= MOST_STUCK || !is_due(self.stuck_told.get(partition).copied()) {
+                continue;
+            }
+            if let Some(stuck) = self.dispatcher.stuck(partition) {
+                self.stuck_told.insert(partition.clone(), now);
+                self.tales.push(Tale::Change(stuck));
+            }
+        }
+    }
+
+    // ---- jobs of others ------------------------------------------------------------------------------------
+
+    fn due_job(&mut self, now: Instant) -> Option<Step> {
+        if self.letters.is_due(now) && self.dispatcher.has_letters() {
+            if self.letters_closed {
+                self.dispatcher.give_letters_up();
+            } else {
+                self.letters.begin(now);
+                return Some(Step::PutLetters(self.dispatcher.take_letters()));
+            }
+        }
+        if self.commits.is_due(now) && self.dispatcher.is_dirty() {
+            let checkpoints = self.dispatcher.to_commit();
+            if !checkpoints.is_empty() {
+                self.commits.begin(now);
+                return Some(Step::Commit(checkpoints));
+            }
+        }
+        let releasable = self.dispatcher.releasable();
+        (!releasable.is_empty()).then_some(Step::Release(releasable))
+    }
+
+    /// What the last [`Step::Commit`] came to. Gives the partitions that are lost by it.
+    pub fn commit_done(
+        &mut self,
+        checkpoints: Vec<Checkpoint>,
+        outcome: &Result<(), CommitError>,
+        now: Instant,
+    ) -> Vec<Partition> {
+        match outcome {
+            Ok(()) => {
+                self.dispatcher.committed(&checkpoints);
+                let next = self.commits.began + COMMIT_INTERVAL;
+                self.commits.succeeded(next);
+                Vec::new()
+            }
+            Err(CommitError::Retriable(_)) => {
+                self.commits.failed(now, &mut self.jitter);
+                Vec::new()
+            }
+            Err(CommitError::Fenced(_)) => {
+                // Somebody else has the partitions and will send from what was committed before.
+                self.commits.succeeded(now);
+                let lost: Vec<Partition> = checkpoints.into_iter().map(|c| c.position.partition).collect();
+                self.lost(&lost);
+                lost
+            }
+            Err(error @ CommitError::Fatal(_)) => {
+                self.commits.failed(now, &mut self.jitter);
+                self.fail(RunError::Commit(error.clone()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// What the last [`Step::PutLetters`] came to. Gives when it is tried again, if it is.
+    pub fn letters_done(
+        &mut self,
+        letters: Vec<PendingLetter>,
+        outcome: &Result<(), DeadLetterError>,
+        now: Instant,
+    ) -> Option<Duration> {
+        match outcome {
+            Ok(()) => {
+                self.letters.succeeded(now);
+                self.dispatcher.kept(&letters);
+                None
+            }
+            Err(DeadLetterError::Retriable(_)) => {
+                let delay = self.letters.failed(now, &mut self.jitter);
+                self.dispatcher.not_kept(letters);
+                Some(delay)
+            }
+            Err(error @ DeadLetterError::Fatal(_)) => {
+                self.letters.succeeded(now);
+                self.letters_closed = true;
+                self.dispatcher.not_kept(letters);
+                self.dispatcher.give_letters_up();
+                self.fail(RunError::DeadLetters(error.clone()));
+                None
+            }
+        }
+    }
+
+    /// These partitions were given up.
+    pub fn released(&mut self, partitions: &[Partition]) {
+        self.lost(partitions);
+    }
+
+    // ---- what a poll brought -------------------------------------------------------------------------------
+
+    /// Nothing: so much is heard for now.
+    pub fn heard_nothing(&mut self, want: Want, now: Instant) {
+        self.heard = 0;
+        self.next_look = now + TICK;
+        self.filled |= want.records > 0;
+    }
+
+    /// Something that is no records: there may be more.
+    fn heard(&mut self, now: Instant) {
+        self.heard += 1;
+        if self.heard >= MOST_NEWS {
+            self.heard = 0;
+            self.next_look = now + TICK;
+        }
+    }
+
+    /// Records, each with its target.
+    pub fn records(&mut self, records: impl IntoIterator<Item = (Record, Target)>, now: Instant) {
+        for (record, target) in records {
+            self.dispatcher.admit(record, target, now);
+        }
+    }
+
+    /// No records lie before these positions but those that were handed over.
+    pub fn passed(&mut self, positions: &[super::record::Position], now: Instant) {
+        self.heard(now);
+        positions.iter().for_each(|position| self.dispatcher.pass(position));
+    }
+
+    /// Partitions are ours.
+    pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
+        self.heard(now);
+        assigned.iter().for_each(|one| self.dispatcher.assign(one));
+        self.throttled
+            .retain(|partition| !assigned.iter().any(|one| one.checkpoint.position.partition == *partition));
+    }
+
+    /// Partitions have to be given up.
+    pub fn revoked(&mut self, partitions: &[Partition], now: Instant) {
+        self.heard(now);
+        partitions.iter().for_each(|partition| self.dispatcher.revoke(partition));
+        self.commits.due = now;
+    }
+
+    /// Partitions are somebody else's.
+    pub fn lost_by(&mut self, partitions: &[Partition], now: Instant) {
+        self.heard(now);
+        self.lost(partitions);
+    }
+
+    fn lost(&mut self, partitions: &[Partition]) {
+        partitions.iter().for_each(|partition| self.dispatcher.lose(partition));
+        self.throttled.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// A notice was told.
+    pub fn noticed(&mut self, now: Instant) {
+        self.heard(now);
+    }
+
+    /// The source has come to its end.
+    pub fn source_ended(&mut self) {
+        self.ended = true;
+        self.filled = true;
+        if self.intake == Intake::Sliding {
+            self.dispatcher.close();
+        }
+    }
+
+    /// Since when the source reaches nobody.
+    pub fn set_outage(&mut self, outage: Option<Outage>) {
+        self.outage = outage;
+    }
+
+    /// Whether the source throttles the partitions of the last [`Step::Throttle`].
+    pub fn throttled(&mut self, partitions: Vec<Partition>, does: bool) {
+        self.cannot_throttle = !does;
+        if does {
+            self.dispatcher.throttle(&partitions);
+            self.throttled = partitions;
+        }
+    }
+
+    // ---- phases --------------------------------------------------------------------------------------------
+
+    fn poll(&mut self, wait: Duration, now: Instant) -> Step {
+        if !self.cannot_throttle {
+            let full = self.dispatcher.full();
+            if full != self.throttled {
+                return Step::Throttle(full);
+            }
+        }
+        match self.dispatcher.room() {
+            Want::NOTHING => Step::Wait(now + wait.max(SHORTEST_WAIT)),
+            want => Step::Poll { want, wait },
+        }
+    }
+
+    fn wait(&self, now: Instant) -> Step {
+        Step::Wait(self.next_look.min(now + TICK).max(now))
+    }
+
+    fn fill(&mut self, now: Instant) -> Step {
+        if self.draining || (self.ended && self.dispatcher.is_empty()) {
+            self.phase = Phase::Finishing;
+            return self.finish(now);
+        }
+        if !self.dispatcher.has_due(now) {
+            let due = self.dispatcher.next_due_at().map(|due| due.saturating_duration_since(now));
+            let wait = due.unwrap_or(TICK).min(TICK);
+            self.filled = false;
+            return match self.ended {
+                true => Step::Wait(now + wait),
+                false => self.poll(wait, now),
+            };
+        }
+        if !self.filled && self.dispatcher.room() != Want::NOTHING {
+            return self.poll(Duration::ZERO, now);
+        }
+        match self.rest_until.filter(|until| *until > now) {
+            Some(_) if !std::mem::replace(&mut self.rest_told, true) => {
+                Step::Tell(Tale::BatchInterval(self.batch_interval))
+            }
+            Some(until) => Step::Wait(until.min(self.next_look).max(now)),
+            None => {
+                self.phase = Phase::Delivering;
+                if self.intake == Intake::Batch || self.ended {
+                    self.dispatcher.close();
+                }
+                Step::Deliver
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Instant) -> Step {
+        if self.dispatcher.is_quiet() {
+            return Step::Join;
+        }
+        let takes_more = self.intake == Intake::Sliding && !self.ended && !self.draining;
+        if takes_more
+            && (self.dispatcher.is_hungry() || (self.dispatcher.has_filled() && !self.cannot_throttle))
+        {
+            let wait = self.next_look.saturating_duration_since(now).min(TICK);
+            return self.poll(wait, now);
+        }
+        self.wait(now)
+    }
+
+    /// All workers have left.
+    pub fn joined(&mut self, now: Instant) {
+        self.phase = Phase::Filling;
+        self.filled = self.ended;
+        if self.intake == Intake::Batch {
+            self.dispatcher.open();
+            self.rest_until = now.checked_add(self.batch_interval).filter(|_| !self.batch_interval.is_zero());
+            self.rest_told = false;
+        }
+        if self.commits.failing_since.is_none() {
+            self.commits.due = now;
+        }
+    }
+
+    /// The last letters, the last commit.
+    fn finish(&mut self, now: Instant) -> Step {
+        if self.finish_by.is_none() {
+            self.finish_by = self.ending_since.map(|_| now + FINISH_TIMEOUT);
+            if self.finish_by.is_some() && self.commits.failing_since.is_none() {
+                self.commits.due = now;
+            }
+        }
+        let has_letters =
+            (self.dispatcher.has_letters() && !self.letters_closed) || self.letters.is_under_way;
+        let has_commits = self.commits.is_under_way || !self.dispatcher.to_commit().is_empty();
+        if !has_letters && !has_commits {
+            return Step::End;
+        }
+        let out_of_patience = self.patience.zip(self.commits.failing_since);
+        let out_of_patience = out_of_patience.and_then(|(patience, since)| since.checked_add(patience));
+        let deadline = self.finish_by.or(out_of_patience);
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            let uncommitted = self.dispatcher.to_commit();
+            if has_commits && !uncommitted.is_empty() {
+                let error = RunError::Uncommitted(super::list(&uncommitted));
+                // What was delivered is sent again: that is worth more than why it ended.
+                let before = self.failure.take();
+                self.failure = Some(match before {
+                    Some(before @ (RunError::Commit(_) | RunError::Uncommitted(_))) => before,
+                    Some(before) => RunError::Twice(Box::new(before), Box::new(error)),
+                    None => error,
+                });
+            }
+            return Step::End;
+        }
+        Step::Wait(deadline.map_or(now + TICK, |deadline| deadline.min(now + TICK)))
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------------
+
+    /// Why the run ended before its work was done.
+    pub fn take_failure(&mut self) -> Option<RunError> {
+        self.failure.take()
+    }
+
+    /// Whether nothing new is sent any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+}

@@ -1,0 +1,222 @@
+//! The origin and its targets, each with a pause of its own: one tenant's trouble doesn't stop another's records.
+//!
+//! Without placeholders in the address there is one target, the origin itself. With them, a target is paused by
+//! itself once another target was accepted there; before that, and where no connection can be made at all, it is the
+//! origin that is paused. Pure.
+
+use super::backoff::{Backoff, Jitter};
+use super::pause::{Effect, Passage, Pause, Sending};
+use super::transport::Target;
+use super::verdict::Trouble;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// How many targets are remembered at once. Others use the origin's memory and its pause.
+pub const MOST_TARGETS: usize = 4_096;
+
+/// All that is known of where records go.
+#[derive(Debug)]
+pub(super) struct Destinations {
+    fresh: Pause,
+    origin: Pause,
+    targets: HashMap<Target, Pause>,
+    /// Targets that are paused, or can take no more at the moment, by the time at which to look again.
+    due: BTreeSet<(Instant, Target)>,
+    /// The same targets, with that time where there is one.
+    aside: HashMap<Target, Option<Instant>>,
+    /// The last two different targets that were accepted.
+    accepted: [Option<Target>; 2],
+}
+
+impl Destinations {
+    pub(super) fn new(backoff: Backoff, pause_after: NonZeroU32, limit_is_found: bool) -> Self {
+        let fresh = Pause::new(backoff, pause_after, limit_is_found);
+        Self {
+            origin: fresh.clone(),
+            fresh,
+            targets: HashMap::new(),
+            due: BTreeSet::new(),
+            aside: HashMap::new(),
+            accepted: [None; 2],
+        }
+    }
+
+    /// The origin's pause.
+    pub(super) fn origin(&self) -> &Pause {
+        &self.origin
+    }
+
+    /// What is known of a target: the origin's where it has no memory of its own.
+    pub(super) fn of(&self, target: Target) -> &Pause {
+        self.targets.get(&target).unwrap_or(&self.origin)
+    }
+
+    pub(super) fn of_mut(&mut self, target: Target) -> &mut Pause {
+        self.targets.get_mut(&target).unwrap_or(&mut self.origin)
+    }
+
+    /// Whether the target has a memory of its own.
+    pub(super) fn is_known(&self, target: Target) -> bool {
+        self.targets.contains_key(&target)
+    }
+
+    /// Whether a record of this target may be sent, the origin aside.
+    pub(super) fn passage(&self, target: Target, now: Instant) -> Passage {
+        self.targets.get(&target).map_or(Passage::Open, |pause| pause.passage(now))
+    }
+
+    /// A record goes out. Gives for how long its target has been alone.
+    pub(super) fn sent(&mut self, target: Target, sequence: u64, probes: Probes, now: Instant) -> Duration {
+        let of_origin = self.origin.sent(sequence, probes.origin, now);
+        if target == Target::ONLY {
+            return of_origin;
+        }
+        if !self.targets.contains_key(&target) && self.has_room() {
+            self.targets.insert(target, self.fresh.clone());
+        }
+        match self.targets.get_mut(&target) {
+            Some(pause) => pause.sent(sequence, probes.target, now),
+            None => of_origin,
+        }
+    }
+
+    /// Room for another target: those of which nothing matters any more are forgotten when there are too many.
+    fn has_room(&mut self) -> bool {
+        if self.targets.len() >= MOST_TARGETS {
+            let aside = &self.aside;
+            self.targets.retain(|target, pause| !pause.is_idle() || aside.contains_key(target));
+        }
+        self.targets.len() < MOST_TARGETS
+    }
+
+    /// An answer is told to both, the target and the origin; where the two differ, the target's effect is the first.
+    pub(super) fn works(
+        &mut self,
+        target: Target,
+        sending: Sendings,
+        limit: usize,
+        now: Instant,
+    ) -> [Effect; 2] {
+        if self.accepted[0] != Some(target) {
+            self.accepted = [Some(target), self.accepted[0]];
+        }
+        self.each(target, sending, |pause, sending, _| pause.works(sending, limit, now))
+    }
+
+    pub(super) fn no_news(&mut self, target: Target, sending: Sendings, now: Instant) {
+        self.each(target, sending, |pause, sending, _| {
+            pause.no_news(sending, now);
+            Effect::default()
+        });
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        target: Target,
+        sending: Sendings,
+        now: Instant,
+        jitter: &mut Jitter,
+    ) -> [Effect; 2] {
+        let by_itself = self.is_by_itself(target);
+        self.each(target, sending, |pause, sending, is_target| {
+            // The failures of one target among others that work say nothing of the origin.
+            match is_target == by_itself || sending.is_probe {
+                true => pause.failed(sending, now, jitter),
+                false => {
+                    pause.no_news(sending, now);
+                    Effect::default()
+                }
+            }
+        })
+    }
+
+    pub(super) fn turned_away(
+        &mut self,
+        target: Target,
+        sending: Sendings,
+        (after, trouble): (Option<Duration>, Trouble),
+        is_suspect: bool,
+        now: Instant,
+        jitter: &mut Jitter,
+    ) -> [Effect; 2] {
+        let by_itself = trouble != Trouble::Connection && self.is_by_itself(target);
+        self.each(target, sending, |pause, sending, is_target| {
+            let concerns = is_target == by_itself || sending.is_probe;
+            match concerns {
+                true => pause.turned_away(sending, (after, trouble), is_suspect, now, jitter),
+                false => {
+                    pause.no_news(sending, now);
+                    Effect::default()
+                }
+            }
+        })
+    }
+
+    /// Whether the target is paused by itself, or would be: others at its origin are accepted.
+    fn is_by_itself(&self, target: Target) -> bool {
+        let others = self.accepted.iter().flatten().any(|accepted| *accepted != target);
+        self.targets.get(&target).is_some_and(|pause| pause.is_closed() || others)
+    }
+
+    fn each(
+        &mut self,
+        target: Target,
+        sendings: Sendings,
+        mut tell: impl FnMut(&mut Pause, &Sending, bool) -> Effect,
+    ) -> [Effect; 2] {
+        let of_target = self.targets.get_mut(&target).map(|pause| tell(pause, &sendings.target, true));
+        // Where the target has no memory of its own, the origin's stands for both.
+        let of_origin = tell(&mut self.origin, &sendings.origin, false);
+        [of_target.unwrap_or_default(), of_origin]
+    }
+
+    // ---- targets that stand aside --------------------------------------------------------------------------
+
+    /// The target can't take any at the moment: it is looked at again at `until`, or after its next answer.
+    pub(super) fn stand_aside(&mut self, target: Target, until: Option<Instant>) {
+        self.come_back(target);
+        self.aside.insert(target, until);
+        if let Some(until) = until {
+            self.due.insert((until, target));
+        }
+    }
+
+    /// The target is looked at like any other again. Says whether it stood aside.
+    pub(super) fn come_back(&mut self, target: Target) -> bool {
+        let was = self.aside.remove(&target);
+        if let Some(Some(until)) = was {
+            self.due.remove(&(until, target));
+        }
+        was.is_some()
+    }
+
+    /// Whether the target stands aside until something happens: an answer, or a record to probe with.
+    pub(super) fn waits_for_records(&self, target: Target) -> bool {
+        matches!(self.aside.get(&target), Some(None))
+    }
+
+    /// Whether the target stands aside.
+    pub(super) fn is_aside(&self, target: Target) -> bool {
+        self.aside.contains_key(&target)
+    }
+
+    /// The next target to look at again, and when.
+    pub(super) fn next_due(&self) -> Option<(Instant, Target)> {
+        self.due.first().copied()
+    }
+}
+
+/// Which pauses a record probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Probes {
+    pub origin: bool,
+    pub target: bool,
+}
+
+/// A request as the origin and as its target see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sendings {
+    pub origin: Sending,
+    pub target: Sending,
+}

@@ -1,0 +1,384 @@
+//! Which record is sent next, what its answer did to it, and what may be committed: schedule, ledger and brakes as one
+//! machine.
+//!
+//! Pure: it takes `now` and never sleeps, locks or prints. What it keeps true:
+//!
+//! - a record counts as done only when it was accepted, is durably kept as a dead letter, or was dropped by explicit
+//!   wish (invariant 2);
+//! - with an order asked for, a record is handed out only after its predecessor is done (invariant 3);
+//! - nothing of a partition that is being given up or gone is handed out, and nothing of one that is gone is counted
+//!   (invariant 6);
+//! - a failure that the destination may explain costs a record nothing (see [`blame`](self#blame)).
+//!
+//! # Blame
+//! A pause is a guess that the destination is in trouble. Once another record is accepted after it, the record that
+//! was turned away is a *suspect*: it has a backoff of its own, and being turned away again pauses nothing. Whether
+//! that counts against the record depends on what could explain it. Credentials and addresses (401, 404, ...) are the
+//! same for all: it counts as long as others are accepted and no other is turned away. Load (429, 503, ...) is ruled
+//! out by a *trial* alone: see [`pause`](super::pause).
+
+mod answers;
+mod intake;
+mod questions;
+
+use super::backoff::Jitter;
+use super::brakes::Brakes;
+use super::dead_letter::Letter;
+use super::destinations::{Probes, Sendings};
+use super::event::{Change, Totals};
+use super::failure::RunError;
+use super::ledger::{Bounds, Ledger};
+use super::pause::{Candidate, Passage, Sending};
+use super::record::Record;
+use super::schedule::Schedule;
+use super::settings::{Intake, Settings};
+use super::threshold::Refusals;
+use super::transport::{Attempt, Target};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+pub(super) use answers::cause;
+pub use answers::{Answered, Outcome};
+
+/// How many records and targets are looked at for one that may go.
+const MOST_LOOKS: usize = 256;
+/// The longest wait before the two requests of a trial: others wait as long.
+const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(5);
+/// Suspects are at most this part of the window; with more, it is the destination after all.
+const SUSPECT_PART: usize = 8;
+/// So many suspects there may be in any case.
+const FEWEST_SUSPECTS: usize = 4;
+
+/// The right and the duty to send one record once, with the permit for it. It holds the record; giving it back with
+/// the answer is the only way on.
+#[derive(Debug)]
+#[must_use = "a record whose ticket is dropped is never finished"]
+pub struct Ticket<P> {
+    sequence: u64,
+    epoch: u64,
+    record: Record,
+    target: Target,
+    attempt: Attempt,
+    sendings: Sendings,
+    permit: P,
+}
+
+impl<P> Ticket<P> {
+    /// What to send.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Which attempt this is, and how it is to be sent.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// Whether it goes ahead of all others to see if a paused destination is back.
+    pub fn is_probe(&self) -> bool {
+        self.sendings.origin.is_probe || self.sendings.target.is_probe
+    }
+
+    /// When it was handed out.
+    pub fn sent(&self) -> Instant {
+        self.sendings.origin.sent
+    }
+}
+
+/// What a worker does next.
+#[derive(Debug)]
+pub enum Next<P> {
+    /// Send this.
+    Send(Ticket<P>),
+    /// Nothing may go now; ask again at this time, or when something has changed.
+    Wait(Option<Instant>),
+    /// There will be nothing more.
+    Finished,
+}
+
+/// A refused record that wants a place in the dead letters.
+#[derive(Debug)]
+pub struct PendingLetter {
+    sequence: u64,
+    epoch: u64,
+    /// What to keep.
+    pub letter: Letter,
+}
+
+/// The records under way, the partitions they are of, and what holds them back.
+#[derive(Debug)]
+pub struct Dispatcher {
+    settings: Settings,
+    jitter: Jitter,
+    schedule: Schedule,
+    ledger: Ledger,
+    brakes: Brakes,
+    refusals: Option<Refusals>,
+    /// Refused records that are with nobody yet.
+    letters: Vec<PendingLetter>,
+    /// No more is taken in for now: a batch is under way, or the source has come to its end.
+    closed: bool,
+    draining: bool,
+    /// Why nothing more is sent, for good.
+    stopped: Option<RunError>,
+    /// Since when attempts fail with no acceptance between, and why the last one did.
+    failing: Option<(Instant, String)>,
+    /// What a person should know, in the order in which it came about.
+    changes: VecDeque<Change>,
+    totals: Totals,
+}
+
+/// Which record goes next.
+enum Choice {
+    Record(u64, Probes),
+    Wait(Option<Instant>),
+    /// Something changed: look once more.
+    Again,
+}
+
+impl Dispatcher {
+    /// Nothing under way.
+    pub fn new(settings: Settings, jitter: Jitter) -> Self {
+        let bounds = Bounds { window: settings.window_size.get(), bytes: settings.batch_bytes.get() };
+        Self {
+            schedule: Schedule::new(settings.order),
+            ledger: Ledger::new(bounds),
+            brakes: Brakes::new(&settings),
+            refusals: settings.max_refused.map(Refusals::new),
+            settings,
+            jitter,
+            letters: Vec::new(),
+            closed: false,
+            draining: false,
+            stopped: None,
+            failing: None,
+            changes: VecDeque::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    // ---- sending -------------------------------------------------------------------------------------------
+
+    /// What a worker that holds a permit does next.
+    pub fn next<P>(&mut self, permit: P, now: Instant, wall: SystemTime) -> Next<P> {
+        if self.is_finished() {
+            return Next::Finished;
+        }
+        self.wake_due(now);
+        for _ in 0..MOST_LOOKS {
+            match self.choose(now) {
+                Choice::Again => {}
+                Choice::Wait(until) => return Next::Wait(until),
+                Choice::Record(sequence, probes) => {
+                    if let Some(free_at) = self.brakes.rate_free_at(now) {
+                        return Next::Wait(Some(free_at));
+                    }
+                    return match self.hand_out(sequence, probes, permit, now, wall) {
+                        Some(ticket) => Next::Send(ticket),
+                        None => Next::Wait(self.next_due()),
+                    };
+                }
+            }
+        }
+        // Enough for one look; the rest at once, by whoever comes next.
+        Next::Wait(Some(now))
+    }
+
+    fn choose(&mut self, now: Instant) -> Choice {
+        match self.brakes.destinations.origin().passage(now) {
+            Passage::Wait(until) => Choice::Wait(until),
+            Passage::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
+            Passage::Open => match self.brakes.destinations.next_due().filter(|(at, _)| *at <= now) {
+                Some((_, target)) => self.look_at(target, now),
+                None => self.choose_any(now),
+            },
+        }
+    }
+
+    /// A target that stood aside may go on, or is to be probed.
+    fn look_at(&mut self, target: Target, now: Instant) -> Choice {
+        match self.brakes.destinations.passage(target, now) {
+            Passage::Open => {
+                self.brakes.destinations.come_back(target);
+                self.schedule.resume_target(target);
+                Choice::Again
+            }
+            Passage::Wait(until) => {
+                self.brakes.destinations.stand_aside(target, until);
+                Choice::Again
+            }
+            Passage::Probe(candidate) => self.choose_probe(target, candidate, now),
+        }
+    }
+
+    /// The record that sees whether a destination is back, or how a suspect fares.
+    fn choose_probe(&mut self, target: Target, candidate: Candidate, now: Instant) -> Choice {
+        let is_origin = target == Target::ONLY;
+        let of = (!is_origin).then_some(target);
+        let chosen = match candidate {
+            Candidate::Any { from } => self.schedule.probe(from, of),
+            Candidate::Suspect(suspect) => self.schedule.ready(suspect),
+            Candidate::Innocent => self.schedule.probe(0, of).filter(|_| self.schedule.has_innocent(of)),
+        };
+        match (chosen, candidate) {
+            (Some(sequence), _) => Choice::Record(sequence, Probes { origin: is_origin, target: !is_origin }),
+            (None, Candidate::Any { .. }) if is_origin => self.choose_aside(now),
+            (None, Candidate::Any { .. }) => {
+                // Until one comes: see `comes_ready`.
+                self.brakes.destinations.stand_aside(target, None);
+                Choice::Again
+            }
+            (None, Candidate::Suspect(_)) => {
+                self.brakes.destinations.of_mut(target).abandon_trial();
+                self.review(target, now);
+                Choice::Again
+            }
+            (None, Candidate::Innocent) => {
+                self.conclude_without_another(target, now);
+                self.review(target, now);
+                Choice::Again
+            }
+        }
+    }
+
+    /// The origin is to be probed, and all that is ready is of targets that are paused by themselves.
+    fn choose_aside(&mut self, now: Instant) -> Choice {
+        let Some((at, target)) = self.brakes.destinations.next_due() else {
+            return Choice::Wait(self.schedule.next_due());
+        };
+        if at > now {
+            return Choice::Wait(self.next_due());
+        }
+        let probe = self.schedule.probe(0, Some(target));
+        match (probe, self.brakes.destinations.passage(target, now)) {
+            (Some(sequence), Passage::Probe(_)) => {
+                Choice::Record(sequence, Probes { origin: true, target: true })
+            }
+            (_, Passage::Open) => {
+                self.brakes.destinations.come_back(target);
+                self.schedule.resume_target(target);
+                Choice::Again
+            }
+            (_, Passage::Wait(until)) => {
+                self.brakes.destinations.stand_aside(target, until);
+                Choice::Again
+            }
+            (None, Passage::Probe(_)) => {
+                self.brakes.destinations.stand_aside(target, None);
+                Choice::Again
+            }
+        }
+    }
+
+    /// The record that has waited longest, unless it would be a retry for which there is no budget: then the one that
+    /// has waited longest for its first attempt.
+    fn choose_any(&mut self, now: Instant) -> Choice {
+        let Some(first) = self.schedule.first() else { return Choice::Wait(self.next_due()) };
+        let fresh = self.schedule.first_fresh();
+        let chosen = match self.brakes.retry_free_at(now).filter(|_| fresh != Some(first)) {
+            None => first,
+            Some(free_at) => match fresh {
+                Some(fresh) => fresh,
+                None => return Choice::Wait(Some(free_at)),
+            },
+        };
+        let Some(slot) = self.schedule.get(chosen) else { return Choice::Wait(self.next_due()) };
+        let target = slot.target;
+        if self.brakes.destinations.is_known(target)
+            && self.brakes.destinations.passage(target, now) != Passage::Open
+        {
+            self.review(target, now);
+            return Choice::Again;
+        }
+        if let Some(wait) = self.trial_wait(chosen)
+            && self.brakes.destinations.of_mut(target).try_suspect(chosen, wait, now)
+        {
+            self.review(target, now);
+            return Choice::Again;
+        }
+        Choice::Record(chosen, Probes::default())
+    }
+
+    /// How long a suspect is to be alone before it is sent, where only a trial can tell whether its failures count.
+    fn trial_wait(&self, sequence: u64) -> Option<Duration> {
+        if self.settings.max_attempts.is_none() && self.settings.max_age.is_none() {
+            return None;
+        }
+        let turned_away = self.schedule.get(sequence)?.turned_away.as_ref()?;
+        (turned_away.is_suspect && turned_away.may_be_load)
+            .then(|| self.settings.backoff.ceiling(turned_away.times).min(LONGEST_TRIAL_WAIT))
+    }
+
+    fn hand_out<P>(
+        &mut self,
+        sequence: u64,
+        probes: Probes,
+        permit: P,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Option<Ticket<P>> {
+        let record = self.schedule.take(sequence)?;
+        let slot = self.schedule.get_mut(sequence)?;
+        slot.attempts = slot.attempts.saturating_add(1);
+        slot.first_attempt.get_or_insert((now, wall));
+        let (target, epoch, number) = (slot.target, slot.epoch, slot.attempts);
+        let is_probe = probes.origin || probes.target;
+        let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
+        debug_assert!(!self.ledger.is_going(record.partition()), "invariant 6: nothing new of it is sent");
+        self.ledger.hold_on(record.partition(), epoch);
+        let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);
+        self.brakes.started(number > 1 || is_probe, now);
+        self.totals.attempts += 1;
+        let sending = |is_probe| Sending { sequence, sent: now, is_probe, alone_for };
+        let sendings = Sendings { origin: sending(probes.origin), target: sending(probes.target) };
+        Some(Ticket { sequence, epoch, record, target, attempt, sendings, permit })
+    }
+
+    // ---- time and targets ----------------------------------------------------------------------------------
+
+    fn wake_due(&mut self, now: Instant) {
+        for target in self.schedule.wake_due(now) {
+            self.comes_ready(target, now);
+        }
+    }
+
+    /// A record of the target is ready: where its probe waited for one, it may go.
+    fn comes_ready(&mut self, target: Target, now: Instant) {
+        if self.brakes.destinations.waits_for_records(target) {
+            self.review(target, now);
+        }
+    }
+
+    /// Looks at whether the target's records may go along with all others, and moves them accordingly.
+    fn review(&mut self, target: Target, now: Instant) {
+        if !self.brakes.destinations.is_known(target) {
+            return;
+        }
+        match self.brakes.destinations.passage(target, now) {
+            Passage::Open => {
+                if self.brakes.destinations.come_back(target) {
+                    self.schedule.resume_target(target);
+                }
+            }
+            passage => {
+                let until = if let Passage::Wait(until) = passage { until } else { Some(now) };
+                self.schedule.pause_target(target);
+                self.brakes.destinations.stand_aside(target, until);
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let of_targets = self.brakes.destinations.next_due().map(|(at, _)| at);
+        let of_records = self.schedule.next_due();
+        of_targets.into_iter().chain(of_records).min()
+    }
+
+    fn most_suspects(&self) -> usize {
+        let window = match self.settings.intake {
+            Intake::Batch => self.settings.batch_size.get(),
+            Intake::Sliding => self.settings.window_size.get(),
+        };
+        (window / SUSPECT_PART).max(FEWEST_SUSPECTS)
+    }
+}

@@ -1,0 +1,498 @@
+//! What an answer does to its record, to the destination, and to the records that were turned away before.
+
+use super::{Dispatcher, PendingLetter, Ticket};
+use crate::relay::dead_letter::{Letter, Refusal};
+use crate::relay::event::Change;
+use crate::relay::failure::RunError;
+use crate::relay::pause::Effect;
+use crate::relay::record::Record;
+use crate::relay::schedule::{Slot, State, TurnedAway};
+use crate::relay::settings::OnRefusal;
+use crate::relay::transport::{Answer, SendError, Target};
+use crate::relay::verdict::{Trouble, Verdict};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{FEWEST_SUSPECTS, LONGEST_TRIAL_WAIT};
+
+/// What became of a record after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Accepted: done.
+    Delivered,
+    /// To be sent again after this time.
+    Retrying(Duration),
+    /// To be sent again once the destination is back, or at once.
+    Ready,
+    /// Refused, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
+    PendingLetter,
+    /// Refused and dropped by explicit wish: done.
+    Dropped(Refusal),
+    /// It ends the run.
+    Stopped,
+    /// Its partition is no longer ours: forgotten.
+    Forgotten,
+}
+
+/// A record and what became of it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The record that was sent.
+    pub record: Record,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What an attempt came to: the answer's status and the reason in words.
+type Reason = (Option<u16>, String);
+
+fn reason(outcome: &Result<Answer, SendError>) -> Reason {
+    match outcome {
+        Ok(answer) => (Some(answer.status), answer.excerpt.clone()),
+        Err(error) => (None, error.text.clone()),
+    }
+}
+
+/// The same in a sentence for people.
+pub(in crate::relay) fn cause(reason: &Reason) -> String {
+    match reason {
+        (Some(status), text) if text.is_empty() => format!("status {status}"),
+        (Some(status), text) => format!("status {status} ({text})"),
+        (None, text) => text.clone(),
+    }
+}
+
+/// The time of an answer.
+#[derive(Clone, Copy)]
+struct At {
+    now: Instant,
+    wall: SystemTime,
+}
+
+impl Dispatcher {
+    /// An attempt has come to its end, with `in_flight` requests under way until then.
+    pub fn answered<P>(
+        &mut self,
+        ticket: Ticket<P>,
+        outcome: &Result<Answer, SendError>,
+        in_flight: usize,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Answered {
+        let verdict = self.settings.policy.judge(outcome);
+        self.brakes.ended(verdict, outcome, (ticket.sent(), now), in_flight);
+        let effects = self.tell_destinations(&ticket, verdict, now);
+        self.note_failing(verdict, outcome, now);
+        let Ticket { sequence, epoch, record, target, sendings, permit, .. } = ticket;
+        drop(permit);
+        let at = At { now, wall };
+        let outcome = if self.ledger.is_current(record.partition(), epoch) {
+            self.ledger.let_go(record.partition(), epoch);
+            let alone_for = sendings.target.alone_for;
+            self.settle(sequence, &record, verdict, outcome, alone_for, at)
+        } else {
+            self.schedule.remove(sequence);
+            Outcome::Forgotten
+        };
+        let [of_target, of_origin] = effects;
+        let sent = sendings.origin.sent;
+        self.apply(of_target, (target, sequence), &record, sent, at);
+        self.apply(of_origin, (Target::ONLY, sequence), &record, sent, at);
+        self.review(target, now);
+        if self.schedule.is_empty() {
+            self.failing = None;
+        }
+        Answered { record, outcome }
+    }
+
+    fn tell_destinations<P>(&mut self, ticket: &Ticket<P>, verdict: Verdict, now: Instant) -> [Effect; 2] {
+        let limit = self.brakes.limit();
+        let is_suspect = self.schedule.get(ticket.sequence).is_some_and(Slot::is_suspect);
+        let (destinations, sendings, jitter) =
+            (&mut self.brakes.destinations, ticket.sendings, &mut self.jitter);
+        match verdict {
+            Verdict::Accepted | Verdict::Refused | Verdict::Stop => {
+                destinations.works(ticket.target, sendings, limit, now)
+            }
+            Verdict::Retry { .. } => destinations.failed(ticket.target, sendings, now, jitter),
+            Verdict::Pause { after, trouble } => {
+                let after = after.map(|after| after.min(self.settings.max_retry_after));
+                destinations.turned_away(ticket.target, sendings, (after, trouble), is_suspect, now, jitter)
+            }
+            Verdict::Again => {
+                destinations.no_news(ticket.target, sendings, now);
+                Default::default()
+            }
+        }
+    }
+
+    fn note_failing(&mut self, verdict: Verdict, outcome: &Result<Answer, SendError>, now: Instant) {
+        match verdict {
+            Verdict::Accepted => self.failing = None,
+            Verdict::Retry { .. } | Verdict::Pause { .. } => {
+                let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
+                self.failing = Some((since, cause(&reason(outcome))));
+            }
+            Verdict::Refused | Verdict::Stop | Verdict::Again => {}
+        }
+    }
+
+    /// What becomes of the record itself.
+    fn settle(
+        &mut self,
+        sequence: u64,
+        record: &Record,
+        verdict: Verdict,
+        outcome: &Result<Answer, SendError>,
+        alone_for: Duration,
+        at: At,
+    ) -> Outcome {
+        match verdict {
+            Verdict::Accepted => {
+                self.totals.delivered += 1;
+                if let Some(refusals) = &mut self.refusals {
+                    refusals.accepted(at.now);
+                }
+                self.finish(sequence);
+                Outcome::Delivered
+            }
+            Verdict::Again => {
+                if let Some(slot) = self.schedule.get_mut(sequence) {
+                    slot.was_stale = true;
+                }
+                self.put_back(sequence, record, None)
+            }
+            Verdict::Pause { after, trouble } => {
+                self.turned_away(sequence, record, (after, trouble), reason(outcome), alone_for, at)
+            }
+            Verdict::Retry { after } => match self.fails(sequence, at.now) {
+                true => {
+                    let failures = self.schedule.get(sequence).map_or(1, |slot| slot.failures);
+                    let delay = self.delay(failures, after);
+                    self.put_back(sequence, record, Some((at.now, delay)))
+                }
+                false => self.refuse(sequence, record.clone(), reason(outcome), at),
+            },
+            Verdict::Refused => self.refuse(sequence, record.clone(), reason(outcome), at),
+            Verdict::Stop => {
+                let letter = self.letter(sequence, record.clone(), reason(outcome), at.wall);
+                self.stop(RunError::Gone(Box::new(letter)));
+                self.put_back(sequence, record, None);
+                Outcome::Stopped
+            }
+        }
+    }
+
+    /// A failure counts against the record. Says whether it may be tried again.
+    fn fails(&mut self, sequence: u64, now: Instant) -> bool {
+        let Some(slot) = self.schedule.get_mut(sequence) else { return true };
+        slot.failures = slot.failures.saturating_add(1);
+        let used_up = self.settings.max_attempts.is_some_and(|max| slot.failures >= max.get());
+        let age = slot.first_attempt.map(|(first, _)| now.saturating_duration_since(first));
+        let too_old = self.settings.max_age.zip(age).is_some_and(|(max, age)| age >= max);
+        !used_up && !too_old
+    }
+
+    fn delay(&mut self, failures: u32, after: Option<Duration>) -> Duration {
+        let after = after.map(|after| after.min(self.settings.max_retry_after));
+        self.settings.backoff.delay(failures, after, &mut self.jitter)
+    }
+
+    // ---- blame ---------------------------------------------------------------------------------------------
+
+    /// The record was turned away for what may be the destination's trouble.
+    fn turned_away(
+        &mut self,
+        sequence: u64,
+        record: &Record,
+        (after, trouble): (Option<Duration>, Trouble),
+        answer: Reason,
+        alone_for: Duration,
+        at: At,
+    ) -> Outcome {
+        let Some(slot) = self.schedule.get_mut(sequence) else { return Outcome::Forgotten };
+        let before = slot.turned_away.take();
+        let now = TurnedAway {
+            first: before.as_ref().map_or(at.now, |before| before.first),
+            last: at.now,
+            times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
+            may_be_load: trouble.may_be_load(),
+            is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
+            answer: answer.clone(),
+        };
+        let (target, times, is_suspect, first) = (slot.target, now.times, now.is_suspect, now.first);
+        slot.turned_away = Some(now);
+        if !is_suspect {
+            return self.put_back(sequence, record, None);
+        }
+        let counts = match trouble {
+            Trouble::Setup(_) => self.others_were_accepted(sequence, target, first),
+            _ => self.was_tried_alone(sequence, target, first, alone_for),
+        };
+        if counts && !self.fails(sequence, at.now) {
+            return self.refuse(sequence, record.clone(), answer, at);
+        }
+        let delay = self.delay(times, after);
+        self.put_back(sequence, record, Some((at.now, delay)))
+    }
+
+    /// Whether others were accepted by the target since this record was first turned away, and no other was turned
+    /// away after them.
+    fn others_were_accepted(&self, sequence: u64, target: Target, first: Instant) -> bool {
+        let destination = self.brakes.destinations.of(target);
+        let accepted = destination.accepted_sent().filter(|sent| *sent > first);
+        accepted.is_some_and(|sent| !destination.turned_another_away(sequence, sent))
+    }
+
+    /// Whether the suspect was alone when it was turned away, there is nobody to compare it with now, and another one
+    /// was accepted before after no longer a wait.
+    fn was_tried_alone(
+        &mut self,
+        sequence: u64,
+        target: Target,
+        first: Instant,
+        alone_for: Duration,
+    ) -> bool {
+        let of = self.brakes.destinations.is_known(target).then_some(target);
+        let on_trial =
+            self.brakes.destinations.of(target).trial().is_some_and(|(suspect, _)| suspect == sequence);
+        if self.schedule.has_innocent(of.filter(|target| self.brakes.destinations.is_aside(*target))) {
+            // They will tell; without a trial nothing is asked.
+            return false;
+        }
+        if on_trial {
+            self.brakes.destinations.of_mut(target).abandon_trial();
+        }
+        self.brakes.destinations.of(target).has_control(sequence, first, alone_for)
+    }
+
+    /// The trial's suspect was turned away, and there is no other record to compare it with.
+    pub(super) fn conclude_without_another(&mut self, target: Target, now: Instant) {
+        let Some((suspect, _)) = self.brakes.destinations.of(target).trial() else { return };
+        self.brakes.destinations.of_mut(target).abandon_trial();
+        let Some(turned_away) = self.schedule.get(suspect).and_then(|slot| slot.turned_away.as_ref()) else {
+            return;
+        };
+        let wait = self.settings.backoff.ceiling(turned_away.times).min(LONGEST_TRIAL_WAIT);
+        if self.brakes.destinations.of(target).has_control(suspect, turned_away.first, wait) {
+            self.fails_late(suspect, At { now, wall: SystemTime::now() });
+        }
+    }
+
+    /// A failure counts of which that is known only now.
+    fn fails_late(&mut self, sequence: u64, at: At) {
+        let is_idle = |slot: &Slot| matches!(slot.state(), State::Ready | State::Waiting(_));
+        if !self.schedule.get(sequence).is_some_and(is_idle) || self.fails(sequence, at.now) {
+            return;
+        }
+        let Some(slot) = self.schedule.get(sequence) else { return };
+        let answer = slot.turned_away.as_ref().map(|turned_away| turned_away.answer.clone());
+        let (Some(answer), Some(record)) = (answer, slot.record().cloned()) else { return };
+        if let Outcome::Dropped(refusal) = self.refuse(sequence, record.clone(), answer, at) {
+            self.changes.push_back(Change::Dropped { record, refusal });
+        }
+    }
+
+    fn apply(
+        &mut self,
+        effect: Effect,
+        (target, sequence): (Target, u64),
+        record: &Record,
+        sent: Instant,
+        at: At,
+    ) {
+        if let Some(delay) = effect.paused {
+            self.totals.pauses += 1;
+            let (_, cause) = self.failing.clone().unwrap_or((at.now, String::new()));
+            let of_it = self.schedule.get(sequence).and_then(|slot| slot.turned_away.as_ref());
+            let advice = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.advice(of_it));
+            self.changes.push_back(Change::Paused {
+                record: record.clone(),
+                delay,
+                cause,
+                advice,
+                everything: target == Target::ONLY,
+            });
+        }
+        if let Some(per_second) = effect.paced {
+            self.changes.push_back(Change::Paced { per_second });
+        }
+        if let Some(after) = effect.reopened {
+            self.changes.push_back(Change::Reopened { after, everything: target == Target::ONLY });
+        }
+        for accused in effect.accused {
+            self.accuse(accused, sent, at);
+        }
+        if let Some(guilty) = effect.guilty {
+            self.fails_late(guilty, at);
+        }
+    }
+
+    fn advice(&self, turned_away: Option<&TurnedAway>) -> Option<&'static str> {
+        let status = turned_away?.answer.0?;
+        let verdict = self.settings.policy.judge(&Ok(Answer { status, ..Answer::default() }));
+        if let Verdict::Pause { trouble, .. } = verdict { trouble.advice() } else { None }
+    }
+
+    /// Another record that was sent later was accepted: this one is a suspect.
+    fn accuse(&mut self, accused: u64, accepted_sent: Instant, at: At) {
+        let Some(slot) = self.schedule.get(accused) else { return };
+        let Some(turned_away) =
+            slot.turned_away.as_ref().filter(|it| it.last < accepted_sent && !it.is_suspect)
+        else {
+            return;
+        };
+        if self.schedule.suspects() >= self.most_suspects().max(FEWEST_SUSPECTS) {
+            return;
+        }
+        let (target, last, may_be_load) = (slot.target, turned_away.last, turned_away.may_be_load);
+        let cause = cause(&turned_away.answer);
+        let place = (slot.partition.clone(), slot.offset);
+        self.schedule.suspect(accused);
+        let delay = self.delay(1, None);
+        self.schedule.postpone(accused, at.now.checked_add(delay).unwrap_or(at.now));
+        self.changes.push_back(Change::Suspected { partition: place.0, offset: place.1, cause });
+        // Load would not explain it, and nobody else met with it.
+        if !may_be_load && self.others_were_accepted(accused, target, last) {
+            let destination = self.brakes.destinations.of(target);
+            if !destination.turned_another_away(accused, last) {
+                self.fails_late(accused, at);
+            }
+        }
+    }
+
+    // ---- refusals ------------------------------------------------------------------------------------------
+
+    /// The record waits for its next attempt, unless its partition is being given up.
+    fn put_back(&mut self, sequence: u64, record: &Record, due: Option<(Instant, Duration)>) -> Outcome {
+        if self.ledger.is_going(record.partition()) {
+            self.remove(sequence);
+            return Outcome::Forgotten;
+        }
+        let until = due.map(|(now, delay)| now.checked_add(delay).unwrap_or(now));
+        self.schedule.put_back(sequence, record.clone(), until);
+        due.map_or(Outcome::Ready, |(_, delay)| Outcome::Retrying(delay))
+    }
+
+    fn letter(&self, sequence: u64, record: Record, (status, reason): Reason, wall: SystemTime) -> Letter {
+        let slot = self.schedule.get(sequence);
+        let refusal = Refusal {
+            status,
+            reason,
+            attempts: slot.map_or(1, |slot| slot.attempts),
+            first_attempt: slot.and_then(|slot| slot.first_attempt).map_or(wall, |(_, first)| first),
+            last_attempt: wall,
+        };
+        Letter { record, refusal }
+    }
+
+    /// The record will not be sent again.
+    fn refuse(&mut self, sequence: u64, record: Record, answer: Reason, at: At) -> Outcome {
+        let letter = self.letter(sequence, record, answer, at.wall);
+        let too_many = self.refusals.as_mut().is_some_and(|refusals| refusals.refused(at.now));
+        let halt = match (self.settings.on_refusal, self.settings.max_refused.filter(|_| too_many)) {
+            (_, Some(threshold)) => Some(RunError::TooManyRefused(Box::new(letter.clone()), threshold)),
+            (OnRefusal::Stop, None) => Some(RunError::Refused(Box::new(letter.clone()))),
+            _ => None,
+        };
+        if let Some(halt) = halt {
+            self.stop(halt);
+            if self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::InFlight) {
+                self.put_back(sequence, &letter.record, None);
+            }
+            return Outcome::Stopped;
+        }
+        if self.settings.on_refusal == OnRefusal::Drop {
+            self.totals.dropped += 1;
+            self.finish(sequence);
+            return Outcome::Dropped(letter.refusal);
+        }
+        if self.ledger.is_going(letter.record.partition()) {
+            // Whoever has the partition next will learn the same.
+            self.remove(sequence);
+            return Outcome::Forgotten;
+        }
+        let Some(epoch) = self.schedule.get(sequence).map(|slot| slot.epoch) else {
+            return Outcome::Forgotten;
+        };
+        self.schedule.await_letter(sequence);
+        self.letters.push(PendingLetter { sequence, epoch, letter });
+        Outcome::PendingLetter
+    }
+
+    /// The first reason is the one to tell; others came from what was in flight beside it.
+    fn stop(&mut self, error: RunError) {
+        self.stopped.get_or_insert(error);
+    }
+
+    /// The record is done: it counts towards what may be committed, and its successor may go.
+    pub(super) fn finish(&mut self, sequence: u64) {
+        if let Some(slot) = self.schedule.get(sequence) {
+            self.ledger.done(&slot.partition, slot.epoch, slot.offset);
+        }
+        self.remove(sequence);
+    }
+
+    /// The record is under way no longer.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        if let Some(slot) = self.schedule.remove(sequence) {
+            self.ledger.leave(&slot.partition, slot.epoch, slot.weight);
+        }
+    }
+
+    // ---- dead letters --------------------------------------------------------------------------------------
+
+    /// Hands over the refused records that want a place; each comes back as [kept](Self::kept) or
+    /// [not kept](Self::not_kept).
+    pub fn take_letters(&mut self) -> Vec<PendingLetter> {
+        let taken = std::mem::take(&mut self.letters);
+        for letter in &taken {
+            self.ledger.hold_on(letter.letter.record.partition(), letter.epoch);
+        }
+        taken
+    }
+
+    /// Whether any refused record wants a place.
+    pub fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    /// These records are durably kept: done, unless their partition was lost meanwhile.
+    pub fn kept(&mut self, letters: &[PendingLetter]) {
+        for PendingLetter { sequence, epoch, letter } in letters {
+            self.totals.dead_lettered += 1;
+            let partition = letter.record.partition();
+            if self.is_pending(*sequence) && self.ledger.is_current(partition, *epoch) {
+                self.ledger.let_go(partition, *epoch);
+                self.finish(*sequence);
+            }
+        }
+        if self.schedule.is_empty() {
+            self.failing = None;
+        }
+    }
+
+    /// These could not be kept for now: they want a place again, unless their partition was lost or is being given up.
+    pub fn not_kept(&mut self, letters: Vec<PendingLetter>) {
+        for pending in letters {
+            let partition = pending.letter.record.partition();
+            if !self.is_pending(pending.sequence) || !self.ledger.is_current(partition, pending.epoch) {
+                continue;
+            }
+            self.ledger.let_go(partition, pending.epoch);
+            if self.ledger.is_going(partition) {
+                self.remove(pending.sequence);
+            } else {
+                self.letters.push(pending);
+            }
+        }
+    }
+
+    fn is_pending(&self, sequence: u64) -> bool {
+        self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::PendingLetter)
+    }
+
+    /// What was refused stays undone from now on: it can be kept nowhere.
+    pub fn give_letters_up(&mut self) {
+        self.letters.clear();
+    }
+}

@@ -1,0 +1,157 @@
+//! How things stand: questions to the dispatcher that change nothing but what counts as committed or told.
+
+use super::Dispatcher;
+use super::answers::cause;
+use crate::relay::event::{Change, Totals};
+use crate::relay::failure::RunError;
+use crate::relay::record::{Checkpoint, Offset, Partition};
+use crate::relay::schedule::State;
+use crate::relay::settings::Intake;
+use std::time::Instant;
+
+impl Dispatcher {
+    /// Whether anything may be new to commit.
+    pub fn is_dirty(&self) -> bool {
+        self.ledger.is_dirty()
+    }
+
+    /// Positions that are ahead of what was committed, or have more done beyond them.
+    pub fn to_commit(&mut self) -> Vec<Checkpoint> {
+        self.ledger.to_commit()
+    }
+
+    /// These positions are committed.
+    pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
+        self.ledger.committed(checkpoints);
+    }
+
+    /// How far each assigned partition is done.
+    pub fn watermarks(&self) -> impl Iterator<Item = (&Partition, Offset)> {
+        self.ledger.watermarks()
+    }
+
+    /// Why nothing more is sent, if something ended the run; told once.
+    pub fn take_stopped(&mut self) -> Option<RunError> {
+        if self.stopped.is_some() {
+            self.draining = true;
+        }
+        self.stopped.take()
+    }
+
+    /// What a person should know, told once.
+    pub fn take_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// Whether there is something that a person should know.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || self.stopped.is_some()
+    }
+
+    /// Nothing is in flight, and nothing will be until more is taken in. With batches that is so once each record is
+    /// done or carried over to the next: backing off, behind such a one, of a target that is paused by itself, or on
+    /// its way to the dead letters.
+    pub fn is_quiet(&self) -> bool {
+        self.is_finished() && self.schedule.in_flight() == 0
+    }
+
+    /// Nothing more will be sent until more is taken in.
+    pub fn is_finished(&self) -> bool {
+        let is_through = || match self.settings.intake {
+            Intake::Batch => !self.schedule.has_ready() && self.schedule.in_flight() == 0,
+            Intake::Sliding => self.schedule.is_empty(),
+        };
+        self.draining || self.stopped.is_some() || (self.closed && is_through())
+    }
+
+    /// Whether records that were carried over from the last batch may go now.
+    pub fn has_due(&mut self, now: Instant) -> bool {
+        self.wake_due(now);
+        self.schedule.has_ready() || self.brakes.destinations.next_due().is_some_and(|(at, _)| at <= now)
+    }
+
+    /// When the next of them may go.
+    pub fn next_due_at(&self) -> Option<Instant> {
+        self.next_due()
+    }
+
+    /// How many requests may be on their way at once.
+    pub fn limit(&self) -> usize {
+        self.brakes.limit()
+    }
+
+    /// Records under way: taken in and not done.
+    pub fn len(&self) -> usize {
+        self.schedule.len()
+    }
+
+    /// Whether no record is under way.
+    pub fn is_empty(&self) -> bool {
+        self.schedule.is_empty()
+    }
+
+    /// The bytes of the records under way.
+    pub fn bytes(&self) -> usize {
+        self.ledger.bytes()
+    }
+
+    /// Records in flight.
+    pub fn in_flight(&self) -> usize {
+        self.schedule.in_flight()
+    }
+
+    /// Records that wait for their next attempt.
+    pub fn retrying(&self) -> usize {
+        self.schedule.waiting()
+    }
+
+    /// Whether any record waits for nothing but a worker and the destination.
+    pub fn has_ready(&self) -> bool {
+        self.schedule.has_ready()
+    }
+
+    /// When the oldest record under way was taken in.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.schedule.oldest()
+    }
+
+    /// Since when all sending is paused.
+    pub fn paused_since(&self) -> Option<Instant> {
+        self.brakes.destinations.origin().paused_since()
+    }
+
+    /// Since when attempts fail with no acceptance between, and why the last one did. Never of an idle run.
+    pub fn failing(&self) -> Option<(Instant, &str)> {
+        self.failing.as_ref().map(|(since, cause)| (*since, cause.as_str()))
+    }
+
+    /// What was done since the start; how long it took, and how much at once, is not the dispatcher's to say.
+    pub fn totals(&self) -> Totals {
+        self.totals.clone()
+    }
+
+    /// The record that keeps a throttled partition from going on, if it is one: nearly all that was read behind it is
+    /// done, and it is tried again and again.
+    pub fn stuck(&self, partition: &Partition) -> Option<Change> {
+        if !self.ledger.is_held_up(partition) {
+            return None;
+        }
+        let slot = self.schedule.oldest_of(partition)?;
+        let is_tried = match slot.state() {
+            State::Waiting(_) | State::PendingLetter => true,
+            State::Ready | State::Queued | State::InFlight => slot.attempts > 1,
+        };
+        is_tried.then(|| Change::Stuck {
+            partition: partition.clone(),
+            offset: slot.offset,
+            attempts: slot.attempts,
+            cause: slot.turned_away.as_ref().map(|turned_away| cause(&turned_away.answer)),
+        })
+    }
+
+    /// Looks whether all that it keeps fits together.
+    #[cfg(debug_assertions)]
+    pub fn check(&self) {
+        self.schedule.check();
+    }
+}

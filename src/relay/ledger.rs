@@ -1,0 +1,333 @@
+//! How far each partition is done, and whose it is: what may be committed, what may be read ahead.
+//!
+//! Pure: no clock, no I/O. It knows records by partition, offset and weight alone. Nothing here looks at all
+//! partitions for a single record; only [`Ledger::full`], [`Ledger::room`] and their like do, which the loop asks
+//! before a poll.
+
+use super::progress::{Admitted, Progress};
+use super::record::{Checkpoint, Offset, Partition, Position};
+use super::source::Assigned;
+use std::collections::{BTreeSet, HashMap};
+
+/// With room for this many records, asking the source is worth a poll.
+pub(super) const WORTH_A_POLL: usize = 64;
+
+/// One assigned partition.
+#[derive(Debug)]
+struct Track {
+    /// Tells this possession of the partition from earlier ones.
+    epoch: u64,
+    /// The source's own number of it, handed back with each commit.
+    assignment: u64,
+    progress: Progress,
+    /// Records in flight, or in the hands of the dead letters: what a revocation waits for.
+    busy: usize,
+    /// The weight of the records under way.
+    bytes: usize,
+    /// The records under way.
+    under_way: usize,
+    revoked: bool,
+    /// The source was asked for no more of it.
+    throttled: bool,
+}
+
+/// The bounds of what may be under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Records that a partition may be ahead of its oldest unfinished one, that one included.
+    pub window: usize,
+    /// Bytes of records, over all partitions.
+    pub bytes: usize,
+}
+
+/// All assigned partitions.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    bounds: Bounds,
+    tracks: HashMap<Partition, Track>,
+    next_epoch: u64,
+    bytes: usize,
+    revoked: BTreeSet<Partition>,
+    /// Partitions that may have something new to commit.
+    dirty: BTreeSet<Partition>,
+    throttled: usize,
+    /// A throttled partition has got room since that was looked at.
+    room_came: bool,
+    /// Records came in since that was looked at.
+    filled: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            tracks: HashMap::new(),
+            next_epoch: 0,
+            bytes: 0,
+            revoked: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            throttled: 0,
+            room_came: false,
+            filled: false,
+        }
+    }
+
+    // ---- possession ----------------------------------------------------------------------------------------
+
+    /// The partition is ours from this position on. Says which records under way are not of this possession: those
+    /// of any other epoch.
+    pub(super) fn assign(&mut self, assigned: &Assigned) -> u64 {
+        let Checkpoint { position, metadata, assignment } = &assigned.checkpoint;
+        self.lose(&position.partition);
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        let mut progress = Progress::new(position.next, metadata);
+        if assigned.uncommitted {
+            progress.begins_uncommitted();
+            self.dirty.insert(position.partition.clone());
+        }
+        let track = Track {
+            epoch,
+            assignment: *assignment,
+            progress,
+            busy: 0,
+            bytes: 0,
+            under_way: 0,
+            revoked: false,
+            throttled: false,
+        };
+        self.tracks.insert(position.partition.clone(), track);
+        epoch
+    }
+
+    /// The partition has to be given up once nothing of it is in flight.
+    pub(super) fn revoke(&mut self, partition: &Partition) {
+        if let Some(track) = self.tracks.get_mut(partition) {
+            track.revoked = true;
+            self.revoked.insert(partition.clone());
+        }
+    }
+
+    /// The partition is not ours any more: nothing of it counts.
+    pub(super) fn lose(&mut self, partition: &Partition) {
+        if let Some(track) = self.tracks.remove(partition) {
+            self.throttled -= usize::from(track.throttled);
+            // What is still in flight of it weighs on until it is answered; it is taken off here, as a whole.
+            self.bytes = self.bytes.saturating_sub(track.bytes);
+            self.room_came = true;
+        }
+        self.revoked.remove(partition);
+        self.dirty.remove(partition);
+    }
+
+    /// Whether the partition is ours under this epoch.
+    pub(super) fn is_current(&self, partition: &Partition, epoch: u64) -> bool {
+        self.tracks.get(partition).is_some_and(|track| track.epoch == epoch)
+    }
+
+    /// Whether the partition is being given up, or gone: nothing new of it is sent.
+    pub(super) fn is_going(&self, partition: &Partition) -> bool {
+        self.tracks.get(partition).is_none_or(|track| track.revoked)
+    }
+
+    /// Revoked partitions of which nothing is in flight and nothing is left to commit.
+    pub(super) fn releasable(&self) -> Vec<Partition> {
+        let is_free = |partition: &&Partition| {
+            let track = self.tracks.get(*partition);
+            track.is_some_and(|track| track.busy == 0 && !track.progress.has_to_commit())
+        };
+        self.revoked.iter().filter(is_free).cloned().collect()
+    }
+
+    // ---- records -------------------------------------------------------------------------------------------
+
+    /// Takes the next record of a partition in; gives the epoch where it is ours and new.
+    pub(super) fn admit(&mut self, partition: &Partition, offset: Offset) -> Option<(Admitted, u64)> {
+        let track = self.tracks.get_mut(partition).filter(|track| !track.revoked)?;
+        let admitted = track.progress.admit(offset);
+        if admitted == Admitted::Done {
+            self.dirty.insert(partition.clone());
+        }
+        (admitted != Admitted::Not).then_some((admitted, track.epoch))
+    }
+
+    /// A record that was taken in is under way from now on.
+    pub(super) fn enter(&mut self, partition: &Partition, weight: usize) {
+        if let Some(track) = self.tracks.get_mut(partition) {
+            track.bytes += weight;
+            track.under_way += 1;
+            self.bytes += weight;
+            self.filled = true;
+        }
+    }
+
+    /// A record is under way no longer, done or not.
+    pub(super) fn leave(&mut self, partition: &Partition, epoch: u64, weight: usize) {
+        let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) else { return };
+        track.bytes = track.bytes.saturating_sub(weight);
+        track.under_way = track.under_way.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(weight);
+        self.room_came |= track.throttled;
+    }
+
+    /// No record of the partition lies between the last one taken in and `position`. Of a partition that is being
+    /// given up, records may have been left out, so nothing is passed there.
+    pub(super) fn pass(&mut self, position: &Position) {
+        if let Some(track) = self.tracks.get_mut(&position.partition).filter(|track| !track.revoked) {
+            track.progress.pass(position.next);
+            self.dirty.insert(position.partition.clone());
+        }
+    }
+
+    /// The record is done.
+    pub(super) fn done(&mut self, partition: &Partition, epoch: u64, offset: Offset) {
+        let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) else { return };
+        let before = track.progress.watermark();
+        track.progress.done(offset);
+        debug_assert!(track.progress.watermark() >= before, "invariant 2: a watermark never goes back");
+        self.room_came |= track.throttled;
+        if !self.dirty.contains(partition) {
+            self.dirty.insert(partition.clone());
+        }
+    }
+
+    /// One more record of it is in flight, or in the hands of the dead letters.
+    pub(super) fn hold_on(&mut self, partition: &Partition, epoch: u64) {
+        if let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) {
+            track.busy += 1;
+        }
+    }
+
+    /// That is over.
+    pub(super) fn let_go(&mut self, partition: &Partition, epoch: u64) {
+        if let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) {
+            debug_assert!(track.busy > 0, "as many end as began");
+            track.busy = track.busy.saturating_sub(1);
+        }
+    }
+
+    // ---- commits -------------------------------------------------------------------------------------------
+
+    /// Whether something may be new to commit.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Positions that are ahead of what was committed, or have more done beyond them.
+    pub(super) fn to_commit(&mut self) -> Vec<Checkpoint> {
+        let tracks = &self.tracks;
+        let mut checkpoints = Vec::new();
+        self.dirty.retain(|partition| {
+            let Some(track) = tracks.get(partition) else { return false };
+            let Some((next, metadata)) = track.progress.to_commit() else { return false };
+            let position = Position { partition: partition.clone(), next };
+            checkpoints.push(Checkpoint { position, metadata, assignment: track.assignment });
+            true
+        });
+        checkpoints
+    }
+
+    /// These are committed.
+    pub(super) fn committed(&mut self, checkpoints: &[Checkpoint]) {
+        for Checkpoint { position, metadata, assignment } in checkpoints {
+            let track = self.tracks.get_mut(&position.partition);
+            if let Some(track) = track.filter(|track| track.assignment == *assignment) {
+                track.progress.committed(position.next, metadata);
+            }
+        }
+    }
+
+    /// How far each assigned partition is done.
+    pub(super) fn watermarks(&self) -> impl Iterator<Item = (&Partition, Offset)> {
+        self.tracks.iter().map(|(partition, track)| (partition, track.progress.watermark()))
+    }
+
+    // ---- room ----------------------------------------------------------------------------------------------
+
+    /// The bytes of the records under way.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn free(&self) -> usize {
+        self.bounds.bytes.saturating_sub(self.bytes)
+    }
+
+    /// The partitions of which the source should bring no more for now. One that is throttled stays so until it has
+    /// got some room, so that it does not come and go with each record.
+    pub(super) fn full(&mut self) -> Vec<Partition> {
+        (self.room_came, self.filled) = (false, false);
+        let alone = self.tracks.len() == 1;
+        let free = self.free();
+        let full = self.tracks.iter().filter(|(_, track)| !track.revoked && self.is_full(track, alone, free));
+        let mut full: Vec<Partition> = full.map(|(partition, _)| partition.clone()).collect();
+        full.sort();
+        full
+    }
+
+    fn is_full(&self, track: &Track, alone: bool, free: usize) -> bool {
+        let window = self.bounds.window;
+        let room = window.saturating_sub(track.progress.len());
+        let reserve = if track.throttled { window / 4 } else { window / 8 }.max(1);
+        room < reserve || (track.under_way > 0 && !alone && self.has_its_share(track, free))
+    }
+
+    /// Whether it has as many bytes as it may where others wait for room: half of what is free. So however many
+    /// partitions are stuck, there is always room for one more.
+    fn has_its_share(&self, track: &Track, free: usize) -> bool {
+        track.bytes >= if track.throttled { free / 4 } else { free / 2 }
+    }
+
+    /// Whether this partition can take no more because it is too far ahead of its oldest unfinished record.
+    pub(super) fn is_held_up(&self, partition: &Partition) -> bool {
+        let track = self.tracks.get(partition);
+        track.is_some_and(|track| {
+            !track.revoked && self.bounds.window <= track.progress.len() + self.bounds.window / 8
+        })
+    }
+
+    /// The source throttles exactly these: they no longer bound what is asked of the others.
+    pub(super) fn throttle(&mut self, partitions: &[Partition]) {
+        for track in self.tracks.values_mut() {
+            track.throttled = false;
+        }
+        self.throttled = 0;
+        for partition in partitions {
+            if let Some(track) = self.tracks.get_mut(partition) {
+                track.throttled = true;
+                self.throttled += 1;
+            }
+        }
+    }
+
+    /// Whether records came in since [`full`](Self::full) was asked.
+    pub(super) fn has_filled(&self) -> bool {
+        self.filled
+    }
+
+    /// Whether a throttled partition has got room since [`full`](Self::full) was asked.
+    pub(super) fn room_came(&self) -> bool {
+        self.room_came && self.throttled > 0
+    }
+
+    /// How many records and bytes the next poll may bring. A poll may bring records of one partition alone, so the
+    /// fullest of those that are not throttled says how many.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let open = || self.tracks.values().filter(|track| !track.revoked && !track.throttled);
+        let records = open().map(|track| self.bounds.window.saturating_sub(track.progress.len())).min();
+        let records = match records {
+            Some(records) => records,
+            None if self.tracks.is_empty() => self.bounds.window,
+            None => 0,
+        };
+        match self.free() {
+            // One record of each partition always passes.
+            0 if open().any(|track| track.under_way == 0) && open().all(|track| track.under_way == 0) => {
+                (records.min(1), 1)
+            }
+            0 => (0, 0),
+            free if self.tracks.len() > 1 => (records, (free / 4).max(1)),
+            free => (records, free),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! How fast a destination that answers 429 may be sent to, found out while sending. Pure: takes `now`.
+//!
+//! The rate starts low and doubles each second until the destination turns something away. From then on it goes back
+//! to a little below the rate at which that happened, comes close to it again within seconds, and rises slowly from
+//! there, the faster the longer nothing is turned away: so a limit is met about once in a quarter of a minute, and a
+//! limit that was raised is used before long.
+
+use std::time::{Duration, Instant};
+
+/// The first rate, where fewer were accepted in the last second.
+const FIRST_RATE: f64 = 4.0;
+/// The lowest rate: below it, the pause after a 429 says more.
+const LOWEST_RATE: f64 = 0.1;
+/// The highest rate: beyond it there is nothing to pace.
+const HIGHEST_RATE: f64 = 1_000_000.0;
+/// Turned away at this rate, this much of it is left.
+const CUT: f64 = 0.92;
+/// Up to this much of the rate at which something was turned away, the rate rises fast.
+const NEAR: f64 = 0.97;
+/// By what factor it rises in a second below that.
+const FAST: f64 = 1.10;
+/// By what part it rises in a second beyond that, at first.
+const SLOW: f64 = 0.0025;
+/// The slow rise doubles within this time of peace, and goes on growing.
+const PEACE: f64 = 10.0;
+/// After so long without anything turned away there is no pacing any more.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+/// A request may be early by this part of the time between two, since threads wake up late.
+const EARLY: f64 = 0.04;
+
+/// The rate, and when the next request may start.
+#[derive(Clone, Debug)]
+pub(super) struct Pacing {
+    /// Requests a second.
+    rate: f64,
+    /// The rate at which something was turned away last.
+    ceiling: Option<f64>,
+    turned_away: Instant,
+    updated: Instant,
+    next: Instant,
+}
+
+impl Pacing {
+    /// Something was turned away for the first time; `accepted` were accepted in the last second.
+    pub(super) fn new(accepted: u64, now: Instant) -> Self {
+        let rate = (accepted as f64 * CUT).max(FIRST_RATE);
+        Self { rate, ceiling: None, turned_away: now, updated: now, next: now }
+    }
+
+    /// Requests a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// The time from one request to the next.
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate)
+    }
+
+    /// A request that started at `sent` was turned away. What started before the last one was is the same news.
+    pub(super) fn turned_away(&mut self, sent: Instant, now: Instant) {
+        if sent <= self.turned_away {
+            return;
+        }
+        self.rise(now);
+        self.ceiling = Some(self.rate);
+        self.rate = (self.rate * CUT).max(LOWEST_RATE);
+        self.turned_away = now;
+    }
+
+    /// When the next request may start; `None`: at once.
+    pub(super) fn free_at(&self, now: Instant) -> Option<Instant> {
+        let early = Duration::from_secs_f64(EARLY / self.rate);
+        let at = self.next.checked_sub(early).unwrap_or(self.next);
+        (at > now).then_some(at)
+    }
+
+    /// A request starts.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.rise(now);
+        let early = Duration::from_secs_f64(EARLY / self.rate);
+        let from = self.next.max(now.checked_sub(early).unwrap_or(now));
+        self.next = from + self.interval();
+    }
+
+    /// Whether nothing was turned away for so long that pacing is over.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.turned_away) >= FORGOTTEN_AFTER
+    }
+
+    fn rise(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.updated).as_secs_f64();
+        self.updated = now;
+        let peace = now.saturating_duration_since(self.turned_away).as_secs_f64() / PEACE;
+        self.rate = match self.ceiling {
+            None => self.rate * 2_f64.powf(seconds),
+            Some(ceiling) if self.rate < NEAR * ceiling => {
+                (self.rate * FAST.powf(seconds)).min(NEAR * ceiling)
+            }
+            Some(_) => self.rate * (1.0 + SLOW * (1.0 + peace * peace)).powf(seconds),
+        }
+        .min(HIGHEST_RATE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token bucket that gives `rate` a second, with room for one.
+    struct Bucket {
+        rate: f64,
+        tokens: f64,
+        at: Instant,
+    }
+
+    impl Bucket {
+        fn accepts(&mut self, now: Instant) -> bool {
+            let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
+            (self.tokens, self.at) = ((self.tokens + earned).min(1.0), now);
+            let accepts = self.tokens >= 1.0;
+            self.tokens -= if accepts { 1.0 } else { 0.0 };
+            accepts
+        }
+    }
+
+    #[test]
+    fn it_comes_close_to_any_limit_and_is_seldom_turned_away() {
+        for rate in [1.0, 20.0, 300.0, 2_000.0] {
+            let start = Instant::now();
+            let mut now = start;
+            let mut bucket = Bucket { rate, tokens: 1.0, at: now };
+            let mut pacing = Pacing::new(1, now);
+            let (mut accepted, mut away) = (0_u32, 0_u32);
+            while now < start + Duration::from_secs(120) {
+                if let Some(at) = pacing.free_at(now) {
+                    now = at;
+                    continue;
+                }
+                pacing.sent(now);
+                if bucket.accepts(now) {
+                    accepted += 1;
+                } else {
+                    away += 1;
+                    pacing.turned_away(now, now + Duration::from_micros(1));
+                    now += Duration::from_micros(2);
+                }
+            }
+            let part = f64::from(accepted) / (rate * 120.0);
+            assert!(part > 0.85, "{part} of {rate}/s");
+            assert!(
+                f64::from(away) < f64::from(accepted + away) * 0.1,
+                "{away} beside {accepted} at {rate}/s"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_together_is_one_piece_of_news() {
+        let now = Instant::now();
+        let mut pacing = Pacing::new(100, now);
+        let later = now + Duration::from_millis(500);
+        (0..63).for_each(|_| pacing.turned_away(later, later + Duration::from_millis(5)));
+        assert!(pacing.rate() > 50.0, "{}", pacing.rate());
+    }
+}

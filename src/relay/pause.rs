@@ -1,0 +1,444 @@
+//! One destination: open, or paused until one probe is accepted; and what its answers say about the records that it
+//! turns away.
+//!
+//! Invariants: while it is paused nothing is sent to it but one probe at a time, and none before the time that the
+//! destination asked for. A pause is a guess that the destination is in trouble; a *trial* is the experiment that
+//! tells whether one record is: that record sent alone after a wait, then another, sent alone after the same wait.
+//!
+//! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
+
+use super::backoff::{Backoff, Jitter};
+use super::pacing::Pacing;
+use super::recent::Recent;
+use super::verdict::Trouble;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// How many records are remembered that were turned away within one pause.
+const MOST_ACCUSED: usize = 64;
+/// With no more requests on their way beside it, one that is turned away was not one too many at once.
+const FEW_AT_ONCE: usize = 1;
+/// Over how many slices of a second acceptances are counted.
+const SLICES: usize = 10;
+
+/// Whether a record may be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// It may.
+    Open,
+    /// It may, as the one probe.
+    Probe(Candidate),
+    /// Not before then; without a time, not before an answer has come.
+    Wait(Option<Instant>),
+}
+
+/// Which record a probe is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Candidate {
+    /// One that is no suspect where there is one, not the one that was turned away last where there is another.
+    Any {
+        /// The number to begin at.
+        from: u64,
+    },
+    /// The suspect whose trial this is.
+    Suspect(u64),
+    /// Any but suspects: the trial's comparison.
+    Innocent,
+}
+
+/// A request on its way to the destination, from its view.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    pub sequence: u64,
+    pub sent: Instant,
+    pub is_probe: bool,
+    /// Nothing else was on its way since this long before it started; zero if something was.
+    pub alone_for: Duration,
+}
+
+/// What an answer did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Effect {
+    /// It is paused from now on, for this long. Not for a trial.
+    pub paused: Option<Duration>,
+    /// It is open again after this long.
+    pub reopened: Option<Duration>,
+    /// Another record was accepted after these were turned away.
+    pub accused: Vec<u64>,
+    /// A trial's outcome: load explains nothing of what this record is answered.
+    pub guilty: Option<u64>,
+    /// Pacing begins at this rate, in requests a second.
+    pub paced: Option<f64>,
+}
+
+/// The destination, or one target of it.
+#[derive(Clone, Debug)]
+pub(super) struct Pause {
+    backoff: Backoff,
+    pause_after: NonZeroU32,
+    /// Somebody else finds out how many at once are good: too many at once are no reason to go slower.
+    limit_is_found: bool,
+    state: State,
+    pacing: Option<Pacing>,
+    accepted: Recent<SLICES>,
+    failures_in_a_row: u32,
+    /// Requests on their way to it.
+    in_flight: usize,
+    /// The request that has been on its way alone so far.
+    alone: Option<u64>,
+    /// When a request started or ended last.
+    last_activity: Option<Instant>,
+    /// When the last accepted request started.
+    accepted_sent: Option<Instant>,
+    /// The last record accepted alone: when it started, and after what wait.
+    control: Option<(Instant, Duration)>,
+    /// The last two different records that were turned away, the latest first.
+    turned_away: [Option<(u64, Instant)>; 2],
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Open; after a pause for so many requests at once.
+    Open { most: Option<usize> },
+    /// Paused.
+    Closed(Closed),
+}
+
+#[derive(Clone, Debug)]
+struct Closed {
+    since: Instant,
+    until: Instant,
+    failed_probes: u32,
+    is_probing: bool,
+    /// Records that were turned away in this pause, the one that began it first.
+    accused: Vec<u64>,
+    /// Probes don't begin before this record where there are others.
+    probe_from: u64,
+    trial: Option<Trial>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    suspect: u64,
+    wait: Duration,
+    /// The suspect was turned away: another is next.
+    was_turned_away: bool,
+}
+
+impl Pause {
+    /// Open.
+    pub(super) fn new(backoff: Backoff, pause_after: NonZeroU32, limit_is_found: bool) -> Self {
+        Self {
+            backoff,
+            pause_after,
+            limit_is_found,
+            state: State::Open { most: None },
+            pacing: None,
+            accepted: Recent::new(Duration::from_secs(1)),
+            failures_in_a_row: 0,
+            in_flight: 0,
+            alone: None,
+            last_activity: None,
+            accepted_sent: None,
+            control: None,
+            turned_away: [None; 2],
+        }
+    }
+
+    /// Whether a record may be sent at `now`.
+    pub(super) fn passage(&self, now: Instant) -> Passage {
+        match &self.state {
+            State::Open { most: Some(most) } if self.in_flight >= *most => Passage::Wait(None),
+            State::Open { .. } => match self.pacing.as_ref().and_then(|pacing| pacing.free_at(now)) {
+                Some(at) => Passage::Wait(Some(at)),
+                None => Passage::Open,
+            },
+            State::Closed(closed) if closed.is_probing => Passage::Wait(None),
+            State::Closed(closed) if closed.trial.is_some() && self.in_flight > 0 => Passage::Wait(None),
+            State::Closed(closed) if now < closed.until => Passage::Wait(Some(closed.until)),
+            State::Closed(closed) => Passage::Probe(match closed.trial {
+                None => Candidate::Any { from: closed.probe_from },
+                Some(trial) if trial.was_turned_away => Candidate::Innocent,
+                Some(trial) => Candidate::Suspect(trial.suspect),
+            }),
+        }
+    }
+
+    /// Whether it is paused, be it for a trial.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    /// Since when it is paused, a trial aside.
+    pub(super) fn paused_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Closed(closed) if closed.trial.is_none() => Some(closed.since),
+            _ => None,
+        }
+    }
+
+    /// Nothing is known of it that matters any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, State::Open { .. })
+    }
+
+    /// A record goes out to it. Gives for how long it has been alone.
+    pub(super) fn sent(&mut self, sequence: u64, is_probe: bool, now: Instant) -> Duration {
+        let quiet_since = self.last_activity.filter(|_| self.in_flight == 0);
+        let alone_for = match (self.in_flight, quiet_since) {
+            (0, Some(since)) => now.saturating_duration_since(since),
+            (0, None) => Duration::MAX,
+            _ => Duration::ZERO,
+        };
+        self.alone = (self.in_flight == 0).then_some(sequence);
+        self.in_flight += 1;
+        self.last_activity = Some(now);
+        if let State::Closed(closed) = &mut self.state {
+            debug_assert!(is_probe && !closed.is_probing, "while it is paused one probe goes at a time");
+            closed.is_probing |= is_probe;
+        }
+        if let Some(pacing) = &mut self.pacing {
+            pacing.sent(now);
+        }
+        self.pacing = self.pacing.take().filter(|pacing| !pacing.is_over(now));
+        alone_for
+    }
+
+    /// A request has come to its end, whatever came of it. Says whether it was the only one on its way all along.
+    fn ended(&mut self, sending: &Sending, now: Instant) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.last_activity = Some(now);
+        if let State::Closed(closed) = &mut self.state {
+            closed.is_probing &= !sending.is_probe;
+            if let Some(trial) = closed.trial.filter(|_| self.in_flight == 0) {
+                closed.until = now.checked_add(trial.wait).unwrap_or(now);
+            }
+        }
+        self.alone.take_if(|alone| *alone == sending.sequence).is_some()
+    }
+
+    /// A request ended without any news of the destination.
+    pub(super) fn no_news(&mut self, sending: &Sending, now: Instant) {
+        self.ended(sending, now);
+        if sending.is_probe {
+            self.abandon_trial();
+        }
+    }
+
+    /// The suspect on trial is gone, or there is nobody to compare it with.
+    pub(super) fn abandon_trial(&mut self) {
+        if matches!(&self.state, State::Closed(closed) if closed.trial.is_some()) {
+            self.state = State::Open { most: None };
+        }
+    }
+
+    /// It works: it accepted a record, or refused one for what the record is.
+    pub(super) fn works(&mut self, sending: &Sending, limit: usize, now: Instant) -> Effect {
+        let was_alone = self.ended(sending, now);
+        self.failures_in_a_row = 0;
+        self.accepted.add(false, now);
+        self.accepted_sent = self.accepted_sent.max(Some(sending.sent));
+        if was_alone {
+            self.control = Some((sending.sent, sending.alone_for));
+        }
+        let mut effect = Effect::default();
+        match &mut self.state {
+            State::Open { most } => *most = most.map(|most| most + 1).filter(|most| *most < limit),
+            State::Closed(closed) if sending.is_probe => {
+                effect.accused = std::mem::take(&mut closed.accused);
+                match closed.trial {
+                    None => {
+                        effect.reopened = Some(now.saturating_duration_since(closed.since));
+                        // What was turned away may have been too many at once: they come back one by one.
+                        self.state = State::Open { most: Some(2).filter(|most| *most < limit) };
+                    }
+                    Some(trial) => {
+                        effect.guilty = Some(trial.suspect).filter(|_| trial.was_turned_away);
+                        self.state = State::Open { most: None };
+                    }
+                }
+            }
+            // It was sent before the pause began: it neither ends nor lengthens it.
+            State::Closed(_) => {}
+        }
+        effect
+    }
+
+    /// It failed, perhaps because of the record.
+    pub(super) fn failed(&mut self, sending: &Sending, now: Instant, jitter: &mut Jitter) -> Effect {
+        self.ended(sending, now);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        let mut effect = Effect::default();
+        match &self.state {
+            State::Open { .. } if self.failures_in_a_row >= self.pause_after.get() => {
+                effect.paused = Some(self.close(sending.sequence, None, now, jitter));
+            }
+            State::Closed(closed) if sending.is_probe && closed.trial.is_none() => {
+                self.probe_failed(sending.sequence, None, now, jitter);
+            }
+            State::Closed(_) if sending.is_probe => self.abandon_trial(),
+            State::Open { .. } | State::Closed(_) => {}
+        }
+        effect
+    }
+
+    /// It turned a record away for what may be its own trouble.
+    pub(super) fn turned_away(
+        &mut self,
+        sending: &Sending,
+        (after, trouble): (Option<Duration>, Trouble),
+        is_suspect: bool,
+        now: Instant,
+        jitter: &mut Jitter,
+    ) -> Effect {
+        self.ended(sending, now);
+        self.note_turned_away(sending.sequence, now);
+        let mut effect = Effect::default();
+        if trouble == Trouble::Rate && !is_suspect {
+            effect.paced = self.pace(sending, now);
+        }
+        if !is_suspect {
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        }
+        match &mut self.state {
+            State::Open { .. } if is_suspect => {}
+            State::Open { .. } => {
+                effect.paused = Some(self.close(sending.sequence, after, now, jitter));
+                self.accuse(sending.sequence);
+            }
+            State::Closed(closed) if sending.is_probe => match &mut closed.trial {
+                Some(trial) if trial.suspect == sending.sequence => {
+                    trial.was_turned_away = true;
+                    closed.until = now.checked_add(trial.wait).unwrap_or(now);
+                }
+                // The comparison was turned away as well: it is the destination after all.
+                Some(_) => {
+                    effect.paused = Some(self.close(sending.sequence, after, now, jitter));
+                    self.accuse(sending.sequence);
+                }
+                None => {
+                    self.probe_failed(sending.sequence, after, now, jitter);
+                    if !is_suspect {
+                        self.accuse(sending.sequence);
+                    }
+                }
+            },
+            // What many requests at once learn together is one piece of news; only a wish for more time counts.
+            State::Closed(closed) => {
+                let wished = after.and_then(|after| now.checked_add(after));
+                closed.until = closed.until.max(wished.unwrap_or(closed.until));
+            }
+        }
+        effect
+    }
+
+    fn pace(&mut self, sending: &Sending, now: Instant) -> Option<f64> {
+        match &mut self.pacing {
+            Some(pacing) => {
+                pacing.turned_away(sending.sent, now);
+                None
+            }
+            None if self.limit_is_found && self.in_flight > FEW_AT_ONCE => None,
+            None => {
+                let [accepted, _] = self.accepted.sums(now);
+                let pacing = self.pacing.insert(Pacing::new(accepted, now));
+                Some(pacing.rate())
+            }
+        }
+    }
+
+    fn close(
+        &mut self,
+        sequence: u64,
+        after: Option<Duration>,
+        now: Instant,
+        jitter: &mut Jitter,
+    ) -> Duration {
+        let delay = self.backoff.pause(1, after, jitter);
+        self.state = State::Closed(Closed {
+            since: now,
+            until: now.checked_add(delay).unwrap_or(now),
+            failed_probes: 0,
+            is_probing: false,
+            accused: Vec::new(),
+            probe_from: sequence.saturating_add(1),
+            trial: None,
+        });
+        delay
+    }
+
+    fn probe_failed(&mut self, sequence: u64, after: Option<Duration>, now: Instant, jitter: &mut Jitter) {
+        let State::Closed(closed) = &mut self.state else { return };
+        closed.failed_probes = closed.failed_probes.saturating_add(1);
+        let delay = self.backoff.pause(closed.failed_probes.saturating_add(1), after, jitter);
+        closed.until = now.checked_add(delay).unwrap_or(now);
+        closed.probe_from = sequence.saturating_add(1);
+    }
+
+    fn accuse(&mut self, sequence: u64) {
+        if let State::Closed(closed) = &mut self.state
+            && closed.accused.len() < MOST_ACCUSED
+            && !closed.accused.contains(&sequence)
+        {
+            closed.accused.push(sequence);
+        }
+    }
+
+    fn note_turned_away(&mut self, sequence: u64, now: Instant) {
+        let [latest, _] = self.turned_away;
+        if latest.is_none_or(|(other, _)| other != sequence) {
+            self.turned_away[1] = latest;
+        }
+        self.turned_away[0] = Some((sequence, now));
+    }
+
+    // ---- what explains that a record is turned away --------------------------------------------------------
+
+    /// Whether another record than this one was turned away after `since`.
+    pub(super) fn turned_another_away(&self, sequence: u64, since: Instant) -> bool {
+        let mut others = self.turned_away.iter().flatten().filter(|(other, _)| *other != sequence);
+        others.any(|(_, at)| *at > since)
+    }
+
+    /// When the last accepted request started.
+    pub(super) fn accepted_sent(&self) -> Option<Instant> {
+        self.accepted_sent
+    }
+
+    /// Whether a record that was sent alone after no longer a wait than `wait` was accepted after `since`, and none
+    /// but `sequence` was turned away from then on.
+    pub(super) fn has_control(&self, sequence: u64, since: Instant, wait: Duration) -> bool {
+        self.control.is_some_and(|(sent, waited)| {
+            sent > since && waited <= wait && !self.turned_another_away(sequence, sent)
+        })
+    }
+
+    /// Begins a trial, unless it is paused already. Says whether it did.
+    pub(super) fn try_suspect(&mut self, suspect: u64, wait: Duration, now: Instant) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        // At a known rate, a fair wait is one that lets the next request pass.
+        let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
+        let wait = wait.max(paced);
+        let quiet_since = self.last_activity.filter(|_| self.in_flight == 0).unwrap_or(now);
+        self.state = State::Closed(Closed {
+            since: now,
+            until: quiet_since.checked_add(wait).unwrap_or(now),
+            failed_probes: 0,
+            is_probing: false,
+            accused: Vec::new(),
+            probe_from: 0,
+            trial: Some(Trial { suspect, wait, was_turned_away: false }),
+        });
+        true
+    }
+
+    /// The suspect whose trial is on, and whether it was turned away already.
+    pub(super) fn trial(&self) -> Option<(u64, bool)> {
+        match &self.state {
+            State::Closed(Closed { trial: Some(trial), .. }) => Some((trial.suspect, trial.was_turned_away)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! The records under way, and which of them may go next.
+//!
+//! Invariant: each is in exactly one [`State`], and stands in the one index that belongs to it. A record that is in
+//! flight has been moved out, so it can't be sent by two at once. Pure bookkeeping: it knows no answers, and time
+//! only as the moment at which a wait is over.
+
+use super::lanes::{Lane, Lanes};
+use super::record::{Offset, Partition, Record};
+use super::settings::Order;
+use super::transport::Target;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Instant, SystemTime};
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It may go, as far as the record is concerned: not in flight, first in its lane.
+    Ready,
+    /// Its next attempt is not due.
+    Waiting(Instant),
+    /// Behind another record of its lane.
+    Queued,
+    /// With a worker.
+    InFlight,
+    /// Refused, and on its way to the dead letters.
+    PendingLetter,
+}
+
+/// A record that was turned away for what may be the destination's trouble.
+#[derive(Clone, Debug)]
+pub(super) struct TurnedAway {
+    /// When, for the first time since it was last accepted or since its first attempt.
+    pub first: Instant,
+    /// When, for the last time.
+    pub last: Instant,
+    /// How often.
+    pub times: u32,
+    /// Whether load may explain the last one.
+    pub may_be_load: bool,
+    /// Another record was accepted after it: the record itself may be the reason.
+    pub is_suspect: bool,
+    /// What the last answer was: the status, if there was one, and the reason.
+    pub answer: (Option<u16>, String),
+}
+
+/// A record under way.
+#[derive(Debug)]
+pub(super) struct Slot {
+    state: State,
+    /// Not here while a worker or the dead letters have it.
+    record: Option<Record>,
+    pub partition: Partition,
+    pub offset: Offset,
+    /// Under which possession of the partition it was taken in.
+    pub epoch: u64,
+    pub target: Target,
+    pub weight: usize,
+    pub admitted: Instant,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Failures that count against the record.
+    pub failures: u32,
+    pub first_attempt: Option<(Instant, SystemTime)>,
+    pub turned_away: Option<TurnedAway>,
+    /// Its last sending found a kept connection closed.
+    pub was_stale: bool,
+    lane: Option<Lane>,
+}
+
+impl Slot {
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.turned_away.as_ref().is_some_and(|turned_away| turned_away.is_suspect)
+    }
+}
+
+/// What is known of a record when it is taken in.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub record: Record,
+    pub epoch: u64,
+    pub target: Target,
+    pub now: Instant,
+}
+
+/// The records that are ready, by the sequence in which they were taken in.
+#[derive(Debug, Default)]
+struct Ready {
+    /// For the first time.
+    fresh: BTreeSet<u64>,
+    /// Sent before.
+    again: BTreeSet<u64>,
+}
+
+impl Ready {
+    fn insert(&mut self, sequence: u64, was_sent: bool) {
+        if was_sent {
+            self.again.insert(sequence)
+        } else {
+            self.fresh.insert(sequence)
+        };
+    }
+
+    fn remove(&mut self, sequence: u64) -> bool {
+        self.fresh.remove(&sequence) || self.again.remove(&sequence)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.again.is_empty()
+    }
+
+    fn iter_from(&self, from: u64) -> impl Iterator<Item = u64> {
+        let (mut fresh, mut again) =
+            (self.fresh.range(from..).peekable(), self.again.range(from..).peekable());
+        std::iter::from_fn(move || match (fresh.peek(), again.peek()) {
+            (Some(a), Some(b)) if a < b => fresh.next().copied(),
+            (Some(_), None) => fresh.next().copied(),
+            _ => again.next().copied(),
+        })
+    }
+}
+
+/// All records under way.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    slots: HashMap<u64, Slot>,
+    next_sequence: u64,
+    lanes: Lanes,
+    ready: Ready,
+    /// Ready, but for a target that is paused by itself.
+    paused: HashMap<Target, Ready>,
+    waiting: BTreeSet<(Instant, u64)>,
+    in_flight: usize,
+    suspects: BTreeSet<u64>,
+}
+
+impl Schedule {
+    pub(super) fn new(order: Order) -> Self {
+        Self {
+            slots: HashMap::new(),
+            next_sequence: 0,
+            lanes: Lanes::new(order),
+            ready: Ready::default(),
+            paused: HashMap::new(),
+            waiting: BTreeSet::new(),
+            in_flight: 0,
+            suspects: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn get(&self, sequence: u64) -> Option<&Slot> {
+        self.slots.get(&sequence)
+    }
+
+    pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(&sequence)
+    }
+
+    /// Records under way.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Records in flight: what workers were handed and have not given back. The semaphore counts requests; this
+    /// tells records apart that nobody waits for any more.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Records that wait for their next attempt.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the oldest record under way was taken in.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.slots.iter().min_by_key(|(sequence, _)| **sequence).map(|(_, slot)| slot.admitted)
+    }
+
+    /// The oldest record under way of a partition.
+    pub(super) fn oldest_of(&self, partition: &Partition) -> Option<&Slot> {
+        let of_it = self.slots.values().filter(|slot| slot.partition == *partition);
+        of_it.min_by_key(|slot| slot.offset)
+    }
+
+    pub(super) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+
+    // ---- in and out ----------------------------------------------------------------------------------------
+
+    /// Takes a record in.
+    pub(super) fn insert(&mut self, entry: Entry) -> u64 {
+        let Entry { record, epoch, target, now } = entry;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let lane = self.lanes.of(&record);
+        let is_first = self.lanes.enter(lane, sequence);
+        let slot = Slot {
+            state: if is_first { State::Ready } else { State::Queued },
+            partition: record.partition().clone(),
+            offset: record.offset(),
+            weight: record.weight(),
+            // A slow key keeps its records long after the others of their fetch are gone; those that may go at once
+            // leave as they came.
+            record: Some(if is_first || !self.lanes.is_by_key() { record } else { record.detach() }),
+            epoch,
+            target,
+            admitted: now,
+            attempts: 0,
+            failures: 0,
+            first_attempt: None,
+            turned_away: None,
+            was_stale: false,
+            lane,
+        };
+        self.slots.insert(sequence, slot);
+        if is_first {
+            self.index_ready(sequence, target, false);
+        }
+        sequence
+    }
+
+    /// Takes a record out, in whatever state it is; its successor in the lane may go.
+    pub(super) fn remove(&mut self, sequence: u64) -> Option<Slot> {
+        let slot = self.slots.remove(&sequence)?;
+        self.leave_index(sequence, &slot);
+        self.suspects.remove(&sequence);
+        if let Some(successor) = self.lanes.leave(slot.lane, sequence)
+            && let Some(next) = self.slots.get_mut(&successor)
+        {
+            debug_assert_eq!(next.state, State::Queued, "only the first of a lane is anything else");
+            next.state = State::Ready;
+            let target = next.target;
+            self.index_ready(successor, target, false);
+        }
+        Some(slot)
+    }
+
+    /// The records of a partition that are with nobody: all but those in flight and those that the dead letters
+    /// have.
+    pub(super) fn idle_of(&self, partition: &Partition) -> Vec<u64> {
+        let idle = |slot: &Slot| !matches!(slot.state, State::InFlight | State::PendingLetter);
+        let of_it = self.slots.iter().filter(|(_, slot)| slot.partition == *partition && idle(slot));
+        let mut sequences: Vec<u64> = of_it.map(|(sequence, _)| *sequence).collect();
+        // From the last on, so that no successor becomes ready only to go next.
+        sequences.sort_unstable_by(|a, b| b.cmp(a));
+        sequences
+    }
+
+    /// The records of a partition that were refused and are not kept yet.
+    pub(super) fn letters_of(&self, partition: &Partition) -> Vec<u64> {
+        let is_letter = |slot: &Slot| slot.state == State::PendingLetter && slot.partition == *partition;
+        self.slots.iter().filter(|(_, slot)| is_letter(slot)).map(|(sequence, _)| *sequence).collect()
+    }
+
+    // ---- from state to state -------------------------------------------------------------------------------
+
+    /// A worker takes it.
+    pub(super) fn take(&mut self, sequence: u64) -> Option<Record> {
+        let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == State::Ready)?;
+        let (record, target) = (slot.record.take()?, slot.target);
+        slot.state = State::InFlight;
+        self.in_flight += 1;
+        if !self.ready.remove(sequence) {
+            self.remove_paused(sequence, target);
+        }
+        Some(record)
+    }
+
+    /// A worker gives it back: it is due at `until`, or at once.
+    pub(super) fn put_back(&mut self, sequence: u64, record: Record, until: Option<Instant>) {
+        let Some(slot) = self.slots.get_mut(&sequence) else { return };
+        debug_assert_eq!(slot.state, State::InFlight, "only what is in flight comes back");
+        // It may stay for long, and must not keep all in memory that was fetched with it.
+        slot.record = Some(record.detach());
+        self.in_flight -= 1;
+        let target = slot.target;
+        match until {
+            Some(until) => {
+                slot.state = State::Waiting(until);
+                self.waiting.insert((until, sequence));
+            }
+            None => {
+                slot.state = State::Ready;
+                self.index_ready(sequence, target, true);
+            }
+        }
+    }
+
+    /// It was refused: it waits for a place in the dead letters.
+    pub(super) fn await_letter(&mut self, sequence: u64) -> Option<Record> {
+        let slot = self.slots.get_mut(&sequence)?;
+        let record = slot.record.take();
+        let before = std::mem::replace(&mut slot.state, State::PendingLetter);
+        let target = slot.target;
+        self.leave_state(sequence, before, target);
+        record
+    }
+
+    /// A ready record is to wait first.
+    pub(super) fn postpone(&mut self, sequence: u64, until: Instant) {
+        let Some(slot) = self.slots.get_mut(&sequence) else { return };
+        let before = slot.state;
+        if !matches!(before, State::Ready | State::Waiting(_)) {
+            return;
+        }
+        slot.state = State::Waiting(until);
+        let target = slot.target;
+        self.leave_state(sequence, before, target);
+        self.waiting.insert((until, sequence));
+    }
+
+    /// The record itself may be what is turned away.
+    pub(super) fn suspect(&mut self, sequence: u64) {
+        if let Some(turned_away) = self.slots.get_mut(&sequence).and_then(|slot| slot.turned_away.as_mut()) {
+            turned_away.is_suspect = true;
+            self.suspects.insert(sequence);
+        }
+    }
+
+    /// Those whose wait is over are ready. Gives the targets that are paused by themselves and got one.
+    pub(super) fn wake_due(&mut self, now: Instant) -> Vec<Target> {
+        let mut aside = Vec::new();
+        while let Some(&(until, sequence)) = self.waiting.first().filter(|(until, _)| *until <= now) {
+            self.waiting.remove(&(until, sequence));
+            if let Some(slot) = self.slots.get_mut(&sequence) {
+                slot.state = State::Ready;
+                let (target, was_sent) = (slot.target, slot.attempts > 0);
+                self.index_ready(sequence, target, was_sent);
+                if self.paused.contains_key(&target) {
+                    aside.push(target);
+                }
+            }
+        }
+        aside
+    }
+
+    fn leave_index(&mut self, sequence: u64, slot: &Slot) {
+        self.leave_state(sequence, slot.state, slot.target);
+    }
+
+    fn leave_state(&mut self, sequence: u64, state: State, target: Target) {
+        match state {
+            State::Ready => {
+                if !self.ready.remove(sequence) {
+                    self.remove_paused(sequence, target);
+                }
+            }
+            State::Waiting(until) => {
+                self.waiting.remove(&(until, sequence));
+            }
+            State::InFlight => self.in_flight -= 1,
+            State::Queued | State::PendingLetter => {}
+        }
+    }
+
+    // ---- which may go --------------------------------------------------------------------------------------
+
+    fn index_ready(&mut self, sequence: u64, target: Target, was_sent: bool) {
+        match self.paused.get_mut(&target) {
+            Some(paused) => paused.insert(sequence, was_sent),
+            None => self.ready.insert(sequence, was_sent),
+        }
+    }
+
+    fn remove_paused(&mut self, sequence: u64, target: Target) {
+        if let Some(paused) = self.paused.get_mut(&target) {
+            paused.remove(sequence);
+        }
+    }
+
+    /// The target is paused by itself: its records step aside, so that nobody looks at them.
+    pub(super) fn pause_target(&mut self, target: Target) {
+        if self.paused.contains_key(&target) {
+            return;
+        }
+        let of_it = |sequence: &u64| self.slots.get(sequence).is_some_and(|slot| slot.target == target);
+        let aside = Ready {
+            fresh: self.ready.fresh.iter().copied().filter(of_it).collect(),
+            again: self.ready.again.iter().copied().filter(of_it).collect(),
+        };
+        self.ready.fresh.retain(|sequence| !aside.fresh.contains(sequence));
+        self.ready.again.retain(|sequence| !aside.again.contains(sequence));
+        self.paused.insert(target, aside);
+    }
+
+    /// The target goes on.
+    pub(super) fn resume_target(&mut self, target: Target) {
+        if let Some(mut aside) = self.paused.remove(&target) {
+            self.ready.fresh.append(&mut aside.fresh);
+            self.ready.again.append(&mut aside.again);
+        }
+    }
+
+    /// Whether any record waits for nothing but a worker and the destination.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The record, if it is ready.
+    pub(super) fn ready(&self, sequence: u64) -> Option<u64> {
+        self.slots.get(&sequence).filter(|slot| slot.state == State::Ready).map(|_| sequence)
+    }
+
+    /// The first one that is ready.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.ready.iter_from(0).next()
+    }
+
+    /// The first one that is ready and was never sent.
+    pub(super) fn first_fresh(&self) -> Option<u64> {
+        self.ready.fresh.first().copied()
+    }
+
+    /// The record to probe with: the first at or after `from` that is no suspect, else the first that is no suspect,
+    /// else the first. `target`: among those of a target that is paused by itself.
+    pub(super) fn probe(&self, from: u64, target: Option<Target>) -> Option<u64> {
+        let ready = match target {
+            Some(target) => self.paused.get(&target)?,
+            None => &self.ready,
+        };
+        let innocent = |sequence: &u64| !self.suspects.contains(sequence);
+        ready
+            .iter_from(from)
+            .find(innocent)
+            .or_else(|| ready.iter_from(0).find(innocent))
+            .or_else(|| ready.iter_from(0).next())
+    }
+
+    /// Whether a record that is no suspect is ready for the target (`None`: for any that is not paused by itself).
+    pub(super) fn has_innocent(&self, target: Option<Target>) -> bool {
+        self.probe(0, target).is_some_and(|sequence| !self.suspects.contains(&sequence))
+    }
+
+    /// When the next wait is over.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.first().map(|(until, _)| *until)
+    }
+
+    /// Every index holds exactly the records of its state.
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self) {
+        let (mut ready, mut waiting, mut in_flight) = (0, 0, 0);
+        for (sequence, slot) in &self.slots {
+            match slot.state {
+                State::Ready => {
+                    let paused = self.paused.get(&slot.target);
+                    let index = paused.unwrap_or(&self.ready);
+                    assert!(index.fresh.contains(sequence) || index.again.contains(sequence));
+                    ready += 1;
+                }
+                State::Waiting(until) => {
+                    assert!(self.waiting.contains(&(until, *sequence)));
+                    waiting += 1;
+                }
+                State::InFlight => in_flight += 1,
+                State::Queued | State::PendingLetter => {}
+            }
+            let is_idle = !matches!(slot.state, State::InFlight | State::PendingLetter);
+            assert_eq!(slot.record.is_some(), is_idle, "a record is in one place");
+        }
+        let indexed = |ready: &Ready| ready.fresh.len() + ready.again.len();
+        let all = indexed(&self.ready) + self.paused.values().map(indexed).sum::<usize>();
+        assert_eq!((all, self.waiting.len(), self.in_flight), (ready, waiting, in_flight));
+    }
+}
