@@ -16,6 +16,7 @@
 //! | `kafka` | where records come from | `kafka`, `kafka-crate` |
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
+//! | [files] | files that people name, read within bounds | always |
 //! | `observe` | log lines | `cli` |
 //! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
 
@@ -26,6 +27,7 @@ compile_error!("the feature `cli` needs an HTTP client: add the feature `keep-al
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod files;
 #[cfg(any(feature = "kafka", feature = "kafka-crate"))]
 pub mod kafka;
 #[cfg(any(feature = "kafka", feature = "keep-alive"))]

@@ -5,13 +5,11 @@ use super::Failure;
 use super::flags::{self, Command, FLAGS, Flag};
 use super::options::Options;
 use super::values::nearest;
+use crate::files::{LARGEST_FILE, read_text};
 use crate::relay::settings::Intake;
 use lexopt::Arg;
 use std::collections::HashMap;
 use std::ffi::OsString;
-
-/// The largest config file that is read.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -197,14 +195,8 @@ fn from_environment(
 }
 
 fn from_file(path: &str) -> Result<Given, Failure> {
-    let unreadable = |error| Failure::usage(format!("the config file {path} can't be read: {error}"));
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > LARGEST_FILE {
-        return Err(Failure::usage(format!(
-            "the config file {path} is larger than 1 MiB: is it the right one?"
-        )));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = read_text(path.as_ref(), LARGEST_FILE)
+        .map_err(|error| Failure::usage(format!("the config file {path} can't be read: {error}")))?;
     parse_file(path, &text)
 }
 

@@ -138,6 +138,25 @@ fn a_bad_config_file_is_told_with_its_line() {
 }
 
 #[test]
+fn a_config_file_without_an_end_is_told() {
+    refused(&["--config", "/dev/zero"], &["/dev/zero", "larger than 1048576 bytes"]);
+    refused(&["--kafka-config", "/dev/zero"], &["--kafka-config", "/dev/zero", "larger than 1048576 bytes"]);
+    refused(&["--config", "/"], &["the config file /", "directory"]);
+    let pipe = std::env::temp_dir().join(format!("sluicegate-cli-pipe-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let file = pipe.to_str().unwrap();
+    for flag in ["--config", "--kafka-config"] {
+        refused(&[flag, file], &[file, "it is a pipe or device that did not end within 5s"]);
+    }
+    std::fs::remove_file(&pipe).unwrap();
+    // What a shell makes of <(…) is a pipe that ends.
+    let script = r#"exec "$0" run --config <(echo batch-sise=3)"#;
+    let shell = std::process::Command::new("bash").args(["-c", script, &binary::path()]).output().unwrap();
+    let said = String::from_utf8(shell.stderr).unwrap();
+    assert!(said.contains("line 1: there is no flag 'batch-sise'"), "{said}");
+}
+
+#[test]
 fn help_and_version_go_to_stdout() {
     let help = binary::run(&["--help"]).expect(0);
     assert!(

@@ -4,7 +4,6 @@
 //! program that hangs. Whatever is still running of it then is killed.
 
 use crate::kafka::security::{Secret, TokenSource};
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -47,7 +46,7 @@ pub(super) fn read(source: &TokenSource, deadline: Instant) -> Result<Secret, St
 }
 
 fn file(path: &Path) -> io::Result<Vec<u8>> {
-    limited(&mut File::open(path)?)
+    crate::files::read(path, LARGEST_TOKEN as u64)
 }
 
 /// Everything there is to read, or a little more than a token could be.

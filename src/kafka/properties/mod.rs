@@ -12,14 +12,12 @@ mod syntax;
 use super::config::Reset;
 use super::group::assignor::Assignor;
 use super::security::Security;
+use crate::files::{self, LARGEST_FILE};
 use entries::Entries;
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-/// The largest file that is read, in bytes.
-const LARGEST_FILE: u64 = 1 << 20;
 /// Keys (or what they begin with) that tell other clients how to decode or watch; they change nothing here.
 const MEANS_NOTHING: [&str; 14] = [
     "key.deserializer",
@@ -79,14 +77,8 @@ impl Properties {
     /// Reads a file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, PropertiesError> {
         let failed = |reason: String| PropertiesError { line: None, sentence: reason };
-        let file = std::fs::File::open(path).map_err(|error| failed(format!("can't be read: {error}")))?;
-        let mut bytes = Vec::new();
-        file.take(LARGEST_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(format!("can't be read: {error}")))?;
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(failed(format!("is larger than {LARGEST_FILE} bytes")));
-        }
+        let bytes =
+            files::read(path, LARGEST_FILE).map_err(|error| failed(format!("can't be read: {error}")))?;
         let text = String::from_utf8(bytes).map_err(|_| {
             failed("is not UTF-8: save it as UTF-8, or write such characters as \\uXXXX".into())
         })?;
