@@ -138,6 +138,30 @@ pub struct TlsFiles {
     pub client_key: Option<PathBuf>,
 }
 
+/// Text that may hold a secret: not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Concealed(String);
+
+impl From<&str> for Concealed {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::ops::Deref for Concealed {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Concealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
 /// Everything the flags can say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -146,7 +170,7 @@ pub struct Options {
     /// `--topic`
     pub topics: Vec<String>,
     /// `--url`; parsed where it is used, so that it is kept in one piece until then.
-    pub url: Option<String>,
+    pub url: Option<Concealed>,
     /// How Kafka is read.
     pub kafka: KafkaOptions,
     /// `--group`
@@ -178,7 +202,7 @@ pub struct Options {
     /// `--deny-private`
     pub deny_private: bool,
     /// `--proxy`; parsed where it is used.
-    pub proxy: Option<String>,
+    pub proxy: Option<Concealed>,
     /// `--http-client`
     pub http_client: HttpClient,
     /// `--header`

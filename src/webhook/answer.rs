@@ -1,6 +1,7 @@
 //! What is kept of an answer: the status, `Retry-After`, and the beginning of the body for people.
 
 use crate::relay::transport::{Answer, EXCERPT_CHARS};
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 /// At most so many bytes of an answer's body are read; what is beyond stays on the wire.
@@ -9,9 +10,29 @@ pub const BODY_LIMIT: usize = 64 << 10;
 /// At most so many bytes of an answer's status line and headers, interim answers included.
 pub const HEAD_LIMIT: usize = 64 << 10;
 
-/// Makes the core's answer out of what came.
-pub fn answer(status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
-    Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(body) }
+/// A part of a request's path or query of this length may be a secret by itself.
+const SECRET_BYTES: usize = 12;
+/// A shorter path is in every other text by chance.
+const SHORTEST_PATH: usize = 5;
+
+/// Makes the core's answer out of what came to a request for `target`.
+pub fn answer(target: &str, status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
+    let text = conceal(String::from_utf8_lossy(body), target);
+    Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(&text) }
+}
+
+/// Takes path and query of the request out of an answer: receivers like to repeat them ("Cannot POST /…"), and for
+/// many webhooks they are the secret.
+fn conceal<'b>(mut text: Cow<'b, str>, target: &str) -> Cow<'b, str> {
+    let path = target.split('?').next().unwrap_or_default();
+    let whole = [target, path].into_iter().filter(|path| path.len() >= SHORTEST_PATH);
+    let parts = target.split(['/', '?', '&', '=']).filter(|part| part.len() >= SECRET_BYTES);
+    for secret in whole.chain(parts) {
+        if text.contains(secret) {
+            text = Cow::Owned(text.replace(secret, "…"));
+        }
+    }
+    text
 }
 
 /// `Retry-After` as a time from `now`: seconds, or a date in one of the three forms of RFC 9110 §5.6.7. A date
@@ -27,11 +48,11 @@ fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
 }
 
 /// The first printable characters of a body; runs of anything else become one space.
-fn excerpt(body: &[u8]) -> String {
+fn excerpt(text: &str) -> String {
     let mut excerpt = String::new();
     let mut length = 0;
     let mut gap = false;
-    for c in String::from_utf8_lossy(body).chars() {
+    for c in text.chars() {
         if c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER {
             gap = length > 0;
             continue;
@@ -88,9 +109,31 @@ mod tests {
 
     #[test]
     fn the_excerpt_is_printable_and_short() {
+        let excerpt = |body: &[u8]| answer("/", 200, None, body, at(0)).excerpt;
         assert_eq!(excerpt(b"  {\n\t\"error\":\0\x1b \"no\" }\r\n"), "{ \"error\": \"no\" }");
         assert_eq!(excerpt(b"\xff\xfe\x00"), "");
         assert_eq!(excerpt("é".repeat(1_000).as_bytes()).chars().count(), EXCERPT_CHARS);
         assert!(excerpt("a ".repeat(1_000).as_bytes()).chars().count() <= EXCERPT_CHARS);
+    }
+
+    #[test]
+    fn the_excerpt_does_not_repeat_path_and_query() {
+        let target = "/services/T000/SECRETTOKEN1?key=SECRETVALUE1";
+        for (body, shown) in [
+            (format!("Cannot POST {target}"), "Cannot POST …"),
+            ("no /services/T000/SECRETTOKEN1 here".into(), "no … here"),
+            (
+                "{\"path\":\"\\/services\\/T000\\/SECRETTOKEN1\"}".into(),
+                "{\"path\":\"\\/services\\/T000\\/…\"}",
+            ),
+            ("key SECRETVALUE1 is revoked".into(), "key … is revoked"),
+            ("all services are down".into(), "all services are down"),
+        ] {
+            assert_eq!(answer(target, 404, None, body.as_bytes(), at(0)).excerpt, shown);
+        }
+        // It is taken out before the text is cut.
+        let far = format!("{}{target}", "x".repeat(EXCERPT_CHARS - 25));
+        assert!(!answer(target, 404, None, far.as_bytes(), at(0)).excerpt.contains("SECRET"));
+        assert_eq!(answer("/", 404, None, b"see /a and /b", at(0)).excerpt, "see /a and /b");
     }
 }

@@ -1,7 +1,8 @@
 //! Where requests go: the parsed `--url`.
 //!
-//! Invariant: user name and password are taken out of the URL at once; what is shown, sent as a request target
-//! or put into an error never holds them, nor the query where it is for people.
+//! Invariant: what is shown, in `Debug` too, is the origin alone (of a unix socket: its path). User name and password
+//! are taken out of the URL at once; path and query are for the request line only, since for many webhooks they are
+//! the secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
-/// Where requests go. Shown as `scheme://host/path`.
+/// Where requests go. Shown as `scheme://host` or `unix:/SOCKET`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Destination {
     https: bool,
@@ -83,7 +84,15 @@ impl Destination {
         };
         let (host, port) = host_and_port(host_port, if https { 443 } else { 80 })?;
         let (path, query) = path_and_query(target);
-        Ok(Self { https, host, port, path, query, socket: None, credentials: userinfo.map(percent_decode) })
+        Ok(Self {
+            https,
+            host,
+            port,
+            path,
+            query,
+            socket: None,
+            credentials: userinfo.map(percent_decode),
+        })
     }
 
     /// `/path/of/socket:/hook`; without the second part the hook is `/`.
@@ -184,8 +193,8 @@ fn path_and_query(target: &str) -> (String, Option<String>) {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.socket {
-            Some(socket) => write!(f, "unix:{}:{}", socket.display(), self.path),
-            None => write!(f, "{}{}", self.origin(), self.path),
+            Some(socket) => write!(f, "unix:{}", socket.display()),
+            None => f.write_str(&self.origin()),
         }
     }
 }
@@ -266,7 +275,7 @@ mod tests {
         let it = parse("unix:/run/app/hook.sock:/events?token=x");
         assert_eq!(it.socket(), Some(Path::new("/run/app/hook.sock")));
         assert_eq!((it.target().as_str(), it.host_field().as_str()), ("/events?token=x", "localhost"));
-        assert_eq!(it.to_string(), "unix:/run/app/hook.sock:/events");
+        assert_eq!(it.to_string(), "unix:/run/app/hook.sock");
         assert_eq!(parse("unix:/run/hook.sock").target(), "/");
         assert_eq!(Destination::parse("unix:hook.sock:/"), Err(UrlError::Socket));
         assert_eq!(Destination::parse("unix::/hook"), Err(UrlError::Socket));
@@ -274,10 +283,10 @@ mod tests {
 
     #[test]
     fn never_shows_what_is_secret() {
-        let it = parse("http://us%40er:pa%3Ass@example.org/hook?token=secret");
+        let it = parse("http://us%40er:pa%3Ass@example.org:81/hook?token=secret");
         assert_eq!(it.credentials(), Some(&b"us@er:pa:ss"[..]));
-        assert_eq!(format!("{it} {it:?}"), "http://example.org/hook http://example.org/hook");
-        assert_eq!(it.url(), "http://example.org/hook?token=secret");
+        assert_eq!(format!("{it} {it:?}"), "http://example.org:81 http://example.org:81");
+        assert_eq!(it.url(), "http://example.org:81/hook?token=secret");
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Transport for Minreq {
     fn send(&self, record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
         self.requests.send(record, |request| {
             self.post(request, |status, retry_after, body| {
-                answer::answer(status, retry_after, body, SystemTime::now())
+                answer::answer(&request.target, status, retry_after, body, SystemTime::now())
             })
         })
     }
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn kept(status: u16, retry_after: Option<&[u8]>, body: &[u8]) -> Answer {
-        answer::answer(status, retry_after, body, SystemTime::UNIX_EPOCH)
+        answer::answer("/", status, retry_after, body, SystemTime::UNIX_EPOCH)
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
 }
 
 /// What a request line asks for: path and query, perhaps with placeholders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// The same for every record.
     Fixed(String),
@@ -120,8 +120,15 @@ pub enum Target {
     Made(Made),
 }
 
+/// Shows nothing: path and query may be secrets.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Target")
+    }
+}
+
 /// A target with placeholders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Made {
     /// What stands between the slashes of the path.
     segments: Vec<Vec<Part>>,

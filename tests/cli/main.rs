@@ -66,7 +66,7 @@ fn bad_values_name_the_flag_and_the_cure() {
 #[test]
 fn a_way_to_the_webhook_that_cannot_be_is_told() {
     refused(&["--https-only"], &["--https-only", "https://"]);
-    refused(&["--deny-private"], &["--deny-private: http://127.0.0.1:1/ is not on the Internet"]);
+    refused(&["--deny-private"], &["--deny-private: http://127.0.0.1:1 is not on the Internet"]);
     refused(&["--connect-timeout", "0s"], &["--connect-timeout", "can't be 0"]);
     refused(&["--ca", ""], &["--ca", "the name of the file is missing"]);
     refused(&["--http-client", "curl"], &["--http-client", "keep-alive, minreq"]);

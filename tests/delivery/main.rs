@@ -7,6 +7,7 @@ mod crashes;
 mod faults;
 mod happy;
 mod pace;
+mod secrets;
 mod shares;
 mod trust;
 mod windows;

@@ -37,7 +37,7 @@ fn what_is_wrong_is_said_without_the_secret_and_before_anything_is_contacted() {
 fn check_tries_whether_a_token_can_be_had() {
     for (status, body, what) in [
         (200, r#"{"access_token":"abc"}"#, "ok     credentials: are there"),
-        (401, r#"{"error":"invalid_client"}"#, "/token: it answered 401 (invalid_client)"),
+        (401, r#"{"error":"invalid_client"}"#, ": it answered 401 (invalid_client)"),
     ] {
         let server = Receiver::start(move |_| Reply::With(status, vec![], body.into()));
         let text = format!(

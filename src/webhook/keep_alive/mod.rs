@@ -201,7 +201,8 @@ impl KeepAlive {
     pub fn exchange(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<Answer, SendError> {
         let connection = self.converse(request, deadline)?;
         let reading = &connection.reading;
-        let answer = answer(reading.status(), reading.retry_after(), reading.body(), SystemTime::now());
+        let (status, retry_after) = (reading.status(), reading.retry_after());
+        let answer = answer(&request.target, status, retry_after, reading.body(), SystemTime::now());
         self.pool.put(connection, Instant::now());
         Ok(answer)
     }

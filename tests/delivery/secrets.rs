@@ -1,0 +1,70 @@
+//! Path and query of the webhook's URL are often the secret: nothing that the binary prints or keeps holds them.
+
+use crate::faults::Scratch;
+use crate::support::binary;
+use crate::support::receiver::{Receiver, Reply, Request};
+use crate::{committed, shared};
+use std::process::Command;
+
+const PATH: &str = "/services/T0ZZZZZZZ/B0QQQQQQQ/SECRETTOKEN?key=SECRETVALUE&n=SECRETNUMBER";
+/// Parts of it.
+const SECRETS: [&str; 5] = ["T0ZZZZZZZ", "B0QQQQQQQ", "SECRETTOKEN", "SECRETVALUE", "SECRETNUMBER"];
+
+/// Runs the binary with a URL of this origin, and looks at all it says.
+#[track_caller]
+fn conceals(origin: &str, arguments: &[&str]) -> binary::Ended {
+    let url = format!("{origin}{PATH}");
+    let ended = binary::run(&[arguments, &["--url", &url]].concat());
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for secret in SECRETS {
+        assert!(!said.contains(secret), "{arguments:?} tells {secret}:\n{said}");
+    }
+    ended
+}
+
+fn origin(receiver: &Receiver) -> String {
+    format!("http://user:SECRETTOKEN@{}", receiver.address)
+}
+
+/// As servers do who mean well.
+fn repeats_the_path(request: &Request, status: u16) -> Reply {
+    let target = request.line.split(' ').nth(1).unwrap();
+    assert_eq!(target, PATH);
+    Reply::With(status, vec![], format!("Cannot POST {target}"))
+}
+
+#[test]
+fn nothing_tells_the_path_of_the_webhook() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("concealed", 0, 3);
+    let address = broker.address();
+    let letters = Scratch::new("concealed.jsonl");
+    let kafka = ["--brokers", &address, "--topic", "concealed", "--group", "concealed"];
+    let run =
+        [&["run"], &kafka[..], &["--until-end", "-vv", "--patience", "300ms", "--backoff", "5ms..20ms"]]
+            .concat();
+    // No connection, no TLS, no such address, no answer, a failure of the server, a rejected record.
+    let nowhere = format!("http://127.0.0.1:{}", crate::support::broker::free_port());
+    conceals(&nowhere, &run).expect(3).saying("no connection to http://127.0.0.1:");
+    let silent = Receiver::start(|_| Reply::Silence);
+    conceals(&origin(&silent), &[&run[..], &["--timeout", "100ms"]].concat())
+        .expect(3)
+        .saying("no answer from http://127");
+    conceals(&origin(&silent).replace("http:", "https:"), &[&run[..], &["--timeout", "100ms"]].concat())
+        .expect(3);
+    conceals("https://127.0.0.1:1", &run).expect(3);
+    for status in [404, 500, 503] {
+        let receiver = Receiver::start(move |request| repeats_the_path(request, status));
+        conceals(&origin(&receiver), &run).expect(3).saying("Cannot POST …");
+    }
+    assert_eq!(committed(broker, "concealed"), 0);
+    let receiver = Receiver::start(|request| repeats_the_path(request, 422));
+    conceals(&origin(&receiver), &[&run[..], &["--dead-letter", letters.path()]].concat()).expect(0);
+    let kept = letters.lines().join("\n");
+    assert!(kept.contains("Cannot POST …") && SECRETS.iter().all(|secret| !kept.contains(secret)), "{kept}");
+    // Dead letters again, and lines without Kafka.
+    let again = ["replay", letters.path(), "--dry-run"];
+    conceals(&origin(&receiver), &again).expect(0).expect(0);
+    conceals(&origin(&receiver), &["replay", letters.path(), "-vv"]).expect(3).saying("Cannot POST …");
+    conceals(&origin(&receiver), &["send", letters.path(), "-vv"]).expect(3);
+}
