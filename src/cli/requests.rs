@@ -27,7 +27,8 @@ pub(super) fn requests(
         None => None,
         Some(auth) => Some(authorization(auth, options, &mut warnings)?),
     };
-    if options.auth.is_some() && !destination.is_https() && !destination.is_local() {
+    let credentials = options.auth.is_some() || destination.credentials().is_some();
+    if credentials && !destination.is_https() && !destination.is_local() {
         warnings
             .push(format!("credentials go to {destination} without TLS: anyone on the way can read them"));
     }

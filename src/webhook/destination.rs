@@ -54,7 +54,7 @@ pub struct Destination {
     query: Option<String>,
     /// The unix socket to connect to.
     socket: Option<PathBuf>,
-    /// `user:password` as it stood in the URL, percent-decoded.
+    /// `user:password` of the URL, percent-decoded.
     credentials: Option<Vec<u8>>,
 }
 
@@ -91,7 +91,7 @@ impl Destination {
             path,
             query,
             socket: None,
-            credentials: userinfo.map(percent_decode),
+            credentials: userinfo.map(user_and_password),
         })
     }
 
@@ -228,6 +228,15 @@ fn host_and_port(text: &str, standard: u16) -> Result<(String, u16), UrlError> {
     Ok((host.to_owned(), port))
 }
 
+/// `user:password` for Basic authentication (RFC 7617 §2), which has a colon even where there is no password.
+fn user_and_password(userinfo: &str) -> Vec<u8> {
+    let mut decoded = percent_decode(userinfo);
+    if !userinfo.contains(':') {
+        decoded.push(b':');
+    }
+    decoded
+}
+
 /// Undoes percent-encoding (RFC 3986 §2.1); a `%` that begins none stays.
 fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
@@ -287,6 +296,16 @@ mod tests {
         assert_eq!(it.credentials(), Some(&b"us@er:pa:ss"[..]));
         assert_eq!(format!("{it} {it:?}"), "http://example.org:81 http://example.org:81");
         assert_eq!(it.url(), "http://example.org:81/hook?token=secret");
+    }
+
+    #[test]
+    fn a_user_without_password_has_an_empty_one() {
+        for (userinfo, credentials) in
+            [("token", "token:"), ("token:", "token:"), (":pw", ":pw"), ("a%3Ab", "a:b:")]
+        {
+            let it = parse(&format!("https://{userinfo}@example.org/"));
+            assert_eq!(it.credentials(), Some(credentials.as_bytes()), "{userinfo}");
+        }
     }
 
     #[test]

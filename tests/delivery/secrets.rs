@@ -68,3 +68,17 @@ fn nothing_tells_the_path_of_the_webhook() {
     conceals(&origin(&receiver), &["replay", letters.path(), "-vv"]).expect(3).saying("Cannot POST …");
     conceals(&origin(&receiver), &["send", letters.path(), "-vv"]).expect(3);
 }
+
+#[test]
+fn clear_text_credentials_in_the_url_are_warned_of() {
+    let said = |url: &str| {
+        let mut command = Command::new("bash");
+        let script = r#"printf 'x\n' | exec "$0" send - --timeout 100ms --patience 100ms --url "$1""#;
+        command.args(["-c", script, &binary::path(), url]);
+        binary::Running::spawn(command).wait().stderr
+    };
+    assert!(said("http://us:pw@192.0.2.1/").contains("credentials go to http://192.0.2.1 without TLS"));
+    for url in ["http://us:pw@127.0.0.1:1/", "https://us:pw@192.0.2.1/", "http://192.0.2.1/"] {
+        assert!(!said(url).contains("without TLS"), "{url}");
+    }
+}
