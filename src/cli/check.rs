@@ -1,9 +1,20 @@
-//! `check`: looks without touching. Sends no event, joins nothing, commits nothing.
+//! `check`: looks without touching. Joins nothing, commits nothing, and sends no event but the one of `--send-test`.
 
+use super::client::Client;
 use super::options::{KafkaClient, Options};
 use super::requests::requests;
 use super::run::transport;
 use super::{Exit, Failure, print, source};
+use crate::relay::dead_letter::headers::millis;
+use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::transport::{Answer, Attempt, Transport};
+use crate::relay::verdict::{Policy, Verdict};
+use std::time::SystemTime;
+
+/// The topic that a test event says it is from.
+const TEST_TOPIC: &str = "sluicegate-check";
+/// Its body.
+const TEST_BODY: &[u8] = br#"{"sluicegate":"check"}"#;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub fn run(options: &Options) -> Result<(), Failure> {
@@ -24,10 +35,41 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         let outcome = requests(&destination, options)?.0.authorized();
         report.tell("credentials", outcome.map(|()| "are there".into()).map_err(|error| error.text));
     }
-    report.tell(&format!("webhook {destination}"), client.probe(options));
+    let reached = client.probe(options).map(|way| match options.send_test {
+        true => way,
+        false => {
+            format!("{way}; nothing was sent, so what it answers is not known: --send-test sends an event")
+        }
+    });
+    let is_reached = reached.is_ok();
+    report.tell(&format!("webhook {destination}"), reached);
+    if options.send_test && is_reached {
+        report.tell("test event", send_test(&client, &options.settings.policy));
+    }
     match report.wrong {
         0 => Ok(()),
         n => Err(Failure { exit: Exit::Failed, text: format!("{n} of the checks went wrong: see above") }),
+    }
+}
+
+/// Sends one event, and says what its answer means for a run. Its id begins with the topic's name.
+fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
+    let now = i64::try_from(millis(SystemTime::now())).unwrap_or(i64::MAX);
+    let topic = Partition::new(TEST_TOPIC, 0);
+    let record = Record::new(topic, Offset(0), now, None, Some(TEST_BODY));
+    let outcome = client.send(&record, Attempt::FIRST);
+    let answered = match &outcome {
+        Ok(Answer { status, excerpt, .. }) if excerpt.is_empty() => format!("status {status}"),
+        Ok(Answer { status, excerpt, .. }) => format!("status {status} ({excerpt})"),
+        Err(error) => error.text.clone(),
+    };
+    match policy.judge(&outcome) {
+        Verdict::Accepted => Ok(format!("{answered}: accepted")),
+        Verdict::Retry { .. } => Err(format!("{answered}: a run would send such an event again and again")),
+        Verdict::Pause { mend: Some(mend), .. } => Err(format!("{answered}: a run would pause; {mend}")),
+        Verdict::Pause { mend: None, .. } => Err(format!("{answered}: a run would pause and try again")),
+        Verdict::Refused => Err(format!("{answered}: a run would take such an event for rejected")),
+        Verdict::Stop => Err(format!("{answered}: a run would end")),
     }
 }
 

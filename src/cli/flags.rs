@@ -41,7 +41,11 @@ impl Command {
     pub const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Run, "run", "deliver the events of a topic to a webhook"),
         (Self::Demo, "demo", "watch the idea at work on this machine; nothing to install"),
-        (Self::Check, "check", "reach brokers and webhook, and say what would happen; sends nothing"),
+        (
+            Self::Check,
+            "check",
+            "reach brokers and webhook, and say what would happen; sends nothing unless asked to",
+        ),
         #[cfg(feature = "sandbox")]
         (Self::Sandbox, "sandbox", "be a small Kafka broker to try things on, in memory"),
         (Self::Replay, "replay", "send dead letters again, from a file or a topic, with the same ids"),
@@ -355,6 +359,7 @@ const MAIN: &[Flag] = &[
         long: "on-status",
         value: Some("CODE=VERDICT"),
         group: Group::Failures,
+        commands: WEBHOOK,
         repeats: true,
         doc: "what a status means: 409=retry, 4xx=refuse, 404=pause, 302=accept, 410=stop",
         set: |o, v| {

@@ -185,6 +185,8 @@ pub struct Options {
     pub buffer: Bytes,
     /// What the core is told. What stands in a field below is put into it in the end.
     pub settings: Settings,
+    /// `--send-test`
+    pub send_test: bool,
     /// `--max-concurrency`; the demo has defaults of its own.
     pub max_concurrency: Option<NonZeroUsize>,
     /// `--batch-interval`; likewise.
@@ -263,6 +265,7 @@ impl Default for Options {
             partitions: None,
             buffer: Bytes(2 << 20),
             settings: Settings { order: Order::None, ..Settings::default() },
+            send_test: false,
             max_concurrency: None,
             batch_interval: None,
             window_size: None,

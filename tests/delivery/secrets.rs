@@ -70,6 +70,64 @@ fn nothing_tells_the_path_of_the_webhook() {
 }
 
 #[test]
+fn check_tells_no_path_and_says_what_it_did_not_try() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("checked", 0, 3);
+    let address = broker.address();
+    let check = ["check", "--brokers", &address, "--topic", "checked"];
+    let receiver = Receiver::start(|request| repeats_the_path(request, 404));
+    let ended = conceals(&origin(&receiver), &check).expect(0);
+    assert!(
+        ended.stdout.contains("nothing was sent") && ended.stdout.contains("--send-test"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(receiver.begun(), 0);
+    let tested = [&check[..], &["--send-test"]].concat();
+    let ended = conceals(&origin(&receiver), &tested).expect(1);
+    assert!(ended.stdout.contains("WRONG  test event: status 404 (Cannot POST …)"), "{}", ended.stdout);
+    conceals(&format!("https://{}", receiver.address), &tested).expect(1);
+    conceals("http://127.0.0.1:1", &tested).expect(1);
+    conceals("http://127.0.0.1:0", &tested).expect(2);
+    conceals("http://127.0.0.1:1", &[&tested[..], &["--deny-private"]].concat()).expect(2);
+    conceals("http://exa mple", &tested).expect(2);
+    conceals("unix:/no/such/socket:", &tested).expect(1);
+}
+
+#[test]
+fn check_sends_one_marked_event_when_asked_to() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("check-sends", 0, 3);
+    let address = broker.address();
+    let check = |url: &str, more: &[&str]| {
+        let test = ["check", "--brokers", &address, "--topic", "check-sends", "--send-test", "--url", url];
+        binary::run(&[&test[..], more].concat())
+    };
+    let accepting = Receiver::accepting();
+    let ended = check(&accepting.url(), &[]).expect(0);
+    assert!(ended.stdout.contains("ok     test event: status 204: accepted"), "{}", ended.stdout);
+    let handled = accepting.handled();
+    assert_eq!(handled.len(), 1);
+    assert!(handled[0].request.id().starts_with("sluicegate-check-"), "{}", handled[0].request.id());
+    assert_eq!(handled[0].request.text(), r#"{"sluicegate":"check"}"#);
+    for (status, meaning) in [
+        (404, "a run would pause; nothing is at this address"),
+        (503, "a run would pause and try again"),
+        (500, "again and again"),
+        (422, "rejected"),
+        (410, "a run would end"),
+    ] {
+        let receiver = Receiver::start(move |_| Reply::Status(status));
+        let ended = check(&receiver.url(), &[]).expect(1);
+        let line = format!("WRONG  test event: status {status}: ");
+        assert!(ended.stdout.contains(&line) && ended.stdout.contains(meaning), "{}", ended.stdout);
+        assert_eq!(receiver.begun(), 1);
+    }
+    let receiver = Receiver::start(|_| Reply::Status(409));
+    check(&receiver.url(), &["--on-status", "409=accept"]).expect(0);
+}
+
+#[test]
 fn clear_text_credentials_in_the_url_are_warned_of() {
     let said = |url: &str| {
         let mut command = Command::new("bash");

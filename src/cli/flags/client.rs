@@ -1,6 +1,6 @@
 //! The flags of the HTTP client: how the webhook is reached.
 
-use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
+use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::HttpClient;
 use crate::cli::values;
 
@@ -59,6 +59,14 @@ pub(super) const FLAGS: &[Flag] = &[
             o.proxy = Some(v.into());
             Ok(())
         },
+        ..CLIENT
+    },
+    Flag {
+        long: "send-test",
+        commands: &[Command::Check],
+        doc: "send one event, marked as a test (its webhook-id begins with sluicegate-check-), and tell what the \
+              answer means",
+        set: |o, v| switch(v).map(|on| o.send_test = on),
         ..CLIENT
     },
     Flag {
