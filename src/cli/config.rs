@@ -72,6 +72,32 @@ pub fn read(
     Ok(Invocation::Command(command, Box::new(options)))
 }
 
+/// Whether the log is to be JSON lines, as far as this can be told of arguments and settings that may be faulty: the
+/// errors about them have that form too.
+pub fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let from_arguments = |flag: &str| {
+        arguments.iter().enumerate().find_map(|(at, argument)| {
+            let rest = argument.to_str()?.strip_prefix("--")?.strip_prefix(flag)?;
+            match rest.strip_prefix('=') {
+                Some(value) => Some(value.to_owned()),
+                None if rest.is_empty() => arguments.get(at + 1)?.to_str().map(str::to_owned),
+                None => None,
+            }
+        })
+    };
+    let given = |name: &str| {
+        let from_environment = |flag: &Flag| environment(&flag.variable())?.into_string().ok();
+        from_arguments(name).or_else(|| flags::long(name).and_then(from_environment))
+    };
+    let from_file = || {
+        // A pipe can be read once only.
+        let path = given("config").filter(|path| std::path::Path::new(path).is_file());
+        let file = path.and_then(|path| from_file(&path).ok())?;
+        file.get("log-format").and_then(|values| values.first()).map(|(_, value)| value.clone())
+    };
+    given("log-format").or_else(from_file).is_some_and(|format| format == "json")
+}
+
 fn command_of(word: &str) -> Result<Command, Failure> {
     let names = || Command::ALL.iter().map(|(_, name, _)| *name);
     if let Some((command, ..)) = Command::ALL.iter().find(|(_, name, _)| *name == word) {
@@ -298,6 +324,26 @@ mod tests {
     }
 
     #[test]
+    fn the_form_of_the_log_is_known_before_anything_else() {
+        let json = |arguments: &[&str], environment: &[(&str, &str)]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let variables: HashMap<&str, OsString> =
+                environment.iter().map(|(name, value)| (*name, (*value).into())).collect();
+            wants_json(&arguments, &|name| variables.get(name).cloned())
+        };
+        let variable = [("SLUICEGATE_LOG_FORMAT", "json")];
+        assert!(json(&["run", "--nonsense", "--log-format", "json"], &[]));
+        assert!(json(&["run", "--log-format=json"], &[]) && json(&["run"], &variable));
+        assert!(!json(&["run", "--log-format", "text"], &variable));
+        assert!(!json(&["run", "--log-formats=json", "--log-format"], &[]) && !json(&[], &[]));
+        let path = std::env::temp_dir().join(format!("sluicegate-json-{}.conf", std::process::id()));
+        std::fs::write(&path, "log-format = json\n").unwrap();
+        let from_file = json(&["run", "--config", path.to_str().unwrap()], &[]);
+        std::fs::remove_file(&path).unwrap();
+        assert!(from_file);
+    }
+
+    #[test]
     fn until_end_brings_patience() {
         let five_minutes = Some(std::time::Duration::from_secs(300));
         assert_eq!(options(&["run", "--until-end"], &[]).settings.patience, five_minutes);
@@ -314,6 +360,8 @@ mod tests {
         ) {
             // A file that a test names by chance is none of its business.
             arguments.retain(|argument| !argument.starts_with("--config"));
+            let raw: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let _ = wants_json(&raw, &|_| None);
             let _ = read(arguments.into_iter().map(OsString::from), &|_| None);
         }
 

@@ -32,9 +32,12 @@ mod source;
 pub mod tail;
 pub mod values;
 
+use crate::observe::log;
 use config::Invocation;
+use options::LogFormat;
 use std::ffi::OsString;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// What the process says when it ends.
@@ -42,7 +45,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or drained after a signal.
     Done = 0,
-    /// Failed while running.
+    /// Failed while running; a panic, a fault of our own, ends so as well.
     Failed = 1,
     /// Bad flags or configuration; nothing was contacted.
     Usage = 2,
@@ -75,30 +78,52 @@ impl Failure {
 /// Runs the command that these arguments ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let environment = |name: &str| std::env::var_os(name);
-    let done = match config::read(arguments, &environment) {
-        Ok(Invocation::Help(command)) => {
-            print(&help::text(command));
-            Ok(())
-        }
-        Ok(Invocation::Version) => {
-            print(concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n"));
-            Ok(())
-        }
-        Ok(Invocation::Command(command, options)) => command.run(&options),
-        Err(failure) => Err(failure),
-    };
-    match done {
-        Ok(()) => Exit::Done,
-        Err(Failure { exit, text }) => {
-            // A closed stderr leaves nobody to tell.
-            let _ = writeln!(std::io::stderr(), "sluicegate: {text}");
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    log::start(config::wants_json(&arguments, &environment));
+    let exit = ended(|| obey(arguments, &environment));
+    log::flush();
+    exit
+}
+
+/// Runs a command, and tells why it failed.
+fn ended(command: impl FnOnce() -> Result<(), Failure>) -> Exit {
+    match catch_unwind(AssertUnwindSafe(command)) {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(Failure { exit, text })) => {
+            log::say(::log::Level::Error, &text);
             exit
         }
+        // The log's hook has told it.
+        Err(_) => Exit::Failed,
     }
+}
+
+fn obey(arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<(), Failure> {
+    match config::read(arguments, environment)? {
+        Invocation::Help(command) => print(&help::text(command)),
+        Invocation::Version => print(concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Invocation::Command(command, options) => {
+            log::set_json(options.log_format == LogFormat::Json);
+            command.run(&options)?;
+        }
+    }
+    Ok(())
 }
 
 /// Prints to stdout; a reader that has gone (`| head`) is no fault of ours.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_has_an_exit_code_of_ours() {
+        assert_eq!(ended(|| Ok(())), Exit::Done);
+        assert_eq!(ended(|| Err(Failure::usage("a test's last words"))), Exit::Usage);
+        assert_eq!(ended(|| panic!("a test's panic")), Exit::Failed);
+    }
 }

@@ -1,7 +1,7 @@
 //! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
 
 use super::client::Client;
-use super::options::{LogFormat, Options};
+use super::options::Options;
 use super::requests::requests;
 use super::{Exit, Failure, letters, source};
 use crate::observe::log::{self, LogObserver};
@@ -41,7 +41,7 @@ impl Gate {
         let (destination, client, more) = transport(options)?;
         warnings.extend(more);
         let dead_letters = letters::keeper(options)?;
-        log::start(options.verbosity, options.log_format == LogFormat::Json);
+        log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
         let stop = Stop::new();
         drain_on_signal(&stop)?;

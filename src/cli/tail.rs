@@ -66,8 +66,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 /// Says something about what is shown, beside it.
 pub(super) fn warn(text: &str) {
-    // A closed stderr leaves nobody to tell.
-    let _ = writeln!(io::stderr(), "sluicegate: {text}");
+    crate::observe::log::say(::log::Level::Warn, text);
 }
 
 fn write(letter: &Letter, json: bool) -> io::Result<()> {

@@ -3,14 +3,15 @@
 //! What comes with every record is `debug` (`-v`); what a person should see is `info` and above, and bounded:
 //! of refusals and of stubborn records at most ten a second are told one by one, the rest is counted.
 
+use super::backlog::Line;
+use super::sink::{LONGEST_FLUSH, SINK};
 use crate::relay::event::{Change, Event, Observer, Snapshot, Totals};
 use crate::relay::record::Record;
 use crate::relay::settings::OnRefusal;
 use crate::relay::source::Severity;
 use log::{Level, LevelFilter, debug, error, info, log, trace, warn};
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often a line says how things stand, while there is something to tell.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ const STUBBORN_ATTEMPT: u32 = 10;
 /// How many refusals, and how many stubborn records, are told in a second.
 const LINES_A_SECOND: u32 = 10;
 /// What our lines are filed under.
-const TARGET: &str = "sluicegate";
+pub(super) const TARGET: &str = "sluicegate";
 
 /// Writes events to the log.
 #[derive(Debug)]
@@ -274,62 +275,39 @@ fn totals_line(totals: &Totals) -> String {
     )
 }
 
-/// Begins to log to stderr. `verbosity` is 0 for what a person should see, above for more, below for less.
-pub fn start(verbosity: i8, json: bool) {
-    let level = match verbosity {
+/// Begins to log to stderr, as text or as JSON lines, panics included. Until [`set_verbosity`] only [`say`] is heard.
+pub fn start(json: bool) {
+    SINK.set_json(json);
+    super::panics::log_panics();
+    // It fails only if a logger is there already, which then does the work.
+    let _ = log::set_logger(&SINK);
+}
+
+/// Chooses between JSON lines and text.
+pub fn set_json(json: bool) {
+    SINK.set_json(json);
+}
+
+/// How much is logged: 0 for what a person should see, above for more, below for less.
+pub fn set_verbosity(verbosity: i8) {
+    log::set_max_level(match verbosity {
         ..=-2 => LevelFilter::Error,
         -1 => LevelFilter::Warn,
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,
         2.. => LevelFilter::Trace,
-    };
-    // Either fails only if a logger is there already, which then does the work.
-    let _ = if json {
-        log::set_boxed_logger(Box::new(JsonLines)).map(|()| log::set_max_level(level))
-    } else {
-        let logger = simple_logger::SimpleLogger::new().with_level(LevelFilter::Off).with_utc_timestamps();
-        let logger = TextLines(logger.with_module_level(TARGET, level));
-        log::set_boxed_logger(Box::new(logger)).map(|()| log::set_max_level(level))
-    };
+    });
 }
 
-/// Lines for people. `simple_logger` panics where stderr can't be written (a full disk, a reader that has gone);
-/// a line that nobody can read must not end a delivery.
-struct TextLines(simple_logger::SimpleLogger);
-
-impl log::Log for TextLines {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.0.log(record)));
-    }
-
-    fn flush(&self) {}
+/// Tells something whatever the verbosity, and even if the log has no room for it: the reason why a command ends. As
+/// text it is `sluicegate: …`.
+pub fn say(level: Level, text: &str) {
+    SINK.push(Line { plain: true, ..Line::new(level, text.to_owned()) }, false);
 }
 
-/// One JSON object a line: time in milliseconds since 1970, level, message.
-struct JsonLines;
-
-impl log::Log for JsonLines {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.target() == TARGET
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let message = crate::relay::json::escape(&record.args().to_string());
-        let level = record.level().as_str().to_ascii_lowercase();
-        let line = format!("{{\"time_ms\":{time},\"level\":\"{level}\",\"message\":\"{message}\"}}\n");
-        // A closed stderr leaves nobody to tell.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    }
-
-    fn flush(&self) {}
+/// Waits until everything logged is written, at most [`LONGEST_FLUSH`](super::sink::LONGEST_FLUSH).
+pub fn flush() {
+    SINK.flush(LONGEST_FLUSH);
 }
 
 #[cfg(test)]

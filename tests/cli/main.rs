@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod last_words;
+
 use support::binary;
 
 const GOOD: [&str; 7] = ["run", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/"];
@@ -170,9 +172,20 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let path = binary::path();
-    let shell = std::process::Command::new("bash")
-        .args(["-c", r#"set -o pipefail; "$0" --help | head -c 1 >/dev/null"#, &path])
-        .output()
-        .unwrap();
-    assert!(shell.status.success() && shell.stderr.is_empty(), "{shell:?}");
+    let letters = std::env::temp_dir().join(format!("sluicegate-cli-letters-{}", std::process::id()));
+    let letter = concat!(
+        r#"{"topic":"t","partition":0,"offset":1,"timestamp":2,"key":null,"key_encoding":"null","headers":[],"#,
+        r#""value":"v","value_encoding":"text","status":422,"reason":"r","attempts":1,"#,
+        r#""first_attempt_ms":1700000000000,"last_attempt_ms":1700000000000}"#,
+        "\n"
+    );
+    std::fs::write(&letters, letter.repeat(10_000)).unwrap();
+    let file = letters.to_str().unwrap();
+    for arguments in [&["--help"][..], &["tail", file], &["demo", "--events", "10"]] {
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", r#"set -o pipefail; "$0" "$@" | head -c 1 >/dev/null"#, &path]).args(arguments);
+        let ended = shell.output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{arguments:?}: {ended:?}");
+    }
+    std::fs::remove_file(&letters).unwrap();
 }

@@ -6,6 +6,7 @@ mod support;
 mod crashes;
 mod faults;
 mod happy;
+mod log;
 mod pace;
 mod secrets;
 mod shares;
