@@ -40,9 +40,9 @@ pub fn text(command: Option<Command>) -> String {
         out,
         "\nEach flag can also stand in the environment (--max-concurrency as SLUICEGATE_MAX_CONCURRENCY) or in a\n\
          file (--config FILE, a line max-concurrency = 8). Durations: 50ms, 10s, 5m, 1h. Sizes: 512KiB, 8MiB.\n\
-         Exit codes: 0 done, or drained after SIGTERM or SIGINT; 1 failed while running, or ended\n\
-         by a fault of its own (a panic); 2 bad flags or config; 3 stopped by the destination: a refused record, 410,\n\
-         or the end of --patience."
+         Exit codes: 0 done, or drained after SIGTERM, SIGINT or SIGHUP; 1 failed while running, or ended by a second\n\
+         signal or a fault of its own (a panic); 2 bad flags or config; 3 stopped by the destination: a refused\n\
+         record, 410, or the end of --patience."
     );
     out
 }

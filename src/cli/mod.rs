@@ -9,6 +9,7 @@
 //! | [help] | `--help` |
 //! | [client] | the HTTP client that the flags ask for |
 //! | `letters` | dead letters: where they go, where they are read from |
+//! | `signals` | what the system asks of a process |
 //! | [run], [check], [demo], [replay], [tail], [send], `sandbox` | the commands |
 
 pub mod check;
@@ -28,6 +29,7 @@ pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod send;
+mod signals;
 mod source;
 pub mod tail;
 pub mod values;

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::options::Options;
 use super::requests::requests;
+use super::signals::drain_on_signal;
 use super::{Exit, Failure, letters, source};
 use crate::observe::log::{self, LogObserver};
 use crate::relay::dead_letter::DeadLetters;
@@ -14,8 +15,6 @@ use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
 use crate::webhook::template::check_authority;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
@@ -111,23 +110,4 @@ pub(super) fn transport(options: &Options) -> Result<(Destination, Client, Vec<S
     let destination = Destination::parse(url).map_err(|error| Failure::usage(format!("--url: {error}")))?;
     let (requests, warnings) = requests(&destination, options)?;
     Ok((destination.clone(), Client::open(destination, requests, options)?, warnings))
-}
-
-/// The first SIGTERM or SIGINT drains; the second ends the process at once, with nothing more committed.
-fn drain_on_signal(stop: &Stop) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| Failure {
-        exit: Exit::Failed,
-        text: format!("signals can't be watched: {error}"),
-    })?;
-    let stop = stop.clone();
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if stop.requested() {
-                ::log::warn!(target: "sluicegate", "a second signal: ending at once, with nothing more committed");
-                std::process::exit(Exit::Failed as i32);
-            }
-            stop.request();
-        }
-    });
-    Ok(())
 }

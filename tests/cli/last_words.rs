@@ -61,3 +61,34 @@ fn a_panic_is_one_line_of_the_log() {
         assert_eq!(ended.stderr.lines().count(), 1);
     }
 }
+
+/// Only root can become a user with few threads.
+#[test]
+fn last_words_are_written_although_no_thread_can_be_started() {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    if id.stdout != b"0\n" {
+        return;
+    }
+    // The folder of the binary may not be open to others.
+    let copy = std::env::temp_dir().join(format!("sluicegate-threadless-{}", std::process::id()));
+    std::fs::copy(binary::path(), &copy).unwrap();
+    let script = r#"ulimit -u 1; exec "$@""#;
+    let run = |more: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid=54321",
+            "--regid=54321",
+            "--clear-groups",
+            "bash",
+            "-c",
+            script,
+            "threadless",
+        ]);
+        command.arg(&copy).args(["run", "--brokers", "127.0.0.1:1", "--topic", "t"]).args(more);
+        Running::spawn(command).wait()
+    };
+    run(&[]).expect(2).saying("sluicegate: --url URL is missing");
+    let ended = run(&["--url", "http://127.0.0.1:1/", "--log-format", "json"]).expect(1);
+    std::fs::remove_file(&copy).unwrap();
+    one_json_line(&ended.stderr, "no thread can be started");
+}

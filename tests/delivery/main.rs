@@ -10,6 +10,7 @@ mod log;
 mod pace;
 mod secrets;
 mod shares;
+mod signals;
 mod trust;
 mod windows;
 
