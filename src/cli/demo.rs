@@ -6,7 +6,7 @@ use super::demo_receiver::{Receiver, Seen};
 use super::demo_source;
 use super::options::Options;
 use super::picture::{Picture, draw};
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, open_files, print};
 use crate::relay::Relay;
 use crate::relay::dead_letter::Drop;
 use crate::relay::event::{Event, Observer, Unobserved};
@@ -111,6 +111,8 @@ fn with_and_without(options: &Options) -> Result<(), Failure> {
     let events = options.events.map_or(400, NonZeroUsize::get);
     let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
     print(&format!("{events} events to a receiver that can take {CAPACITY} at once and fails beyond:\n\n"));
+    // Both ends of each connection are in this process.
+    open_files::raise_for(events);
     let open = without_gate(events, options.delay)?;
     let (receiver, client) = start(CAPACITY, options.delay)?;
     let settings = Settings { max_concurrency: n, ..Settings::default() };
@@ -144,7 +146,9 @@ fn without_gate(events: usize, delay: Duration) -> Result<Seen, Failure> {
         for (offset, value) in (0..).zip(values(events)) {
             let record = Record::new(partition.clone(), Offset(offset), -1, None, Some(&value));
             let client = &client;
-            scope.spawn(move || client.send(&record, Attempt::FIRST).is_ok());
+            let task = move || client.send(&record, Attempt::FIRST).is_ok();
+            // Where no more threads can be started, nobody asks what became of the event either.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, task);
         }
     });
     Ok(receiver.seen())

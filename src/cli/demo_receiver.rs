@@ -57,13 +57,14 @@ impl Receiver {
         let address = listener.local_addr()?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let counted = Arc::clone(&seen);
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             for stream in listener.incoming().flatten() {
                 let seen = Arc::clone(&counted);
-                // A thread a connection: the demo bounds how many there are.
-                std::thread::spawn(move || serve(&stream, &seen, capacity, delay));
+                // A thread a connection: the demo bounds how many there are. Without a thread the connection is closed.
+                let serve = move || serve(&stream, &seen, capacity, delay);
+                let _ = std::thread::Builder::new().spawn(serve);
             }
-        });
+        })?;
         Ok(Self { address, seen })
     }
 

@@ -9,7 +9,7 @@
 //! | [help] | `--help` |
 //! | [client] | the HTTP client that the flags ask for |
 //! | `letters` | dead letters: where they go, where they are read from |
-//! | `signals` | what the system asks of a process |
+//! | `signals`, `open_files` | what the system asks of a process, and allows it |
 //! | [run], [check], [demo], [replay], [tail], [send], `sandbox` | the commands |
 
 pub mod check;
@@ -21,6 +21,7 @@ mod demo_source;
 pub mod flags;
 pub mod help;
 mod letters;
+mod open_files;
 pub mod options;
 mod picture;
 pub mod replay;

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::options::Options;
 use super::requests::requests;
 use super::signals::drain_on_signal;
-use super::{Exit, Failure, letters, source};
+use super::{Exit, Failure, letters, open_files, source};
 use crate::observe::log::{self, LogObserver};
 use crate::relay::dead_letter::DeadLetters;
 use crate::relay::dead_letter::replay::{Restoring, Returning};
@@ -40,11 +40,14 @@ impl Gate {
         let (destination, client, more) = transport(options)?;
         warnings.extend(more);
         let dead_letters = letters::keeper(options)?;
+        let mut settings = options.settings.clone();
+        let limit = open_files::raise_for(settings.max_concurrency.get());
+        warnings.extend(open_files::fit(&mut settings, limit));
         log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
         let stop = Stop::new();
         drain_on_signal(&stop)?;
-        Ok(Self { settings: options.settings.clone(), destination, client, dead_letters, stop })
+        Ok(Self { settings, destination, client, dead_letters, stop })
     }
 
     /// Says what is about to happen.

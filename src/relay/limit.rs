@@ -44,6 +44,11 @@ impl Bounds {
         (min <= max).then_some(Self { min, max })
     }
 
+    /// The fewest there may ever be at once.
+    pub fn min(self) -> NonZeroUsize {
+        self.min
+    }
+
     /// The most there may ever be at once.
     pub fn max(self) -> NonZeroUsize {
         self.max

@@ -7,6 +7,7 @@ mod crashes;
 mod faults;
 mod happy;
 mod log;
+mod open_files;
 mod pace;
 mod secrets;
 mod shares;
