@@ -11,6 +11,11 @@ use lexopt::Arg;
 use std::collections::HashMap;
 use std::ffi::OsString;
 
+/// The default buffer grows by this much for each request that may be in flight.
+const BUFFER_PER_REQUEST: usize = 4 << 10;
+/// The default buffer grows to this and no further, in bytes.
+const LARGEST_DEFAULT_BUFFER: usize = 64 << 20;
+
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -168,6 +173,10 @@ fn settle(
         }
     }
     options.until_end |= command.comes_to_an_end();
+    if let (None, Some(requests)) = (given.get("buffer"), options.max_concurrency) {
+        let grown = requests.get().saturating_mul(BUFFER_PER_REQUEST).min(LARGEST_DEFAULT_BUFFER);
+        options.buffer.0 = options.buffer.0.max(grown);
+    }
     finish(&mut options)?;
     Ok(options)
 }
@@ -319,6 +328,24 @@ mod tests {
                 failure.text.contains(what) && failure.exit == crate::cli::Exit::Usage,
                 "{}",
                 failure.text
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_buffer_follows_the_requests_at_once() {
+        for (arguments, buffer) in [
+            (&["run"][..], 2 << 20),
+            (&["run", "--max-concurrency", "512"], 2 << 20),
+            (&["run", "--max-concurrency", "4096"], 16 << 20),
+            (&["run", "--max-concurrency", "9999999"], LARGEST_DEFAULT_BUFFER),
+            (&["run", "--max-concurrency", "4096", "--buffer", "1MiB"], 1 << 20),
+        ] {
+            let options = options(arguments, &[]);
+            assert_eq!(
+                (options.buffer.0, options.settings.batch_bytes.get()),
+                (buffer, buffer),
+                "{arguments:?}"
             );
         }
     }

@@ -326,7 +326,7 @@ const MAIN: &[Flag] = &[
     Flag {
         long: "buffer",
         value: Some("SIZE"),
-        default: "2MiB",
+        default: "2MiB, or 4KiB for each of --max-concurrency up to 64MiB",
         group: Group::From,
         doc: "how much is fetched ahead",
         set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),

@@ -16,6 +16,9 @@ use crate::relay::{Relay, RunError};
 use crate::webhook::destination::Destination;
 use crate::webhook::template::check_authority;
 
+/// A record with its bookkeeping takes at least about this much of the buffer, in bytes.
+const SMALL_RECORD: usize = 1 << 10;
+
 /// Runs until the work is done or something ends it.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let prepared = source::prepare(options)?;
@@ -43,6 +46,7 @@ impl Gate {
         let mut settings = options.settings.clone();
         let limit = open_files::raise_for(settings.max_concurrency.get());
         warnings.extend(open_files::fit(&mut settings, limit));
+        warnings.extend(small_buffer(options));
         log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
         let stop = Stop::new();
@@ -81,6 +85,17 @@ impl Gate {
         };
         ended(relay.run())
     }
+}
+
+/// A warning where the buffer holds fewer records than there may be requests.
+fn small_buffer(options: &Options) -> Option<String> {
+    let (requests, buffer) = (options.settings.max_concurrency.get(), options.buffer.0);
+    (requests.saturating_mul(SMALL_RECORD) > buffer).then(|| {
+        format!(
+            "--buffer of {buffer} bytes may hold fewer records than --max-concurrency {requests} could send at once: \
+             raise --buffer or lower --max-concurrency"
+        )
+    })
 }
 
 fn ended(outcome: Result<Totals, RunError>) -> Result<(), Failure> {
