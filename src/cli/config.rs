@@ -16,6 +16,9 @@ const BUFFER_PER_REQUEST: usize = 4 << 10;
 /// The default buffer grows to this and no further, in bytes.
 const LARGEST_DEFAULT_BUFFER: usize = 64 << 20;
 
+/// What every variable of ours begins with.
+const PREFIX: &str = "SLUICEGATE_";
+
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -101,6 +104,19 @@ pub fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<O
         file.get("log-format").and_then(|values| values.first()).map(|(_, value)| value.clone())
     };
     given("log-format").or_else(from_file).is_some_and(|format| format == "json")
+}
+
+/// Variables whose names look like ours and mean nothing, a sentence each. Only near misses are told: whoever runs
+/// containers sets variables of this prefix for a service of this name.
+pub fn misspelt<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let known: Vec<String> = FLAGS.iter().map(Flag::variable).collect();
+    let strange = names.filter(|name| name.starts_with(PREFIX) && !known.iter().any(|one| one == name));
+    let near = |name: &'a str| {
+        let flag =
+            nearest(name.strip_prefix(PREFIX)?, known.iter().filter_map(|one| one.strip_prefix(PREFIX)));
+        flag.map(|flag| format!("the variable {name} means nothing: did you mean {PREFIX}{flag}?"))
+    };
+    strange.filter_map(near).collect()
 }
 
 fn command_of(word: &str) -> Result<Command, Failure> {
@@ -368,6 +384,21 @@ mod tests {
         let from_file = json(&["run", "--config", path.to_str().unwrap()], &[]);
         std::fs::remove_file(&path).unwrap();
         assert!(from_file);
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_and_those_of_others_are_not() {
+        let names = [
+            "SLUICEGATE_MAX_CONCURENCY",
+            "SLUICEGATE_TOPIC",
+            "SLUICEGATE_SERVICE_HOST",
+            "SLUICEGATE_PORT_8080_TCP_ADDR",
+            "PATH",
+        ];
+        let told = misspelt(names.into_iter());
+        let [one] = &told[..] else { panic!("{told:?}") };
+        assert!(one.contains("SLUICEGATE_MAX_CONCURENCY means nothing"), "{one}");
+        assert!(one.contains("did you mean SLUICEGATE_MAX_CONCURRENCY?"), "{one}");
     }
 
     #[test]

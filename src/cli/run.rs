@@ -1,6 +1,7 @@
 //! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
 
 use super::client::Client;
+use super::config::misspelt;
 use super::options::Options;
 use super::requests::requests;
 use super::signals::drain_on_signal;
@@ -47,6 +48,9 @@ impl Gate {
         let limit = open_files::raise_for(settings.max_concurrency.get());
         warnings.extend(open_files::fit(&mut settings, limit));
         warnings.extend(small_buffer(options));
+        let names: Vec<String> =
+            std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        warnings.extend(misspelt(names.iter().map(String::as_str)));
         log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
         let stop = Stop::new();

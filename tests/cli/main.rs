@@ -140,6 +140,23 @@ fn a_bad_config_file_is_told_with_its_line() {
 }
 
 #[test]
+fn settings_that_do_not_fit_together_are_warned_of() {
+    let send = |more: &[&str]| {
+        let mut command = std::process::Command::new(binary::path());
+        command.args(["send", "-", "--url", "http://127.0.0.1:1/"]).args(more);
+        command.env("SLUICEGATE_MAX_ATEMPTS", "3");
+        binary::Running::spawn(command).wait().expect(0)
+    };
+    send(&["--max-concurrency", "4096", "--buffer", "1MiB"])
+        .saying(
+            "--buffer of 1048576 bytes may hold fewer records than --max-concurrency 4096 could send at once",
+        )
+        .saying("the variable SLUICEGATE_MAX_ATEMPTS means nothing: did you mean SLUICEGATE_MAX_ATTEMPTS?");
+    let ended = send(&["--max-concurrency", "4096"]);
+    assert!(!ended.stderr.contains("--buffer"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_config_file_without_an_end_is_told() {
     refused(&["--config", "/dev/zero"], &["/dev/zero", "larger than 1048576 bytes"]);
     refused(&["--kafka-config", "/dev/zero"], &["--kafka-config", "/dev/zero", "larger than 1048576 bytes"]);
