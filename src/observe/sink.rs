@@ -7,6 +7,7 @@ use super::backlog::{Backlog, Line};
 use super::log::TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -149,7 +150,7 @@ impl Sink {
         if self.json.load(Ordering::Relaxed) {
             write(json(line).as_bytes());
         } else if line.plain {
-            write(format!("sluicegate: {}\n", line.text).as_bytes());
+            write(format!("sluicegate: {}\n", printable(&line.text)).as_bytes());
         } else {
             text(line);
         }
@@ -176,14 +177,31 @@ impl Log for Sink {
 pub(super) static SINK: Sink = Sink::new();
 
 /// A line for people. `simple_logger` panics where stderr can't be written; a line that nobody can read ends nothing.
+/// (A part of a line may be lost where another process has made stderr non-blocking and its reader is slow.)
 fn text(line: &Line) {
     let logger = SimpleLogger::new().with_level(LevelFilter::Trace).with_utc_timestamps();
     let age = line.at.elapsed().unwrap_or_default();
     let late = if age < LATE { String::new() } else { format!(" ({age:.1?} ago)") };
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let args = format_args!("{}{late}", line.text);
+        let args = format_args!("{}{late}", printable(&line.text));
         logger.log(&Record::builder().level(line.level).target(TARGET).args(args).build());
     }));
+}
+
+/// A message in one line that can't hurt a terminal: receivers, brokers and the names of files have a say in it.
+fn printable(text: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_odd(c) {
+            true => printable.extend(c.escape_default()),
+            false => printable.push(c),
+        }
+    }
+    Cow::Owned(printable)
 }
 
 /// One JSON object: the time of the event in milliseconds since 1970, level, message.
@@ -225,6 +243,12 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_line_is_one_line_that_cannot_hurt_a_terminal() {
+        assert_eq!(printable("é \n\u{1b}[31m\u{202e}\\"), "é \\n\\u{1b}[31m\\u{202e}\\");
+        assert!(matches!(printable("plain – text"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn a_json_line_is_one_line_whatever_the_message() {

@@ -62,6 +62,21 @@ fn a_stderr_that_takes_nothing_holds_nothing_up() {
 }
 
 #[test]
+fn a_failed_run_ends_although_nobody_reads_why() {
+    let Some(broker) = shared() else { return };
+    broker.produce_numbers("unread-end", 0, RECORDS);
+    let receiver = Receiver::start(|it| Reply::Status(if it.text() == "1500" { 422 } else { 204 }));
+    let (address, url) = (broker.address(), receiver.url());
+    let mut command = Command::new(binary::path());
+    command.args(arguments(&address, "unread-end", &url, &["-vv", "--order", "partition"]));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(committed(broker, "unread-end"), 1_500);
+}
+
+#[test]
 fn a_reader_that_comes_late_learns_how_many_lines_are_missing() {
     let Some(broker) = shared() else { return };
     // A record makes four lines; the queue and the pipe hold fewer.
