@@ -38,6 +38,14 @@ pub fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, Failure> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    understand(&arguments, environment).map_err(|failure| conceal(failure, &arguments))
+}
+
+fn understand(
+    arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Invocation, Failure> {
     let mut given = Given::new();
     let (mut command, mut operand) = (None, None);
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -131,6 +139,31 @@ fn command_of(word: &str) -> Result<Command, Failure> {
     Err(Failure::usage(format!("there is no command '{word}': {hint}")))
 }
 
+/// Takes arguments that are URLs out of an error: one in the wrong place may hold a secret all the same.
+fn conceal(mut failure: Failure, arguments: &[OsString]) -> Failure {
+    for argument in arguments.iter().filter_map(|argument| argument.to_str()) {
+        let (name, value) = argument.split_once('=').unwrap_or((argument, argument));
+        for word in [argument, name, name.trim_start_matches('-'), value] {
+            failure.text = failure.text.replace(word, &shown(word));
+        }
+    }
+    failure
+}
+
+/// A word as an error may repeat it.
+fn shown(word: &str) -> String {
+    match word.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…"),
+        None => word.to_owned(),
+    }
+}
+
+/// Whether a word could have been meant as the name of a flag.
+fn is_name(word: &str) -> bool {
+    let longest = FLAGS.iter().map(|flag| flag.long.len()).max().unwrap_or(0);
+    word.len() <= longest + 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b))
+}
+
 fn unknown_flag(name: &str) -> Failure {
     let hint = match nearest(name, FLAGS.iter().map(|flag| flag.long)) {
         Some(near) => format!("did you mean --{near}?"),
@@ -185,7 +218,11 @@ fn settle(
     let mut options = Options::default();
     for flag in FLAGS.iter().filter(|flag| flag.commands.contains(&command)) {
         for (origin, value) in given.get(flag.long).into_iter().flatten() {
-            (flag.set)(&mut options, value).map_err(|error| Failure::usage(format!("{origin}: {error}")))?;
+            (flag.set)(&mut options, value).map_err(|error| match value.contains("://") {
+                // Its parts may be secrets.
+                true => Failure::usage(format!("{origin}: a URL makes no sense here")),
+                false => Failure::usage(format!("{origin}: {error}")),
+            })?;
         }
     }
     options.until_end |= command.comes_to_an_end();
@@ -263,6 +300,10 @@ fn parse_file(path: &str, text: &str) -> Result<Given, Failure> {
             return Err(Failure::usage(format!("{origin}: this is not 'name = value'")));
         };
         let key = key.trim();
+        if !is_name(key) {
+            let text = "this is no 'name = value' with the name of a flag: is it the right file?";
+            return Err(Failure::usage(format!("{origin}: {text}")));
+        }
         let Some(flag) = flags::long(key).filter(|flag| flag.long != "config") else {
             let hint = nearest(key, FLAGS.iter().map(|flag| flag.long));
             let hint = hint.map_or("see sluicegate --help".into(), |near| format!("did you mean {near}?"));
@@ -328,6 +369,36 @@ mod tests {
         ] {
             let failure = parse_file("f", text).unwrap_err();
             assert!(failure.text.contains(what), "{text}: {}", failure.text);
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_secret_in_the_wrong_place() {
+        let url = "https://hooks.example/services/SECRET?key=SECRET";
+        for arguments in [
+            &["run", url][..],
+            &[url],
+            &["run", "--timeout", url],
+            &["run", "--order", url],
+            &["run", "--brokers", url],
+            &["run", "--on-status", url],
+            &["run", "--partitions", url],
+            &["run", "--start", url],
+            &["run", "--batch-size", url, "--batch-size", url],
+            &["run", &format!("--{url}")],
+            &["run", &format!("--https-only={url}")],
+            &["run", &format!("--topic={url}"), &format!("-v={url}")],
+        ] {
+            let failure = read_with(arguments, &[]).unwrap_err();
+            assert!(!failure.text.contains("SECRET"), "{arguments:?}: {}", failure.text);
+        }
+        for line in [url, "whsec_SECRET==", "SECRET=", "top SECRET = x", "url https://h/SECRET?a=b"] {
+            let failure = parse_file("f", &format!("order = none\n{line}\n")).unwrap_err();
+            assert!(
+                failure.text.starts_with("f, line 2: ") && !failure.text.contains("SECRET"),
+                "{}",
+                failure.text
+            );
         }
     }
 
