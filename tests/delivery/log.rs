@@ -6,13 +6,49 @@ use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{all_of, arguments, committed, shared};
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// More than a pipe holds, in lines of `-vv`.
 const RECORDS: usize = 2_000;
 /// What a pipe holds on Linux.
 const PIPE_BYTES: usize = 64 << 10;
+
+/// A process whose stderr is a pipe that is read only when asked to; killed when dropped.
+struct Unread(Child);
+
+impl Unread {
+    fn spawn(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    fn terminate(&self) -> Instant {
+        let kill = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        Instant::now()
+    }
+
+    /// Its exit code.
+    fn ended(&mut self) -> Option<i32> {
+        eventually("its end", || self.0.try_wait().unwrap().is_some());
+        self.0.wait().unwrap().code()
+    }
+
+    /// All that it wrote and writes.
+    fn read(&mut self) -> String {
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn a_stderr_that_nobody_reads_holds_nothing_up() {
@@ -24,17 +60,12 @@ fn a_stderr_that_nobody_reads_holds_nothing_up() {
         let url = receiver.url();
         let mut command = Command::new(binary::path());
         command.args(arguments(&address, &topic, &url, &["-vv", "--log-format", format]));
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut unread = Unread::spawn(command);
         eventually("all commits", || committed(broker, &topic) == RECORDS as i64);
-        let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        assert!(kill.unwrap().success());
-        let signalled = Instant::now();
-        eventually("its end", || child.try_wait().unwrap().is_some());
+        let signalled = unread.terminate();
+        assert_eq!(unread.ended(), Some(0));
         assert!(signalled.elapsed() < Duration::from_secs(10), "{:?}", signalled.elapsed());
-        assert_eq!(child.wait().unwrap().code(), Some(0));
-        let mut said = Vec::new();
-        child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
+        let said = unread.read();
         assert!(said.len() + 4_096 > PIPE_BYTES, "it was not full: {}", said.len());
     }
     all_of(&receiver, RECORDS);
@@ -69,10 +100,8 @@ fn a_failed_run_ends_although_nobody_reads_why() {
     let (address, url) = (broker.address(), receiver.url());
     let mut command = Command::new(binary::path());
     command.args(arguments(&address, "unread-end", &url, &["-vv", "--order", "partition"]));
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    eventually("its end", || child.try_wait().unwrap().is_some());
-    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let mut unread = Unread::spawn(command);
+    assert_eq!(unread.ended(), Some(3));
     assert_eq!(committed(broker, "unread-end"), 1_500);
 }
 
@@ -86,19 +115,11 @@ fn a_reader_that_comes_late_learns_how_many_lines_are_missing() {
     let (address, url) = (broker.address(), receiver.url());
     let mut command = Command::new(binary::path());
     command.args(arguments(&address, "late", &url, &["-vv", "--log-format", "json"]));
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut unread = Unread::spawn(command);
     eventually("all commits", || committed(broker, "late") == MANY as i64);
-    let mut stderr = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
-        said
-    });
-    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    assert!(kill.unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let said = reader.join().unwrap();
+    unread.terminate();
+    let said = unread.read();
+    assert_eq!(unread.ended(), Some(0));
     assert!(said.contains("log lines dropped here: "), "{} lines", said.lines().count());
     assert!(said.contains("ended: delivered 6000"), "details have crowded it out");
     said.lines().for_each(|line| json(line));
