@@ -66,8 +66,11 @@ fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
     match policy.judge(&outcome) {
         Verdict::Accepted => Ok(format!("{answered}: accepted")),
         Verdict::Retry { .. } => Err(format!("{answered}: a run would send such an event again and again")),
-        Verdict::Pause { mend: Some(mend), .. } => Err(format!("{answered}: a run would pause; {mend}")),
-        Verdict::Pause { mend: None, .. } => Err(format!("{answered}: a run would pause and try again")),
+        Verdict::Pause { trouble, .. } => match trouble.advice() {
+            Some(advice) => Err(format!("{answered}: a run would pause; {advice}")),
+            None => Err(format!("{answered}: a run would pause and try again")),
+        },
+        Verdict::Again => Err(format!("{answered}: a run would send it again at once")),
         Verdict::Refused => Err(format!("{answered}: a run would take such an event for rejected")),
         Verdict::Stop => Err(format!("{answered}: a run would end")),
     }
