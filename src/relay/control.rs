@@ -529,14 +529,18 @@ impl Control {
         if self.dispatcher.is_quiet() {
             return Step::Join;
         }
-        let takes_more = self.intake == Intake::Sliding && !self.ended && !self.draining;
-        if takes_more
+        if self.takes_more()
             && (self.dispatcher.is_hungry() || (self.dispatcher.has_filled() && !self.cannot_throttle))
         {
             let wait = self.next_look.saturating_duration_since(now).min(TICK);
             return self.poll(wait, now);
         }
         self.wait(now)
+    }
+
+    /// Whether more is taken in while workers send.
+    pub fn takes_more(&self) -> bool {
+        self.intake == Intake::Sliding && !self.ended && !self.draining
     }
 
     /// All workers have left.

@@ -285,7 +285,7 @@ impl Hub {
         let news = dispatcher.is_quiet()
             || dispatcher.has_letters()
             || dispatcher.has_changes()
-            || dispatcher.may_be_hungry(state.finished);
+            || (state.control.takes_more() && dispatcher.may_be_hungry(state.finished));
         // Told once: the loop looks at everything when it wakes.
         let had_news = state.has_news;
         state.has_news |= news;

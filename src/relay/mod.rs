@@ -125,6 +125,7 @@ impl Relay<'_> {
             commits,
             letters,
             told_of_threads: false,
+            drained: false,
             is_batch: self.settings.intake == settings::Intake::Batch,
         };
         run.observer.on(&Event::Started);
@@ -158,6 +159,8 @@ struct Run<'a> {
     commits: Helper<Vec<Checkpoint>>,
     letters: Helper<Vec<PendingLetter>>,
     told_of_threads: bool,
+    /// Workers were told that nothing new is sent.
+    drained: bool,
     is_batch: bool,
 }
 
@@ -199,6 +202,9 @@ impl Run<'_> {
                     break;
                 }
             }
+            if hub.has_panicked() {
+                hub.drain();
+            }
             drop(unwinding);
             crew.join()
         });
@@ -230,11 +236,10 @@ impl Run<'_> {
         self.take_results();
         let stop_requested = self.stop.requested();
         let mut state = self.hub.lock();
-        let was_draining = state.control.is_draining();
         let step = state.control.step(Instant::now(), stop_requested);
-        let drains = state.control.is_draining() && !was_draining;
+        let drains = state.control.is_draining();
         drop(state);
-        if drains {
+        if drains && !std::mem::replace(&mut self.drained, true) {
             self.hub.drain();
         }
         match step {

@@ -27,7 +27,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "batch-size",
         value: Some("N"),
         default: "500",
-        doc: "how many records are taken together; the next come when all are done",
+        doc: "at most N records in a batch; the next begins once each is done or waits for its retry",
         set: |o, v| values::count(v).map(|n| o.settings.batch_size = n),
         ..PACE
     },
@@ -35,8 +35,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "window",
         value: Some("batch|sliding"),
         default: "batch",
-        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow one holds \
-              back no other",
+        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow request \
+              holds back no other",
         set: |o, v| {
             choose(v, &[("batch", Intake::Batch), ("sliding", Intake::Sliding)])
                 .map(|i| o.settings.intake = i)
@@ -47,7 +47,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "window-size",
         value: Some("N"),
         default: "1000",
-        doc: "sliding: how far ahead of its oldest unfinished record each partition may be, in records",
+        doc: "how many records a partition may be ahead of its oldest unfinished one",
         set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
         ..PACE
     },
@@ -56,7 +56,7 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("DUR"),
         default: "0ms",
         commands: DELIVERING_DEMO,
-        doc: "the breath between two batches (demo: 50ms)",
+        doc: "the pause between two batches (demo: 50ms)",
         set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
         ..PACE
     },

@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use topics::Topics;
 
 /// How long closing waits for the group to be left.
-pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The room that is made for records at once; more is made as they come.
 const RECORDS_AT_ONCE: usize = 1_024;
 
