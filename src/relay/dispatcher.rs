@@ -43,7 +43,7 @@ pub use answers::{Answered, Outcome};
 /// How many records and targets are looked at for one that may go.
 const MOST_LOOKS: usize = 256;
 /// The longest wait before the two requests of a trial: others wait as long.
-const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(2);
 /// Suspects are at most this part of the window; with more, it is the destination after all.
 const SUSPECT_PART: usize = 8;
 /// So many suspects there may be in any case.
@@ -123,6 +123,8 @@ pub struct Dispatcher {
     stopped: Option<RunError>,
     /// Since when attempts fail with no acceptance between, and why the last one did.
     failing: Option<(Instant, String)>,
+    /// A target that is paused by itself has a record to probe with.
+    wants_probe: bool,
     /// What a person should know, in the order in which it came about.
     changes: VecDeque<Change>,
     totals: Totals,
@@ -152,6 +154,7 @@ impl Dispatcher {
             draining: false,
             stopped: None,
             failing: None,
+            wants_probe: false,
             changes: VecDeque::new(),
             totals: Totals::default(),
         }
@@ -229,7 +232,7 @@ impl Dispatcher {
                 Choice::Again
             }
             (None, Candidate::Suspect(_)) => {
-                self.brakes.destinations.of_mut(target).abandon_trial();
+                self.brakes.destinations.of_mut(target).end_trial(now);
                 self.review(target, now);
                 Choice::Again
             }
@@ -290,10 +293,11 @@ impl Dispatcher {
             self.review(target, now);
             return Choice::Again;
         }
-        if let Some(wait) = self.trial_wait(chosen)
-            && self.brakes.destinations.of_mut(target).try_suspect(chosen, wait, now)
-        {
-            self.review(target, now);
+        if let Some(wait) = self.trial_wait(chosen) {
+            match self.brakes.destinations.of_mut(target).try_suspect(chosen, wait, now) {
+                Ok(()) => self.review(target, now),
+                Err(not_before) => self.schedule.postpone(chosen, not_before),
+            }
             return Choice::Again;
         }
         Choice::Record(chosen, Probes::default())
@@ -339,6 +343,21 @@ impl Dispatcher {
     fn wake_due(&mut self, now: Instant) {
         for target in self.schedule.wake_due(now) {
             self.comes_ready(target, now);
+        }
+        self.wants_probe = false;
+        for _ in 0..MOST_LOOKS {
+            let Some((_, target)) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now) else {
+                return;
+            };
+            match self.brakes.destinations.passage(target, now) {
+                Passage::Probe(_) if self.schedule.probe(0, Some(target)).is_some() => {
+                    self.wants_probe = true;
+                    return;
+                }
+                // Until a record comes: see `comes_ready`.
+                Passage::Probe(_) => self.brakes.destinations.stand_aside(target, None),
+                Passage::Open | Passage::Wait(_) => self.review(target, now),
+            }
         }
     }
 

@@ -278,14 +278,6 @@ impl Ledger {
         track.bytes >= if track.throttled { free / 4 } else { free / 2 }
     }
 
-    /// Whether this partition can take no more because it is too far ahead of its oldest unfinished record.
-    pub(super) fn is_held_up(&self, partition: &Partition) -> bool {
-        let track = self.tracks.get(partition);
-        track.is_some_and(|track| {
-            !track.revoked && self.bounds.window <= track.progress.len() + self.bounds.window / 8
-        })
-    }
-
     /// The source throttles exactly these: they no longer bound what is asked of the others.
     pub(super) fn throttle(&mut self, partitions: &[Partition]) {
         for track in self.tracks.values_mut() {

@@ -85,6 +85,9 @@ use std::time::{Duration, Instant};
 use stop::Stop;
 use transport::Transport;
 
+/// How soon a thread that can't be started is tried again.
+const HIRE_AGAIN: Duration = Duration::from_secs(1);
+
 /// One run: everything from `source` goes through the gate to `transport`.
 pub struct Relay<'a> {
     /// How to send.
@@ -189,14 +192,16 @@ impl Run<'_> {
         let (transport, observer, hub) = (self.transport, self.observer, self.hub);
         let panicked = std::thread::scope(|scope| {
             let mut crew = Crew { handles: Vec::new(), panics: Vec::new() };
+            let mut hire_again = Instant::now();
             let unwinding = hub::DrainOnPanic(hub);
             loop {
                 crew.join_those_that_left();
-                let missing = hub.hire();
+                let missing = if Instant::now() >= hire_again { hub.hire() } else { Vec::new() };
                 let work = |number| hub.work(number, transport, observer);
                 if let Some((error, started)) = crew.start(scope, &missing, work) {
                     let missing = missing.get(started..).unwrap_or_default();
                     self.tell_of_threads(missing, crew.handles.len(), &error);
+                    hire_again = Instant::now() + HIRE_AGAIN;
                 }
                 if self.turn() == Turn::Join || hub.has_panicked() {
                     break;

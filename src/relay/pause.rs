@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const MOST_ACCUSED: usize = 64;
 /// With no more requests on their way beside it, one that is turned away was not one too many at once.
 const FEW_AT_ONCE: usize = 1;
+/// After a trial, others are sent for so many times as long as it took.
+const REST_AFTER_TRIAL: u32 = 4;
 /// Over how many slices of a second acceptances are counted.
 const SLICES: usize = 10;
 
@@ -80,6 +82,8 @@ pub(super) struct Pause {
     limit_is_found: bool,
     state: State,
     pacing: Option<Pacing>,
+    /// No trial begins before.
+    no_trial_before: Option<Instant>,
     accepted: Recent<SLICES>,
     failures_in_a_row: u32,
     /// Requests on their way to it.
@@ -134,6 +138,7 @@ impl Pause {
             limit_is_found,
             state: State::Open { most: None },
             pacing: None,
+            no_trial_before: None,
             accepted: Recent::new(Duration::from_secs(1)),
             failures_in_a_row: 0,
             in_flight: 0,
@@ -221,13 +226,15 @@ impl Pause {
     pub(super) fn no_news(&mut self, sending: &Sending, now: Instant) {
         self.ended(sending, now);
         if sending.is_probe {
-            self.abandon_trial();
+            self.end_trial(now);
         }
     }
 
-    /// The suspect on trial is gone, or there is nobody to compare it with.
-    pub(super) fn abandon_trial(&mut self) {
-        if matches!(&self.state, State::Closed(closed) if closed.trial.is_some()) {
+    /// The trial is over, if there is one, whatever it showed.
+    pub(super) fn end_trial(&mut self, now: Instant) {
+        if let State::Closed(Closed { since, trial: Some(_), .. }) = &self.state {
+            let took = now.saturating_duration_since(*since);
+            self.no_trial_before = now.checked_add(took.saturating_mul(REST_AFTER_TRIAL));
             self.state = State::Open { most: None };
         }
     }
@@ -254,7 +261,7 @@ impl Pause {
                     }
                     Some(trial) => {
                         effect.guilty = Some(trial.suspect).filter(|_| trial.was_turned_away);
-                        self.state = State::Open { most: None };
+                        self.end_trial(now);
                     }
                 }
             }
@@ -276,7 +283,7 @@ impl Pause {
             State::Closed(closed) if sending.is_probe && closed.trial.is_none() => {
                 self.probe_failed(sending.sequence, None, now, jitter);
             }
-            State::Closed(_) if sending.is_probe => self.abandon_trial(),
+            State::Closed(_) if sending.is_probe => self.end_trial(now),
             State::Open { .. } | State::Closed(_) => {}
         }
         effect
@@ -413,10 +420,14 @@ impl Pause {
         })
     }
 
-    /// Begins a trial, unless it is paused already. Says whether it did.
-    pub(super) fn try_suspect(&mut self, suspect: u64, wait: Duration, now: Instant) -> bool {
-        if self.is_closed() {
-            return false;
+    /// Begins a trial; not while it is paused.
+    ///
+    /// # Errors
+    /// When it may begin, where the last one was too short a time ago.
+    pub(super) fn try_suspect(&mut self, suspect: u64, wait: Duration, now: Instant) -> Result<(), Instant> {
+        debug_assert!(!self.is_closed(), "a paused destination tries nobody");
+        if let Some(not_before) = self.no_trial_before.filter(|at| *at > now) {
+            return Err(not_before);
         }
         // At a known rate, a fair wait is one that lets the next request pass.
         let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
@@ -431,7 +442,7 @@ impl Pause {
             probe_from: 0,
             trial: Some(Trial { suspect, wait, was_turned_away: false }),
         });
-        true
+        Ok(())
     }
 
     /// The suspect whose trial is on, and whether it was turned away already.

@@ -39,6 +39,8 @@ pub(super) struct TurnedAway {
     pub may_be_load: bool,
     /// Another record was accepted after it: the record itself may be the reason.
     pub is_suspect: bool,
+    /// The time of the last one by the wall clock.
+    pub wall: SystemTime,
     /// What the last answer was: the status, if there was one, and the reason.
     pub answer: (Option<u16>, String),
 }

@@ -78,7 +78,11 @@ impl Dispatcher {
         now: Instant,
         wall: SystemTime,
     ) -> Answered {
-        let verdict = self.settings.policy.judge(outcome);
+        let verdict = match self.settings.policy.judge(outcome) {
+            // A new connection can't have been closed before; whoever says so is not believed a second time.
+            Verdict::Again if ticket.attempt.new_connection => Verdict::Retry { after: None },
+            verdict => verdict,
+        };
         self.brakes.ended(verdict, outcome, (ticket.sent(), now), in_flight);
         let effects = self.tell_destinations(&ticket, verdict, now);
         self.note_failing(verdict, outcome, now);
@@ -214,6 +218,7 @@ impl Dispatcher {
         let now = TurnedAway {
             first: before.as_ref().map_or(at.now, |before| before.first),
             last: at.now,
+            wall: at.wall,
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
             may_be_load: trouble.may_be_load(),
             is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
@@ -226,7 +231,7 @@ impl Dispatcher {
         }
         let counts = match trouble {
             Trouble::Setup(_) => self.others_were_accepted(sequence, target, first),
-            _ => self.was_tried_alone(sequence, target, first, alone_for),
+            _ => self.was_tried_alone(sequence, target, (first, alone_for), at.now),
         };
         if counts && !self.fails(sequence, at.now) {
             return self.refuse(sequence, record.clone(), answer, at);
@@ -249,8 +254,8 @@ impl Dispatcher {
         &mut self,
         sequence: u64,
         target: Target,
-        first: Instant,
-        alone_for: Duration,
+        (first, alone_for): (Instant, Duration),
+        now: Instant,
     ) -> bool {
         let of = self.brakes.destinations.is_known(target).then_some(target);
         let on_trial =
@@ -260,7 +265,7 @@ impl Dispatcher {
             return false;
         }
         if on_trial {
-            self.brakes.destinations.of_mut(target).abandon_trial();
+            self.brakes.destinations.of_mut(target).end_trial(now);
         }
         self.brakes.destinations.of(target).has_control(sequence, first, alone_for)
     }
@@ -268,25 +273,26 @@ impl Dispatcher {
     /// The trial's suspect was turned away, and there is no other record to compare it with.
     pub(super) fn conclude_without_another(&mut self, target: Target, now: Instant) {
         let Some((suspect, _)) = self.brakes.destinations.of(target).trial() else { return };
-        self.brakes.destinations.of_mut(target).abandon_trial();
+        self.brakes.destinations.of_mut(target).end_trial(now);
         let Some(turned_away) = self.schedule.get(suspect).and_then(|slot| slot.turned_away.as_ref()) else {
             return;
         };
         let wait = self.settings.backoff.ceiling(turned_away.times).min(LONGEST_TRIAL_WAIT);
         if self.brakes.destinations.of(target).has_control(suspect, turned_away.first, wait) {
-            self.fails_late(suspect, At { now, wall: SystemTime::now() });
+            self.fails_late(suspect, now);
         }
     }
 
     /// A failure counts of which that is known only now.
-    fn fails_late(&mut self, sequence: u64, at: At) {
+    fn fails_late(&mut self, sequence: u64, now: Instant) {
         let is_idle = |slot: &Slot| matches!(slot.state(), State::Ready | State::Waiting(_));
-        if !self.schedule.get(sequence).is_some_and(is_idle) || self.fails(sequence, at.now) {
+        if !self.schedule.get(sequence).is_some_and(is_idle) || self.fails(sequence, now) {
             return;
         }
         let Some(slot) = self.schedule.get(sequence) else { return };
-        let answer = slot.turned_away.as_ref().map(|turned_away| turned_away.answer.clone());
-        let (Some(answer), Some(record)) = (answer, slot.record().cloned()) else { return };
+        let last = slot.turned_away.as_ref().map(|it| (it.answer.clone(), it.wall));
+        let (Some((answer, wall)), Some(record)) = (last, slot.record().cloned()) else { return };
+        let at = At { now, wall };
         if let Outcome::Dropped(refusal) = self.refuse(sequence, record.clone(), answer, at) {
             self.changes.push_back(Change::Dropped { record, refusal });
         }
@@ -323,7 +329,7 @@ impl Dispatcher {
             self.accuse(accused, sent, at);
         }
         if let Some(guilty) = effect.guilty {
-            self.fails_late(guilty, at);
+            self.fails_late(guilty, at.now);
         }
     }
 
@@ -355,7 +361,7 @@ impl Dispatcher {
         if !may_be_load && self.others_were_accepted(accused, target, last) {
             let destination = self.brakes.destinations.of(target);
             if !destination.turned_another_away(accused, last) {
-                self.fails_late(accused, at);
+                self.fails_late(accused, at.now);
             }
         }
     }

@@ -9,6 +9,9 @@ use crate::relay::schedule::State;
 use crate::relay::settings::Intake;
 use std::time::Instant;
 
+/// Sent so often, a record is more than unlucky.
+const STUBBORN: u32 = 3;
+
 impl Dispatcher {
     /// Whether anything may be new to commit.
     pub fn is_dirty(&self) -> bool {
@@ -58,7 +61,9 @@ impl Dispatcher {
     /// Nothing more will be sent until more is taken in.
     pub fn is_finished(&self) -> bool {
         let is_through = || match self.settings.intake {
-            Intake::Batch => !self.schedule.has_ready() && self.schedule.in_flight() == 0,
+            Intake::Batch => {
+                !self.schedule.has_ready() && !self.wants_probe && self.schedule.in_flight() == 0
+            }
             Intake::Sliding => self.schedule.is_empty(),
         };
         self.draining || self.stopped.is_some() || (self.closed && is_through())
@@ -67,7 +72,7 @@ impl Dispatcher {
     /// Whether records that were carried over from the last batch may go now.
     pub fn has_due(&mut self, now: Instant) -> bool {
         self.wake_due(now);
-        self.schedule.has_ready() || self.brakes.destinations.next_due().is_some_and(|(at, _)| at <= now)
+        self.schedule.has_ready() || self.wants_probe
     }
 
     /// When the next of them may go.
@@ -130,17 +135,10 @@ impl Dispatcher {
         self.totals.clone()
     }
 
-    /// The record that keeps a throttled partition from going on, if it is one: nearly all that was read behind it is
-    /// done, and it is tried again and again.
+    /// The record that keeps a throttled partition from going on, if it is one that is tried again and again.
     pub fn stuck(&self, partition: &Partition) -> Option<Change> {
-        if !self.ledger.is_held_up(partition) {
-            return None;
-        }
         let slot = self.schedule.oldest_of(partition)?;
-        let is_tried = match slot.state() {
-            State::Waiting(_) | State::PendingLetter => true,
-            State::Ready | State::Queued | State::InFlight => slot.attempts > 1,
-        };
+        let is_tried = slot.attempts >= STUBBORN || slot.state() == State::PendingLetter;
         is_tried.then(|| Change::Stuck {
             partition: partition.clone(),
             offset: slot.offset,
