@@ -451,6 +451,13 @@ impl Control {
         self.heard(now);
     }
 
+    /// The source can't go on: the run ends with this.
+    pub fn source_failed(&mut self, error: RunError, now: Instant) {
+        self.next_look = now + TICK;
+        self.ended = true;
+        self.fail(error);
+    }
+
     /// The source has come to its end.
     pub fn source_ended(&mut self) {
         self.ended = true;

@@ -309,8 +309,13 @@ impl Dispatcher {
             return None;
         }
         let turned_away = self.schedule.get(sequence)?.turned_away.as_ref()?;
-        (turned_away.is_suspect && turned_away.may_be_load)
-            .then(|| self.settings.backoff.ceiling(turned_away.times).min(LONGEST_TRIAL_WAIT))
+        (turned_away.is_suspect && turned_away.may_be_load).then(|| self.fair_wait())
+    }
+
+    /// How long a record is alone in a trial. Short: whoever is away for longer than two of these is away for one of
+    /// the others as well.
+    fn fair_wait(&self) -> Duration {
+        self.settings.backoff.ceiling(1).min(LONGEST_TRIAL_WAIT)
     }
 
     fn hand_out<P>(

@@ -290,7 +290,7 @@ impl Run<'_> {
                 return self.hub.wake_for(count);
             }
             Ok(Polled::End) => control.source_ended(),
-            Err(error) => control.fail(RunError::Source(error)),
+            Err(error) => control.source_failed(RunError::Source(error), now),
             Ok(Polled::Passed(positions)) => control.passed(&positions, now),
             Ok(Polled::Assigned(assigned)) => {
                 control.assigned(&assigned, now);

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The first rate, where fewer were accepted in the last second.
+/// The lowest rate to begin with.
 const FIRST_RATE: f64 = 4.0;
 /// The lowest rate: below it, the pause after a 429 says more.
 const LOWEST_RATE: f64 = 0.1;
@@ -15,12 +15,16 @@ const LOWEST_RATE: f64 = 0.1;
 const HIGHEST_RATE: f64 = 1_000_000.0;
 /// Turned away at this rate, this much of it is left.
 const CUT: f64 = 0.92;
+/// Turned away again with nothing accepted in between, this much is left: it was far too fast.
+const CUT_AGAIN: f64 = 0.5;
 /// Up to this much of the rate at which something was turned away, the rate rises fast.
 const NEAR: f64 = 0.97;
 /// By what factor it rises in a second below that.
 const FAST: f64 = 1.10;
 /// By what part it rises in a second beyond that, at first.
 const SLOW: f64 = 0.0025;
+/// Fewer requests a second than this say little about a rate.
+const TELLING: f64 = 20.0;
 /// The slow rise doubles within this time of peace, and goes on growing.
 const PEACE: f64 = 10.0;
 /// After so long without anything turned away there is no pacing any more.
@@ -35,21 +39,29 @@ pub(super) struct Pacing {
     rate: f64,
     /// The rate at which something was turned away last.
     ceiling: Option<f64>,
+    began: Instant,
     turned_away: Instant,
+    /// Something was accepted since.
+    accepted: bool,
     updated: Instant,
     next: Instant,
 }
 
 impl Pacing {
-    /// Something was turned away for the first time; `accepted` were accepted in the last second.
-    pub(super) fn new(accepted: u64, now: Instant) -> Self {
-        let rate = (accepted as f64 * CUT).max(FIRST_RATE);
-        Self { rate, ceiling: None, turned_away: now, updated: now, next: now }
+    /// Something was turned away for the first time, while this many a second were accepted.
+    pub(super) fn new(per_second: f64, now: Instant) -> Self {
+        let rate = (per_second * CUT).clamp(FIRST_RATE, HIGHEST_RATE);
+        Self { rate, ceiling: None, began: now, turned_away: now, accepted: true, updated: now, next: now }
     }
 
     /// Requests a second.
     pub(super) fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// The time from one request to the next.
@@ -64,8 +76,14 @@ impl Pacing {
         }
         self.rise(now);
         self.ceiling = Some(self.rate);
-        self.rate = (self.rate * CUT).max(LOWEST_RATE);
-        self.turned_away = now;
+        let left = if self.accepted { CUT } else { CUT_AGAIN };
+        self.rate = (self.rate * left).max(LOWEST_RATE);
+        (self.turned_away, self.accepted) = (now, false);
+    }
+
+    /// Something was accepted.
+    pub(super) fn accepted(&mut self) {
+        self.accepted = true;
     }
 
     /// When the next request may start; `None`: at once.
@@ -97,7 +115,11 @@ impl Pacing {
             Some(ceiling) if self.rate < NEAR * ceiling => {
                 (self.rate * FAST.powf(seconds)).min(NEAR * ceiling)
             }
-            Some(_) => self.rate * (1.0 + SLOW * (1.0 + peace * peace)).powf(seconds),
+            Some(_) => {
+                // Where few requests tell, each second tells less.
+                let slow = SLOW * (self.rate / TELLING).min(1.0) * (1.0 + peace * peace);
+                self.rate * (1.0 + slow).powf(seconds)
+            }
         }
         .min(HIGHEST_RATE);
     }
@@ -130,7 +152,7 @@ mod tests {
             let start = Instant::now();
             let mut now = start;
             let mut bucket = Bucket { rate, tokens: 1.0, at: now };
-            let mut pacing = Pacing::new(1, now);
+            let mut pacing = Pacing::new(1.0, now);
             let (mut accepted, mut away) = (0_u32, 0_u32);
             while now < start + Duration::from_secs(120) {
                 if let Some(at) = pacing.free_at(now) {
@@ -140,6 +162,7 @@ mod tests {
                 pacing.sent(now);
                 if bucket.accepts(now) {
                     accepted += 1;
+                    pacing.accepted();
                 } else {
                     away += 1;
                     pacing.turned_away(now, now + Duration::from_micros(1));
@@ -147,9 +170,9 @@ mod tests {
                 }
             }
             let part = f64::from(accepted) / (rate * 120.0);
-            assert!(part > 0.85, "{part} of {rate}/s");
+            assert!(part > 0.8, "{part} of {rate}/s");
             assert!(
-                f64::from(away) < f64::from(accepted + away) * 0.1,
+                f64::from(away) < f64::from(accepted + away) * 0.15,
                 "{away} beside {accepted} at {rate}/s"
             );
         }
@@ -158,7 +181,7 @@ mod tests {
     #[test]
     fn what_was_under_way_together_is_one_piece_of_news() {
         let now = Instant::now();
-        let mut pacing = Pacing::new(100, now);
+        let mut pacing = Pacing::new(100.0, now);
         let later = now + Duration::from_millis(500);
         (0..63).for_each(|_| pacing.turned_away(later, later + Duration::from_millis(5)));
         assert!(pacing.rate() > 50.0, "{}", pacing.rate());

@@ -3,7 +3,8 @@
 //!
 //! Invariants: while it is paused nothing is sent to it but one probe at a time, and none before the time that the
 //! destination asked for. A pause is a guess that the destination is in trouble; a *trial* is the experiment that
-//! tells whether one record is: that record sent alone after a wait, then another, sent alone after the same wait.
+//! tells whether one record is: another record sent alone after a wait, then that record, then another, each alone
+//! after the same wait. Only if both others are accepted and it is turned away, load and absence explain nothing.
 //!
 //! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
 
@@ -20,7 +21,10 @@ const MOST_ACCUSED: usize = 64;
 const FEW_AT_ONCE: usize = 1;
 /// After a trial, others are sent for so many times as long as it took.
 const REST_AFTER_TRIAL: u32 = 4;
-/// Over how many slices of a second acceptances are counted.
+/// Over how long acceptances are counted to find the first pace, and the shortest time that says anything.
+const SPAN: Duration = Duration::from_secs(1);
+const SHORTEST_SPAN: Duration = Duration::from_millis(50);
+/// In how many slices.
 const SLICES: usize = 10;
 
 /// Whether a record may be sent now.
@@ -85,6 +89,8 @@ pub(super) struct Pause {
     /// No trial begins before.
     no_trial_before: Option<Instant>,
     accepted: Recent<SLICES>,
+    /// When the first record went out to it.
+    began: Option<Instant>,
     failures_in_a_row: u32,
     /// Requests on their way to it.
     in_flight: usize,
@@ -125,8 +131,18 @@ struct Closed {
 struct Trial {
     suspect: u64,
     wait: Duration,
-    /// The suspect was turned away: another is next.
-    was_turned_away: bool,
+    stage: Stage,
+}
+
+/// How far a trial has come: which record is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Another, which has to be accepted.
+    Before,
+    /// The suspect.
+    Suspect,
+    /// Another, which has to be accepted: the suspect was turned away.
+    After,
 }
 
 impl Pause {
@@ -139,7 +155,8 @@ impl Pause {
             state: State::Open { most: None },
             pacing: None,
             no_trial_before: None,
-            accepted: Recent::new(Duration::from_secs(1)),
+            accepted: Recent::new(SPAN),
+            began: None,
             failures_in_a_row: 0,
             in_flight: 0,
             alone: None,
@@ -163,8 +180,8 @@ impl Pause {
             State::Closed(closed) if now < closed.until => Passage::Wait(Some(closed.until)),
             State::Closed(closed) => Passage::Probe(match closed.trial {
                 None => Candidate::Any { from: closed.probe_from },
-                Some(trial) if trial.was_turned_away => Candidate::Innocent,
-                Some(trial) => Candidate::Suspect(trial.suspect),
+                Some(Trial { stage: Stage::Suspect, suspect, .. }) => Candidate::Suspect(suspect),
+                Some(_) => Candidate::Innocent,
             }),
         }
     }
@@ -195,6 +212,7 @@ impl Pause {
             (0, None) => Duration::MAX,
             _ => Duration::ZERO,
         };
+        self.began.get_or_insert(now);
         self.alone = (self.in_flight == 0).then_some(sequence);
         self.in_flight += 1;
         self.last_activity = Some(now);
@@ -244,6 +262,9 @@ impl Pause {
         let was_alone = self.ended(sending, now);
         self.failures_in_a_row = 0;
         self.accepted.add(false, now);
+        if let Some(pacing) = &mut self.pacing {
+            pacing.accepted();
+        }
         self.accepted_sent = self.accepted_sent.max(Some(sending.sent));
         if was_alone {
             self.control = Some((sending.sent, sending.alone_for));
@@ -259,8 +280,11 @@ impl Pause {
                         // What was turned away may have been too many at once: they come back one by one.
                         self.state = State::Open { most: Some(2).filter(|most| *most < limit) };
                     }
+                    Some(Trial { stage: Stage::Before, suspect, .. }) if suspect != sending.sequence => {
+                        self.go_on_with_trial(Stage::Suspect, now);
+                    }
                     Some(trial) => {
-                        effect.guilty = Some(trial.suspect).filter(|_| trial.was_turned_away);
+                        effect.guilty = Some(trial.suspect).filter(|_| trial.stage == Stage::After);
                         self.end_trial(now);
                     }
                 }
@@ -307,16 +331,15 @@ impl Pause {
         if !is_suspect {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
-        match &mut self.state {
+        match &self.state {
             State::Open { .. } if is_suspect => {}
             State::Open { .. } => {
                 effect.paused = Some(self.close(sending.sequence, after, now, jitter));
                 self.accuse(sending.sequence);
             }
-            State::Closed(closed) if sending.is_probe => match &mut closed.trial {
+            State::Closed(closed) if sending.is_probe => match &closed.trial {
                 Some(trial) if trial.suspect == sending.sequence => {
-                    trial.was_turned_away = true;
-                    closed.until = now.checked_add(trial.wait).unwrap_or(now);
+                    self.go_on_with_trial(Stage::After, now);
                 }
                 // The comparison was turned away as well: it is the destination after all.
                 Some(_) => {
@@ -331,12 +354,32 @@ impl Pause {
                 }
             },
             // What many requests at once learn together is one piece of news; only a wish for more time counts.
-            State::Closed(closed) => {
-                let wished = after.and_then(|after| now.checked_add(after));
-                closed.until = closed.until.max(wished.unwrap_or(closed.until));
-            }
+            State::Closed(_) => self.lengthen(after, now),
         }
         effect
+    }
+
+    fn lengthen(&mut self, after: Option<Duration>, now: Instant) {
+        let wished = after.and_then(|after| now.checked_add(after));
+        if let (State::Closed(closed), Some(wished)) = (&mut self.state, wished) {
+            closed.until = closed.until.max(wished);
+        }
+    }
+
+    fn go_on_with_trial(&mut self, stage: Stage, now: Instant) {
+        if let State::Closed(Closed { until, trial: Some(trial), .. }) = &mut self.state {
+            trial.stage = stage;
+            *until = now.checked_add(trial.wait).unwrap_or(now);
+        }
+    }
+
+    /// There is no other record to begin the trial with: the suspect is sent all the same.
+    pub(super) fn skip_the_first(&mut self) {
+        if let State::Closed(Closed { trial: Some(trial), .. }) = &mut self.state
+            && trial.stage == Stage::Before
+        {
+            trial.stage = Stage::Suspect;
+        }
     }
 
     fn pace(&mut self, sending: &Sending, now: Instant) -> Option<f64> {
@@ -348,7 +391,10 @@ impl Pause {
             None if self.limit_is_found && self.in_flight > FEW_AT_ONCE => None,
             None => {
                 let [accepted, _] = self.accepted.sums(now);
-                let pacing = self.pacing.insert(Pacing::new(accepted, now));
+                let began = self.began.unwrap_or(now);
+                let span = now.saturating_duration_since(began).clamp(SHORTEST_SPAN, SPAN);
+                let per_second = accepted as f64 / span.as_secs_f64();
+                let pacing = self.pacing.insert(Pacing::new(per_second, now));
                 Some(pacing.rate())
             }
         }
@@ -407,17 +453,24 @@ impl Pause {
         others.any(|(_, at)| *at > since)
     }
 
+    /// The record is guilty: a pace that was found by it alone says nothing of the destination.
+    pub(super) fn doubt_the_pace(&mut self, suspect: u64) {
+        let began = self.pacing.as_ref().map(Pacing::began);
+        if began.is_some_and(|began| !self.turned_another_away(suspect, began)) {
+            self.pacing = None;
+        }
+    }
+
     /// When the last accepted request started.
     pub(super) fn accepted_sent(&self) -> Option<Instant> {
         self.accepted_sent
     }
 
-    /// Whether a record that was sent alone after no longer a wait than `wait` was accepted after `since`, and none
-    /// but `sequence` was turned away from then on.
-    pub(super) fn has_control(&self, sequence: u64, since: Instant, wait: Duration) -> bool {
-        self.control.is_some_and(|(sent, waited)| {
-            sent > since && waited <= wait && !self.turned_another_away(sequence, sent)
-        })
+    /// When the last record was accepted that was sent alone, after no longer a wait than `wait` and after `since`, if
+    /// none but `sequence` was turned away from then on.
+    pub(super) fn control(&self, sequence: u64, since: Instant, wait: Duration) -> Option<Instant> {
+        let (sent, waited) = self.control?;
+        (sent > since && waited <= wait && !self.turned_another_away(sequence, sent)).then_some(sent)
     }
 
     /// Begins a trial; not while it is paused.
@@ -440,7 +493,7 @@ impl Pause {
             is_probing: false,
             accused: Vec::new(),
             probe_from: 0,
-            trial: Some(Trial { suspect, wait, was_turned_away: false }),
+            trial: Some(Trial { suspect, wait, stage: Stage::Before }),
         });
         Ok(())
     }
@@ -448,7 +501,9 @@ impl Pause {
     /// The suspect whose trial is on, and whether it was turned away already.
     pub(super) fn trial(&self) -> Option<(u64, bool)> {
         match &self.state {
-            State::Closed(Closed { trial: Some(trial), .. }) => Some((trial.suspect, trial.was_turned_away)),
+            State::Closed(Closed { trial: Some(trial), .. }) => {
+                Some((trial.suspect, trial.stage == Stage::After))
+            }
             _ => None,
         }
     }

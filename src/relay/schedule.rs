@@ -35,6 +35,8 @@ pub(super) struct TurnedAway {
     pub last: Instant,
     /// How often.
     pub times: u32,
+    /// How often at least, before the record is suspected.
+    pub patience: u32,
     /// Whether load may explain the last one.
     pub may_be_load: bool,
     /// Another record was accepted after it: the record itself may be the reason.
@@ -315,9 +317,12 @@ impl Schedule {
     pub(super) fn postpone(&mut self, sequence: u64, until: Instant) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         let before = slot.state;
-        if !matches!(before, State::Ready | State::Waiting(_)) {
-            return;
-        }
+        let until = match before {
+            State::Ready => until,
+            // Never earlier than it was told.
+            State::Waiting(told) => told.max(until),
+            State::Queued | State::InFlight | State::PendingLetter => return,
+        };
         slot.state = State::Waiting(until);
         let target = slot.target;
         self.leave_state(sequence, before, target);

@@ -1,6 +1,7 @@
 //! The core against doubles: thousands of random schedules of the window, and the loop with real threads.
 
 mod bench;
+mod blame;
 mod double;
 mod filter;
 mod keys;

@@ -12,7 +12,13 @@ use crate::relay::transport::{Answer, SendError, Target};
 use crate::relay::verdict::{Trouble, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{FEWEST_SUSPECTS, LONGEST_TRIAL_WAIT};
+use super::FEWEST_SUSPECTS;
+
+/// So often a record may meet a rate limit before it is suspected: any record may meet it once.
+const RATE_PATIENCE: u32 = 2;
+
+/// A destination may be away for so long without anybody noticing but the one record that is sent to it.
+const MOMENT: Duration = Duration::from_secs(3);
 
 /// What became of a record after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +226,7 @@ impl Dispatcher {
             last: at.now,
             wall: at.wall,
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
+            patience: if trouble == Trouble::Rate { RATE_PATIENCE } else { 1 },
             may_be_load: trouble.may_be_load(),
             is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
             answer: answer.clone(),
@@ -267,18 +274,34 @@ impl Dispatcher {
         if on_trial {
             self.brakes.destinations.of_mut(target).end_trial(now);
         }
-        self.brakes.destinations.of(target).has_control(sequence, first, alone_for)
+        self.nothing_else_explains(sequence, target, (first, alone_for), now)
+    }
+
+    /// With nobody to compare it with now, whether an earlier comparison is enough: where the record is the last one
+    /// under way, or has been turned away for longer than a moment's absence lasts.
+    fn nothing_else_explains(
+        &self,
+        sequence: u64,
+        target: Target,
+        (first, wait): (Instant, Duration),
+        now: Instant,
+    ) -> bool {
+        let accepted = self.brakes.destinations.of(target).control(sequence, first, wait);
+        accepted.is_some_and(|sent| self.schedule.len() == 1 || now.saturating_duration_since(sent) >= MOMENT)
     }
 
     /// The trial's suspect was turned away, and there is no other record to compare it with.
     pub(super) fn conclude_without_another(&mut self, target: Target, now: Instant) {
-        let Some((suspect, _)) = self.brakes.destinations.of(target).trial() else { return };
+        let Some((suspect, was_turned_away)) = self.brakes.destinations.of(target).trial() else { return };
+        if !was_turned_away {
+            return self.brakes.destinations.of_mut(target).skip_the_first();
+        }
         self.brakes.destinations.of_mut(target).end_trial(now);
         let Some(turned_away) = self.schedule.get(suspect).and_then(|slot| slot.turned_away.as_ref()) else {
             return;
         };
-        let wait = self.settings.backoff.ceiling(turned_away.times).min(LONGEST_TRIAL_WAIT);
-        if self.brakes.destinations.of(target).has_control(suspect, turned_away.first, wait) {
+        let tried = (turned_away.first, self.fair_wait());
+        if self.nothing_else_explains(suspect, target, tried, now) {
             self.fails_late(suspect, now);
         }
     }
@@ -329,6 +352,7 @@ impl Dispatcher {
             self.accuse(accused, sent, at);
         }
         if let Some(guilty) = effect.guilty {
+            self.brakes.destinations.of_mut(target).doubt_the_pace(guilty);
             self.fails_late(guilty, at.now);
         }
     }
@@ -342,11 +366,9 @@ impl Dispatcher {
     /// Another record that was sent later was accepted: this one is a suspect.
     fn accuse(&mut self, accused: u64, accepted_sent: Instant, at: At) {
         let Some(slot) = self.schedule.get(accused) else { return };
-        let Some(turned_away) =
-            slot.turned_away.as_ref().filter(|it| it.last < accepted_sent && !it.is_suspect)
-        else {
-            return;
-        };
+        let is_enough =
+            |it: &&TurnedAway| !it.is_suspect && it.last < accepted_sent && it.times >= it.patience;
+        let Some(turned_away) = slot.turned_away.as_ref().filter(is_enough) else { return };
         if self.schedule.suspects() >= self.most_suspects().max(FEWEST_SUSPECTS) {
             return;
         }
