@@ -23,6 +23,8 @@ const NEAR: f64 = 0.97;
 const FAST: f64 = 1.10;
 /// By what part it rises in a second beyond that, at first.
 const SLOW: f64 = 0.0025;
+/// At first, the rate doubles in a second, or in the time of this many requests.
+const DOUBLING: f64 = 8.0;
 /// Fewer requests a second than this say little about a rate.
 const TELLING: f64 = 20.0;
 /// The slow rise doubles within this time of peace, and goes on growing.
@@ -75,8 +77,9 @@ impl Pacing {
             return;
         }
         self.rise(now);
-        self.ceiling = Some(self.rate);
-        let left = if self.accepted { CUT } else { CUT_AGAIN };
+        // Far too fast says nothing of where the limit is: that is found out from below again.
+        let (ceiling, left) = if self.accepted { (Some(self.rate), CUT) } else { (None, CUT_AGAIN) };
+        self.ceiling = ceiling;
         self.rate = (self.rate * left).max(LOWEST_RATE);
         (self.turned_away, self.accepted) = (now, false);
     }
@@ -111,7 +114,7 @@ impl Pacing {
         self.updated = now;
         let peace = now.saturating_duration_since(self.turned_away).as_secs_f64() / PEACE;
         self.rate = match self.ceiling {
-            None => self.rate * 2_f64.powf(seconds),
+            None => self.rate * 2_f64.powf(seconds * (self.rate / DOUBLING).min(1.0)),
             Some(ceiling) if self.rate < NEAR * ceiling => {
                 (self.rate * FAST.powf(seconds)).min(NEAR * ceiling)
             }
