@@ -110,7 +110,8 @@ impl Pacing {
     }
 
     fn rise(&mut self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.updated).as_secs_f64();
+        // Time in which nothing was sent has shown nothing.
+        let seconds = now.saturating_duration_since(self.updated).as_secs_f64().min(2.0 / self.rate);
         self.updated = now;
         let peace = now.saturating_duration_since(self.turned_away).as_secs_f64() / PEACE;
         self.rate = match self.ceiling {
