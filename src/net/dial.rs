@@ -1,6 +1,7 @@
-//! From a name to a connected socket: every address is tried in turn, within one deadline.
+//! From a name to a connected socket: its addresses race, within one deadline.
 
 use super::NetError;
+use super::race::{Connected, race};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -32,33 +33,31 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
     Ok(addresses)
 }
 
-/// Connects to the first address that answers. The time left is shared between those not yet tried, so that a
-/// dead first address leaves time for the second.
+/// Connects to the first address that answers; see [`dial`].
 pub fn connect(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, NetError> {
-    let mut tried = Vec::new();
-    for (done, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let others = u32::try_from(addresses.len() - done).unwrap_or(u32::MAX);
-        let share = left / others.max(1);
-        if share.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(address, share).and_then(prepared) {
-            Ok(socket) => return Ok(socket),
-            Err(reason) => tried.push((*address, reason)),
-        }
-    }
-    Err(NetError::Connect { host: host_shown.to_owned(), tried })
+    dial(host_shown, addresses, deadline).map(|connected| connected.socket)
 }
 
-fn prepared(socket: TcpStream) -> io::Result<TcpStream> {
+/// Connects to the first address that answers, at best the first of the list: a dead one costs a short head start
+/// (RFC 8305), and 16 of them less than two seconds.
+///
+/// # Errors
+/// None answered by `deadline`: [`NetError::Connect`].
+pub fn dial(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<Connected, NetError> {
+    let connected = race(host_shown, addresses, deadline)?;
+    let failed =
+        |reason| NetError::Connect { host: host_shown.to_owned(), tried: vec![(connected.address, reason)] };
+    prepare(&connected.socket).map_err(failed)?;
+    Ok(connected)
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let keep_alive = socket2::TcpKeepalive::new()
         .with_time(KEEP_ALIVE_AFTER)
         .with_interval(KEEP_ALIVE_INTERVAL)
         .with_retries(KEEP_ALIVE_QUESTIONS);
-    socket2::SockRef::from(&socket).set_tcp_keepalive(&keep_alive)?;
-    Ok(socket)
+    socket2::SockRef::from(socket).set_tcp_keepalive(&keep_alive)
 }
 
 #[cfg(test)]

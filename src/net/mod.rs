@@ -5,13 +5,15 @@
 
 mod dial;
 mod error;
+mod race;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod trust;
 
-pub use dial::{connect, resolve};
+pub use dial::{connect, dial, resolve};
 pub use error::{Kind, NetError};
+pub use race::Connected;
 pub use stream::{Canceller, Stream};
 #[cfg(feature = "tls")]
 pub use tls::TlsClient;
