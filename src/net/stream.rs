@@ -146,6 +146,26 @@ impl Stream {
         socket.set_nonblocking(false).is_err() || gone
     }
 
+    /// Reads what is already there, without waiting; `None` if nothing is.
+    ///
+    /// # Errors
+    /// The connection is broken. An end of TLS that was not announced is [`io::ErrorKind::UnexpectedEof`].
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let socket = Arc::clone(&self.timed().socket);
+        socket.set_nonblocking(true)?;
+        let read = match &mut self.0 {
+            Layer::Bare(_) => (&*socket).read(buffer),
+            #[cfg(feature = "tls")]
+            Layer::Tls(stream) => read_session(&mut stream.conn, &socket, buffer),
+        };
+        socket.set_nonblocking(false)?;
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if would_block(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn timed(&self) -> &Timed {
         match &self.0 {
             Layer::Bare(timed) => timed,
@@ -177,6 +197,25 @@ fn session_has_gone(session: &mut rustls::ClientConnection, mut socket: &Socket)
         }
     }
     true
+}
+
+/// Reads from a session whose socket doesn't wait.
+#[cfg(feature = "tls")]
+fn read_session(
+    session: &mut rustls::ClientConnection,
+    mut socket: &Socket,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    for _ in 0..MOST_UNASKED_READS {
+        match session.reader().read(buffer) {
+            Err(error) if would_block(&error) => {}
+            read => return read,
+        }
+        session.read_tls(&mut socket)?;
+        let processed = session.process_new_packets();
+        processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Whether the peer takes nothing more.
@@ -482,6 +521,20 @@ mod tests {
         stream.set_deadline(Instant::now() + LONG);
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "reads wait again, here for the end");
         assert!(stream.has_gone());
+    }
+
+    #[test]
+    fn reads_what_is_there_without_waiting() {
+        let (mut stream, mut peer) = pair();
+        let mut buffer = [0; 4];
+        assert_eq!(stream.try_read(&mut buffer).unwrap(), None);
+        peer.write_all(b"ping").unwrap();
+        assert_eq!(stream.timed().socket.peek().unwrap(), 1, "it has come");
+        assert_eq!((stream.try_read(&mut buffer).unwrap(), &buffer), (Some(4), b"ping"));
+        drop(peer);
+        stream.set_deadline(Instant::now() + LONG);
+        assert_eq!(stream.read(&mut buffer).unwrap(), 0, "it waits again, here for the end");
+        assert_eq!(stream.try_read(&mut buffer).unwrap(), Some(0));
     }
 
     #[test]
