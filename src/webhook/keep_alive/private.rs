@@ -1,7 +1,7 @@
 //! Addresses that a destination on the Internet can't have (`--deny-private`): whoever may choose a webhook's URL
 //! must not reach this host, its network or its cloud's metadata through us.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// IPv4 networks that are not the Internet: address and length of the prefix (IANA's special-purpose registry,
 /// RFC 6890), and Azure's own service, which has a public address.
@@ -51,6 +51,20 @@ pub fn is_private(address: IpAddr) -> bool {
             !within_v6(address, GLOBAL) || V6.iter().any(|network| within_v6(address, *network))
         }
     }
+}
+
+/// An address that no host has (documentation, RFC 5737). Where even this one can be bound, the system lets any
+/// address be bound (`net.ipv4.ip_nonlocal_bind`), which says nothing then.
+const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254));
+/// The same of IPv6 (RFC 3849).
+const NOBODYS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe));
+
+/// Whether it is one of this host's own addresses, which may well be public: a host can bind its own addresses
+/// alone. What a router in front of it translates into one of them can't be known here.
+pub fn is_own(address: IpAddr) -> bool {
+    let can_bind = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+    let address = address.to_canonical();
+    can_bind(address) && !can_bind(if address.is_ipv4() { NOBODYS } else { NOBODYS_V6 })
 }
 
 fn within_v4(address: Ipv4Addr, network: Ipv4Addr, length: u32) -> bool {
@@ -119,6 +133,14 @@ mod tests {
             "2001:db8::1",
             "2002:7f00:1::",
             "3fff::1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "::ffff:100.64.0.1",
+            "::ffff:0.0.0.0",
+            "64:ff9b::127.0.0.1",
+            "5f00::1",
         ] {
             assert!(is_private(address.parse().unwrap()), "{address}");
         }
@@ -150,6 +172,18 @@ mod tests {
             "64:ff9b::8.8.8.8",
         ] {
             assert!(!is_private(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_this_host_are_its_own() {
+        for address in ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_own(address.parse().unwrap()), "{address}");
+        }
+        for address in
+            ["198.51.100.7", "203.0.113.9", "203.0.113.254", "8.8.8.8", "2001:db8::77", "2001:db8::fe"]
+        {
+            assert!(!is_own(address.parse().unwrap()), "{address}");
         }
     }
 
