@@ -15,6 +15,12 @@ const SECRET_BYTES: usize = 12;
 /// A shorter path is in every other text by chance.
 const SHORTEST_PATH: usize = 5;
 
+/// Whether a status speaks of the destination and not of the record: it is overloaded, out of order, at another
+/// address, or wants other credentials. Another backend behind the same address may be better off.
+pub fn blames_destination(status: u16) -> bool {
+    matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 429 | 500..=599)
+}
+
 /// Makes the core's answer out of what came to a request for `target`.
 pub fn answer(target: &str, status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
     let text = conceal(String::from_utf8_lossy(body), target);
@@ -47,12 +53,26 @@ fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
-/// The first printable characters of a body; runs of anything else become one space.
+/// Whether a character changes how others look and can't be seen itself: it hides or reorders text, which a terminal
+/// must not be made to do by a receiver (Unicode's bidirectional controls, zero-width and other format characters).
+fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x61C | 0x115F | 0x1160 | 0x180B..=0x180F | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F
+            | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF9..=0xFFFB | 0xE0000..=0xE0FFF)
+}
+
+/// The text with control and invisible characters left out; white space, line ends too, becomes a space.
+pub fn printable(text: &str) -> String {
+    let seen = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    seen.filter(|c| !c.is_control() && !is_invisible(*c)).collect()
+}
+
+/// The first printable characters of a body; runs of white space and control characters become one space.
 fn excerpt(text: &str) -> String {
     let mut excerpt = String::new();
     let mut length = 0;
     let mut gap = false;
-    for c in text.chars() {
+    for c in text.chars().filter(|c| !is_invisible(*c)) {
         if c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER {
             gap = length > 0;
             continue;
@@ -112,6 +132,11 @@ mod tests {
         let excerpt = |body: &[u8]| answer("/", 200, None, body, at(0)).excerpt;
         assert_eq!(excerpt(b"  {\n\t\"error\":\0\x1b \"no\" }\r\n"), "{ \"error\": \"no\" }");
         assert_eq!(excerpt(b"\xff\xfe\x00"), "");
+        assert_eq!(
+            excerpt("\u{feff}a\u{200b}\u{202e}b\u{2066}c\u{61c} \u{200f}d\u{9b}31m".as_bytes()),
+            "abc d 31m"
+        );
+        assert_eq!(printable("e\u{1b}[2J\r\n\u{202e}t\u{200d}c\u{e0041}"), "e[2J  tc");
         assert_eq!(excerpt("é".repeat(1_000).as_bytes()).chars().count(), EXCERPT_CHARS);
         assert!(excerpt("a ".repeat(1_000).as_bytes()).chars().count() <= EXCERPT_CHARS);
     }
@@ -135,5 +160,35 @@ mod tests {
         let far = format!("{}{target}", "x".repeat(EXCERPT_CHARS - 25));
         assert!(!answer(target, 404, None, far.as_bytes(), at(0)).excerpt.contains("SECRET"));
         assert_eq!(answer("/", 404, None, b"see /a and /b", at(0)).excerpt, "see /a and /b");
+    }
+
+    #[test]
+    fn no_hidden_character_reaches_a_terminal() {
+        let ranges = [
+            0x200B..=0x200F,
+            0x202A..=0x202E,
+            0x2060..=0x2069,
+            0xFEFF..=0xFEFF,
+            0x61C..=0x61C,
+            0..=0x1F,
+            0x7F..=0x9F,
+        ];
+        for c in ranges.into_iter().flatten().filter_map(char::from_u32) {
+            let text = format!("a{c}b");
+            assert!(
+                !answer("/", 200, None, text.as_bytes(), at(0)).excerpt.contains(c)
+                    && !printable(&text).contains(c),
+                "{c:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_speaks_of_the_destination_or_of_the_record() {
+        let blaming = (100..600).filter(|status| blames_destination(*status)).count();
+        assert_eq!(blaming, 100 + 100 + 7);
+        for of_the_record in [200, 204, 299, 400, 409, 410, 413, 415, 422, 425, 431, 451] {
+            assert!(!blames_destination(of_the_record), "{of_the_record}");
+        }
     }
 }
