@@ -153,6 +153,11 @@ impl Target {
         Ok(Self::Made(Made { segments, query }))
     }
 
+    /// Whether it is the same for every record.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::Fixed(_))
+    }
+
     /// Path and query for this record.
     pub fn of(&self, record: &Record) -> Cow<'_, str> {
         match self {

@@ -16,11 +16,12 @@ use super::signature::Signer;
 use super::template::{Target, Template, TemplateError};
 use crate::relay::base64::encode as base64;
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, SendError};
+use crate::relay::transport::{self, Answer, SendError};
 pub use header::{HeaderError, HeaderField, Headers, forwardable};
 use header::{is_value, percent_encode};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Header lines rarely take more: one allocation does.
@@ -182,6 +183,18 @@ impl Requests {
         }
         let renewed = authorization.value()?;
         post(&self.build(record, SystemTime::now(), Some(&renewed)))
+    }
+
+    /// What the core knows of where a record goes: a number for each path and query that placeholders make, the same
+    /// in each run of the same build.
+    pub fn target(&self, record: &Record) -> transport::Target {
+        if self.target.is_fixed() {
+            return transport::Target::ONLY;
+        }
+        let mut hasher = DefaultHasher::new();
+        self.target.of(record).hash(&mut hasher);
+        // The number of the only target is no template's.
+        transport::Target(hasher.finish().max(transport::Target::ONLY.0.saturating_add(1)))
     }
 
     /// Whether there are the credentials that requests should have.
