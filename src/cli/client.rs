@@ -3,7 +3,7 @@
 use super::Failure;
 use super::options::{HttpClient, Options};
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, Attempt, SendError, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]
 use crate::webhook::keep_alive::{ClientSettings, KeepAlive, proxy::Proxy};
@@ -69,6 +69,15 @@ impl Transport for Client {
             Self::Minreq(minreq) => minreq.send(record, attempt),
         }
     }
+
+    fn target(&self, record: &Record) -> Target {
+        match self {
+            #[cfg(feature = "keep-alive")]
+            Self::KeepAlive(sender) => sender.target(record),
+            #[cfg(feature = "minreq")]
+            Self::Minreq(minreq) => minreq.target(record),
+        }
+    }
 }
 
 /// Who fetches access tokens from `endpoint`: the same client with the same settings, but that an endpoint the
@@ -116,6 +125,7 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
         },
         https_only: options.https_only,
         deny_private: options.deny_private,
+        warn: |text| ::log::warn!(target: "sluicegate", "{text}"),
         proxy: proxy.map_err(|error| Failure::usage(format!("--proxy: {error}")))?,
         ..ClientSettings::default()
     })

@@ -6,8 +6,8 @@
 //!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
 //! - It trusts the roots of Mozilla that were built in, not the system's, and takes no CA of your own.
 //! - It sends one header of a name: of a forwarded header that a record repeats, the last.
-//! - An answer that is cut off within its headers looks to it like a complete one. A cut within the body is
-//!   noticed where the answer told its length.
+//! - An answer that is cut off within its headers looks to it like a complete one.
+//! - A body that never ends costs the whole timeout; the status counts then.
 //!
 //! Version 2.14 and not 3.0, since 3.0 does https by a C library (aws-lc); 2.14 does it with rustls and ring.
 
@@ -16,7 +16,7 @@ use super::destination::Destination;
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::relay::record::Record;
-use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,14 +97,9 @@ impl Minreq {
         if response.reason_phrase == NO_STATUS_LINE {
             return Err(broken("the destination answered something that is not HTTP".into()));
         }
-        let announced = length(&response.headers);
         let mut read = Vec::new();
-        Read::take(&mut response, BODY_LIMIT as u64)
-            .read_to_end(&mut read)
-            .map_err(|error| self.broke(&error))?;
-        if announced.is_some_and(|length| read.len() < length.min(BODY_LIMIT)) {
-            return Err(broken("the connection was closed in the middle of the answer".into()));
-        }
+        // The head is complete, so its status counts, whatever becomes of the body.
+        let _ = Read::take(&mut response, BODY_LIMIT as u64).read_to_end(&mut read);
         match u16::try_from(response.status_code) {
             // minreq takes an interim answer for the final one, which then stands where the body would be.
             Ok(100..=199) => after_interim(&read, keep),
@@ -165,6 +160,10 @@ impl Transport for Minreq {
             })
         })
     }
+
+    fn target(&self, record: &Record) -> Target {
+        self.requests.target(record)
+    }
 }
 
 fn reach(destination: &Destination, timeout: Duration) -> Result<String, String> {
@@ -192,14 +191,7 @@ impl TokenFetcher for Minreq {
 }
 
 fn broken(text: String) -> SendError {
-    SendError { kind: SendErrorKind::Broken, text }
-}
-
-fn length(headers: &std::collections::HashMap<String, String>) -> Option<usize> {
-    if headers.contains_key("transfer-encoding") {
-        return None;
-    }
-    headers.get("content-length").and_then(|value| value.trim().parse().ok())
+    SendError { kind: SendErrorKind::Broken, text: answer::printable(&text) }
 }
 
 /// Reads the final answer out of what followed an interim one.

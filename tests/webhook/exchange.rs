@@ -2,9 +2,9 @@
 
 use crate::peer::{Peer, read_request};
 use crate::support::receiver::{Receiver, Reply};
-use crate::{client, client_with, post, request, soon, status};
+use crate::{client, client_with, post, relayed, request, soon, status};
 use sluicegate::relay::transport::SendErrorKind;
-use sluicegate::webhook::keep_alive::{Ages, ClientSettings};
+use sluicegate::webhook::keep_alive::{Ages, ClientSettings, Over};
 use sluicegate::webhook::request::{Headers, WireRequest};
 use std::io::Write;
 use std::net::Shutdown;
@@ -61,7 +61,7 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
     headers.add("X-Key", "value");
     let wire = WireRequest { target: "/a?b=c".into(), headers, body: b"\r\nbody\r\n"[..].into() };
     for _ in 0..2 {
-        client.exchange(&wire, soon()).unwrap();
+        client.exchange(&wire, Over::AnyConnection, soon()).unwrap();
         let host = peer.address;
         let expected = format!(
             "POST /a?b=c HTTP/1.1\r\nHost: {host}\r\nX-Key: value\r\nContent-Length: 8\r\n\r\n\r\nbody\r\n"
@@ -69,7 +69,9 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
         assert_eq!(came.recv().unwrap(), expected);
     }
     let bad = WireRequest { target: "/a b".into(), headers: Headers::default(), body: b""[..].into() };
-    assert!(client.exchange(&bad, soon()).unwrap_err().text.contains("nothing was sent"));
+    assert!(
+        client.exchange(&bad, Over::AnyConnection, soon()).unwrap_err().text.contains("nothing was sent")
+    );
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn a_large_body_arrives_whole() {
     let receiver = Receiver::accepting();
     let client = client(&receiver.url());
     for _ in 0..2 {
-        assert_eq!(client.exchange(&request(&body), soon()).unwrap().status, 204);
+        assert_eq!(client.exchange(&request(&body), Over::AnyConnection, soon()).unwrap().status, 204);
     }
     assert!(receiver.handled().iter().all(|handled| handled.request.body == body));
     assert_eq!(receiver.connections(), 1);
@@ -98,7 +100,7 @@ fn a_connection_that_was_closed_while_idle_is_replaced_at_once() {
 }
 
 #[test]
-fn a_connection_that_closes_as_it_is_used_again_is_replaced_at_once() {
+fn a_connection_that_closes_as_it_is_used_again_is_stale_and_sends_once() {
     for reset in [false, true] {
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
@@ -118,7 +120,11 @@ fn a_connection_that_closes_as_it_is_used_again_is_replaced_at_once() {
             counted.fetch_add(1, Ordering::SeqCst);
         });
         let client = client(&peer.url());
-        assert_eq!((status(&client), status(&client)), (204, 204), "reset: {reset}");
+        assert_eq!(status(&client), 204);
+        let error = post(&client).unwrap_err();
+        assert_eq!(error.kind, SendErrorKind::Stale, "{error}, reset: {reset}");
+        assert_eq!(peer.connections(), 1, "nothing is sent twice behind the caller's back");
+        assert_eq!(status(&client), 204);
         assert_eq!((peer.connections(), requests.load(Ordering::SeqCst)), (2, 3));
     }
 }
@@ -190,13 +196,14 @@ fn each_kind_of_body_ends_the_right_way() {
         (b"HTTP/1.0 200 X\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", 1, "ok"),
         (b"HTTP/1.0 200 X\r\nContent-Length: 2\r\n\r\nok", 3, "ok"),
         (b"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 3, "ok"),
-        (b"HTTP/1.1 304 X\r\nContent-Length: 2\r\n\r\n", 1, ""),
+        // It speaks of the destination.
+        (b"HTTP/1.1 304 X\r\nContent-Length: 2\r\n\r\n", 3, ""),
         (b"HTTP/1.1 103 X\r\nA: b\r\n\r\nHTTP/1.1 100 X\r\n\r\nHTTP/1.1 204 X\r\n\r\n", 1, ""),
     ] {
         let peer = Peer::answering(bytes);
         let client = client(&peer.url());
         for _ in 0..3 {
-            assert_eq!(post(&client).unwrap().excerpt, excerpt, "{}", bytes.escape_ascii());
+            assert_eq!(relayed(&client).unwrap().excerpt, excerpt, "{}", bytes.escape_ascii());
         }
         assert_eq!(peer.connections(), connections, "{}", bytes.escape_ascii());
     }
@@ -225,7 +232,8 @@ fn an_old_connection_is_not_used_again() {
 #[test]
 fn a_caller_may_have_the_whole_answer() {
     let receiver = Receiver::start(|_| Reply::With(200, vec!["X-A: b".into()], r#"{"token":"x"}"#.into()));
-    let answer = client(&receiver.url()).call(&request(b"grant_type=x"), soon()).unwrap();
+    let answer =
+        client(&receiver.url()).call(&request(b"grant_type=x"), Over::AnyConnection, soon()).unwrap();
     assert_eq!((answer.status, answer.cut, &answer.body[..]), (200, false, &br#"{"token":"x"}"#[..]));
     assert!(answer.headers.contains(&("X-A".into(), b"b".to_vec())));
 }

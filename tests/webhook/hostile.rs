@@ -1,8 +1,9 @@
 //! Receivers that mean no good: nothing hangs beyond the deadline, panics or grows, and the client goes on.
 
 use crate::peer::{Peer, read_request, until_gone};
-use crate::{client, request};
+use crate::{client, request, status};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
+use sluicegate::webhook::keep_alive::Over;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -26,9 +27,9 @@ fn against(script: impl Fn(&TcpStream) + Send + Sync + 'static) -> Result<Answer
     });
     let client = client(&peer.url());
     let begun = Instant::now();
-    let result = client.exchange(&request(b"{}"), begun + TIMEOUT);
+    let result = client.exchange(&request(b"{}"), Over::AnyConnection, begun + TIMEOUT);
     assert!(begun.elapsed() < TIMEOUT + GRACE, "{:?}: {result:?}", begun.elapsed());
-    assert_eq!(client.exchange(&request(b"{}"), Instant::now() + GRACE).unwrap().status, 204);
+    assert_eq!(status(&client), 204);
     assert!(peak() < MOST_KIB, "{} KiB", peak());
     result
 }
@@ -75,17 +76,28 @@ fn silence_ends_by_the_deadline() {
 #[test]
 fn drips_of_every_part_end_by_the_deadline() {
     let head = b"HTTP/1.1 200 X\r\n";
+    let drip = |begin: &'static [u8], again: &'static [u8]| {
+        against(move |stream| endlessly(stream, begin, again, Duration::from_millis(20)))
+    };
+    for (begin, again, text) in [
+        (&b""[..], &b"\r\n"[..], "no answer from"),
+        (b"HTTP/1.1 200 ", b"x", "it begins with 'HTTP/1.1 200'"),
+        (head, b"A: b\r\n", "it answered 200, but"),
+        (b"HTTP/1.1 100 X\r\n\r\n", b"HTTP/1.1 100 X\r\n\r\n", ""),
+    ] {
+        let result = drip(begin, again);
+        assert!(result.as_ref().is_err_and(|error| error.text.contains(text)), "{result:?}");
+        timed_out(result);
+    }
+    // The head is complete: the status counts.
     for (begin, again) in [
-        (&b""[..], &b"H"[..]),
-        (head, b"A: b\r\n"),
-        (b"HTTP/1.1 100 X\r\n\r\n", b"HTTP/1.1 100 X\r\n\r\n"),
-        (b"HTTP/1.1 200 X\r\nContent-Length: 60000\r\n\r\n", b"x"),
+        (&b"HTTP/1.1 200 X\r\nContent-Length: 60000\r\n\r\n"[..], &b"x"[..]),
         (b"HTTP/1.1 200 X\r\n\r\n", b"x"),
         (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
         (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"T: u\r\n"),
         (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"e"),
     ] {
-        timed_out(against(move |stream| endlessly(stream, begin, again, Duration::from_millis(20))));
+        assert_eq!(drip(begin, again).unwrap().status, 200);
     }
 }
 
@@ -94,11 +106,13 @@ fn floods_of_headers_are_bounded() {
     let flood = |begin: &'static [u8], again: &'static [u8]| {
         against(move |stream| endlessly(stream, begin, &again.repeat(1_000), Duration::ZERO))
     };
-    broken(flood(b"HTTP/1.1 200 X\r\n", b"A: b\r\n"), "longer than");
-    broken(flood(b"HTTP/1.1 200 X\r\nA: ", b"bbbb"), "longer than");
-    broken(flood(b"HTTP/1.1 200 X\r\nA: b\r\n", b" folded\r\n"), "longer than");
+    assert_eq!(flood(b"HTTP/1.1 200 X\r\n", b"A: b\r\n").unwrap().status, 200);
+    assert_eq!(flood(b"HTTP/1.1 200 X\r\nA: ", b"bbbb").unwrap().status, 200);
+    assert_eq!(flood(b"HTTP/1.1 200 X\r\nA: b\r\n", b" folded\r\n").unwrap().status, 200);
+    broken(flood(b"HTTP/1.1 103 X\r\nA: ", b"bbbb"), "longer than");
     broken(flood(b"", b"HTTP/1.1 103 X\r\nA: b\r\n\r\n"), "longer than");
-    broken(flood(b"", b"garbage"), "longer than");
+    broken(flood(b"", b"garbage"), "not HTTP/1.1: it begins with 'garbagegarbage");
+    broken(flood(b"", b"\r\n"), "longer than");
 }
 
 #[test]
@@ -118,24 +132,29 @@ fn floods_of_content_are_left_on_the_wire_and_the_answer_counts() {
 }
 
 #[test]
-fn a_length_that_lies_is_noticed() {
-    broken(says(b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nonly this"), "in the middle");
+fn a_length_that_lies_costs_the_connection_and_the_status_counts() {
+    let said = |bytes| says(bytes).map(|answer| (answer.status, answer.excerpt)).unwrap();
+    let short = b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nonly this";
+    assert_eq!(said(short), (200, "only this".into()));
     assert_eq!(says(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok and more").unwrap().excerpt, "ok");
-    broken(says(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"), "contradicts");
-    broken(says(b"HTTP/1.1 200 X\r\nContent-Length: 18446744073709551616\r\n\r\nok!"), "malformed");
+    let two = b"HTTP/1.1 422 X\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nno!";
+    assert_eq!(said(two), (422, "no!".into()));
+    let beyond = b"HTTP/1.1 200 X\r\nContent-Length: 18446744073709551616\r\n\r\nok!";
+    assert_eq!(said(beyond), (200, "ok!".into()));
 }
 
 #[test]
 fn nonsense_is_no_answer() {
     broken(says(b""), "without an answer");
     broken(says(b"\x00\xff\x13\x37\r\n\r\n"), "not HTTP");
-    broken(says(b"SSH-2.0-OpenSSH\r\n\r\n"), "not HTTP");
-    broken(says(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "chunked");
-    broken(says(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"), "chunked");
-    broken(says(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"), "chunked");
+    broken(says(b"SSH-2.0-OpenSSH\r\n"), "it begins with 'SSH-2.0-OpenSSH'");
+    broken(says(b"220 mail.example ESMTP\r\n"), "it begins with '220'");
+    broken(says(b"HTTP/2 200\r\n\r\n"), "it begins with 'HTTP/2 200'");
+    broken(says(b"\x15\x03\x01\0\x02\x02\x16"), "https://");
     broken(says(b"HTTP/1.1 101 X\r\nUpgrade: h2c\r\n\r\n"), "101");
     broken(says(b"HTTP/1.1 999 X\r\n\r\n"), "999");
     broken(says(b"HTTP/1.1 100 X\r\n\r\n"), "in the middle");
+    broken(says(b"HTTP/1.1 200 X\r\nA: b\r\n"), "it answered 200, but the connection was closed");
 }
 
 #[test]
@@ -167,8 +186,8 @@ fn a_reset_is_a_broken_connection() {
     });
     let client = client(&peer.url());
     let deadline = Instant::now() + GRACE;
-    broken(client.exchange(&request(b"{}"), deadline), "");
-    assert_eq!(client.exchange(&request(b"{}"), deadline).unwrap().status, 204);
+    broken(client.exchange(&request(b"{}"), Over::AnyConnection, deadline), "");
+    assert_eq!(client.exchange(&request(b"{}"), Over::AnyConnection, deadline).unwrap().status, 204);
 }
 
 #[test]
@@ -179,7 +198,7 @@ fn a_receiver_that_reads_nothing_ends_by_the_deadline() {
         std::thread::sleep(TIMEOUT + GRACE); // reading nothing is the point
     });
     let begun = Instant::now();
-    timed_out(client(&peer.url()).exchange(&request(&body), begun + TIMEOUT));
+    timed_out(client(&peer.url()).exchange(&request(&body), Over::AnyConnection, begun + TIMEOUT));
     assert!(begun.elapsed() < TIMEOUT + GRACE);
 }
 
@@ -196,9 +215,12 @@ fn an_answer_that_comes_before_the_request_was_read_counts() {
             std::thread::sleep(GRACE); // reading no more is the point
         });
         let client = client(&peer.url());
-        let answer = client.exchange(&request(&body), Instant::now() + GRACE).unwrap();
+        let answer = client.exchange(&request(&body), Over::AnyConnection, Instant::now() + GRACE).unwrap();
         assert_eq!((answer.status, answer.excerpt.as_str()), (413, "long"));
-        assert_eq!(client.exchange(&request(b""), Instant::now() + GRACE).unwrap().status, 413);
+        assert_eq!(
+            client.exchange(&request(b""), Over::AnyConnection, Instant::now() + GRACE).unwrap().status,
+            413
+        );
         assert_eq!(peer.connections(), 2, "nothing more goes over a connection with half a request on it");
     }
 }

@@ -1,11 +1,11 @@
 //! The way to the destination: names and their addresses, proxies, unix sockets, and where it must not lead.
 
 use crate::support::receiver::{Receiver, Reply};
-use crate::{client, client_with, post, soon, status};
+use crate::{client, client_with, post, request, soon, status};
 use sluicegate::relay::transport::SendErrorKind;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::proxy::Proxy;
-use sluicegate::webhook::keep_alive::{Ages, ClientError, ClientSettings, KeepAlive, Resolver};
+use sluicegate::webhook::keep_alive::{Ages, ClientError, ClientSettings, KeepAlive, Over, Resolver};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,75 @@ fn every_address_of_a_name_is_tried() {
         client_with("http://hook.example/", ClientSettings { resolver, ..ClientSettings::default() });
     assert_eq!(status(&client), 204);
     assert_eq!(receiver.handled()[0].request.header("host"), Some("hook.example"));
+}
+
+/// An address that says neither yes nor no, since its queue of connections is full; as long as the sockets live.
+fn hole() -> (SocketAddr, Vec<socket2::Socket>) {
+    let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener = socket();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = vec![listener];
+    loop {
+        let next = socket();
+        let full = next.connect_timeout(&address, Duration::from_millis(50)).is_err();
+        queued.push(next);
+        assert!(queued.len() < 16, "the queue has no end");
+        if full {
+            return (address.as_socket().unwrap(), queued);
+        }
+    }
+}
+
+#[test]
+fn a_dead_first_address_costs_one_head_start_and_then_nothing() {
+    let receiver = Receiver::accepting();
+    let (dead, _queued) = hole();
+    let resolver = always([vec![dead; 7], vec![receiver.address]].concat());
+    let client =
+        client_with("http://hook.example/", ClientSettings { resolver, ..ClientSettings::default() });
+    let connect = || {
+        let begun = Instant::now();
+        assert_eq!(client.exchange(&request(b"{}"), Over::NewConnection, soon()).unwrap().status, 204);
+        begun.elapsed()
+    };
+    let first = connect();
+    // In turn, each with its share of the connect timeout, they would take 4.3 s.
+    assert!(first < Duration::from_secs(2), "{first:?}");
+    let next = (0..3).map(|_| connect()).min().unwrap();
+    assert!(next < Duration::from_millis(250), "the address that answered is tried first: {next:?}");
+}
+
+#[test]
+fn a_name_that_stops_resolving_is_told_and_then_an_error() {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let receiver = Receiver::accepting();
+    let (address, turn) = (receiver.address, AtomicUsize::new(0));
+    let resolver: Resolver = Arc::new(move |host, _| match turn.fetch_add(1, Ordering::SeqCst) {
+        0 => Ok(vec![address]),
+        _ => Err(format!("{host} has no address")),
+    });
+    let stale_age = Duration::from_millis(300);
+    let settings = ClientSettings {
+        resolver,
+        address_age: Duration::ZERO,
+        stale_age,
+        warn: |line| TOLD.lock().unwrap().push(line.to_owned()),
+        ..ClientSettings::default()
+    };
+    let (client, begun) = (client_with("http://hook.example/", settings), Instant::now());
+    let mut answered = 0;
+    let error = loop {
+        match client.exchange(&request(b"{}"), Over::NewConnection, soon()) {
+            Ok(_) => answered += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(answered > 0 && begun.elapsed() >= stale_age);
+    assert_eq!(error.kind, SendErrorKind::Connect);
+    assert!(error.text.contains("hook.example has no address"), "{error}");
+    assert_eq!(TOLD.lock().unwrap().len(), 1, "once, and not for each connection");
 }
 
 #[test]

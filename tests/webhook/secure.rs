@@ -7,7 +7,7 @@ use sluicegate::net::TlsSettings;
 use sluicegate::relay::transport::SendErrorKind;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::proxy::Proxy;
-use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive, Resolver};
+use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive, Over, Resolver};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
@@ -48,7 +48,7 @@ fn a_large_body_goes_through_tls() {
     let client = client_with(&peer.https(), trusting(&certificates));
     let body = vec![b'x'; 3_000_000];
     for _ in 0..2 {
-        client.exchange(&crate::request(&body), soon()).unwrap();
+        client.exchange(&crate::request(&body), Over::AnyConnection, soon()).unwrap();
         assert!(tell.recv().unwrap() > body.len());
     }
     assert_eq!(peer.connections(), 1);

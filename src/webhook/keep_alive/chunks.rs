@@ -1,7 +1,6 @@
 //! The chunked coding (RFC 9112 §7.1), a byte of framing at a time: sizes are strict, extensions and trailers are
 //! skipped, and all framing together is bounded.
 
-use super::reading::Malformed;
 use crate::webhook::answer::HEAD_LIMIT;
 
 /// More digits than these could not be counted in 64 bits.
@@ -16,8 +15,8 @@ pub enum Step {
     Data,
     /// The last byte of the body.
     End,
-    /// More than [`HEAD_LIMIT`] bytes of framing: nobody means well who sends that.
-    TooMuchFraming,
+    /// Malformed, or more than [`HEAD_LIMIT`] bytes of framing: the rest of the body can't be read.
+    Unreadable,
 }
 
 /// Where in the coding the next byte belongs.
@@ -48,21 +47,22 @@ impl Default for Chunks {
 
 impl Chunks {
     /// Takes a byte of framing, or as much data as there is: how many bytes, and what they were.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, Step), Malformed> {
-        let Some(byte) = bytes.first().copied() else { return Ok((0, Step::Framing)) };
+    pub fn take(&mut self, bytes: &[u8]) -> (usize, Step) {
+        let Some(byte) = bytes.first().copied() else { return (0, Step::Framing) };
         if let At::Data(left) = self.at {
             let taken = usize::try_from(left).map_or(bytes.len(), |left| bytes.len().min(left));
             let left = left.saturating_sub(taken as u64);
             self.at = if left == 0 { At::DataReturn } else { At::Data(left) };
-            return Ok((taken, Step::Data));
+            return (taken, Step::Data);
         }
         self.framing = self.framing.saturating_add(1);
         if self.framing > HEAD_LIMIT {
-            return Ok((1, Step::TooMuchFraming));
+            return (1, Step::Unreadable);
         }
         let end = self.at == At::TrailerEnd { empty: true } && byte == b'\n';
-        self.at = self.after(byte).ok_or(Malformed::Chunks)?;
-        Ok((1, if end { Step::End } else { Step::Framing }))
+        let Some(next) = self.after(byte) else { return (1, Step::Unreadable) };
+        self.at = next;
+        (1, if end { Step::End } else { Step::Framing })
     }
 
     /// Where to go with this byte; `None` where it must not stand.

@@ -1,6 +1,11 @@
 //! One connection: a request goes out in one write, and its answer is read to the exact end or the connection is
 //! not used again. All buffers live as long as the connection does.
+//!
+//! Once the head of the final answer is complete its status counts. The body is only for people, so it is waited
+//! for briefly; a server that never ends it, resets the connection or announces more than it sends can't turn an
+//! answer into a failure.
 
+use super::dial::Reached;
 use super::reading::{Malformed, Reading};
 use crate::net::Stream;
 use std::fmt;
@@ -10,8 +15,30 @@ use std::time::{Duration, Instant};
 
 /// What one read takes at most. Most answers fit.
 const READ_SIZE: usize = 8 << 10;
-/// While a receiver does not read a long request, it is asked so often whether it has answered already.
+/// While a receiver reads none of a long request, this is how often its answer is looked for.
 const WRITE_SLICE: Duration = Duration::from_millis(250);
+/// Reads in one such look, at most: more than the longest head takes.
+const MOST_READS: usize = 16;
+/// How long a body may stay silent after a complete head.
+const BODY_GRACE: Duration = Duration::from_millis(250);
+/// How long a body may take after a complete head, however steadily it comes.
+const BODY_TIME: Duration = Duration::from_secs(2);
+/// A request on a kept connection that breaks within this many round trips, as measured when it was connected, was
+/// sent to a connection that had been closed before.
+const STALE_ROUND_TRIPS: u32 = 2;
+/// At least this long, since a scheduler may delay either side.
+const SHORTEST_STALE: Duration = Duration::from_millis(50);
+/// At most this long, however slow connecting was: a later break is the receiver's failure.
+const LONGEST_STALE: Duration = Duration::from_millis(500);
+
+/// How much of an answer the caller needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its status; of the body what comes soon.
+    Status,
+    /// All of it, until the deadline.
+    Body,
+}
 
 /// Why an exchange came to nothing.
 #[derive(Debug)]
@@ -38,6 +65,9 @@ impl fmt::Display for Broken {
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
+    address: Option<SocketAddr>,
+    /// The time that connecting took.
+    round_trip: Duration,
     /// The head of the request.
     output: Vec<u8>,
     input: Box<[u8]>,
@@ -51,13 +81,19 @@ pub struct Connection {
     pub reused: bool,
     /// Whether another request may follow the last one.
     reusable: bool,
+    /// When the request under way was begun.
+    begun: Instant,
+    /// Whether the answer under way is complete; if so, whether nothing came behind it.
+    complete: Option<bool>,
 }
 
 impl Connection {
     /// A new one.
-    pub fn new(stream: Stream, now: Instant) -> Self {
+    pub fn new(reached: Reached, now: Instant) -> Self {
         Self {
-            stream,
+            stream: reached.stream,
+            address: reached.address,
+            round_trip: reached.round_trip,
             output: Vec::new(),
             input: vec![0; READ_SIZE].into_boxed_slice(),
             reading: Reading::default(),
@@ -65,6 +101,8 @@ impl Connection {
             last_used: now,
             reused: false,
             reusable: false,
+            begun: now,
+            complete: None,
         }
     }
 
@@ -79,8 +117,21 @@ impl Connection {
     }
 
     /// The other side's address; none for a unix socket.
-    pub fn peer_address(&self) -> Option<SocketAddr> {
-        self.stream.peer_address()
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Whether this failure of the last request means that the connection had been closed before: it broke within
+    /// about a round trip, before a byte of an answer. On a new connection it never does.
+    pub fn was_stale(&self, broken: &Broken) -> bool {
+        let closed = match broken {
+            Broken::Timeout => false,
+            // TLS says why it ended.
+            Broken::Io(error) => error.kind() != ErrorKind::InvalidData,
+            Broken::Malformed(malformed) => *malformed == Malformed::Nothing,
+        };
+        let window = self.round_trip.saturating_mul(STALE_ROUND_TRIPS).clamp(SHORTEST_STALE, LONGEST_STALE);
+        closed && self.reused && !self.reading.has_begun() && self.begun.elapsed() < window
     }
 
     /// The buffer for the head of the next request, empty.
@@ -90,31 +141,30 @@ impl Connection {
     }
 
     /// Sends what is in [`output`](Self::output), then `body`, and reads the answer into `reading`.
-    pub fn exchange(&mut self, body: &[u8], deadline: Instant) -> Result<(), Broken> {
+    pub fn exchange(&mut self, body: &[u8], wanted: Wanted, deadline: Instant) -> Result<(), Broken> {
         self.reading.clear();
-        self.converse(body, deadline).map(drop)
+        self.converse(body, wanted, deadline).map(drop)
     }
 
     /// Sends the CONNECT that is in [`output`](Self::output). Whether nothing came behind the answer.
     pub fn open_tunnel(&mut self, deadline: Instant) -> Result<bool, Broken> {
         self.reading.clear();
         self.reading.expect_tunnel();
-        self.converse(&[], deadline)
+        self.converse(&[], Wanted::Status, deadline)
     }
 
-    fn converse(&mut self, body: &[u8], deadline: Instant) -> Result<bool, Broken> {
-        self.reusable = false;
+    fn converse(&mut self, body: &[u8], wanted: Wanted, deadline: Instant) -> Result<bool, Broken> {
+        (self.reusable, self.complete, self.begun) = (false, None, Instant::now());
         let written = self.write(body, deadline);
         // A receiver may answer before it has read everything, and even close then: what it said counts, if it can
         // still be read. It has not read the rest, though, so nothing more goes over this connection.
-        let complete = matches!(written, Ok(true));
-        if let Err(Broken::Timeout) = written {
-            return Err(Broken::Timeout);
+        let all_written = matches!(written, Ok(true));
+        if let Err(Broken::Malformed(malformed)) = written {
+            return Err(Broken::Malformed(malformed));
         }
-        self.stream.set_deadline(deadline);
-        match (self.read(), written) {
+        match (self.read(wanted, deadline), written) {
             (Ok(exact), _) => {
-                self.reusable = exact && complete && self.reading.is_reusable();
+                self.reusable = exact && all_written && self.reading.is_reusable();
                 self.last_used = Instant::now();
                 Ok(exact)
             }
@@ -128,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// Whether all was written; if not, an answer has come before.
+    /// Whether all was written; if not, the final answer has come before, or the other side has closed.
     fn write(&mut self, body: &[u8], deadline: Instant) -> Result<bool, Broken> {
         let total = self.output.len().saturating_add(body.len());
         let mut done = 0;
@@ -137,58 +187,105 @@ impl Connection {
             let rest = body.get(done.saturating_sub(self.output.len())..).unwrap_or_default();
             let now = Instant::now();
             if now >= deadline {
-                return Err(Broken::Timeout);
+                return if self.hear()? { Ok(false) } else { Err(Broken::Timeout) };
             }
             self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
             match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest)]) {
                 Ok(0) => return Err(Broken::Io(ErrorKind::WriteZero.into())),
                 Ok(written) => done = done.saturating_add(written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Interim answers are no reason to stop: many servers send `100 Continue` unasked.
                 Err(error) if is_timeout(&error) => {
-                    if self.stream.has_gone() {
+                    if self.hear()? {
                         return Ok(false);
                     }
                 }
                 Err(error) => return Err(Broken::Io(error)),
             }
         }
-        self.flush(deadline)?;
-        Ok(true)
+        self.flush(deadline)
     }
 
-    /// TLS may still hold some of what was written.
-    fn flush(&mut self, deadline: Instant) -> Result<(), Broken> {
-        self.stream.set_deadline(deadline);
-        match self.stream.flush() {
-            Ok(()) => Ok(()),
-            Err(error) if is_timeout(&error) => Err(Broken::Timeout),
-            Err(error) => Err(Broken::Io(error)),
+    /// TLS may still have some of what was written in its buffer. Whether all of it went out.
+    fn flush(&mut self, deadline: Instant) -> Result<bool, Broken> {
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return if self.hear()? { Ok(false) } else { Err(Broken::Timeout) };
+            }
+            self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
+            match self.stream.flush() {
+                Ok(()) => return Ok(true),
+                Err(error) if is_timeout(&error) => {
+                    if self.hear()? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => return Err(Broken::Io(error)),
+            }
         }
+    }
+
+    /// Takes what has come of the answer, without waiting. Whether it is of no use to write on: the final head is
+    /// complete, or the other side has closed.
+    fn hear(&mut self) -> Result<bool, Broken> {
+        for _ in 0..MOST_READS {
+            match self.stream.try_read(&mut self.input) {
+                Ok(None) => break,
+                Ok(Some(0)) => return Ok(true),
+                Ok(Some(came)) => {
+                    if self.feed(came)? {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(true),
+                Err(error) => return Err(Broken::Io(error)),
+            }
+        }
+        Ok(self.reading.has_head())
     }
 
     /// Reads one answer; whether nothing came after it.
-    fn read(&mut self) -> Result<bool, Broken> {
+    fn read(&mut self, wanted: Wanted, deadline: Instant) -> Result<bool, Broken> {
+        self.stream.set_deadline(deadline);
+        let mut body_ends = None;
         loop {
-            let came = match self.stream.read(&mut self.input) {
-                Ok(0) => {
-                    self.reading.end().map_err(Broken::Malformed)?;
-                    return Ok(false);
-                }
-                Ok(came) => came,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if is_timeout(&error) => return Err(Broken::Timeout),
+            if let Some(exact) = self.complete {
+                return Ok(exact);
+            }
+            if wanted == Wanted::Status && self.reading.has_head() {
+                let now = Instant::now();
+                let after = |time| now.checked_add(time).unwrap_or(deadline);
+                let ends = *body_ends.get_or_insert(deadline.min(after(BODY_TIME)));
+                self.stream.set_deadline(ends.min(after(BODY_GRACE)));
+            }
+            match self.stream.read(&mut self.input) {
+                Ok(0) => return self.ended(),
+                Ok(came) => drop(self.feed(came)?),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Many servers end TLS without saying so; a length or a chunk tells whether something is missing.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    self.reading.end().map_err(Broken::Malformed)?;
-                    return Ok(false);
-                }
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return self.ended(),
+                Err(_) if self.reading.has_head() => return self.ended(),
+                Err(error) if is_timeout(&error) => return Err(Broken::Timeout),
                 Err(error) => return Err(Broken::Io(error)),
-            };
-            let bytes = self.input.get(..came).unwrap_or(&self.input);
-            if let Some(taken) = self.reading.take(bytes).map_err(Broken::Malformed)? {
-                return Ok(taken == came);
             }
         }
+    }
+
+    /// Hands what was read to the answer under way; whether it is complete.
+    fn feed(&mut self, came: usize) -> Result<bool, Broken> {
+        let bytes = self.input.get(..came).unwrap_or(&self.input);
+        if let Some(taken) = self.reading.take(bytes).map_err(Broken::Malformed)? {
+            self.complete = Some(taken == came);
+        }
+        Ok(self.complete.is_some())
+    }
+
+    /// Nothing more will be read of this answer.
+    fn ended(&mut self) -> Result<bool, Broken> {
+        self.reading.end().map_err(Broken::Malformed)?;
+        Ok(false)
     }
 }
 

@@ -1,17 +1,17 @@
 //! The way to the destination: a unix socket, a TCP connection, or one through a proxy, with TLS on top for https.
-//! With `--deny-private` it leads only to addresses that were checked, never to a name that is looked up again.
+//! With `--deny-private` it leads only to addresses that were checked, never to a name that is looked up again, and
+//! never to this host itself, whatever its addresses are.
 
 use super::connection::Connection;
 use super::names::Names;
-use super::private::is_private;
+use super::private::{is_own, is_private};
 use super::proxy::Proxy;
 #[cfg(feature = "tls")]
 use crate::net::TlsClient;
 use crate::net::{self, Stream};
 use crate::webhook::destination::Destination;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::time::Instant;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 /// How to get there.
 pub struct Dial {
@@ -24,25 +24,66 @@ pub struct Dial {
     pub tls: Option<TlsClient>,
 }
 
+/// Why no address of a name may be connected to.
+#[derive(Debug, PartialEq, Eq)]
+enum Denial {
+    /// One may.
+    None,
+    /// None is on the Internet.
+    Private,
+    /// This one would do, but it is this host's own.
+    Own(SocketAddr),
+}
+
+/// Leaves the addresses of other hosts on the Internet.
+fn public(found: &mut Vec<SocketAddr>, is_private: impl Fn(IpAddr) -> bool) -> Denial {
+    found.retain(|address| !is_private(address.ip()));
+    let first = found.first().copied();
+    found.retain(|address| !is_own(address.ip()));
+    match first {
+        _ if !found.is_empty() => Denial::None,
+        Some(own) => Denial::Own(own),
+        None => Denial::Private,
+    }
+}
+
+/// A stream that is ready for a request.
+pub struct Reached {
+    pub stream: Stream,
+    /// Of the other end of the socket: the destination, or the proxy; none for a unix socket.
+    pub address: Option<SocketAddr>,
+    /// How long it took to get there and back: TCP's handshake, and the proxy's answer.
+    pub round_trip: Duration,
+}
+
 impl Dial {
     /// A connection that is ready for a request; an error is a sentence.
-    pub fn connect(&self, deadline: Instant) -> Result<Stream, String> {
+    pub fn connect(&self, deadline: Instant) -> Result<Reached, String> {
         if let Some(path) = self.destination.socket() {
-            return Stream::unix(path, deadline).map_err(|error| error.to_string());
+            let stream = Stream::unix(path, deadline).map_err(|error| error.to_string())?;
+            return Ok(Reached { stream, address: None, round_trip: Duration::ZERO });
         }
         let addresses = self.addresses(deadline)?;
         let shown = match &self.proxy {
             Some(proxy) => format!("the proxy {proxy}"),
             None => self.destination.host().to_owned(),
         };
-        let socket = net::connect(&shown, &addresses, deadline).map_err(|error| error.to_string())?;
-        if !self.destination.is_https() {
-            return Ok(Stream::plain(socket));
+        let connected = net::dial(&shown, &addresses, deadline).map_err(|error| error.to_string())?;
+        connected.slower.iter().for_each(|address| self.names.avoid(*address));
+        let net::Connected { socket, address, took, .. } = connected;
+        if self.deny_private && socket.local_addr().is_ok_and(|own| own.ip() == address.ip()) {
+            return Err(self.leads_here(address));
         }
-        if let Some(proxy) = &self.proxy {
+        let tunnelled = Instant::now();
+        if let Some(proxy) = self.proxy.as_ref().filter(|_| self.destination.is_https()) {
             self.open_tunnel(proxy, &socket, deadline)?;
         }
-        self.secure(socket, deadline)
+        let round_trip = took.saturating_add(tunnelled.elapsed());
+        let stream = match self.destination.is_https() {
+            true => self.secure(socket, deadline)?,
+            false => Stream::plain(socket),
+        };
+        Ok(Reached { stream, address: Some(address), round_trip })
     }
 
     #[cfg(feature = "tls")]
@@ -56,26 +97,30 @@ impl Dial {
         Err("https is not built in".into())
     }
 
-    fn addresses(&self, deadline: Instant) -> Result<Arc<[SocketAddr]>, String> {
-        let found = self.names.addresses(deadline)?;
-        if !self.deny_private {
-            return Ok(found);
-        }
-        let open: Arc<[SocketAddr]> = found.iter().copied().filter(|it| !is_private(it.ip())).collect();
-        match (open.is_empty(), found.first()) {
-            (true, Some(private)) => Err(format!(
+    fn addresses(&self, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+        let mut found = self.names.addresses(deadline)?;
+        let Some(first) = found.first().copied().filter(|_| self.deny_private) else { return Ok(found) };
+        match public(&mut found, is_private) {
+            Denial::None => Ok(found),
+            Denial::Own(address) => Err(self.leads_here(address)),
+            Denial::Private => Err(format!(
                 "--deny-private: {} is at {}, which is not on the Internet",
                 self.destination.host(),
-                private.ip()
+                first.ip()
             )),
-            _ => Ok(open),
         }
+    }
+
+    fn leads_here(&self, address: SocketAddr) -> String {
+        let host = self.destination.host();
+        format!("--deny-private: {host} is at {}, which is an address of this very host", address.ip())
     }
 
     /// Asks the proxy for a connection to the destination (RFC 9110 §9.3.6).
     fn open_tunnel(&self, proxy: &Proxy, socket: &TcpStream, deadline: Instant) -> Result<(), String> {
         let socket = socket.try_clone().map_err(|error| format!("the socket can't be shared: {error}"))?;
-        let mut connection = Connection::new(Stream::plain(socket), Instant::now());
+        let reached = Reached { stream: Stream::plain(socket), address: None, round_trip: Duration::ZERO };
+        let mut connection = Connection::new(reached, Instant::now());
         let authority = self.destination.authority();
         let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some(authorization) = &proxy.authorization {
@@ -94,5 +139,24 @@ impl Dial {
             407 => Err(format!("the proxy {proxy} wants other credentials (407): mend --proxy")),
             status => Err(format!("the proxy {proxy} opened no connection: it answered {status}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_this_host_is_none_of_the_internet_even_if_it_is_public() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (own, other) = (address("127.0.0.9:80"), address("8.8.8.8:80"));
+        // As if loopback were a public address of this host: every test machine has one of its own to try.
+        let nothing_is_private = |_| false;
+        let mut found = vec![own];
+        assert_eq!(public(&mut found, nothing_is_private), Denial::Own(own));
+        let mut found = vec![own, other, address("[::1]:80")];
+        assert_eq!((public(&mut found, nothing_is_private), found), (Denial::None, vec![other]));
+        let mut found = vec![own, address("10.0.0.1:80")];
+        assert_eq!(public(&mut found, is_private), Denial::Private);
     }
 }

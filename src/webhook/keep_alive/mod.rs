@@ -1,50 +1,62 @@
 //! HTTP/1.1 with connections that are kept: the default client, made for one destination that many threads send to.
 //!
-//! On `httparse` and not on `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
+//! Code of our own and not `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
 //! took 2.3 times the CPU per request (13 times with a deadline for the whole, for which it starts threads) and a
-//! binary 0.3 MB larger. What is asked for here (one deadline, checked addresses, unix sockets, the retry of a
-//! stale connection) would have been code of our own on top of it; the price is 1,500 lines, tests not counted.
+//! binary 0.3 MB larger. What is asked for here (one deadline, checked addresses, unix sockets, answers that count
+//! although they are not quite HTTP) would have been code of our own on top of it; the price is 2,000 lines, tests
+//! not counted.
 //!
-//! - A request is one write, from the thread that asks; there is no other thread but one per lookup of the name.
+//! - A request is one write, from the thread that asks; other threads are one per lookup of the name, and one that
+//!   closes idle connections.
 //! - At most one connection a thread, so with permits held at most one a permit; idle ones are kept for a bounded
 //!   time ([`ClientSettings::ages`]).
 //! - Everything ends by the deadline, whatever the other side does; connecting (name, TCP, proxy, TLS) has a
 //!   shorter one of its own.
-//! - A kept connection that turns out to be closed, before the first byte of an answer, is replaced at once. The
-//!   receiver may have got that request: `webhook-id` tells it.
+//! - Each call sends at most one request. A kept connection that turns out to be closed is
+//!   [`SendErrorKind::Stale`]: the caller sends again and counts it. The receiver may have got that request, which
+//!   it sees by its `webhook-id`.
+//! - Once the head of an answer is complete its status counts, however odd the rest is.
+//! - After a status that means trouble at the destination, or no answer in time, the connection is closed, so that
+//!   the next request may reach another backend behind the same address. After the others it is kept: another
+//!   backend would say the same of the record, and a handshake for each refused one would cost a receiver more than
+//!   the refusal.
 //! - Redirects are not followed, `Expect` is not sent.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [reading] | bytes in, an answer out; knows no socket |
+//! | [reading], `head`, `chunks` | bytes in, an answer out; knows no socket |
 //! | `connection` | a request and its answer on one socket |
-//! | `pool` | connections that wait |
+//! | `pool` | connections that wait, until they are too old |
 //! | `dial` | the way there: proxy, TLS, unix socket |
-//! | `names` | addresses of a name, looked up again |
+//! | `names`, `outage` | addresses of a name, looked up again; when to tell that they can't be |
 //! | [proxy], [private] | forward proxies; addresses that are not the Internet |
 
 mod chunks;
 mod connection;
 mod dial;
+mod head;
 mod names;
+mod outage;
 mod pool;
 pub mod private;
 pub mod proxy;
 pub mod reading;
 
-pub use names::{Resolver, system};
+pub use names::{LONGEST_STALE, Resolver, system};
 pub use pool::Ages;
 
-use super::answer::answer;
+use super::answer::{answer, blames_destination, printable};
+use super::authorization::Warn;
 use super::destination::Destination;
 use super::request::WireRequest;
 use crate::net::{NetError, TlsSettings};
 use crate::relay::transport::{Answer, SendError, SendErrorKind};
-use connection::{Broken, Connection};
+use connection::{Broken, Connection, Wanted};
 use dial::Dial;
-use names::Names;
+use names::{NameSettings, Names};
 use pool::Pool;
 use proxy::Proxy;
+use reading::Malformed;
 use std::fmt;
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
@@ -60,8 +72,12 @@ pub struct ClientSettings {
     pub ages: Ages,
     /// How old the addresses of a name may become.
     pub address_age: Duration,
+    /// For how long they are used while the name can't be looked up, counted from the last time that it could.
+    pub stale_age: Duration,
     /// How a name is looked up.
     pub resolver: Resolver,
+    /// Is told when addresses are used that could not be renewed: at once, then ever more rarely.
+    pub warn: Warn,
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,
     /// No destination but an https one.
@@ -79,7 +95,9 @@ impl Default for ClientSettings {
             most_idle: 8,
             ages: Ages { idle: Duration::from_secs(30), life: Duration::from_secs(300) },
             address_age: Duration::from_secs(30),
+            stale_age: LONGEST_STALE,
             resolver: system(),
+            warn: |_| (),
             tls: TlsSettings::default(),
             https_only: false,
             deny_private: false,
@@ -124,6 +142,15 @@ impl std::error::Error for ClientError {
     }
 }
 
+/// Which connection a request may go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A kept one, if there is one.
+    AnyConnection,
+    /// A new one.
+    NewConnection,
+}
+
 /// An answer with all that was read of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawAnswer {
@@ -165,6 +192,12 @@ impl KeepAlive {
                 return Err(ClientError::Private(destination.to_string()));
             }
         }
+        let names = NameSettings {
+            resolver: settings.resolver,
+            age: settings.address_age,
+            stale: settings.stale_age,
+            warn: settings.warn,
+        };
         let (host, port) = match &proxy {
             Some(proxy) => (proxy.host.as_str(), proxy.port),
             None => (destination.host(), destination.port()),
@@ -178,7 +211,7 @@ impl KeepAlive {
             }
         }
         let dial = Dial {
-            names: Names::new(host, port, settings.address_age, settings.resolver),
+            names: Names::new(host, port, names),
             proxy,
             deny_private: settings.deny_private,
             #[cfg(feature = "tls")]
@@ -197,19 +230,35 @@ impl KeepAlive {
         &self.dial.destination
     }
 
-    /// Sends and waits for the answer, until `deadline`; keeps what the core needs of it.
-    pub fn exchange(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<Answer, SendError> {
-        let connection = self.converse(request, deadline)?;
+    /// Sends once and waits for the answer, until `deadline`; keeps what the core needs of it.
+    ///
+    /// # Errors
+    /// There is no answer; [`SendErrorKind::Stale`] only over a kept connection.
+    pub fn exchange(
+        &self,
+        request: &WireRequest<'_>,
+        over: Over,
+        deadline: Instant,
+    ) -> Result<Answer, SendError> {
+        let connection = self.converse(request, over, Wanted::Status, deadline)?;
         let reading = &connection.reading;
         let (status, retry_after) = (reading.status(), reading.retry_after());
         let answer = answer(&request.target, status, retry_after, reading.body(), SystemTime::now());
-        self.pool.put(connection, Instant::now());
+        self.settle(connection);
         Ok(answer)
     }
 
-    /// Sends and waits for the answer, until `deadline`; keeps all of it, bounded.
-    pub fn call(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<RawAnswer, SendError> {
-        let connection = self.converse(request, deadline)?;
+    /// Sends once and waits for the whole answer, until `deadline`; keeps all of it, bounded.
+    ///
+    /// # Errors
+    /// There is no answer; [`SendErrorKind::Stale`] only over a kept connection.
+    pub fn call(
+        &self,
+        request: &WireRequest<'_>,
+        over: Over,
+        deadline: Instant,
+    ) -> Result<RawAnswer, SendError> {
+        let connection = self.converse(request, over, Wanted::Body, deadline)?;
         let reading = &connection.reading;
         let answer = RawAnswer {
             status: reading.status(),
@@ -217,14 +266,30 @@ impl KeepAlive {
             body: reading.body().to_vec(),
             cut: reading.is_cut(),
         };
-        self.pool.put(connection, Instant::now());
+        self.settle(connection);
         Ok(answer)
+    }
+
+    /// Keeps the connection for another request, or closes it.
+    fn settle(&self, connection: Connection) {
+        if blames_destination(connection.reading.status()) {
+            self.avoid(&connection);
+        } else {
+            self.pool.put(connection, Instant::now());
+        }
+    }
+
+    /// The next new connection goes to another address, if the name has one.
+    fn avoid(&self, connection: &Connection) {
+        if let Some(address) = connection.address() {
+            self.dial.names.avoid(address);
+        }
     }
 
     /// Goes the whole way there and sends nothing; says where it arrived.
     pub fn probe(&self, deadline: Instant) -> Result<String, SendError> {
         let connection = self.connect(deadline)?;
-        let way = match (&self.dial.proxy, connection.peer_address()) {
+        let way = match (&self.dial.proxy, connection.address()) {
             (Some(proxy), _) => format!("connects through the proxy {proxy}"),
             (None, Some(address)) => format!("resolves and connects ({address})"),
             (None, None) => "connects".into(),
@@ -232,23 +297,30 @@ impl KeepAlive {
         Ok(if self.destination().is_https() { format!("{way}, and the certificate verifies") } else { way })
     }
 
-    fn converse(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<Connection, SendError> {
+    fn converse(
+        &self,
+        request: &WireRequest<'_>,
+        over: Over,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Connection, SendError> {
         let begun = Instant::now();
-        if let Some(mut kept) = self.pool.take(begun) {
-            self.render(request, &mut kept)?;
-            match kept.exchange(&request.body, deadline) {
-                Ok(()) => return Ok(kept),
-                Err(broken @ Broken::Timeout) => return Err(self.broke(broken, begun)),
-                // It was closed while it was idle, or as it was used: nobody has answered, a new one may do.
-                Err(_) if !kept.reading.has_begun() => {}
-                Err(broken) => return Err(self.broke(broken, begun)),
+        let kept = match over {
+            Over::AnyConnection => self.pool.take(begun),
+            Over::NewConnection => None,
+        };
+        let mut connection = match kept {
+            Some(kept) => kept,
+            None => self.connect(deadline)?,
+        };
+        self.render(request, &mut connection)?;
+        match connection.exchange(&request.body, wanted, deadline) {
+            Ok(()) => Ok(connection),
+            Err(broken) if connection.was_stale(&broken) => Err(self.stale()),
+            Err(broken) => {
+                self.avoid(&connection);
+                Err(self.broke(broken, &connection, begun))
             }
-        }
-        let mut fresh = self.connect(deadline)?;
-        self.render(request, &mut fresh)?;
-        match fresh.exchange(&request.body, deadline) {
-            Ok(()) => Ok(fresh),
-            Err(broken) => Err(self.broke(broken, begun)),
         }
     }
 
@@ -256,7 +328,7 @@ impl KeepAlive {
         let now = Instant::now();
         let own = now.checked_add(self.connect_timeout).unwrap_or(deadline);
         match self.dial.connect(deadline.min(own)) {
-            Ok(stream) => Ok(Connection::new(stream, Instant::now())),
+            Ok(reached) => Ok(Connection::new(reached, Instant::now())),
             Err(why) => Err(self.unconnected(&why)),
         }
     }
@@ -265,7 +337,7 @@ impl KeepAlive {
     fn render(&self, request: &WireRequest<'_>, connection: &mut Connection) -> Result<(), SendError> {
         let target = &*request.target;
         if !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(broken("the request's target is no path: nothing was sent".into()));
+            return Err(broken("the request's target is no path: nothing was sent"));
         }
         let output = connection.output();
         for part in ["POST ", &self.origin, target, " HTTP/1.1\r\n", &self.fixed, request.headers.as_str()] {
@@ -277,23 +349,40 @@ impl KeepAlive {
     }
 
     fn unconnected(&self, why: &str) -> SendError {
-        let text = format!("no connection to {}: {why}", self.destination());
-        SendError { kind: SendErrorKind::Connect, text }
+        failed(SendErrorKind::Connect, &format!("no connection to {}: {why}", self.destination()))
     }
 
-    fn broke(&self, why: Broken, begun: Instant) -> SendError {
+    fn stale(&self) -> SendError {
+        let text = format!("a kept connection to {} had been closed by the other side", self.destination());
+        failed(SendErrorKind::Stale, &text)
+    }
+
+    fn broke(&self, why: Broken, connection: &Connection, begun: Instant) -> SendError {
         let destination = self.destination();
+        let said = connection.reading.beginning();
         match why {
-            Broken::Timeout => SendError {
-                kind: SendErrorKind::Timeout,
-                text: format!("no answer from {destination} within {:.1} s", begun.elapsed().as_secs_f64()),
-            },
+            Broken::Timeout => {
+                let seconds = begun.elapsed().as_secs_f64();
+                let text = match said {
+                    Some(said) => {
+                        format!("{said}, but {destination} did not complete its answer within {seconds:.1} s")
+                    }
+                    None => format!("no answer from {destination} within {seconds:.1} s"),
+                };
+                failed(SendErrorKind::Timeout, &text)
+            }
             Broken::Io(error) => match NetError::of_io(destination.host(), error) {
                 // With TLS 1.3 a refusal of our certificate comes only now; the request was not even looked at.
                 error @ NetError::Tls { .. } => self.unconnected(&error.to_string()),
-                error => broken(error.to_string()),
+                error => {
+                    broken(&said.map_or_else(|| error.to_string(), |said| format!("{said}, but {error}")))
+                }
             },
-            Broken::Malformed(malformed) => broken(malformed.to_string()),
+            Broken::Malformed(malformed) => match said {
+                Some(said) if malformed != Malformed::NotHttp => broken(&format!("{said}, but {malformed}")),
+                Some(said) => broken(&format!("{malformed}: {said}")),
+                None => broken(&malformed.to_string()),
+            },
         }
     }
 }
@@ -304,6 +393,11 @@ impl fmt::Debug for KeepAlive {
     }
 }
 
-fn broken(text: String) -> SendError {
-    SendError { kind: SendErrorKind::Broken, text }
+fn broken(text: &str) -> SendError {
+    failed(SendErrorKind::Broken, text)
+}
+
+/// Texts of systems, peers and certificates may be part of it.
+fn failed(kind: SendErrorKind, text: &str) -> SendError {
+    SendError { kind, text: printable(text) }
 }

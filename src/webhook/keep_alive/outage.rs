@@ -1,0 +1,43 @@
+//! When to tell of trouble that lasts: at once, and then ever more rarely. Pure: it takes the time and prints nothing.
+
+use std::time::{Duration, Instant};
+
+/// The time from the first line to the second; it doubles with each.
+const FIRST_GAP: Duration = Duration::from_secs(60);
+/// It grows no further.
+const LONGEST_GAP: Duration = Duration::from_secs(3_600);
+
+/// What has been told of trouble that has not ended yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outage {
+    /// When it was told last, and how long the silence lasts from then.
+    told: Option<(Instant, Duration)>,
+}
+
+impl Outage {
+    /// Whether a line is due; if so, it counts as told.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let gap = match self.told {
+            None => FIRST_GAP,
+            Some((at, gap)) if now.saturating_duration_since(at) >= gap => {
+                gap.saturating_mul(2).min(LONGEST_GAP)
+            }
+            Some(_) => return false,
+        };
+        self.told = Some((now, gap));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_told_at_once_and_then_ever_more_rarely() {
+        let (mut outage, begun) = (Outage::default(), Instant::now());
+        let told = |second: &u64| outage.is_due(begun + Duration::from_secs(*second));
+        let told: Vec<u64> = (0..20_000).filter(told).collect();
+        assert_eq!(told, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);
+    }
+}
