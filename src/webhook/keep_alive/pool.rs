@@ -1,9 +1,16 @@
 //! Connections that wait for their next request: last in, first out, so that the few that are needed stay warm
-//! and the others grow old. The lock is held to push and pop alone; sockets are looked at and closed outside.
+//! and the others grow old. The lock is taken to push and pop alone; sockets are looked at and closed outside.
+//!
+//! A thread closes those that have grown old though nobody sends. There is at most one, only while connections are
+//! idle; it sleeps until the next of them is too old, ends with the pool, and doesn't keep the process alive. Where
+//! it can't be started, old connections are closed with the next request.
 
 use super::connection::Connection;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The sweeper looks again after this time at the latest.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// How long a connection may be kept. Both bounds are there because the other side has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,23 +24,40 @@ pub struct Ages {
 /// The idle connections of one destination.
 #[derive(Debug)]
 pub struct Pool {
-    idle: Mutex<Vec<Connection>>,
+    shared: Arc<Shared>,
     most: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    idle: Mutex<Idle>,
+    closing: Condvar,
     ages: Ages,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The one used last is at the end.
+    connections: Vec<Connection>,
+    /// Whether there is a sweeper.
+    sweeping: bool,
+    /// The pool has gone.
+    closed: bool,
 }
 
 impl Pool {
     /// Keeps at most `most`, none beyond `ages`.
     pub fn new(most: usize, ages: Ages) -> Self {
-        Self { idle: Mutex::new(Vec::new()), most, ages }
+        let shared = Shared { idle: Mutex::default(), closing: Condvar::new(), ages };
+        Self { shared: Arc::new(shared), most }
     }
 
     /// One that is alive as far as can be seen.
     pub fn take(&self, now: Instant) -> Option<Connection> {
         // Each turn takes one out, and others put back no more than there are permits.
         for _ in 0..=self.most {
-            let mut connection = self.lock().pop()?;
-            if self.is_young(&connection, now) && !connection.has_gone() {
+            let mut connection = self.shared.lock().connections.pop()?;
+            if self.shared.is_young(&connection, now) && !connection.has_gone() {
                 return Some(connection);
             }
         }
@@ -42,31 +66,86 @@ impl Pool {
 
     /// Keeps it, if it may be used again, and lets go of those that have grown old.
     pub fn put(&self, mut connection: Connection, now: Instant) {
-        if !connection.is_reusable() || !self.is_young(&connection, now) {
+        if !connection.is_reusable() || !self.shared.is_young(&connection, now) {
             return;
         }
         connection.reused = true;
-        let mut idle = self.lock();
-        // The oldest are in front, since each is pushed when it was used last.
-        let old = idle.iter().take_while(|connection| !self.is_young(connection, now)).count();
-        let old: Vec<Connection> = idle.drain(..old).collect();
-        let surplus = if idle.len() < self.most {
-            idle.push(connection);
+        let mut idle = self.shared.lock();
+        let old = self.shared.take_old(&mut idle, now);
+        let surplus = if idle.connections.len() < self.most {
+            idle.connections.push(connection);
             None
         } else {
             Some(connection)
         };
+        let sweep = !std::mem::replace(&mut idle.sweeping, true);
         drop(idle);
         drop((old, surplus));
+        if sweep && self.start_sweeper().is_err() {
+            self.shared.lock().sweeping = false;
+        }
+    }
+
+    fn start_sweeper(&self) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new().name("idle sweep".into()).spawn(move || shared.sweep())?;
+        Ok(())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut idle = self.shared.lock();
+        idle.closed = true;
+        let connections = std::mem::take(&mut idle.connections);
+        drop(idle);
+        drop(connections);
+        self.shared.closing.notify_all();
+    }
+}
+
+impl Shared {
+    /// Closes connections as they grow old, until there are none.
+    fn sweep(&self) {
+        let mut idle = self.lock();
+        loop {
+            let now = Instant::now();
+            let old = self.take_old(&mut idle, now);
+            if !old.is_empty() {
+                drop(idle);
+                drop(old);
+                idle = self.lock();
+                continue;
+            }
+            if idle.closed || idle.connections.is_empty() {
+                idle.sweeping = false;
+                return;
+            }
+            let next = idle.connections.iter().filter_map(|it| self.time_left(it, now)).min();
+            let sleep = next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+            let waited = self.closing.wait_timeout(idle, sleep);
+            idle = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn take_old(&self, idle: &mut Idle, now: Instant) -> Vec<Connection> {
+        idle.connections.extract_if(.., |connection| !self.is_young(connection, now)).collect()
     }
 
     fn is_young(&self, connection: &Connection, now: Instant) -> bool {
-        now.saturating_duration_since(connection.last_used) < self.ages.idle
-            && now.saturating_duration_since(connection.since) < self.ages.life
+        self.time_left(connection, now).is_some()
+    }
+
+    /// How much longer it may be kept; `None` if it may not.
+    fn time_left(&self, connection: &Connection, now: Instant) -> Option<Duration> {
+        let kept = connection.reading.keeps().unwrap_or(Duration::MAX);
+        let idle = self.ages.idle.min(kept).checked_sub(now.saturating_duration_since(connection.last_used));
+        let life = self.ages.life.checked_sub(now.saturating_duration_since(connection.since));
+        idle.zip(life).map(|(idle, life)| idle.min(life)).filter(|left| !left.is_zero())
     }
 
     /// A panic elsewhere leaves a list of connections as good as it was.
-    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
