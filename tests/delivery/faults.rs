@@ -59,12 +59,26 @@ fn a_receiver_that_sends_a_gibibyte_is_cut_short() {
 
 #[test]
 fn an_answer_that_is_cut_or_garbage_is_no_answer() {
-    recovers("cut", Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".to_vec()));
+    recovers("cut", Reply::Raw(b"HTTP/1.1 200 OK\r\nX: y\r\n".to_vec()));
     recovers("closed", Reply::Raw(Vec::new()));
     recovers("garbage", Reply::Raw(b"\x00\xff\x13\x37 what?\r\n\r\n".to_vec()));
     recovers("interim-only", Reply::Raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
-    recovers("endless-header", Reply::Raw([b"HTTP/1.1 200 OK\r\nX: ", &[b'y'; 1 << 20][..]].concat()));
-    recovers("many-headers", Reply::Raw([b"HTTP/1.1 200 OK\r\n", &b"A: b\r\n".repeat(50_000)[..]].concat()));
+}
+
+#[test]
+fn an_answer_counts_once_its_status_is_clear() {
+    let Some(broker) = shared() else { return };
+    for (topic, answer) in [
+        ("short", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".to_vec()),
+        ("warning", b"HTTP/1.1 200 OK\r\nPHP Warning:  x in /a.php\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ("endless-header", [b"HTTP/1.1 200 OK\r\nX: ", &[b'y'; 1 << 20][..]].concat()),
+        ("many-headers", [b"HTTP/1.1 200 OK\r\n", &b"A: b\r\n".repeat(50_000)[..]].concat()),
+    ] {
+        broker.produce_numbers(topic, 0, 10);
+        let receiver = Receiver::start(move |_| Reply::Raw(answer.clone()));
+        run(broker, topic, &receiver.url(), &QUICK).expect(0);
+        assert_eq!((receiver.begun(), committed(broker, topic)), (10, 10), "{topic}: each is sent once");
+    }
 }
 
 #[test]

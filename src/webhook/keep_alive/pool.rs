@@ -9,6 +9,8 @@ use super::connection::Connection;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The sweeper closes together what grows old within this time, instead of waking for each.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 /// The sweeper looks again after this time at the latest.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
@@ -71,7 +73,9 @@ impl Pool {
         }
         connection.reused = true;
         let mut idle = self.shared.lock();
-        let old = self.shared.take_old(&mut idle, now);
+        // Near enough: all others are up to the sweeper.
+        let old = idle.connections.iter().take_while(|it| !self.shared.is_young(it, now)).count();
+        let old: Vec<Connection> = idle.connections.drain(..old).collect();
         let surplus = if idle.connections.len() < self.most {
             idle.connections.push(connection);
             None
@@ -110,7 +114,8 @@ impl Shared {
         let mut idle = self.lock();
         loop {
             let now = Instant::now();
-            let old = self.take_old(&mut idle, now);
+            let old: Vec<Connection> =
+                idle.connections.extract_if(.., |connection| !self.is_young(connection, now)).collect();
             if !old.is_empty() {
                 drop(idle);
                 drop(old);
@@ -122,14 +127,10 @@ impl Shared {
                 return;
             }
             let next = idle.connections.iter().filter_map(|it| self.time_left(it, now)).min();
-            let sleep = next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+            let sleep = next.unwrap_or(LONGEST_SLEEP).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
             let waited = self.closing.wait_timeout(idle, sleep);
             idle = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    fn take_old(&self, idle: &mut Idle, now: Instant) -> Vec<Connection> {
-        idle.connections.extract_if(.., |connection| !self.is_young(connection, now)).collect()
     }
 
     fn is_young(&self, connection: &Connection, now: Instant) -> bool {
