@@ -1,9 +1,9 @@
-//! A race between the addresses of a name (RFC 8305 §5): each gets a head start, none is waited for while another
-//! could answer, and the first that answers wins.
+//! A race between the addresses of a name (RFC 8305 §5): each gets a short head start over the next, and the first
+//! to answer wins.
 //!
-//! One thread does it all. The first attempt, nearly always the only one, waits in the system; only while several
-//! are under way does the thread look at them in turn, ever more slowly. A thread for each would cost one for each
-//! address of each connection while a destination is down.
+//! It needs no thread of its own. The first attempt, nearly always the only one, blocks in the system; only while
+//! several are running are they polled in turn, ever more slowly. A thread per attempt would mean one per address
+//! and connection while a destination is down.
 
 use super::NetError;
 use socket2::{Domain, Socket, Type};
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 const FIRST_HEAD_START: Duration = Duration::from_millis(250);
 /// The head start of each further one: the shortest that RFC 8305 §8 recommends.
 const HEAD_START: Duration = Duration::from_millis(100);
-/// Attempts under way are looked at after this part of the time that the race has taken, which bounds both what a
-/// look comes late by and how many there are.
+/// Running attempts are polled again after 1/16 of the time that the race has taken: an answer is noticed at most
+/// that late, and the number of polls stays small.
 const LOOKS: u32 = 16;
-/// The shortest wait for an attempt, which only begins it.
+/// The wait for an attempt that only has to begin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// The shortest time between two looks.
+/// The shortest time between two polls.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 /// The longest.
 const LONGEST_LOOK: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ pub struct Connected {
     pub address: SocketAddr,
     /// How long this attempt alone took.
     pub took: Duration,
-    /// The addresses that began before it and did not answer, or refused.
+    /// Addresses that were tried as well and did not answer, or refused.
     pub slower: Vec<SocketAddr>,
 }
 
@@ -105,7 +105,7 @@ pub fn race(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Re
 }
 
 impl Race {
-    /// Begins an attempt and gives it some time. After that the system goes on with it.
+    /// Starts an attempt and waits for it for some time. After that it goes on in the background.
     fn start(&mut self, address: SocketAddr, wait: Duration) -> Option<Attempt> {
         let begun = Instant::now();
         let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
@@ -128,7 +128,7 @@ impl Race {
         None
     }
 
-    /// Looks at all attempts under way once; takes out those that are over.
+    /// Checks every running attempt once and removes the finished ones.
     fn look(&mut self) -> Option<Attempt> {
         let mut at = 0;
         while let Some(attempt) = self.running.get(at) {
@@ -176,12 +176,12 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
-    /// An address on which nobody listens.
+    /// An address without a listener.
     fn deserted() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
-    /// Addresses that answer nothing, neither yes nor no: their queue of connections is full.
+    /// An address that neither accepts nor refuses, because its accept queue is full.
     struct Hole(SocketAddr, Vec<Socket>);
 
     fn hole() -> Hole {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_first_address_still_wins_if_nobody_else_answers() {
+    fn a_slow_first_address_still_wins_if_no_other_answers() {
         // The system asks again after a second; until then the queue has room.
         let (hole, deserted) = (hole(), deserted());
         let address = hole.0;

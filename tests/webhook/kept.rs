@@ -146,7 +146,7 @@ fn counting_ends(keeps: &'static str) -> (Peer, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn idle_connections_are_closed_though_nobody_sends() {
+fn idle_connections_are_closed_without_traffic() {
     let (peer, ends) = counting_ends("");
     let ages = Ages { idle: Duration::from_millis(150), life: Duration::MAX };
     let client = client_with(&peer.url(), ClientSettings { ages, ..ClientSettings::default() });

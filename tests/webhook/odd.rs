@@ -55,7 +55,7 @@ fn the_last_transfer_coding_frames_the_body() {
 }
 
 #[test]
-fn a_header_line_that_cannot_be_read_leaves_the_status() {
+fn the_status_counts_despite_an_unreadable_header_line() {
     let many = "X: y\r\n".repeat(200);
     let long = format!("X: {}\r\n", "y".repeat(1 << 17));
     for line in [
@@ -82,7 +82,7 @@ fn a_header_line_that_cannot_be_read_leaves_the_status() {
 #[test]
 fn a_body_that_never_ends_costs_a_moment_and_the_status_counts() {
     for (status, body) in [
-        (200, "\r\nno length and no close, as Python's http.server has it"),
+        (200, "\r\nno length and no close, like Python's http.server"),
         (422, "\r\nno"),
         (200, "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"),
         (200, "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"),
@@ -124,7 +124,7 @@ fn who_needs_the_whole_body_waits_for_it() {
     assert_eq!((&answer.body[..], answer.cut), (&b"tome"[..], false));
 }
 
-/// Reads some of a request and resets the connection after these bytes: what has not been read does that.
+/// Reads a part of a request, sends these bytes and closes: the unread rest turns the close into a reset.
 fn resets(mut stream: &TcpStream, bytes: &[u8]) {
     let _ = stream.read(&mut [0; 16]);
     let _ = stream.write_all(bytes);

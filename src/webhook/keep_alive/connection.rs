@@ -1,9 +1,9 @@
 //! One connection: a request goes out in one write, and its answer is read to the exact end or the connection is
 //! not used again. All buffers live as long as the connection does.
 //!
-//! Once the head of the final answer is complete its status counts. The body is only for people, so it is waited
-//! for briefly; a server that never ends it, resets the connection or announces more than it sends can't turn an
-//! answer into a failure.
+//! Once the head of the final answer is complete its status counts. The body is only an excerpt for people, so the
+//! wait for it is short; a server that never ends it, resets the connection or announces more than it sends can't
+//! turn an answer into a failure.
 
 use super::dial::Reached;
 use super::reading::{Malformed, Reading};
@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 
 /// What one read takes at most. Most answers fit.
 const READ_SIZE: usize = 8 << 10;
-/// While a receiver reads none of a long request, this is how often its answer is looked for.
+/// How often the answer is checked while a receiver reads none of a long request.
 const WRITE_SLICE: Duration = Duration::from_millis(250);
-/// Reads in one such look, at most: more than the longest head takes.
+/// Reads in one such check, at most: more than the longest head takes.
 const MOST_READS: usize = 16;
 /// How long a body may stay silent after a complete head.
 const BODY_GRACE: Duration = Duration::from_millis(250);
 /// How long a body may take after a complete head, however steadily it comes.
 const BODY_TIME: Duration = Duration::from_secs(2);
-/// A request on a kept connection that breaks within this many round trips, as measured when it was connected, was
-/// sent to a connection that had been closed before.
+/// A kept connection that breaks within this many round trips of a request, as measured when it was made, had been
+/// closed before.
 const STALE_ROUND_TRIPS: u32 = 2;
-/// At least this long, since a scheduler may delay either side.
+/// The least time for that, since a scheduler may delay either side.
 const SHORTEST_STALE: Duration = Duration::from_millis(50);
-/// At most this long, however slow connecting was: a later break is the receiver's failure.
+/// The most time for that, however slow connecting was: a later break is the receiver's failure.
 const LONGEST_STALE: Duration = Duration::from_millis(500);
 
 /// How much of an answer the caller needs.
@@ -226,7 +226,7 @@ impl Connection {
         }
     }
 
-    /// Takes what has come of the answer, without waiting. Whether it is of no use to write on: the final head is
+    /// Reads the answer as far as it has arrived, without waiting. Whether writing should stop: the final head is
     /// complete, or the other side has closed.
     fn hear(&mut self) -> Result<bool, Broken> {
         for _ in 0..MOST_READS {

@@ -1,12 +1,12 @@
 //! The head of an answer: its status line, its header fields, and how its body ends (RFC 9112 §4 to §6).
 //!
-//! Lenient where the status is clear, since a request that was answered must not be sent again because of a stray
-//! header: a line that can't be read is left out and costs the connection, nothing else. RFC 9112 §6.3 would have
-//! us throw away an answer whose `Content-Length` is malformed; here the status counts, and the connection is closed.
+//! Lenient once the status is clear, since a request that was answered must not be sent again because of a stray
+//! header: an unreadable line is skipped, and the connection is closed after the answer. RFC 9112 §6.3 asks clients
+//! to discard an answer whose `Content-Length` is malformed; here its status counts, and the connection is closed.
 
 use std::borrow::Cow;
 
-/// Header fields beyond this number cost the connection.
+/// With more header fields than this the connection is closed.
 pub const MOST_HEADERS: usize = 128;
 /// A server's `Keep-Alive: timeout` is undercut by this much, or by half of it where that is less, so that a request
 /// doesn't cross its close.
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_costs_the_connection_alone() {
+    fn an_unreadable_line_costs_only_the_connection() {
         let many = "A: b\r\n".repeat(MOST_HEADERS);
         for odd in [
             "PHP Warning:  Undefined variable $x in /a.php on line 3",

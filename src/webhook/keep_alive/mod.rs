@@ -2,13 +2,12 @@
 //!
 //! Code of our own and not `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
 //! took 2.3 times the CPU per request (13 times with a deadline for the whole, for which it starts threads) and a
-//! binary 0.3 MB larger. What is asked for here (one deadline, checked addresses, unix sockets, answers that count
-//! although they are not quite HTTP) would have been code of our own on top of it; the price is 2,000 lines, tests
-//! not counted.
+//! binary 0.3 MB larger. One deadline, checked addresses, unix sockets and lenient reading of answers would have
+//! been code of our own on top of it. The price is 2,000 lines, tests not counted.
 //!
 //! - A request is one write, from the thread that asks; other threads are one per lookup of the name, and one that
 //!   closes idle connections.
-//! - At most one connection a thread, so with permits held at most one a permit; idle ones are kept for a bounded
+//! - Each request in flight uses one connection, so there is at most one per permit; idle ones are kept for a bounded
 //!   time ([`ClientSettings::ages`]).
 //! - Everything ends by the deadline, whatever the other side does; connecting (name, TCP, proxy, TLS) has a
 //!   shorter one of its own.
@@ -76,7 +75,7 @@ pub struct ClientSettings {
     pub stale_age: Duration,
     /// How a name is looked up.
     pub resolver: Resolver,
-    /// Is told when addresses are used that could not be renewed: at once, then ever more rarely.
+    /// Called when addresses are used that could not be renewed: at once, then ever more rarely.
     pub warn: Warn,
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,

@@ -2,9 +2,9 @@
 //! longer than the deadline. A resolver of the system knows no deadline, hence the thread; it is one per lookup,
 //! not one per request.
 //!
-//! While a name can't be looked up its last addresses still count, for a bounded time and not in silence. They stay
-//! in the resolver's order, which may spread load, except that an address with trouble goes to the end for a while:
-//! a dead one then costs its head start once, and the next connection after a bad answer reaches another host.
+//! While a name can't be looked up its last addresses are still used, for a bounded time and with a warning. They
+//! stay in the resolver's order, which may spread load, except that an address with trouble moves to the end for a
+//! while: a dead one costs its head start once, and the next connection after a bad answer reaches another host.
 
 use super::outage::Outage;
 use crate::webhook::authorization::Warn;
@@ -23,9 +23,9 @@ const RENEWAL_WAIT: Duration = Duration::from_millis(500);
 const LOOKUP_REST: Duration = Duration::from_secs(1);
 /// A lookup that takes longer counts as failing.
 const SLOW_LOOKUP: Duration = Duration::from_secs(5);
-/// How long an address with trouble goes to the end.
+/// How long an address with trouble stays at the end.
 const AVOIDED_FOR: Duration = Duration::from_secs(60);
-/// No more addresses are remembered as having trouble; a name rarely has as many.
+/// The most addresses remembered as having trouble.
 const MOST_AVOIDED: usize = 32;
 
 /// The system's resolver.
@@ -42,7 +42,7 @@ pub struct NameSettings {
     pub age: Duration,
     /// Older addresses are used no longer, though the name can't be looked up.
     pub stale: Duration,
-    /// Is told when addresses are used that could not be renewed.
+    /// Called when addresses are used that could not be renewed.
     pub warn: Warn,
 }
 
@@ -70,7 +70,7 @@ struct Known {
     failure: Option<(Instant, String)>,
     /// Addresses with trouble, the latest last.
     avoided: Vec<(SocketAddr, Instant)>,
-    /// What has been told of a name that can't be looked up.
+    /// When to warn that the name can't be looked up.
     outage: Outage,
 }
 

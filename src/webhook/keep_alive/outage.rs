@@ -1,4 +1,4 @@
-//! When to tell of trouble that lasts: at once, and then ever more rarely. Pure: it takes the time and prints nothing.
+//! When to log a persistent failure: at once, and then ever more rarely. Pure: it takes the time and prints nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ const FIRST_GAP: Duration = Duration::from_secs(60);
 /// It grows no further.
 const LONGEST_GAP: Duration = Duration::from_secs(3_600);
 
-/// What has been told of trouble that has not ended yet.
+/// A failure that lasts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outage {
-    /// When it was told last, and how long the silence lasts from then.
+    /// When it was logged last, and the time from then to the next line.
     told: Option<(Instant, Duration)>,
 }
 
 impl Outage {
-    /// Whether a line is due; if so, it counts as told.
+    /// Whether a line is due; if so, it counts as logged.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let gap = match self.told {
             None => FIRST_GAP,
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_told_at_once_and_then_ever_more_rarely() {
+    fn is_logged_at_once_and_then_ever_more_rarely() {
         let (mut outage, begun) = (Outage::default(), Instant::now());
         let told = |second: &u64| outage.is_due(begun + Duration::from_secs(*second));
         let told: Vec<u64> = (0..20_000).filter(told).collect();

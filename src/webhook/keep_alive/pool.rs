@@ -1,15 +1,15 @@
 //! Connections that wait for their next request: last in, first out, so that the few that are needed stay warm
 //! and the others grow old. The lock is taken to push and pop alone; sockets are looked at and closed outside.
 //!
-//! A thread closes those that have grown old though nobody sends. There is at most one, only while connections are
-//! idle; it sleeps until the next of them is too old, ends with the pool, and doesn't keep the process alive. Where
-//! it can't be started, old connections are closed with the next request.
+//! A thread, the sweeper, closes idle connections at their age even without traffic. There is at most one, and only
+//! while connections are idle; it sleeps until the next one is too old, ends with the pool, and doesn't keep the
+//! process alive. If it can't be started, old connections are closed with the next request.
 
 use super::connection::Connection;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The sweeper closes together what grows old within this time, instead of waking for each.
+/// The sweeper closes in one go all connections that reach their age within this time.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 /// The sweeper looks again after this time at the latest.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
@@ -56,7 +56,7 @@ impl Pool {
 
     /// One that is alive as far as can be seen.
     pub fn take(&self, now: Instant) -> Option<Connection> {
-        // Each turn takes one out, and others put back no more than there are permits.
+        // Each turn removes one, and other threads put back no more than there are permits.
         for _ in 0..=self.most {
             let mut connection = self.shared.lock().connections.pop()?;
             if self.shared.is_young(&connection, now) && !connection.has_gone() {
@@ -66,14 +66,14 @@ impl Pool {
         None
     }
 
-    /// Keeps it, if it may be used again, and lets go of those that have grown old.
+    /// Keeps it, if it may be used again, and closes old ones.
     pub fn put(&self, mut connection: Connection, now: Instant) {
         if !connection.is_reusable() || !self.shared.is_young(&connection, now) {
             return;
         }
         connection.reused = true;
         let mut idle = self.shared.lock();
-        // Near enough: all others are up to the sweeper.
+        // The oldest are in front, nearly always; the sweeper finds the others.
         let old = idle.connections.iter().take_while(|it| !self.shared.is_young(it, now)).count();
         let old: Vec<Connection> = idle.connections.drain(..old).collect();
         let surplus = if idle.connections.len() < self.most {

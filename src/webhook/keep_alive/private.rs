@@ -53,14 +53,14 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// An address that no host has (documentation, RFC 5737). Where even this one can be bound, the system lets any
-/// address be bound (`net.ipv4.ip_nonlocal_bind`), which says nothing then.
+/// An address that no host has (documentation, RFC 5737). If even this one can be bound, the system allows any
+/// address (`net.ipv4.ip_nonlocal_bind`), and binding proves nothing.
 const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254));
 /// The same of IPv6 (RFC 3849).
 const NOBODYS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe));
 
-/// Whether it is one of this host's own addresses, which may well be public: a host can bind its own addresses
-/// alone. What a router in front of it translates into one of them can't be known here.
+/// Whether it is one of this host's own addresses, which may be public: a host can bind only its own addresses. An
+/// address that a router in front of this host translates into one of them is not recognised.
 pub fn is_own(address: IpAddr) -> bool {
     let can_bind = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
     let address = address.to_canonical();

@@ -19,7 +19,7 @@ const VERSION: &[u8] = b"HTTP/1.";
 /// Why what came is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// No status line as RFC 9112 §4 has it.
+    /// No status line (RFC 9112 §4).
     NotHttp,
     /// Status line and headers, interim answers included, are longer than [`HEAD_LIMIT`].
     HeadTooLong,
@@ -156,8 +156,8 @@ impl Reading {
         self.line.map_or(0, |line| line.status)
     }
 
-    /// What has come of a head that is not complete, for people. Of something that is no answer only the first word
-    /// is shown: a server that sends a request back shows its path, which may be a secret.
+    /// An incomplete head in a few words, for error messages. Of anything but HTTP only the first word is shown: a
+    /// server that echoes a request would show its path, which may be a secret.
     pub fn beginning(&self) -> Option<String> {
         if let Some(line) = self.line {
             return Some(format!("it answered {}", line.status));
@@ -293,7 +293,7 @@ impl Reading {
         taken
     }
 
-    /// Keeps what there is room for; beyond it the answer is over as far as anybody here cares.
+    /// Keeps the data up to the limit, and ends the answer there.
     fn take_data(&mut self, bytes: &[u8]) -> usize {
         let kept = bytes.len().min(BODY_LIMIT.saturating_sub(self.body.len()));
         self.body.extend_from_slice(bytes.get(..kept).unwrap_or(bytes));
