@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const FIRST_HEAD_START: Duration = Duration::from_millis(250);
 /// The head start of each further one: the shortest that RFC 8305 §8 recommends.
 const HEAD_START: Duration = Duration::from_millis(100);
+/// At most this many attempts run at once, each with a file descriptor; the oldest makes room for the next.
+const MOST_RUNNING: usize = 8;
 /// Running attempts are polled again after 1/16 of the time that the race has taken: an answer is noticed at most
 /// that late, and the number of polls stays small.
 const LOOKS: u32 = 16;
@@ -107,6 +109,9 @@ pub fn race(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Re
 impl Race {
     /// Starts an attempt and waits for it for some time. After that it goes on in the background.
     fn start(&mut self, address: SocketAddr, wait: Duration) -> Option<Attempt> {
+        if self.running.len() >= MOST_RUNNING {
+            self.failed.push((self.running.remove(0).address, io::ErrorKind::TimedOut.into()));
+        }
         let begun = Instant::now();
         let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
             Ok(socket) => socket,
@@ -122,6 +127,7 @@ impl Race {
             // An error of the system's has a number, the end of our wait has none.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
                 self.running.push(attempt);
+                debug_assert!(self.running.len() <= MOST_RUNNING, "an attempt made room before");
             }
             Err(error) => self.failed.push((address, error)),
         }
@@ -257,6 +263,13 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(&format!("{deserted}: refused")), "{text}");
         assert_eq!(text.matches(&format!("{}: no answer in time", hole.0)).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn an_attempt_makes_room_for_the_next_and_is_told() {
+        let hole = hole();
+        let error = race("here", &[hole.0; 16], Instant::now() + Duration::from_secs(3)).unwrap_err();
+        assert_eq!(error.to_string().matches(": no answer in time").count(), 16, "{error}");
     }
 
     #[test]
