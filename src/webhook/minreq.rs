@@ -257,4 +257,34 @@ mod tests {
         };
         assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));
     }
+
+    #[test]
+    fn the_status_counts_whatever_becomes_of_the_body() {
+        use std::io::Write as _;
+        for answer in [
+            "HTTP/1.1 202 X\r\nContent-Length: 100\r\n\r\nfewer",
+            "HTTP/1.1 202 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok",
+            "HTTP/1.1 202 X\r\n\r\nfewer",
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\nbody") {
+                    let mut some = [0; 64];
+                    let came = stream.read(&mut some).unwrap();
+                    request.extend_from_slice(&some[..came]);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let destination = Destination::parse(&format!("http://{address}/")).unwrap();
+            let requests = Requests::new(&destination, Settings::default()).unwrap();
+            let minreq = Minreq::new(destination, requests, Duration::from_secs(20));
+            let headers = super::super::request::Headers::default();
+            let wire = WireRequest { target: "/".into(), headers, body: b"body"[..].into() };
+            assert_eq!(minreq.fetch(&wire).map(|(status, _)| status), Ok(202), "{answer:?}");
+            server.join().unwrap();
+        }
+    }
 }
