@@ -186,3 +186,24 @@ fn a_proxy_that_opens_nothing_is_told() {
         assert!(error.text.contains(text) && !error.text.contains("secret"), "{error}");
     }
 }
+
+#[test]
+fn an_address_that_speaks_no_tls_is_passed_over_for_the_next() {
+    let certificates = Certificates::new();
+    let closing = Peer::start(|_, _| ());
+    let peer = Peer::tls(&certificates, false, accept);
+    let addresses = vec![closing.address, peer.address];
+    let resolver: Resolver = Arc::new(move |_, _| Ok(addresses.clone()));
+    let client = client_with("https://localhost/", ClientSettings { resolver, ..trusting(&certificates) });
+    for _ in 0..3 {
+        assert_eq!(client.exchange(&crate::request(b"x"), Over::NewConnection, soon()).unwrap().status, 204);
+    }
+    assert_eq!((closing.connections(), peer.connections()), (1, 3), "it is tried last from then on");
+    // Where all fail, the first says why.
+    let others = vec![closing.address, Peer::start(|_, _| ()).address];
+    let resolver: Resolver = Arc::new(move |_, _| Ok(others.clone()));
+    let client = client_with("https://localhost/", ClientSettings { resolver, ..trusting(&certificates) });
+    let error = post(&client).unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::Connect);
+    assert!(error.text.contains("TLS") && error.text.contains(&closing.address.to_string()), "{error}");
+}

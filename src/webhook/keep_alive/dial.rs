@@ -13,6 +13,10 @@ use crate::webhook::destination::Destination;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// Addresses that accept a connection and then fail at the proxy or at TLS: after this many, connecting fails. The
+/// next attempt begins with the others.
+const MOST_HANDSHAKES: u32 = 3;
+
 /// How to get there.
 pub struct Dial {
     pub destination: Destination,
@@ -63,13 +67,31 @@ impl Dial {
             let stream = Stream::unix(path, deadline).map_err(|error| error.to_string())?;
             return Ok(Reached { stream, address: None, round_trip: Duration::ZERO });
         }
-        let addresses = self.addresses(deadline)?;
+        let mut addresses = self.addresses(deadline)?;
         let shown = match &self.proxy {
             Some(proxy) => format!("the proxy {proxy}"),
             None => self.destination.host().to_owned(),
         };
-        let connected = net::dial(&shown, &addresses, deadline).map_err(|error| error.to_string())?;
-        connected.slower.iter().for_each(|address| self.names.avoid(*address));
+        let mut first_failure: Option<String> = None;
+        for _ in 0..MOST_HANDSHAKES {
+            let connected = match net::dial(&shown, &addresses, deadline) {
+                Ok(connected) => connected,
+                Err(error) => return Err(first_failure.unwrap_or_else(|| error.to_string())),
+            };
+            connected.slower.iter().for_each(|address| self.names.avoid(*address));
+            let address = connected.address;
+            match self.ready(connected, deadline) {
+                Ok(reached) => return Ok(reached),
+                Err(why) => first_failure = first_failure.or(Some(why)),
+            }
+            self.names.avoid(address);
+            addresses.retain(|other| *other != address);
+        }
+        Err(first_failure.unwrap_or_default())
+    }
+
+    /// Makes a stream of a socket: through the proxy, and with TLS.
+    fn ready(&self, connected: net::Connected, deadline: Instant) -> Result<Reached, String> {
         let net::Connected { socket, address, took, .. } = connected;
         if self.deny_private && socket.local_addr().is_ok_and(|own| own.ip() == address.ip()) {
             return Err(self.leads_here(address));
