@@ -1,7 +1,7 @@
 //! The reading of answers over 100,000 mutated streams of bytes: the same answer however they are split, never a
 //! panic, never more than the bounds.
 
-use sluicegate::webhook::answer::BODY_LIMIT;
+use sluicegate::webhook::answer::{BODY_LIMIT, HEAD_LIMIT};
 use sluicegate::webhook::keep_alive::reading::{Malformed, Reading};
 
 const ROUNDS: usize = 100_000;
@@ -27,7 +27,9 @@ impl Random {
     }
 }
 
-const ANSWERS: [&[u8]; 10] = [
+const ANSWERS: [&[u8]; 12] = [
+    b"HTTP/1.1 200 OK\r\nPHP Warning:  x\r\nA: \x01\r\n y\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
+    b"\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:\r\n chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nRetry-After: 3\r\n\r\nhello",
     b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nT: u\r\n\r\n",
@@ -82,7 +84,10 @@ fn outcome(reading: &mut Reading, bytes: &[u8], mut length: impl FnMut() -> usiz
     let mut complete = false;
     while !complete && at < bytes.len() {
         let piece = &bytes[at..(at + length().max(1)).min(bytes.len())];
-        match reading.take(piece)? {
+        let counts = reading.has_head();
+        let taken = reading.take(piece);
+        assert!(!counts || taken.is_ok(), "once the head is complete, the status counts");
+        match taken? {
             Some(taken) => {
                 assert!(taken <= piece.len());
                 at += taken;
@@ -125,6 +130,17 @@ fn an_answer_is_the_same_however_it_is_split() {
 fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
     let mut random = Random(SEED);
     let (mut whole, mut split) = (Reading::default(), Reading::default());
+    for (status, fill) in [(200, "A: b\r\n"), (200, "b"), (103, "A: b\r\n"), (503, "x\n"), (200, " \n")] {
+        for more in 0..8 {
+            let fill = fill.repeat(HEAD_LIMIT / fill.len() - 4 + more);
+            let bytes = format!("HTTP/1.1 {status} X\r\nA: {fill}\r\nRetry-After: 7\r\n\r\nrest");
+            let expected = outcome(&mut whole, bytes.as_bytes(), || usize::MAX / 2);
+            for _ in 0..20 {
+                let got = outcome(&mut split, bytes.as_bytes(), || random.below(9_000));
+                assert_eq!(got, expected, "{status} {more}");
+            }
+        }
+    }
     for head in ["Content-Length: 65536", "Content-Length: 65537", "A: b", "Transfer-Encoding: chunked"] {
         for more in 0..3 {
             let data = vec![b'x'; BODY_LIMIT + more - 1];
