@@ -92,6 +92,33 @@ fn a_backend_in_trouble_is_left_with_the_next_connection() {
 }
 
 #[test]
+fn kept_connections_give_way_once_a_new_one_fares_better() {
+    // All kept connections lead to a backend that turned sick; each new one works.
+    let sick = Arc::new(AtomicUsize::new(0));
+    let (broken, gate) = (Arc::clone(&sick), Arc::new(std::sync::Barrier::new(4)));
+    let peer = Peer::start(move |number, mut stream| {
+        let mut requests = 0;
+        while read_request(&mut stream).is_some() {
+            requests += 1;
+            if number < 4 && requests == 1 {
+                // Four at once, so that there are four connections.
+                gate.wait();
+            }
+            let fails = number < 4 && broken.load(Ordering::SeqCst) > 0;
+            let _ = stream.write_all(if fails { b"HTTP/1.1 503 X\r\n\r\n" } else { NO_CONTENT });
+        }
+    });
+    let client = client(&peer.url());
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| status(&client)))));
+    assert_eq!((status(&client), peer.connections()), (204, 4));
+    sick.store(1, Ordering::SeqCst);
+    assert_eq!(status(&client), 503);
+    assert_eq!(client.exchange(&request(b"{}"), Over::NewConnection, soon()).unwrap().status, 204);
+    assert_eq!([(); 8].map(|()| status(&client)), [204; 8]);
+    assert_eq!(peer.connections(), 5, "the new one is kept");
+}
+
+#[test]
 fn a_backend_that_does_not_answer_is_left_with_the_next_connection() {
     let peer = Peer::start(|number, mut stream| {
         let mut requests = 0;

@@ -16,7 +16,8 @@
 //!   it sees by its `webhook-id`.
 //! - Once the head of an answer is complete its status counts, however odd the rest is.
 //! - After a status that means trouble at the destination, or no answer in time, the connection is closed, so that
-//!   the next request may reach another backend behind the same address. After the others it is kept: another
+//!   the next request may reach another backend behind the same address. If a new connection then fares better, the
+//!   idle ones, which may all lead to the sick backend, are closed as well. After other answers it is kept: another
 //!   backend would say the same of the record, and a handshake for each refused one would cost a receiver more than
 //!   the refusal.
 //! - Redirects are not followed, `Expect` is not sent.
@@ -58,6 +59,7 @@ use proxy::Proxy;
 use reading::Malformed;
 use std::fmt;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What a client is told.
@@ -167,6 +169,8 @@ pub struct RawAnswer {
 pub struct KeepAlive {
     dial: Dial,
     pool: Pool,
+    /// Whether the destination had trouble since a new connection was used with success.
+    troubled: AtomicBool,
     connect_timeout: Duration,
     /// What stands before the target in a request line: the origin, where a proxy is asked (RFC 9112 §3.2.2).
     origin: String,
@@ -221,7 +225,14 @@ impl KeepAlive {
             destination,
         };
         let pool = Pool::new(settings.most_idle, settings.ages);
-        Ok(Self { dial, pool, connect_timeout: settings.connect_timeout, origin, fixed })
+        Ok(Self {
+            dial,
+            pool,
+            troubled: AtomicBool::new(false),
+            connect_timeout: settings.connect_timeout,
+            origin,
+            fixed,
+        })
     }
 
     /// Where it sends.
@@ -243,7 +254,7 @@ impl KeepAlive {
         let reading = &connection.reading;
         let (status, retry_after) = (reading.status(), reading.retry_after());
         let answer = answer(&request.target, status, retry_after, reading.body(), SystemTime::now());
-        self.settle(connection);
+        self.settle(connection, over);
         Ok(answer)
     }
 
@@ -265,21 +276,26 @@ impl KeepAlive {
             body: reading.body().to_vec(),
             cut: reading.is_cut(),
         };
-        self.settle(connection);
+        self.settle(connection, over);
         Ok(answer)
     }
 
     /// Keeps the connection for another request, or closes it.
-    fn settle(&self, connection: Connection) {
+    fn settle(&self, connection: Connection, over: Over) {
         if blames_destination(connection.reading.status()) {
-            self.avoid(&connection);
-        } else {
-            self.pool.put(connection, Instant::now());
+            self.had_trouble(&connection);
+            return;
         }
+        if over == Over::NewConnection && self.troubled.swap(false, Ordering::Relaxed) {
+            self.pool.clear();
+        }
+        self.pool.put(connection, Instant::now());
     }
 
-    /// The next new connection goes to another address, if the name has one.
-    fn avoid(&self, connection: &Connection) {
+    /// The next new connection goes to another address, if the name has one; and if it fares better, the kept ones
+    /// are not used again.
+    fn had_trouble(&self, connection: &Connection) {
+        self.troubled.store(true, Ordering::Relaxed);
         if let Some(address) = connection.address() {
             self.dial.names.avoid(address);
         }
@@ -317,7 +333,7 @@ impl KeepAlive {
             Ok(()) => Ok(connection),
             Err(broken) if connection.was_stale(&broken) => Err(self.stale()),
             Err(broken) => {
-                self.avoid(&connection);
+                self.had_trouble(&connection);
                 Err(self.broke(broken, &connection, begun))
             }
         }

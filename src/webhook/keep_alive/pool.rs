@@ -90,6 +90,12 @@ impl Pool {
         }
     }
 
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        let connections = std::mem::take(&mut self.shared.lock().connections);
+        drop(connections);
+    }
+
     fn start_sweeper(&self) -> std::io::Result<()> {
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("idle sweep".into()).spawn(move || shared.sweep())?;
