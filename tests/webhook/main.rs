@@ -39,10 +39,11 @@ fn post(client: &KeepAlive) -> Result<Answer, SendError> {
     client.exchange(&request(b"{}"), Over::AnyConnection, soon())
 }
 
-/// As the relay sends: what met a closed connection goes once more at once, over a new one.
+/// As the relay sends: what met a closed connection goes once more, over a new one. Where this machine has too much
+/// to do, the close is noticed too late to be told from a failure.
 fn relayed(client: &KeepAlive) -> Result<Answer, SendError> {
     match post(client) {
-        Err(error) if error.kind == SendErrorKind::Stale => {
+        Err(error) if matches!(error.kind, SendErrorKind::Stale | SendErrorKind::Broken) => {
             client.exchange(&request(b"{}"), Over::NewConnection, soon())
         }
         result => result,

@@ -78,7 +78,7 @@ fn a_name_that_stops_resolving_is_told_and_then_an_error() {
         0 => Ok(vec![address]),
         _ => Err(format!("{host} has no address")),
     });
-    let stale_age = Duration::from_millis(300);
+    let stale_age = Duration::from_millis(600);
     let settings = ClientSettings {
         resolver,
         address_age: Duration::ZERO,

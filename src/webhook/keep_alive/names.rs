@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_name_that_stops_resolving_is_told_and_ends_with_its_addresses() {
         static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-        let stale = Duration::from_millis(400);
+        let stale = Duration::from_millis(600);
         let turn = AtomicU16::new(0);
         let resolver: Resolver = Arc::new(move |host, port| match turn.fetch_add(1, Ordering::SeqCst) {
             0 => Ok(vec![([192, 0, 2, 1], port).into()]),
