@@ -15,6 +15,7 @@
 //! | [relay] | the product: what is sent when, and what may be committed | always |
 //! | `kafka` | where records come from | `kafka`, `kafka-crate` |
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
+//! | `text` | small formats | `cli`, `kafka`, `keep-alive`, `minreq` |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
 //! | [files] | files that people name, read within bounds | always |
 //! | `observe` | log lines | `cli` |
@@ -35,5 +36,7 @@ pub mod net;
 #[cfg(feature = "cli")]
 pub mod observe;
 pub mod relay;
+#[cfg(any(feature = "cli", feature = "kafka", feature = "keep-alive", feature = "minreq"))]
+pub mod text;
 #[cfg(any(feature = "keep-alive", feature = "minreq"))]
 pub mod webhook;

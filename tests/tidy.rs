@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Rooms of the crate, and which others each may name.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("relay", &[]),
-    ("net", &[]),
-    ("kafka", &["relay", "net"]),
-    ("webhook", &["relay", "net"]),
-    ("observe", &["relay"]),
-    ("cli", &["relay", "kafka", "webhook", "observe", "net"]),
+    ("text", &[]),
+    ("net", &["text"]),
+    ("kafka", &["relay", "net", "text"]),
+    ("webhook", &["relay", "net", "text"]),
+    ("observe", &["relay", "text"]),
+    ("cli", &["relay", "kafka", "webhook", "observe", "net", "text"]),
 ];
 /// Async runtimes, and crates that bring a C library.
 const BANNED_CRATES: [&str; 16] = [

@@ -1,0 +1,3 @@
+//! Small formats without I/O, for every room.
+
+pub mod time;
