@@ -1,9 +1,16 @@
 //! Reading files that people name: settings, secrets, certificates. Bounded in size and, where the path leads to a
 //! pipe or a device, in time, so that a wrong name gives an error and neither fills memory nor waits for ever.
+//!
+//! What is [made of files](Watched) is made again when they change. No error shows what a file holds.
 
+mod watched;
+
+pub use watched::{Contents, LOOK_INTERVAL, Reporter, SETTLE_TIME, Watched};
+
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,6 +18,78 @@ use std::time::Duration;
 pub const LARGEST_FILE: u64 = 1 << 20;
 /// How long a pipe or a device has until its end: enough for `<(command)`, whose other side is there already.
 const LONGEST_READ: Duration = Duration::from_secs(5);
+
+/// What some editors write at the beginning of a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a file can't be used, with its name.
+#[derive(Debug)]
+pub struct FileError {
+    /// Its path, as it was given.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: io::Error,
+}
+
+impl FileError {
+    fn new(path: &Path, reason: io::Error) -> Self {
+        Self { path: path.to_owned(), reason }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "can't read {}: {}", self.path.display(), self.reason)
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.reason)
+    }
+}
+
+/// The same as [`read`], with an error that names the file.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    read(path, most).map_err(|reason| FileError::new(path, reason))
+}
+
+/// The same of a regular file alone: never waits for whoever writes to a pipe.
+fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let failed = |reason| FileError::new(path, reason);
+    match std::fs::metadata(path).map_err(failed)?.file_type() {
+        kind if kind.is_file() || kind.is_dir() => read_named(path, most),
+        _ => Err(failed(io::Error::other("it is no longer a regular file"))),
+    }
+}
+
+/// What a file held, as text in UTF-8 without a byte order mark.
+///
+/// # Errors
+/// It is in another encoding.
+pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, FileError> {
+    not_utf16(path, bytes)?;
+    let not_utf8 = |_| FileError::new(path, io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"));
+    std::str::from_utf8(without_mark(bytes)).map_err(not_utf8)
+}
+
+/// # Errors
+/// It is what Windows calls Unicode, in which nothing else is recognized.
+pub fn not_utf16(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let text = "it is in UTF-16, as Windows writes text: save it as UTF-8";
+        return Err(FileError::new(path, io::Error::new(ErrorKind::InvalidData, text)));
+    }
+    Ok(())
+}
+
+/// Bytes without the byte order mark of UTF-8.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
 
 /// The bytes of a file, at most `most` of them.
 ///
@@ -36,13 +115,12 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The text of a file of at most `most` bytes.
+/// The text of a file of at most `most` bytes, without a byte order mark.
 ///
 /// # Errors
 /// Those of [`read`]; [`ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    let not_utf8 = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
-    String::from_utf8(read(path, most)?).map_err(not_utf8)
+    text(path, &read(path, most)?).map(str::to_owned).map_err(|error| error.reason)
 }
 
 fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
@@ -96,5 +174,27 @@ mod tests {
         assert_eq!(fits.unwrap(), "12345");
         assert_eq!(too_large.unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!(not_text.unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn text_has_no_mark_and_is_utf_8() {
+        let path = Path::new("f");
+        assert_eq!(text(path, b"\xef\xbb\xbfab").unwrap(), "ab");
+        for (bytes, what) in [(&b"\xff\xfea\0"[..], "it is in UTF-16"), (b"a\xff", "it is not UTF-8")] {
+            let error = text(path, bytes).unwrap_err().to_string();
+            assert!(error.starts_with("can't read f: ") && error.contains(what), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_was_a_file_and_is_a_pipe_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("sluicegate-later-pipe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = read_regular(&path, 10).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.to_string().ends_with("it is no longer a regular file"), "{error}");
+        assert!(read_regular("/".as_ref(), 10).unwrap_err().to_string().contains("it is a directory"));
     }
 }

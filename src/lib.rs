@@ -17,7 +17,7 @@
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
 //! | `text` | small formats | `cli`, `kafka`, `keep-alive`, `minreq` |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
-//! | [files] | files that people name, read within bounds | always |
+//! | [files] | files that people name, read within bounds, and again when they change | always |
 //! | `observe` | log lines | `cli` |
 //! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
 

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Rooms of the crate, and which others each may name.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("relay", &[]),
     ("text", &[]),
-    ("net", &["text"]),
-    ("kafka", &["relay", "net", "text"]),
-    ("webhook", &["relay", "net", "text"]),
+    ("files", &[]),
+    ("net", &["text", "files"]),
+    ("kafka", &["relay", "net", "text", "files"]),
+    ("webhook", &["relay", "net", "text", "files"]),
     ("observe", &["relay", "text"]),
-    ("cli", &["relay", "kafka", "webhook", "observe", "net", "text"]),
+    ("cli", &["relay", "kafka", "webhook", "observe", "net", "text", "files"]),
 ];
 /// Async runtimes, and crates that bring a C library.
 const BANNED_CRATES: [&str; 16] = [
