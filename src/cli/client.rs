@@ -122,6 +122,7 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
             ca: options.tls.ca.clone().map(Into::into),
             client_cert: options.tls.client_cert.clone().map(Into::into),
             client_key: options.tls.client_key.clone().map(Into::into),
+            ..Default::default()
         },
         https_only: options.https_only,
         deny_private: options.deny_private,

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+/// How a [`NetError::Tls`] begins.
+pub const NO_TLS: &str = "no TLS with";
+
 /// Why there is no connection, or why one that there was has ended.
 #[derive(Debug)]
 pub enum NetError {
@@ -34,8 +37,10 @@ pub enum NetError {
         host: String,
         /// What rustls or the socket said.
         reason: io::Error,
+        /// The same in words.
+        cause: String,
         /// What to do about it.
-        advice: &'static str,
+        advice: String,
     },
     /// The peer did not answer, or did not read, until the deadline.
     Timeout {
@@ -82,8 +87,9 @@ impl NetError {
             return Self::Timeout { host };
         }
         #[cfg(feature = "tls")]
-        if let Some(advice) = super::tls::advice(&reason) {
-            return Self::Tls { host, reason, advice };
+        if let Some(error) = super::tls::session_error(&reason) {
+            let super::explain::Explanation { cause, advice } = super::explain::explain(error);
+            return Self::Tls { host, reason, cause, advice };
         }
         Self::Broken { host, reason }
     }
@@ -94,7 +100,7 @@ impl NetError {
         match self {
             Self::Settings { .. } => true,
             #[cfg(feature = "tls")]
-            Self::Tls { reason, .. } => super::tls::advice(reason).is_some(),
+            Self::Tls { reason, .. } => super::tls::session_error(reason).is_some(),
             _ => false,
         }
     }
@@ -120,7 +126,7 @@ fn timed_out(reason: &io::Error) -> bool {
 }
 
 /// A system's error in a few words, without its number.
-fn words(reason: &io::Error) -> String {
+pub(super) fn words(reason: &io::Error) -> String {
     match reason.kind() {
         io::ErrorKind::ConnectionRefused => "refused".into(),
         io::ErrorKind::TimedOut => "no answer in time".into(),
@@ -155,9 +161,7 @@ impl fmt::Display for NetError {
                     words(reason)
                 )
             }
-            Self::Tls { host, reason, advice } => {
-                write!(f, "no TLS with {host} ({}): {advice}", words(reason))
-            }
+            Self::Tls { host, cause, advice, .. } => write!(f, "{NO_TLS} {host} ({cause}): {advice}"),
             Self::Timeout { host } => {
                 write!(f, "{host} did not answer in time: allow more time or look at its load")
             }

@@ -5,6 +5,8 @@
 
 mod dial;
 mod error;
+#[cfg(feature = "tls")]
+mod explain;
 mod race;
 mod stream;
 #[cfg(feature = "tls")]
@@ -12,7 +14,7 @@ mod tls;
 mod trust;
 
 pub use dial::{connect, dial, resolve};
-pub use error::{Kind, NetError};
+pub use error::{Kind, NO_TLS, NetError};
 pub use race::Connected;
 pub use stream::{Canceller, Stream};
 #[cfg(feature = "tls")]

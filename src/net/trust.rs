@@ -1,5 +1,6 @@
 //! Settings of TLS: whom to trust, who we are. They can be read and shown also where TLS is not built in.
 
+use crate::files::Reporter;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -21,6 +22,8 @@ pub struct TlsSettings {
     pub client_cert: Option<Pem>,
     /// Its key, unencrypted (PKCS #8, PKCS #1 or SEC 1); may be the same file as the certificate.
     pub client_key: Option<Pem>,
+    /// Who is told when the files change.
+    pub reporter: Reporter,
 }
 
 impl From<PathBuf> for Pem {

@@ -2,8 +2,9 @@
 
 use super::jvm::target;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A certificate authority, its files in a folder of its own; they are gone when this is dropped.
@@ -53,7 +54,71 @@ impl Authority {
         self.issue_until(name, names, "20200102000000Z")
     }
 
+    /// One that will be valid in some years.
+    pub fn issue_early(&self, name: &str, names: &str) -> Certificate {
+        self.issue_between(name, names, "20980101000000Z", "20991231235959Z")
+    }
+
+    /// A self-signed one with a key on this curve, as CA or not, and with its names unless there are none.
+    pub fn self_signed(&self, name: &str, curve: &str, is_ca: bool, names: &str) -> Certificate {
+        let ca = if is_ca { "TRUE" } else { "FALSE" };
+        let names = if names.is_empty() { String::new() } else { format!("-addext subjectAltName={names}") };
+        self.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:{curve} -nodes -keyout {name}.key -out {name}.pem -days 2 \
+             -subj /CN=localhost -addext basicConstraints=critical,CA:{ca} {names}"
+        ));
+        self.bundle(name, &self.file(&format!("{name}.pem")))
+    }
+
+    /// One of X.509 version 1, which has no extensions.
+    pub fn issue_version_1(&self, name: &str) -> Certificate {
+        self.request(name);
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2"
+        ));
+        self.bundle(name, &self.pem())
+    }
+
+    /// One that an elliptic CA on this curve has signed with this digest, with the CA's own certificate.
+    pub fn issue_elliptic(
+        &self,
+        name: &str,
+        names: &str,
+        curve: &str,
+        digest: &str,
+    ) -> (PathBuf, Certificate) {
+        let ca = self.self_signed(&format!("{name}-ca"), curve, true, "");
+        self.request(name);
+        fs::write(self.file(&format!("{name}.ext")), format!("subjectAltName={names}\n")).unwrap();
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -CA {name}-ca.pem -CAkey {name}-ca.key -CAcreateserial -out {name}.pem -days 2 \
+             -{digest} -extfile {name}.ext"
+        ));
+        (ca.certificate.clone(), self.bundle(name, &ca.certificate))
+    }
+
+    fn request(&self, name: &str) {
+        self.openssl(&format!(
+            "req -new -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+        ));
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn bundle(&self, name: &str, ca: &Path) -> Certificate {
+        let file = |kind: &str| self.file(&format!("{name}.{kind}"));
+        let parts = [&file("key"), &file("pem"), ca].map(|part| fs::read_to_string(part).unwrap());
+        fs::write(file("all.pem"), parts.concat()).unwrap();
+        Certificate { certificate: file("pem"), key: file("key"), all: file("all.pem") }
+    }
+
     fn issue_until(&self, name: &str, names: &str, end: &str) -> Certificate {
+        self.issue_between(name, names, "20200101000000Z", end)
+    }
+
+    fn issue_between(&self, name: &str, names: &str, start: &str, end: &str) -> Certificate {
         fs::write(
             self.folder.join(format!("{name}.cnf")),
             format!(
@@ -64,17 +129,12 @@ impl Authority {
         )
         .unwrap();
         fs::write(self.folder.join(format!("{name}.index")), "").unwrap();
-        self.openssl(&format!(
-            "req -new -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
+        self.request(name);
         self.openssl(&format!(
             "ca -batch -notext -config {name}.cnf -cert ca.pem -keyfile ca.key -in {name}.csr -out {name}.pem \
-             -startdate 20200101000000Z -enddate {end}"
+             -startdate {start} -enddate {end}"
         ));
-        let file = |kind: &str| self.folder.join(format!("{name}.{kind}"));
-        let parts = [file("key"), file("pem"), self.pem()].map(|part| fs::read_to_string(part).unwrap());
-        fs::write(file("all.pem"), parts.concat()).unwrap();
-        Certificate { certificate: file("pem"), key: file("key"), all: file("all.pem") }
+        self.bundle(name, &self.pem())
     }
 
     fn openssl(&self, arguments: &str) {
@@ -84,6 +144,47 @@ impl Authority {
             .output()
             .expect("openssl runs: ./tests/run installs it");
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// `openssl s_server` with a certificate, for kinds that a server of rustls can't have. It ends when dropped.
+pub struct Server {
+    child: std::process::Child,
+    pub port: u16,
+}
+
+impl Server {
+    pub fn start(certificate: &Certificate) -> Self {
+        let mut child = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1000"])
+            .arg("-cert")
+            .arg(&certificate.certificate)
+            .arg("-key")
+            .arg(&certificate.key)
+            // It would end with its input.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl runs: ./tests/run installs it");
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let port = loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "openssl s_server has ended");
+            if let Some(address) = line.strip_prefix("ACCEPT ") {
+                break address.trim().rsplit(':').next().unwrap().parse().unwrap();
+            }
+        };
+        // What it says of each connection has to go somewhere.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Self { child, port }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod exchange;
+mod explained;
 mod hostile;
 mod kept;
 mod mutations;

@@ -62,6 +62,7 @@ fn tls(entries: &mut Entries) -> Result<TlsSettings, PropertiesError> {
         ca: trusted.or(ca_text).or(ca_file),
         client_cert: own.clone().or(cert_text).or(cert_file),
         client_key: own.or(key_text).or(key_file),
+        ..TlsSettings::default()
     })
 }
 
