@@ -2,14 +2,20 @@
 
 use super::Failure;
 use super::options::{HttpClient, Options};
+#[cfg(feature = "keep-alive")]
+use super::requests::REPORTER;
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]
-use crate::webhook::keep_alive::{ClientSettings, KeepAlive, proxy::Proxy};
+use crate::webhook::keep_alive::proxy::{Proxy, ProxyError};
+#[cfg(feature = "keep-alive")]
+use crate::webhook::keep_alive::{ClientSettings, KeepAlive};
 #[cfg(feature = "minreq")]
 use crate::webhook::minreq::Minreq;
-use crate::webhook::oauth::TokenFetcher;
+#[cfg(feature = "minreq")]
+use crate::webhook::oauth::TOKEN_TIMEOUT;
+use crate::webhook::oauth::{Connect, OAuthSettings, TokenFetcher};
 use crate::webhook::request::Requests;
 #[cfg(feature = "keep-alive")]
 use crate::webhook::sender::{Sender, TokenClient};
@@ -80,41 +86,94 @@ impl Transport for Client {
     }
 }
 
-/// Who fetches access tokens from `endpoint`: the same client with the same settings, but that an endpoint the
-/// operator names may be in a private network.
-pub(super) fn token_fetcher(
-    endpoint: &Destination,
-    options: &Options,
-) -> Result<Box<dyn TokenFetcher>, Failure> {
+/// Makes clients that fetch access tokens. The endpoint is another party than the webhook, so nothing that proves who
+/// we are to the one, nor the way there, is used for the other: it has settings of its own (`token-ca` and the like).
+/// An endpoint that the operator names may be in a private network.
+pub(super) fn connect_to_tokens(options: &Options) -> Box<Connect> {
+    let options = options.clone();
+    Box::new(move |settings| token_fetcher(settings, &options))
+}
+
+fn token_fetcher(settings: &OAuthSettings, options: &Options) -> Result<Box<dyn TokenFetcher>, String> {
+    let endpoint = &settings.endpoint;
     match options.http_client {
         #[cfg(feature = "keep-alive")]
         HttpClient::KeepAlive => {
-            let settings =
-                ClientSettings { deny_private: false, most_idle: 1, ..settings(endpoint, options)? };
-            let wrong = |error| Failure::usage(format!("the client for {endpoint}: {error}"));
-            let client = KeepAlive::new(endpoint.clone(), settings).map_err(wrong)?;
-            Ok(Box::new(TokenClient::new(client, options.timeout)))
+            let way = &settings.way;
+            let tls = crate::net::TlsSettings {
+                ca: way.ca.clone().map(Into::into),
+                client_cert: way.client_cert.clone().map(Into::into),
+                client_key: way.client_key.clone().map(Into::into),
+                reporter: REPORTER,
+            };
+            let proxy = proxy(endpoint, way.proxy.as_deref());
+            let client = ClientSettings {
+                connect_timeout: options.connect_timeout,
+                most_idle: 1,
+                https_only: options.https_only,
+                tls,
+                proxy: proxy.map_err(|error| format!("token-proxy: {error}"))?,
+                ..ClientSettings::default()
+            };
+            let wrong = |error| format!("the client for {endpoint}: {error}");
+            let client = KeepAlive::new(endpoint.clone(), client).map_err(wrong)?;
+            Ok(Box::new(TokenClient::new(client, advice(settings, options))))
         }
         #[cfg(feature = "minreq")]
         HttpClient::Minreq => {
-            can_minreq(endpoint, options)?;
+            let here = options.clone();
+            let here = Options { tls: Default::default(), proxy: None, deny_private: false, ..here };
+            can_minreq(endpoint, &here).map_err(|failure| failure.text)?;
+            if settings.way != Default::default() {
+                return Err(
+                    "token-ca, token-client-cert, token-client-key and token-proxy need --http-client \
+                            keep-alive"
+                        .into(),
+                );
+            }
             let requests = Requests::new(endpoint, Default::default());
-            let requests = requests.map_err(|error| Failure::usage(format!("token-url: {error}")))?;
-            Ok(Box::new(Minreq::new(endpoint.clone(), requests, options.timeout)))
+            let requests = requests.map_err(|error| format!("token-url: {error}"))?;
+            Ok(Box::new(Minreq::new(endpoint.clone(), requests, TOKEN_TIMEOUT)))
         }
         #[allow(unreachable_patterns, reason = "not with all clients built in")]
-        _ => Err(Failure::usage("--http-client: this binary was built without it")),
+        _ => Err("--http-client: this binary was built without it".into()),
+    }
+}
+
+/// What to say where TLS with the token endpoint fails and the webhook has what may be missing.
+#[cfg(feature = "keep-alive")]
+fn advice(settings: &OAuthSettings, options: &Options) -> &'static str {
+    let ca = options.tls.ca.is_some() && settings.way.ca.is_none();
+    let cert = options.tls.client_cert.is_some() && settings.way.client_cert.is_none();
+    match (ca, cert) {
+        (false, false) => "",
+        (true, false) => {
+            "--ca is for the webhook alone: for this endpoint write token-ca = FILE into the file of --auth"
+        }
+        (false, true) => {
+            "--client-cert is for the webhook alone: for this endpoint write token-client-cert = FILE and \
+             token-client-key = FILE into the file of --auth, if it is to have one"
+        }
+        (true, true) => {
+            "--ca and --client-cert are for the webhook alone: for this endpoint write token-ca = FILE into the file of \
+             --auth, and token-client-cert and token-client-key if it is to have them"
+        }
+    }
+}
+
+/// The proxy that a setting names, or else the environment.
+#[cfg(feature = "keep-alive")]
+fn proxy(destination: &Destination, setting: Option<&str>) -> Result<Option<Proxy>, ProxyError> {
+    match setting {
+        Some("none") => Ok(None),
+        Some(proxy) => Proxy::parse(proxy).map(Some),
+        None => Proxy::from_environment(destination, &|name| std::env::var(name).ok()),
     }
 }
 
 #[cfg(feature = "keep-alive")]
 fn settings(destination: &Destination, options: &Options) -> Result<ClientSettings, Failure> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let proxy = match options.proxy.as_deref() {
-        Some("none") => Ok(None),
-        Some(proxy) => Proxy::parse(proxy).map(Some),
-        None => Proxy::from_environment(destination, &variable),
-    };
+    let proxy = proxy(destination, options.proxy.as_deref());
     Ok(ClientSettings {
         connect_timeout: options.connect_timeout,
         most_idle: options.settings.max_concurrency.get(),
@@ -122,7 +181,7 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
             ca: options.tls.ca.clone().map(Into::into),
             client_cert: options.tls.client_cert.clone().map(Into::into),
             client_key: options.tls.client_key.clone().map(Into::into),
-            ..Default::default()
+            reporter: REPORTER,
         },
         https_only: options.https_only,
         deny_private: options.deny_private,

@@ -1,12 +1,13 @@
 //! What requests look like, from the flags.
 
 use super::Failure;
-use super::client::token_fetcher;
+use super::client::connect_to_tokens;
 use super::options::{Auth, DEFAULT_CE_TYPE, FormatName, Options};
+use crate::files::Reporter;
 use crate::webhook::authorization::{Authorization, SecretFile};
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
-use crate::webhook::oauth::{ClientCredentials, OAuthSettings};
+use crate::webhook::oauth::ClientCredentials;
 use crate::webhook::request::{Format, Requests, Settings};
 use crate::webhook::signature::Signer;
 use std::time::Instant;
@@ -20,7 +21,9 @@ pub(super) fn requests(
         [] => (None, Vec::new()),
         paths => {
             let wrong = |error| Failure::usage(format!("--signing-secret-file: {error}"));
-            Signer::open(paths).map(|(signer, warnings)| (Some(signer), warnings)).map_err(wrong)?
+            Signer::open_telling(paths, REPORTER)
+                .map(|(signer, warnings)| (Some(signer), warnings))
+                .map_err(wrong)?
         }
     };
     let authorization = match &options.auth {
@@ -50,29 +53,31 @@ fn authorization(
     warnings: &mut Vec<String>,
 ) -> Result<Authorization, Failure> {
     let wrong = |error| Failure::usage(format!("--auth: {error}"));
+    let now = Instant::now();
     match auth {
         Auth::File(scheme, path) => {
-            let file = SecretFile::open(path, *scheme, warn, Instant::now()).map_err(wrong)?;
+            let file = SecretFile::open(path, *scheme, REPORTER, now).map_err(wrong)?;
             Ok(Authorization::File(file))
         }
         Auth::OAuth2(path) => {
-            let settings = OAuthSettings::open(path).map_err(wrong)?;
-            let endpoint = &settings.endpoint;
+            let connect = connect_to_tokens(options);
+            let client = ClientCredentials::open(path, connect, REPORTER, now).map_err(wrong)?;
+            let endpoint = client.endpoint(now);
             if !endpoint.is_https() && !endpoint.is_local() {
                 warnings.push(format!(
                     "the client's secret goes to {endpoint} without TLS: RFC 6749 wants https"
                 ));
             }
-            let fetcher = token_fetcher(endpoint, options)?;
-            let client = ClientCredentials::new(settings, fetcher, warn);
             Ok(Authorization::OAuth2(Box::new(client)))
         }
     }
 }
 
-fn warn(text: &str) {
-    ::log::warn!(target: "sluicegate", "{text}");
-}
+/// What goes on while requests are sent is a line of the log.
+pub(super) const REPORTER: Reporter = Reporter {
+    warn: |text| ::log::warn!(target: "sluicegate", "{text}"),
+    info: |text| ::log::info!(target: "sluicegate", "{text}"),
+};
 
 fn format(options: &Options) -> Result<Format, Failure> {
     let events = options.format == FormatName::CloudEvents;

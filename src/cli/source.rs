@@ -224,8 +224,10 @@ fn connector(
 ) -> Result<crate::kafka::connection::Connector, Failure> {
     use crate::kafka::connection::{Connector, Settings};
     let defaults = Settings::default();
+    let mut security = properties.security.clone();
+    security.tls.reporter = super::requests::REPORTER;
     let settings = Settings {
-        security: properties.security.clone(),
+        security,
         client_id: properties.client_id.clone().unwrap_or(defaults.client_id),
         max_idle: properties.max_idle.unwrap_or(defaults.max_idle),
         connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),

@@ -20,7 +20,7 @@ use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target,
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// At most so many interim answers (1xx) before the final one.
 const INTERIM_LIMIT: usize = 100;
@@ -154,7 +154,8 @@ impl Minreq {
 
 impl Transport for Minreq {
     fn send(&self, record: &Record, _attempt: Attempt) -> Result<Answer, SendError> {
-        self.requests.send(record, |request| {
+        // Its timeouts are whole seconds: what is left of one can't be told to it.
+        self.requests.send(record, self.timeout, |request, _| {
             self.post(request, |status, retry_after, body| {
                 answer::answer(&request.target, status, retry_after, body, SystemTime::now())
             })
@@ -185,7 +186,7 @@ fn reach(destination: &Destination, timeout: Duration) -> Result<String, String>
 }
 
 impl TokenFetcher for Minreq {
-    fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError> {
+    fn fetch(&self, request: &WireRequest<'_>, _: Instant) -> Result<(u16, Vec<u8>), SendError> {
         self.post(request, |status, _, body| (status, body.to_vec()))
     }
 }

@@ -4,18 +4,22 @@
 //! One thread fetches while the others go on with the token there is, or wait for the new one. `Tokens` decides
 //! who does what and knows neither clocks nor sockets; [`ClientCredentials`] is the shell around it.
 //!
-//! Invariant: the client's secret and the token are in no error, warning or `Debug`.
+//! The file of settings is read again when it changes; what it says then holds from the next fetch on.
+//!
+//! Invariant: the client's secret and the token are in no error, warning or `Debug`; and the token endpoint, which
+//! is another party than the destination, sees no certificate and no proxy but its own (`token-…`).
 
-use super::authorization::{AuthorizationError, Warn, is_token68, read};
+use super::authorization::{AuthorizationError, LARGEST_FILE, is_token68, text};
 use super::destination::Destination;
 use super::json;
 use super::request::WireRequest;
 use super::request::header::{Headers, percent_encode_unless};
+use crate::files::{Contents, Reporter, Watched};
 use crate::relay::base64;
 use crate::relay::transport::{SendError, SendErrorKind};
 use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,16 +31,33 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3_600);
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A token that was fetched because of a 401 is not replaced because of another within this.
 const REST_AFTER_401: Duration = Duration::from_secs(10);
-/// How long a thread waits for the one that fetches.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long the requests of one attempt may wait for tokens, all in all. It comes on top of the time for the
+/// requests themselves.
+pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Brings the answer of a token endpoint. Bounded in time and size.
+/// Brings the answer of a token endpoint. Bounded in size.
 pub trait TokenFetcher: Send + Sync {
-    /// Posts the request; status and content of the answer.
+    /// Posts the request; status and content of the answer, which has to come by `deadline`.
     ///
     /// # Errors
     /// No answer came.
-    fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError>;
+    fn fetch(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<(u16, Vec<u8>), SendError>;
+}
+
+/// Makes the client for the token endpoint that settings name. An error is a sentence.
+pub type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>, String> + Send + Sync;
+
+/// How the token endpoint is reached. Nothing of it is taken from what was given for the destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenWay {
+    /// `token-ca`: the CA certificates to trust; they replace the system's.
+    pub ca: Option<PathBuf>,
+    /// `token-client-cert`
+    pub client_cert: Option<PathBuf>,
+    /// `token-client-key`
+    pub client_key: Option<PathBuf>,
+    /// `token-proxy`; parsed where it is used.
+    pub proxy: Option<String>,
 }
 
 /// What the file of `--auth oauth2:FILE` says.
@@ -49,6 +70,8 @@ pub struct OAuthSettings {
     post: bool,
     /// `scope`, `audience`.
     parameters: Vec<(&'static str, String)>,
+    /// `token-ca` and the like.
+    pub way: TokenWay,
 }
 
 impl fmt::Debug for OAuthSettings {
@@ -60,24 +83,38 @@ impl fmt::Debug for OAuthSettings {
 impl OAuthSettings {
     /// Reads the file: lines of `name = value`.
     pub fn open(path: &Path) -> Result<Self, AuthorizationError> {
-        let text = read(path)?;
-        Self::parse(&text).map_err(|wanted| AuthorizationError::Form(path.into(), wanted))
+        Self::read(path, &crate::files::read_named(path, LARGEST_FILE)?)
+    }
+
+    fn read(path: &Path, bytes: &[u8]) -> Result<Self, AuthorizationError> {
+        Self::parse(text(path, bytes)?).map_err(|wanted| AuthorizationError::Form(path.into(), wanted))
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
-        const NAMES: [&str; 6] =
-            ["token-url", "client-id", "client-secret", "scope", "audience", "client-auth"];
-        let mut values: [Option<&str>; 6] = [None; 6];
+        const NAMES: [&str; 10] = [
+            "token-url",
+            "client-id",
+            "client-secret",
+            "scope",
+            "audience",
+            "client-auth",
+            "token-ca",
+            "token-client-cert",
+            "token-client-key",
+            "token-proxy",
+        ];
+        let mut values: [Option<&str>; 10] = [None; 10];
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (name, value) = line.split_once('=').ok_or("a line is written 'name = value'")?;
             let at = NAMES.iter().position(|known| *known == name.trim()).ok_or(
-                "a line is one of token-url, client-id, client-secret, scope, audience, client-auth",
+                "a line is one of token-url, client-id, client-secret, scope, audience, client-auth, token-ca, \
+                 token-client-cert, token-client-key, token-proxy",
             )?;
             if value.trim().is_empty() || values[at].replace(value.trim()).is_some() {
                 return Err("each line has a value, and each name is there once");
             }
         }
-        let [url, id, secret, scope, audience, client_auth] = values;
+        let [url, id, secret, scope, audience, client_auth, ca, client_cert, client_key, proxy] = values;
         let endpoint = Destination::parse(url.ok_or("the line token-url = https://… is missing")?)
             .map_err(|_| "token-url is no URL such as https://HOST/PATH")?;
         if endpoint.credentials().is_some() {
@@ -93,7 +130,14 @@ impl OAuthSettings {
         let given = [("scope", scope), ("audience", audience)];
         let parameters =
             given.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect();
-        Ok(Self { endpoint, client: (id, secret), post, parameters })
+        let path = |value: Option<&str>| value.map(PathBuf::from);
+        let way = TokenWay {
+            ca: path(ca),
+            client_cert: path(client_cert),
+            client_key: path(client_key),
+            proxy: proxy.map(str::to_owned),
+        };
+        Ok(Self { endpoint, client: (id, secret), post, parameters, way })
     }
 
     /// The request for a token: its header lines and its body.
@@ -233,25 +277,58 @@ impl Tokens {
 
 /// Tokens by client credentials.
 pub struct ClientCredentials {
-    settings: OAuthSettings,
-    fetcher: Box<dyn TokenFetcher>,
-    warn: Warn,
+    client: Watched<Configured>,
+    reporter: Reporter,
     tokens: Mutex<Tokens>,
     /// Somebody is done with fetching.
     fetched: Condvar,
 }
 
+/// What a token is asked for with.
+struct Configured {
+    settings: OAuthSettings,
+    fetcher: Box<dyn TokenFetcher>,
+}
+
 impl fmt::Debug for ClientCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClientCredentials({})", self.settings.endpoint)
+        write!(f, "ClientCredentials({:?})", self.client)
     }
 }
 
 impl ClientCredentials {
-    /// Fetches nothing yet.
-    pub fn new(settings: OAuthSettings, fetcher: Box<dyn TokenFetcher>, warn: Warn) -> Self {
-        let (tokens, fetched) = (Mutex::default(), Condvar::new());
-        Self { settings, fetcher, warn, tokens, fetched }
+    /// Reads the file, and prepares for what it says. Fetches nothing yet.
+    pub fn open(
+        path: &Path,
+        connect: Box<Connect>,
+        reporter: Reporter,
+        now: Instant,
+    ) -> Result<Self, AuthorizationError> {
+        let name = format!("the settings {}", path.display());
+        let owned = path.to_owned();
+        let make = move |contents: &Contents| {
+            let settings = OAuthSettings::read(&owned, contents.of(&owned))?;
+            let wrong = |sentence| AuthorizationError::Settings(owned.clone(), sentence);
+            let fetcher = connect(&settings).map_err(wrong)?;
+            Ok(Configured { settings, fetcher })
+        };
+        let client =
+            Watched::open::<AuthorizationError>(name, &[(path.into(), LARGEST_FILE)], make, reporter, now)?;
+        Ok(Self::with(client, reporter))
+    }
+
+    /// With settings that stay as they are. Fetches nothing yet.
+    pub fn new(settings: OAuthSettings, fetcher: Box<dyn TokenFetcher>, reporter: Reporter) -> Self {
+        Self::with(Watched::fixed(Configured { settings, fetcher }), reporter)
+    }
+
+    fn with(client: Watched<Configured>, reporter: Reporter) -> Self {
+        Self { client, reporter, tokens: Mutex::default(), fetched: Condvar::new() }
+    }
+
+    /// Where tokens are fetched, as the file says now.
+    pub fn endpoint(&self, now: Instant) -> Destination {
+        self.client.get(now).settings.endpoint.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tokens> {
@@ -259,26 +336,28 @@ impl ClientCredentials {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value of `Authorization`: the token there is, or a new one.
+    /// The value of `Authorization`: the token there is, or a new one, which has to come by `deadline`.
     ///
     /// # Errors
     /// There is no token and none can be fetched: nothing can be sent.
-    pub fn value(&self) -> Result<Arc<str>, SendError> {
-        let begun = Instant::now();
+    pub fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
         let mut tokens = self.lock();
         loop {
-            match tokens.turn(Instant::now()) {
+            let now = Instant::now();
+            match tokens.turn(now) {
                 Turn::Use(value) => return Ok(value),
                 Turn::Fail(error) => return Err(error),
                 Turn::Fetch => {
                     drop(tokens);
-                    self.fetch();
+                    self.fetch(deadline);
                     tokens = self.lock();
                 }
                 Turn::Wait => {
-                    let left = LONGEST_WAIT.saturating_sub(begun.elapsed());
+                    let left = deadline.saturating_duration_since(now);
                     if left.is_zero() {
-                        return Err(self.no_token("another request has waited for it too long"));
+                        drop(tokens);
+                        let endpoint = self.endpoint(now);
+                        return Err(no_token(&endpoint, "it did not answer another request in time"));
                     }
                     tokens =
                         self.fetched.wait_timeout(tokens, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -292,15 +371,17 @@ impl ClientCredentials {
         self.lock().refused(used, now)
     }
 
-    fn fetch(&self) {
+    fn fetch(&self, deadline: Instant) {
         let ended = Fetching(self);
-        let (headers, body) = self.settings.request();
-        let target = self.settings.endpoint.target();
+        let client = self.client.get(Instant::now());
+        let Configured { settings, fetcher } = &*client;
+        let (headers, body) = settings.request();
+        let target = settings.endpoint.target();
         let request =
             WireRequest { target: Cow::Owned(target), headers, body: Cow::Borrowed(body.as_bytes()) };
-        let outcome = match self.fetcher.fetch(&request) {
-            Ok((status, body)) => grant(status, &body).map_err(|why| self.no_token(&why)),
-            Err(error) => Err(self.no_token(&error.text)),
+        let outcome = match fetcher.fetch(&request, deadline) {
+            Ok((status, body)) => grant(status, &body).map_err(|why| no_token(&settings.endpoint, &why)),
+            Err(error) => Err(no_token(&settings.endpoint, &error.text)),
         };
         let now = Instant::now();
         let mut tokens = self.lock();
@@ -319,14 +400,13 @@ impl ClientCredentials {
         drop(tokens);
         drop(ended);
         if let Some(text) = trouble {
-            (self.warn)(&format!("{text}; going on with the token of before until its end"));
+            (self.reporter.warn)(&format!("{text}; the previous token stays in use until it expires"));
         }
     }
+}
 
-    fn no_token(&self, why: &str) -> SendError {
-        let text = format!("no access token from {}: {why}", self.settings.endpoint);
-        SendError { kind: SendErrorKind::Connect, text }
-    }
+fn no_token(endpoint: &Destination, why: &str) -> SendError {
+    SendError { kind: SendErrorKind::Connect, text: format!("no access token from {endpoint}: {why}") }
 }
 
 /// Lets the others go on, also when fetching panicked.
@@ -464,10 +544,14 @@ mod tests {
         assert!(tokens.refused("b", at(10)));
     }
 
+    fn soon() -> Instant {
+        Instant::now() + TOKEN_TIMEOUT
+    }
+
     struct Double(AtomicUsize);
 
     impl TokenFetcher for Arc<Double> {
-        fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError> {
+        fn fetch(&self, request: &WireRequest<'_>, _: Instant) -> Result<(u16, Vec<u8>), SendError> {
             assert_eq!(request.target, "/token?a=b");
             let number = self.0.fetch_add(1, Ordering::SeqCst);
             Ok((200, format!("{{\"access_token\":\"t{number}\",\"expires_in\":3600}}").into_bytes()))
@@ -477,14 +561,14 @@ mod tests {
     #[test]
     fn many_threads_share_one_token() {
         let double = Arc::new(Double(AtomicUsize::new(0)));
-        let client = ClientCredentials::new(settings(), Box::new(Arc::clone(&double)), |_| ());
+        let client = ClientCredentials::new(settings(), Box::new(Arc::clone(&double)), Reporter::SILENT);
         std::thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| assert_eq!(client.value().as_deref(), Ok("Bearer t0")));
+                scope.spawn(|| assert_eq!(client.value(soon()).as_deref(), Ok("Bearer t0")));
             }
         });
         assert!(client.renew("Bearer t0", Instant::now()));
-        assert_eq!(client.value().as_deref(), Ok("Bearer t1"));
+        assert_eq!(client.value(soon()).as_deref(), Ok("Bearer t1"));
         assert_eq!(double.0.load(Ordering::SeqCst), 2);
     }
 }

@@ -3,6 +3,7 @@
 use super::keep_alive::{KeepAlive, Over};
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
+use crate::net::NO_TLS;
 use crate::relay::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A request takes at most `timeout`, connecting included.
+    /// A request takes at most `timeout`, connecting included; fetching credentials for it has a time of its own.
     pub fn new(client: KeepAlive, requests: Requests, timeout: Duration) -> Self {
         Self { client, requests, timeout }
     }
@@ -29,11 +30,12 @@ impl Sender {
 
 impl Transport for Sender {
     fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
-        let now = Instant::now();
-        // A year, the longest setting, is within what a clock can hold.
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
         let over = if attempt.new_connection { Over::NewConnection } else { Over::AnyConnection };
-        self.requests.send(record, |request| self.client.exchange(request, over, deadline))
+        self.requests.send(record, self.timeout, |request, time| {
+            let now = Instant::now();
+            // A year, the longest setting, is within what a clock can hold.
+            self.client.exchange(request, over, now.checked_add(time).unwrap_or(now))
+        })
     }
 
     fn target(&self, record: &Record) -> Target {
@@ -45,26 +47,30 @@ impl Transport for Sender {
 #[derive(Debug)]
 pub struct TokenClient {
     client: KeepAlive,
-    timeout: Duration,
+    advice: &'static str,
 }
 
 impl TokenClient {
-    /// An answer takes at most `timeout`, connecting included.
-    pub fn new(client: KeepAlive, timeout: Duration) -> Self {
-        Self { client, timeout }
+    /// Where TLS with the endpoint fails, `advice` stands behind the error.
+    pub fn new(client: KeepAlive, advice: &'static str) -> Self {
+        Self { client, advice }
     }
 }
 
 impl TokenFetcher for TokenClient {
-    fn fetch(&self, request: &WireRequest<'_>) -> Result<(u16, Vec<u8>), SendError> {
-        let now = Instant::now();
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+    fn fetch(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<(u16, Vec<u8>), SendError> {
         let call = |over| self.client.call(request, over, deadline);
         // No relay sends this again: what met a connection that had been closed goes once more, over a new one.
         let answer = match call(Over::AnyConnection) {
             Err(error) if error.kind == SendErrorKind::Stale => call(Over::NewConnection),
             result => result,
         };
-        answer.map(|answer| (answer.status, answer.body))
+        match answer {
+            Ok(answer) => Ok((answer.status, answer.body)),
+            Err(SendError { kind, text }) if text.contains(NO_TLS) && !self.advice.is_empty() => {
+                Err(SendError { kind, text: format!("{text}. {}", self.advice) })
+            }
+            Err(error) => Err(error),
+        }
     }
 }

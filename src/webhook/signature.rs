@@ -7,10 +7,13 @@
 //!
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
+use crate::files::{self, Contents, FileError, Reporter, Watched};
 use crate::relay::base64;
 use keys::Key;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The largest file of secrets that is read, in bytes.
 const LARGEST_FILE: u64 = 64 << 10;
@@ -53,9 +56,7 @@ impl fmt::Display for SecretFault {
 #[derive(Debug)]
 pub enum SigningError {
     /// The file can't be read.
-    Unreadable(PathBuf, std::io::Error),
-    /// The file is larger than any file of secrets.
-    TooLarge(PathBuf),
+    File(FileError),
     /// The file holds no secret.
     NoSecret(PathBuf),
     /// More secrets than a header should carry signatures.
@@ -69,12 +70,7 @@ pub enum SigningError {
 impl fmt::Display for SigningError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => {
-                write!(f, "the file of secrets {} can't be read: {error}", path.display())
-            }
-            Self::TooLarge(path) => {
-                write!(f, "{} is larger than 64 KiB: is it the file of secrets?", path.display())
-            }
+            Self::File(error) => error.fmt(f),
             Self::NoSecret(path) => {
                 write!(f, "{} holds no secret: write one a line, such as whsec_…", path.display())
             }
@@ -91,20 +87,27 @@ impl fmt::Display for SigningError {
 impl std::error::Error for SigningError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreadable(_, error) => Some(error),
+            Self::File(error) => Some(error),
             _ => None,
         }
     }
 }
 
-/// Signs requests with each of its secrets; the first is the current one.
+impl From<FileError> for SigningError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// Signs requests with each of its secrets; the first is the current one. Files of secrets are read again when they
+/// change, and what is signed from then on is signed with the new ones.
 pub struct Signer {
-    keys: Vec<Key>,
+    secrets: Watched<Secrets>,
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signer ({} secrets)", self.keys.len())
+        self.secrets.fmt(f)
     }
 }
 
@@ -112,15 +115,53 @@ impl Signer {
     /// Reads files of secrets, one a line, the current one first; empty lines and those that begin with `#` don't
     /// count. Beside the signer come warnings for people.
     pub fn open(paths: &[PathBuf]) -> Result<(Self, Vec<String>), SigningError> {
-        let mut signer = Self { keys: Vec::new() };
-        let mut warnings = Vec::new();
-        for path in paths {
-            signer.read(path, &read(path)?, &mut warnings)?;
-        }
-        Ok((signer, warnings))
+        Self::open_telling(paths, Reporter::SILENT)
     }
 
-    fn read(&mut self, path: &Path, text: &str, warnings: &mut Vec<String>) -> Result<(), SigningError> {
+    /// The same, with somebody who is told when the files change.
+    pub fn open_telling(paths: &[PathBuf], reporter: Reporter) -> Result<(Self, Vec<String>), SigningError> {
+        let now = Instant::now();
+        let files: Vec<(PathBuf, u64)> = paths.iter().map(|path| (path.clone(), LARGEST_FILE)).collect();
+        let paths = paths.to_vec();
+        let opened = AtomicBool::new(false);
+        let make = move |contents: &Contents| {
+            let secrets = Secrets::read(&paths, contents)?;
+            if opened.swap(true, Ordering::Relaxed) {
+                secrets.warnings.iter().for_each(|warning| (reporter.warn)(warning));
+            }
+            Ok(secrets)
+        };
+        let secrets =
+            Watched::open::<SigningError>("the file of signing secrets", &files, make, reporter, now)?;
+        let warnings = secrets.get(now).warnings.clone();
+        Ok((Self { secrets }, warnings))
+    }
+
+    /// Appends the value of `webhook-signature`: a signature for each secret, separated by exactly one space. Where
+    /// there are several the current one comes first and last, since some receivers read only one of the ends.
+    pub fn sign(&self, id: &str, timestamp: u64, body: &[u8], line: &mut String) {
+        self.secrets.get(Instant::now()).sign(id, timestamp, body, line);
+    }
+}
+
+/// The secrets that the files hold.
+#[derive(Default)]
+struct Secrets {
+    keys: Vec<Key>,
+    /// What people should know of them.
+    warnings: Vec<String>,
+}
+
+impl Secrets {
+    fn read(paths: &[PathBuf], contents: &Contents) -> Result<Self, SigningError> {
+        let mut secrets = Self::default();
+        for path in paths {
+            secrets.add(path, files::text(path, contents.of(path))?)?;
+        }
+        Ok(secrets)
+    }
+
+    fn add(&mut self, path: &Path, text: &str) -> Result<(), SigningError> {
         let before = self.keys.len();
         for (number, line) in text.lines().enumerate() {
             let secret = line.trim();
@@ -135,7 +176,7 @@ impl Signer {
             if let Decoded::Shared(bytes) = &decoded
                 && !PROPER_LENGTH.contains(&bytes.len())
             {
-                warnings.push(format!(
+                self.warnings.push(format!(
                     "{}, line {}: the secret has {} bytes; Standard Webhooks wants 24 to 64",
                     path.display(),
                     number + 1,
@@ -155,9 +196,7 @@ impl Signer {
         Ok(())
     }
 
-    /// Appends the value of `webhook-signature`: a signature for each secret, separated by exactly one space. Where
-    /// there are several the current one comes first and last, since some receivers read only one of the ends.
-    pub fn sign(&self, id: &str, timestamp: u64, body: &[u8], line: &mut String) {
+    fn sign(&self, id: &str, timestamp: u64, body: &[u8], line: &mut String) {
         let head = format!("{id}.{timestamp}.");
         let start = line.len();
         for key in &self.keys {
@@ -175,14 +214,6 @@ impl Signer {
             line.push_str(&current);
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, SigningError> {
-    let unreadable = |error| SigningError::Unreadable(path.to_owned(), error);
-    if std::fs::metadata(path).map_err(unreadable)?.len() > LARGEST_FILE {
-        return Err(SigningError::TooLarge(path.to_owned()));
-    }
-    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 /// A secret's bytes, by what they are for.
@@ -289,14 +320,14 @@ mod tests {
     const A_TIME: u64 = 1_614_265_330;
     const A_BODY: &[u8] = br#"{"test": 2432232314}"#;
 
-    fn signer(text: &str) -> Result<(Signer, Vec<String>), SigningError> {
-        let (mut signer, mut warnings) = (Signer { keys: Vec::new() }, Vec::new());
-        signer.read(Path::new("f"), text, &mut warnings).map(|()| (signer, warnings))
+    fn secrets(text: &str) -> Result<Secrets, SigningError> {
+        let mut secrets = Secrets::default();
+        secrets.add(Path::new("f"), text).map(|()| secrets)
     }
 
     fn sign(secrets: &str, id: &str, time: u64, body: &[u8]) -> String {
         let mut line = String::new();
-        signer(secrets).unwrap().0.sign(id, time, body, &mut line);
+        self::secrets(secrets).unwrap().sign(id, time, body, &mut line);
         line
     }
 
@@ -354,20 +385,19 @@ mod tests {
             ("whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", SecretFault::Ed25519),
             (&*half, SecretFault::Ed25519),
         ] {
-            let error = signer(&format!("\n{text}")).unwrap_err();
+            let error = secrets(&format!("\n{text}")).err().unwrap();
             assert!(matches!(error, SigningError::Secret(_, 2, f) if f == fault), "{text}: {error}");
             assert!(!error.to_string().contains("MfKQ9r8"), "{error}");
         }
-        assert!(matches!(signer("\n# none\n"), Err(SigningError::NoSecret(_))));
-        assert!(matches!(signer(&format!("{A}\n").repeat(9)), Err(SigningError::TooMany)));
-        assert!(!format!("{:?}", signer(A)).contains("MfKQ"));
+        assert!(matches!(secrets("\n# none\n"), Err(SigningError::NoSecret(_))));
+        assert!(matches!(secrets(&format!("{A}\n").repeat(9)), Err(SigningError::TooMany)));
     }
 
     #[test]
     fn a_short_secret_is_warned_of_and_used() {
-        let (_, warnings) = signer("whsec_c2hvcnQ=").unwrap();
+        let Secrets { warnings, .. } = secrets("whsec_c2hvcnQ=").unwrap();
         assert!(warnings[0].contains("5 bytes") && !warnings[0].contains("c2hvcnQ"), "{warnings:?}");
-        assert!(signer(A).unwrap().1.is_empty());
+        assert!(secrets(A).unwrap().warnings.is_empty());
     }
 
     #[test]

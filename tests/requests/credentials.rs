@@ -1,17 +1,19 @@
 //! Credentials over real HTTP: renewed while the run goes on, and once after a 401.
 
+use crate::support::binary;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Scratch, record, sender};
+use sluicegate::files::Reporter;
 use sluicegate::relay::transport::{Attempt, SendErrorKind, Transport};
 use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
 use sluicegate::webhook::minreq::Minreq;
-use sluicegate::webhook::oauth::{ClientCredentials, OAuthSettings, TokenFetcher};
+use sluicegate::webhook::oauth::{ClientCredentials, OAuthSettings, TOKEN_TIMEOUT, TokenFetcher};
 use sluicegate::webhook::request::{Requests, Settings};
 use sluicegate::webhook::sender::TokenClient;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Gives tokens `t1`, `t2`, ... that last for an hour.
@@ -37,18 +39,17 @@ fn oauth(name: &str, server: &Receiver, minreq: bool) -> Settings {
     );
     let settings = OAuthSettings::open(&file.0).unwrap();
     let endpoint: Destination = settings.endpoint.clone();
-    let timeout = Duration::from_secs(5);
     let fetcher: Box<dyn TokenFetcher> = match minreq {
         true => {
             let requests = Requests::new(&endpoint, Settings::default()).unwrap();
-            Box::new(Minreq::new(endpoint, requests, timeout))
+            Box::new(Minreq::new(endpoint, requests, TOKEN_TIMEOUT))
         }
         false => {
             let client = KeepAlive::new(endpoint, ClientSettings::default()).unwrap();
-            Box::new(TokenClient::new(client, timeout))
+            Box::new(TokenClient::new(client, ""))
         }
     };
-    let client = ClientCredentials::new(settings, fetcher, |_| ());
+    let client = ClientCredentials::new(settings, fetcher, Reporter::SILENT);
     Settings { authorization: Some(Authorization::OAuth2(Box::new(client))), ..Settings::default() }
 }
 
@@ -111,7 +112,7 @@ fn a_token_that_was_exchanged_in_its_file_is_taken_after_the_401() {
         _ => Reply::Status(401),
     });
     let file = Scratch::new("exchanged", "old");
-    let secret = SecretFile::open(&file.0, Scheme::Bearer, |_| (), Instant::now()).unwrap();
+    let secret = SecretFile::open(&file.0, Scheme::Bearer, Reporter::SILENT, Instant::now()).unwrap();
     let settings = Settings { authorization: Some(Authorization::File(secret)), ..Settings::default() };
     let sender = sender(&receiver, "/hook", settings);
     let send = || sender.send(&record(None, None, &[]), Attempt::FIRST).map(|answer| answer.status);
@@ -136,4 +137,68 @@ fn a_second_try_is_signed_anew_under_the_same_id() {
         let expected = crate::sha256::standard_webhook(crate::reference::CURRENT, signed.as_bytes());
         assert_eq!(request.header("webhook-signature"), Some(&*expected));
     }
+}
+
+#[test]
+fn the_time_for_a_request_begins_once_there_is_a_token() {
+    let (given, taken) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let server = {
+        let given = Arc::clone(&given);
+        Receiver::start(move |_| {
+            std::thread::sleep(Duration::from_millis(1_800)); // a slow token endpoint is the point
+            given.store(seconds(), Ordering::SeqCst);
+            Reply::With(200, vec![], r#"{"access_token":"t","expires_in":3600}"#.into())
+        })
+    };
+    let receiver = {
+        let taken = Arc::clone(&taken);
+        Receiver::start(move |request| {
+            taken.store(request.header("webhook-timestamp").unwrap().parse().unwrap(), Ordering::SeqCst);
+            Reply::After(Duration::from_millis(400), 204)
+        })
+    };
+    let url = format!("http://{}/", receiver.address);
+    let text = format!("token-url = http://{}/\nclient-id = me\nclient-secret = s", server.address);
+    let (file, lines) = (Scratch::new("slow-token", &text), Scratch::new("slow-token-lines", "one\ntwo\n"));
+    let auth = format!("oauth2:{}", file.path());
+    let more = ["--auth", &auth, "--timeout", "2s", "--max-attempts", "1", "--url", &url];
+    let ended = binary::run(&[&["send", lines.path()], &more[..]].concat()).expect(0);
+    let _ = std::fs::remove_file(format!("{}.replayed", lines.path()));
+    assert_eq!((server.begun(), receiver.begun()), (1, 2), "{}", ended.stderr);
+    // Signed and stamped when it was sent, not when the attempt began.
+    assert!(taken.load(Ordering::SeqCst) >= given.load(Ordering::SeqCst));
+}
+
+fn seconds() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+#[test]
+fn a_token_endpoint_that_hangs_costs_its_own_time_and_no_record() {
+    let (server, receiver) = (Receiver::start(|_| Reply::Silence), Receiver::accepting());
+    let sender = sender(&receiver, "/hook", oauth("oauth-hangs", &server, false));
+    let begun = Instant::now();
+    let error = sender.send(&record(None, None, &[]), Attempt::FIRST).unwrap_err();
+    assert!(begun.elapsed() >= TOKEN_TIMEOUT && begun.elapsed() < TOKEN_TIMEOUT * 3, "{:?}", begun.elapsed());
+    assert_eq!((error.kind, receiver.begun()), (SendErrorKind::Connect, 0), "{error}");
+    assert!(error.text.starts_with("no access token from http://"), "{error}");
+}
+
+#[test]
+fn a_401_that_came_late_leaves_the_renewal_to_the_next_attempt() {
+    let (server, receiver) = (
+        token_server(),
+        Receiver::start(|request| match request.header("authorization") {
+            Some("Bearer t1") => Reply::After(Duration::from_millis(2_100), 401),
+            _ => Reply::Status(204),
+        }),
+    );
+    let requests =
+        Requests::new(&Destination::parse(&receiver.url()).unwrap(), oauth("oauth-late", &server, false));
+    let client =
+        KeepAlive::new(Destination::parse(&receiver.url()).unwrap(), ClientSettings::default()).unwrap();
+    let sender = sluicegate::webhook::sender::Sender::new(client, requests.unwrap(), Duration::from_secs(4));
+    let send = || sender.send(&record(None, None, &[]), Attempt::FIRST).map(|answer| answer.status);
+    assert_eq!((send(), receiver.begun()), (Ok(401), 1));
+    assert_eq!((send(), receiver.begun()), (Ok(204), 2));
 }

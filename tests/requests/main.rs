@@ -6,6 +6,7 @@ mod support;
 mod credentials;
 mod properties;
 mod reference;
+mod renewed;
 mod secrets;
 mod sha256;
 

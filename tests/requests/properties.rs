@@ -2,6 +2,7 @@
 
 use crate::{cloud_events, record, sha256, signer};
 use proptest::prelude::*;
+use sluicegate::files::Reporter;
 use sluicegate::relay::base64;
 use sluicegate::relay::record::Record;
 use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
@@ -42,7 +43,7 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
 fn settings(format: Format, token: Option<&str>) -> Settings {
     let file = token.map(|token| {
         let scratch = crate::Scratch::new("property", token);
-        SecretFile::open(&scratch.0, Scheme::Bearer, |_| (), Instant::now()).unwrap()
+        SecretFile::open(&scratch.0, Scheme::Bearer, Reporter::SILENT, Instant::now()).unwrap()
     });
     Settings {
         format,

@@ -19,7 +19,7 @@ fn what_is_wrong_is_said_without_the_secret_and_before_anything_is_contacted() {
     for (kind, file, what) in [
         ("--signing-secret-file", empty.path().to_owned(), "holds no secret"),
         ("--signing-secret-file", pasted.path().to_owned(), "line 1: the secret begins with 'v1,'"),
-        ("--signing-secret-file", "/nowhere".into(), "/nowhere can't be read"),
+        ("--signing-secret-file", "/nowhere".into(), "can't read /nowhere"),
         ("--auth", format!("bearer-file:{}", two.path()), "one word"),
         ("--auth", format!("basic-file:{}", two.path()), "USER:PASSWORD"),
         ("--auth", format!("bearer-file:{}", empty.path()), "is empty"),
@@ -74,4 +74,33 @@ fn settings_that_exclude_each_other_are_refused() {
         let ended = binary::run(&arguments).expect(2);
         assert!(ended.stderr.contains(what), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn the_token_endpoint_has_a_proxy_of_its_own() {
+    let proxy = Receiver::start(|_| Reply::With(200, vec![], r#"{"access_token":"abc"}"#.into()));
+    let server = Receiver::start(|_| Reply::With(200, vec![], r#"{"access_token":"abc"}"#.into()));
+    let own = format!("http://{}", proxy.address);
+    for (url, line, webhooks_proxy, asked) in [
+        ("http://idp.example/token".to_owned(), format!("token-proxy = {own}\n"), "none", &proxy),
+        (format!("http://{}/token", server.address), String::new(), &*own, &server),
+    ] {
+        let text = format!("token-url = {url}\nclient-id = me\nclient-secret = s\n{line}");
+        let file = Scratch::new("token-proxy", &text);
+        let auth = format!("oauth2:{}", file.path());
+        let more = ["--auth", &auth, "--proxy", webhooks_proxy];
+        let ended = binary::run(&[&["check"], &USUAL[1..], &more].concat()).expect(1);
+        assert!(ended.stdout.contains("ok     credentials"), "{}", ended.stdout);
+        assert_eq!(asked.begun(), 1);
+    }
+    assert_eq!(
+        (proxy.handled()[0].request.line.as_str(), proxy.begun()),
+        ("POST http://idp.example/token HTTP/1.1", 1)
+    );
+    let file = Scratch::new(
+        "token-proxy",
+        "token-url = http://h/\nclient-id = i\nclient-secret = s\ntoken-proxy = x://y",
+    );
+    let said = refused(&["--auth", &format!("oauth2:{}", file.path())]);
+    assert!(said.contains("token-proxy: a proxy is reached by http://HOST:PORT"), "{said}");
 }

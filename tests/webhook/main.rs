@@ -11,6 +11,7 @@ mod mutations;
 mod odd;
 mod peer;
 mod reach;
+mod renewed;
 mod secure;
 mod targets;
 

@@ -20,7 +20,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "ca",
         value: Some("FILE"),
-        doc: "trust the CA certificates of this PEM file, instead of the system's",
+        doc: "for the webhook, trust the CA certificates of this PEM file, instead of the system's",
         set: |o, v| file(v).map(|path| o.tls.ca = Some(path)),
         ..CLIENT
     },

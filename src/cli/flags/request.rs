@@ -96,9 +96,9 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "auth",
         value: Some("KIND:FILE"),
-        doc: "credentials: bearer-file:FILE holds a token, basic-file:FILE holds USER:PASSWORD (both read again when \
-              they change), oauth2:FILE says where to get a token (token-url, client-id, client-secret, scope, \
-              audience)",
+        doc: "credentials: bearer-file:FILE holds a token, basic-file:FILE holds USER:PASSWORD, oauth2:FILE says where \
+              to get a token (token-url, client-id, client-secret, scope, audience, client-auth, token-ca, \
+              token-client-cert, token-client-key, token-proxy)",
         set: |o, v| auth(v).map(|auth| o.auth = Some(auth)),
         ..REQUEST
     },

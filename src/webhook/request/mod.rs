@@ -12,6 +12,7 @@ use super::authorization::Authorization;
 use super::cloud_event::CloudEvents;
 use super::destination::Destination;
 use super::envelope::envelope;
+use super::oauth::TOKEN_TIMEOUT;
 use super::signature::Signer;
 use super::template::{Target, Template, TemplateError};
 use crate::relay::base64::encode as base64;
@@ -22,10 +23,12 @@ use header::{is_value, percent_encode};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Header lines rarely take more: one allocation does.
 const USUAL_HEADER_BYTES: usize = 1024;
+/// Credentials are not renewed within an attempt that has used up more of its time for them than all but this.
+const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 
 /// What of a record is the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,23 +169,38 @@ impl Requests {
         Ok(Self { format, content_type, forward, signer, authorization, target, fixed, made })
     }
 
-    /// Sends a record by `post`, which moves one request and brings one answer. A 401 to credentials that can be
-    /// renewed is no answer yet: the record goes once more with new ones, signed anew, in the same attempt.
+    /// Sends a record by `post`, which moves one request and brings one answer within the time that it is given:
+    /// `timeout`, which begins once the credentials are there. A 401 to credentials that can be renewed is no answer
+    /// yet: the record goes once more with new ones, signed anew, in the same attempt.
+    ///
+    /// All in all it takes at most `timeout` and [`TOKEN_TIMEOUT`].
+    ///
+    /// # Errors
+    /// There are no credentials, or no answer came.
     pub fn send(
         &self,
         record: &Record,
-        mut post: impl FnMut(&WireRequest<'_>) -> Result<Answer, SendError>,
+        timeout: Duration,
+        mut post: impl FnMut(&WireRequest<'_>, Duration) -> Result<Answer, SendError>,
     ) -> Result<Answer, SendError> {
         let Some(authorization) = &self.authorization else {
-            return post(&self.build(record, SystemTime::now(), None));
+            return post(&self.build(record, SystemTime::now(), None), timeout);
         };
-        let used = authorization.value()?;
-        let answer = post(&self.build(record, SystemTime::now(), Some(&used)))?;
+        let begun = Instant::now();
+        let used = authorization.value(after(begun, TOKEN_TIMEOUT))?;
+        let sent = Instant::now();
+        let answer = post(&self.build(record, SystemTime::now(), Some(&used)), timeout)?;
         if answer.status != 401 || !authorization.renew(&used) {
             return Ok(answer);
         }
-        let renewed = authorization.value()?;
-        post(&self.build(record, SystemTime::now(), Some(&renewed)))
+        let waiting = TOKEN_TIMEOUT.saturating_sub(sent.saturating_duration_since(begun));
+        let left = timeout.saturating_sub(sent.elapsed());
+        if waiting < SHORTEST_RENEWAL || left < timeout / 2 {
+            // Too little is left: the next attempt has the new ones.
+            return Ok(answer);
+        }
+        let renewed = authorization.value(after(Instant::now(), waiting))?;
+        post(&self.build(record, SystemTime::now(), Some(&renewed)), left)
     }
 
     /// What the core knows of where a record goes: a number for each path and query that placeholders make, the same
@@ -202,7 +220,12 @@ impl Requests {
     /// # Errors
     /// No token can be fetched.
     pub fn authorized(&self) -> Result<(), SendError> {
-        self.authorization.as_ref().map_or(Ok(()), |authorization| authorization.value().map(drop))
+        self.credentials().map(drop)
+    }
+
+    fn credentials(&self) -> Result<Option<std::sync::Arc<str>>, SendError> {
+        let deadline = after(Instant::now(), TOKEN_TIMEOUT);
+        self.authorization.as_ref().map(|authorization| authorization.value(deadline)).transpose()
     }
 
     /// The request for an attempt that begins at `now`.
@@ -210,8 +233,7 @@ impl Requests {
     /// # Errors
     /// There are no credentials where there should be some.
     pub fn make<'r>(&'r self, record: &'r Record, now: SystemTime) -> Result<WireRequest<'r>, SendError> {
-        let credentials = self.authorization.as_ref().map(Authorization::value).transpose()?;
-        Ok(self.build(record, now, credentials.as_deref()))
+        Ok(self.build(record, now, self.credentials()?.as_deref()))
     }
 
     fn build<'r>(
@@ -272,6 +294,10 @@ impl Requests {
             }
         }
     }
+}
+
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(now)
 }
 
 fn is_attribute(name: &str) -> bool {
