@@ -7,7 +7,7 @@ use crate::kafka::{config::Reset, group::assignor::Assignor};
 use crate::relay::dead_letter::selection::Selection;
 use crate::relay::settings::{Order, Settings};
 use crate::webhook::authorization::Scheme;
-use crate::webhook::request::HeaderField;
+use crate::webhook::request::{DEFAULT_MAX_KEY_HEADER, HeaderField};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -211,6 +211,10 @@ pub struct Options {
     pub headers: Vec<HeaderField>,
     /// `--forward-header`
     pub forward_headers: Vec<String>,
+    /// `--no-kafka-headers`
+    pub no_kafka_headers: bool,
+    /// `--max-key-header`
+    pub max_key_header: Bytes,
     /// `--content-type`
     pub content_type: String,
     /// `--format`
@@ -281,6 +285,8 @@ impl Default for Options {
             },
             headers: Vec::new(),
             forward_headers: Vec::new(),
+            no_kafka_headers: false,
+            max_key_header: Bytes(DEFAULT_MAX_KEY_HEADER),
             content_type: "application/json".into(),
             format: FormatName::Raw,
             ce_source: None,

@@ -42,6 +42,9 @@ pub(super) fn requests(
         forward: options.forward_headers.clone(),
         signer,
         authorization,
+        kafka_headers: !options.no_kafka_headers,
+        max_key_header: options.max_key_header.0,
+        reporter: REPORTER,
     };
     let requests = Requests::new(destination, settings).map_err(|error| Failure::usage(error.to_string()))?;
     Ok((requests, warnings))

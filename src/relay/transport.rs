@@ -30,6 +30,9 @@ pub enum SendErrorKind {
     /// A kept connection turned out to be closed while the request was being written: it broke within about a round
     /// trip, before the first byte of an answer. It says nothing of record or destination. Never on a new connection.
     Stale,
+    /// No request can be made of the record: it would be larger than servers take. Nothing was sent, and no other
+    /// attempt would end otherwise.
+    Unsendable,
 }
 
 /// A request that got no answer.

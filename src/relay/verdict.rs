@@ -156,6 +156,7 @@ impl Policy {
                 SendErrorKind::Connect => Verdict::Pause { after: None, trouble: Trouble::Connection },
                 SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { after: None },
                 SendErrorKind::Stale => Verdict::Again,
+                SendErrorKind::Unsendable => Verdict::Refused,
             },
         }
     }
@@ -228,6 +229,7 @@ mod tests {
             Verdict::Pause { after: None, trouble: Trouble::Connection }
         );
         assert_eq!(failed(SendErrorKind::Stale), Verdict::Again);
+        assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Refused);
         assert_eq!(failed(SendErrorKind::Timeout), Verdict::Retry { after: None });
         assert_eq!(failed(SendErrorKind::Broken), Verdict::Retry { after: None });
     }

@@ -30,8 +30,9 @@ pub struct CloudEvents {
 }
 
 impl CloudEvents {
-    /// Adds the event's attributes as headers. `id` is the record's webhook-id.
-    pub fn describe(&self, record: &Record, id: &str, headers: &mut Headers) {
+    /// Adds the event's attributes as headers. `id` is the record's webhook-id. A key of more than `max_key` bytes as
+    /// it would be sent becomes no attribute.
+    pub fn describe(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) {
         if is_structured(record) {
             return;
         }
@@ -41,11 +42,11 @@ impl CloudEvents {
                     add(headers, &name, value);
                 }
             }
-            None => self.wrap(record, id, headers),
+            None => self.wrap(record, id, max_key, headers),
         }
     }
 
-    fn wrap(&self, record: &Record, id: &str, headers: &mut Headers) {
+    fn wrap(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) {
         headers.add("ce-specversion", "1.0");
         add(headers, "id", id.as_bytes());
         match &self.source {
@@ -60,7 +61,8 @@ impl CloudEvents {
             headers.add("ce-time", &time);
         }
         // An attribute is a string, which a binary key is not; it is in kafka-key-base64.
-        if let Some(key) = record.key().filter(|key| !key.is_empty() && std::str::from_utf8(key).is_ok()) {
+        let sound = |key: &&[u8]| !key.is_empty() && std::str::from_utf8(key).is_ok();
+        if let Some(key) = record.key().filter(sound).filter(|key| encoded_length(key) <= max_key) {
             add(headers, "partitionkey", key);
         }
     }
@@ -94,9 +96,16 @@ fn attributes(record: &Record) -> Option<BTreeMap<String, &[u8]>> {
 
 /// Adds an attribute, percent-encoded once (HTTP binding §3.1.3.2).
 fn add(headers: &mut Headers, name: &str, value: &[u8]) {
-    headers.add_with(&format!("ce-{name}"), |line| {
-        percent_encode_unless(value, line, |byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'%');
-    });
+    headers.add_with(&format!("ce-{name}"), |line| percent_encode_unless(value, line, is_plain));
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'%'
+}
+
+/// How long a value is once it is percent-encoded.
+fn encoded_length(value: &[u8]) -> usize {
+    value.iter().map(|byte| if is_plain(*byte) { 1 } else { 3 }).sum()
 }
 
 #[cfg(test)]
@@ -115,7 +124,7 @@ mod tests {
         let events =
             CloudEvents { source: None, cluster: "broker:9092".into(), kind: "com.example.order".into() };
         let mut lines = Headers::default();
-        events.describe(&record, "the-id", &mut lines);
+        events.describe(&record, "the-id", 100, &mut lines);
         lines.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
@@ -138,6 +147,11 @@ mod tests {
         ];
         assert_eq!(described(Some(b"k \"%"), &[]), pairs(&expected));
         assert_eq!(described(Some(b"\xff"), &BINARY[..3]), pairs(&expected[..5]));
+        assert_eq!(
+            described(Some(&b" ".repeat(34)), &[]),
+            pairs(&expected[..5]),
+            "102 bytes as it would be sent"
+        );
         assert_eq!(described(None, &[&BINARY[1..], &[("ce_id", &b""[..])]].concat()), pairs(&expected[..5]));
     }
 

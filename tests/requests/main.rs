@@ -4,6 +4,7 @@
 mod support;
 
 mod credentials;
+mod lengths;
 mod properties;
 mod reference;
 mod renewed;

@@ -2,6 +2,7 @@
 
 use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::{Auth, FormatName};
+use crate::cli::values;
 use crate::webhook::authorization::Scheme;
 use crate::webhook::request::{HeaderField, forwardable, header};
 
@@ -23,8 +24,23 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "forward-header",
         value: Some("NAME"),
         repeats: true,
-        doc: "a record's header to pass on (the kafka crate brings none)",
+        doc: "a record's header to pass on, as NAME-base64 where its value can't stand in a header (the kafka crate \
+              brings none)",
         set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
+        ..REQUEST
+    },
+    Flag {
+        long: "no-kafka-headers",
+        doc: "leave out kafka-topic, kafka-key and all other kafka- headers",
+        set: |o, v| switch(v).map(|on| o.no_kafka_headers = on),
+        ..REQUEST
+    },
+    Flag {
+        long: "max-key-header",
+        value: Some("SIZE"),
+        default: "4KiB",
+        doc: "leave out the header kafka-key where it would be longer, and send kafka-key-omitted with the key's length",
+        set: |o, v| values::bytes(v).map(|size| o.max_key_header = size),
         ..REQUEST
     },
     Flag {

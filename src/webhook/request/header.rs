@@ -25,6 +25,9 @@ const OF_THE_MESSAGE: [&str; 9] = [
 const NEVER_FORWARDED: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "keep-alive", "user-agent"];
 
+/// Nobody names a header with these, though a token may hold some of them.
+const PATTERN_CHARACTERS: [char; 9] = ['*', '?', '^', '$', '+', '|', '[', '(', ','];
+
 /// Why a header can't be sent. It shows the name and never the value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderError {
@@ -38,6 +41,8 @@ pub enum HeaderError {
     Reserved(String),
     /// A word in braces that is no placeholder.
     Placeholder(String),
+    /// A pattern where one name is wanted.
+    Pattern(String),
 }
 
 impl fmt::Display for HeaderError {
@@ -52,6 +57,11 @@ impl fmt::Display for HeaderError {
                 )
             }
             Self::Placeholder(name) => write!(f, "header {name}: {}", TemplateError::Unknown),
+            Self::Pattern(name) => write!(
+                f,
+                "{name:?} looks like a pattern, and is taken as it stands, so it would match nothing: name each header \
+                 by a flag of its own"
+            ),
             Self::Reserved(name) if name.eq_ignore_ascii_case("content-type") => {
                 f.write_str("the content type is a record's own, or what --content-type says")
             }
@@ -110,6 +120,9 @@ pub fn content_type(text: &str) -> Result<String, HeaderError> {
 
 /// Reads a name for `--forward-header`; lower-case, since header names ignore case.
 pub fn forwardable(name: &str) -> Result<String, HeaderError> {
+    if name.contains(PATTERN_CHARACTERS) {
+        return Err(HeaderError::Pattern(name.into()));
+    }
     if !is_token(name.as_bytes()) {
         return Err(HeaderError::Name(name.into()));
     }
@@ -236,6 +249,10 @@ mod tests {
         {
             assert!(matches!(forwardable(name), Err(HeaderError::Reserved(_))), "{name}");
         }
+        for name in ["*", "x-*", "^x-.+", "x-.+$", "a|b", "a,b", "x-?"] {
+            assert!(matches!(forwardable(name), Err(HeaderError::Pattern(_))), "{name}");
+        }
+        assert_eq!(forwardable("X_Trace.1"), Ok("x_trace.1".into()));
         assert!(matches!(HeaderField::parse("Content-Length: 3"), Err(HeaderError::Reserved(_))));
         assert!(matches!(HeaderField::parse("content-type: a/b"), Err(HeaderError::Reserved(_))));
         assert!(HeaderField::parse("Authorization: Bearer x").is_ok(), "an operator may set credentials");

@@ -5,8 +5,13 @@
 //!
 //! Invariant: no byte of a record or a setting ends a header line ([`header`]) or changes scheme, host or port,
 //! which are the [`Destination`]'s alone.
+//!
+//! What records put into a request is bounded as servers bound it. A key that is too long is left out and said to be;
+//! a path or header that would be too long makes the record one that can't be sent, which no retry would change.
 
+pub mod forward;
 pub mod header;
+mod notices;
 
 use super::authorization::Authorization;
 use super::cloud_event::CloudEvents;
@@ -15,11 +20,13 @@ use super::envelope::envelope;
 use super::oauth::TOKEN_TIMEOUT;
 use super::signature::Signer;
 use super::template::{Target, Template, TemplateError};
+use crate::files::Reporter;
 use crate::relay::base64::encode as base64;
 use crate::relay::record::Record;
-use crate::relay::transport::{self, Answer, SendError};
+use crate::relay::transport::{self, Answer, SendError, SendErrorKind};
 pub use header::{HeaderError, HeaderField, Headers, forwardable};
 use header::{is_value, percent_encode};
+use notices::Notices;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -27,6 +34,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Header lines rarely take more: one allocation does.
 const USUAL_HEADER_BYTES: usize = 1024;
+/// The longest `kafka-key` by default, in bytes as it is sent. Servers take lines of 8 KB, and 16 KB in all, or more.
+pub const DEFAULT_MAX_KEY_HEADER: usize = 4 << 10;
+/// The longest path with query that a record may make, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
+pub const LONGEST_TARGET: usize = 8_000;
+/// The longest header line that a record may make, in bytes.
+pub const LONGEST_LINE: usize = 8_100;
+/// All header lines that a record may make, in bytes: nginx takes four lines of 8 KiB.
+pub const MOST_HEADER_BYTES: usize = 24 << 10;
+/// A record's own content type is no longer than this, or not used.
+const LONGEST_CONTENT_TYPE: usize = 1_000;
 /// Credentials are not renewed within an attempt that has used up more of its time for them than all but this.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 
@@ -57,6 +74,12 @@ pub struct Settings {
     pub signer: Option<Signer>,
     /// `--auth`.
     pub authorization: Option<Authorization>,
+    /// Not with `--no-kafka-headers`.
+    pub kafka_headers: bool,
+    /// `--max-key-header`: a longer key is left out, in bytes as it would be sent.
+    pub max_key_header: usize,
+    /// Who is told of records that don't go as asked for.
+    pub reporter: Reporter,
 }
 
 impl Default for Settings {
@@ -68,6 +91,9 @@ impl Default for Settings {
             forward: Vec::new(),
             signer: None,
             authorization: None,
+            kafka_headers: true,
+            max_key_header: DEFAULT_MAX_KEY_HEADER,
+            reporter: Reporter::SILENT,
         }
     }
 }
@@ -132,12 +158,16 @@ pub struct Requests {
     fixed: Headers,
     /// Headers that differ from record to record.
     made: Vec<(String, Template)>,
+    kafka_headers: bool,
+    max_key_header: usize,
+    notices: Notices,
 }
 
 impl Requests {
     /// Makes requests to `destination`.
     pub fn new(destination: &Destination, settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { format, content_type, headers, mut forward, signer, authorization } = settings;
+        let Settings { format, content_type, headers, mut forward, signer, authorization, .. } = settings;
+        let Settings { kafka_headers, max_key_header, reporter, .. } = settings;
         let set = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
         let mut fixed = Headers::default();
         if !set("user-agent") {
@@ -166,7 +196,20 @@ impl Requests {
             }
         }
         let target = Target::parse(&destination.target()).map_err(SettingsError::Url)?;
-        Ok(Self { format, content_type, forward, signer, authorization, target, fixed, made })
+        let notices = Notices::new(reporter);
+        Ok(Self {
+            format,
+            content_type,
+            forward,
+            signer,
+            authorization,
+            target,
+            fixed,
+            made,
+            kafka_headers,
+            max_key_header,
+            notices,
+        })
     }
 
     /// Sends a record by `post`, which moves one request and brings one answer within the time that it is given:
@@ -176,7 +219,7 @@ impl Requests {
     /// All in all it takes at most `timeout` and [`TOKEN_TIMEOUT`].
     ///
     /// # Errors
-    /// There are no credentials, or no answer came.
+    /// There are no credentials, no answer came, or the record can't be sent.
     pub fn send(
         &self,
         record: &Record,
@@ -184,12 +227,12 @@ impl Requests {
         mut post: impl FnMut(&WireRequest<'_>, Duration) -> Result<Answer, SendError>,
     ) -> Result<Answer, SendError> {
         let Some(authorization) = &self.authorization else {
-            return post(&self.build(record, SystemTime::now(), None), timeout);
+            return post(&self.build(record, SystemTime::now(), None)?, timeout);
         };
         let begun = Instant::now();
         let used = authorization.value(after(begun, TOKEN_TIMEOUT))?;
         let sent = Instant::now();
-        let answer = post(&self.build(record, SystemTime::now(), Some(&used)), timeout)?;
+        let answer = post(&self.build(record, SystemTime::now(), Some(&used))?, timeout)?;
         if answer.status != 401 || !authorization.renew(&used) {
             return Ok(answer);
         }
@@ -200,7 +243,7 @@ impl Requests {
             return Ok(answer);
         }
         let renewed = authorization.value(after(Instant::now(), waiting))?;
-        post(&self.build(record, SystemTime::now(), Some(&renewed)), left)
+        post(&self.build(record, SystemTime::now(), Some(&renewed))?, left)
     }
 
     /// What the core knows of where a record goes: a number for each path and query that placeholders make, the same
@@ -231,9 +274,9 @@ impl Requests {
     /// The request for an attempt that begins at `now`.
     ///
     /// # Errors
-    /// There are no credentials where there should be some.
+    /// There are no credentials where there should be some, or the record can't be sent.
     pub fn make<'r>(&'r self, record: &'r Record, now: SystemTime) -> Result<WireRequest<'r>, SendError> {
-        Ok(self.build(record, now, self.credentials()?.as_deref()))
+        self.build(record, now, self.credentials()?.as_deref())
     }
 
     fn build<'r>(
@@ -241,12 +284,13 @@ impl Requests {
         record: &'r Record,
         now: SystemTime,
         credentials: Option<&str>,
-    ) -> WireRequest<'r> {
+    ) -> Result<WireRequest<'r>, SendError> {
         let mut headers = Headers::with_capacity(USUAL_HEADER_BYTES);
         headers.append(&self.fixed);
         if let Some(credentials) = credentials {
             headers.add("Authorization", credentials);
         }
+        let ours = headers.as_str().len();
         let id = webhook_id(record);
         let value = record.value().unwrap_or_default();
         let (content_type, body) = match &self.format {
@@ -254,16 +298,43 @@ impl Requests {
             Format::Json => ("application/json", Cow::Owned(envelope(record).into_bytes())),
         };
         headers.add("Content-Type", content_type);
-        describe(record, &mut headers);
+        if self.kafka_headers {
+            self.describe(record, &mut headers);
+        }
         if let Format::CloudEvents(events) = &self.format {
-            events.describe(record, &id, &mut headers);
+            events.describe(record, &id, self.max_key_header, &mut headers);
         }
         for (name, template) in &self.made {
             headers.add_with(name, |line| template.write(record, line));
         }
-        self.forward_headers(record, &mut headers);
+        forward::forward(&self.forward, record, &mut headers, &self.notices);
         self.prove(&id, now, &body, &mut headers);
-        WireRequest { target: self.target.of(record), headers, body }
+        let target = self.target.of(record);
+        // One that is the same for every record is the operator's own.
+        let made_target = if matches!(target, Cow::Owned(_)) { &*target } else { "" };
+        self.check_lengths(made_target, headers.as_str().get(ours..).unwrap_or_default())?;
+        Ok(WireRequest { target, headers, body })
+    }
+
+    /// Refuses what no server would take: it would answer the same each time, or only end the connection.
+    fn check_lengths(&self, made_target: &str, lines: &str) -> Result<(), SendError> {
+        if made_target.len() > LONGEST_TARGET {
+            return Err(unsendable("the URL's path and query", made_target.len(), LONGEST_TARGET));
+        }
+        if lines.len() <= LONGEST_LINE {
+            return Ok(());
+        }
+        // Whoever allows a longer key knows what the server takes.
+        let longest = LONGEST_LINE.max(self.max_key_header.saturating_add("kafka-key-base64: ".len()));
+        if let Some(line) = lines.split("\r\n").find(|line| line.len() > longest) {
+            let name = line.split(':').next().unwrap_or_default();
+            return Err(unsendable(&format!("the header {name}"), line.len(), longest));
+        }
+        let most = MOST_HEADER_BYTES.saturating_add(self.max_key_header);
+        if lines.len() > most {
+            return Err(unsendable("all its headers together", lines.len(), most));
+        }
+        Ok(())
     }
 
     /// Id and time of the attempt, and the signature over both and the body.
@@ -278,19 +349,63 @@ impl Requests {
 
     fn content_type_of<'a>(&'a self, record: &'a Record) -> &'a str {
         let own = record.headers().filter(|h| h.name.eq_ignore_ascii_case(b"content-type")).last();
-        let own = own.and_then(|h| h.value).filter(|value| !value.is_empty() && is_value(value));
-        own.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or(&self.content_type)
+        let Some(own) = own.and_then(|h| h.value).filter(|value| !value.is_empty()) else {
+            return &self.content_type;
+        };
+        let sound = own.len() <= LONGEST_CONTENT_TYPE && is_value(own);
+        match std::str::from_utf8(own) {
+            Ok(text) if sound => text,
+            _ => {
+                let what =
+                    "the record's own content-type can't stand in a header: it went as --content-type says";
+                self.notices.once("content-type", record, what);
+                &self.content_type
+            }
+        }
     }
 
-    fn forward_headers(&self, record: &Record, headers: &mut Headers) {
-        if self.forward.is_empty() {
-            return;
+    /// Where the record is from, in headers.
+    fn describe(&self, record: &Record, headers: &mut Headers) {
+        let partition = record.partition();
+        headers.add("kafka-topic", partition.topic());
+        headers.add_shown("kafka-partition", partition.number());
+        headers.add_shown("kafka-offset", record.offset());
+        if record.timestamp() >= 0 {
+            headers.add_shown("kafka-timestamp", record.timestamp());
         }
-        for header in record.headers() {
-            let (Ok(name), Some(value)) = (std::str::from_utf8(header.name), header.value) else { continue };
-            let wanted = self.forward.iter().any(|forward| forward.eq_ignore_ascii_case(name));
-            if let Some(value) = std::str::from_utf8(value).ok().filter(|_| wanted) {
-                headers.add(name, value);
+        if let Some(key) = record.key() {
+            self.describe_key(key, record, headers);
+        }
+        if record.value().is_none() {
+            headers.add("kafka-tombstone", "true");
+        }
+    }
+
+    fn describe_key(&self, key: &[u8], record: &Record, headers: &mut Headers) {
+        let most = self.max_key_header;
+        let mut value = String::new();
+        // It only grows: what is too long already needs no encoding.
+        let name = match key.len() <= most {
+            false => None,
+            true if std::str::from_utf8(key).is_ok() => {
+                percent_encode(key, &mut value);
+                Some("kafka-key")
+            }
+            true => {
+                value = base64(key);
+                Some("kafka-key-base64")
+            }
+        };
+        match name.filter(|_| value.len() <= most) {
+            Some(name) => headers.add(name, &value),
+            None => {
+                headers.add_shown("kafka-key-omitted", key.len());
+                let length = key.len();
+                let what = format!(
+                    "its key of {length} bytes is too long for the header kafka-key (--max-key-header: {most} bytes as \
+                     it is sent) and was left out; kafka-key-omitted tells its length"
+                );
+                self.notices.once("kafka-key", record, what);
             }
         }
     }
@@ -300,29 +415,16 @@ fn after(now: Instant, time: Duration) -> Instant {
     now.checked_add(time).unwrap_or(now)
 }
 
-fn is_attribute(name: &str) -> bool {
-    name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("ce-"))
+fn unsendable(what: &str, length: usize, most: usize) -> SendError {
+    let text = format!(
+        "no request can be made of this record: {what} would have {length} bytes, and servers take no more than about \
+         {most}"
+    );
+    SendError { kind: SendErrorKind::Unsendable, text }
 }
 
-/// Where the record is from, in headers.
-fn describe(record: &Record, headers: &mut Headers) {
-    let partition = record.partition();
-    headers.add("kafka-topic", partition.topic());
-    headers.add_shown("kafka-partition", partition.number());
-    headers.add_shown("kafka-offset", record.offset());
-    if record.timestamp() >= 0 {
-        headers.add_shown("kafka-timestamp", record.timestamp());
-    }
-    match record.key() {
-        None => {}
-        Some(key) if std::str::from_utf8(key).is_ok() => {
-            headers.add_with("kafka-key", |line| percent_encode(key, line));
-        }
-        Some(key) => headers.add("kafka-key-base64", &base64(key)),
-    }
-    if record.value().is_none() {
-        headers.add("kafka-tombstone", "true");
-    }
+fn is_attribute(name: &str) -> bool {
+    name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("ce-"))
 }
 
 /// The id that a record keeps over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka
@@ -419,6 +521,7 @@ mod tests {
         let sent = sent(settings, &record(None, None, &headers));
         let traces: Vec<&str> = sent.iter().filter(|(n, _)| *n == "x-trace").map(|(_, v)| v).collect();
         assert_eq!(traces, ["1", "2"]);
+        assert_eq!(sent.get("x-trace-base64"), Some("YQpi"));
         assert_eq!(sent.get("x-other"), None);
     }
 
