@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 const REQUIRED: [&str; 4] = ["id", "source", "specversion", "type"];
 /// These stand for the data or its type, which go as body and `Content-Type`.
 const NO_ATTRIBUTES: [&str; 2] = ["data", "datacontenttype"];
+/// So much of a name is shown, in characters.
+const LONGEST_SHOWN: usize = 60;
 /// The media types of events in structured mode, and of batches of them, begin with it.
 const STRUCTURED: &[u8] = b"application/cloudevents";
 
@@ -29,24 +31,39 @@ pub struct CloudEvents {
     pub kind: String,
 }
 
+/// What of a record could not become an attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The key is longer than allowed.
+    Key,
+    /// A header `ce_…` by its name: that is no attribute's (letters and digits), or its value is not UTF-8.
+    Attribute(String),
+}
+
 impl CloudEvents {
-    /// Adds the event's attributes as headers. `id` is the record's webhook-id. A key of more than `max_key` bytes as
-    /// it would be sent becomes no attribute.
-    pub fn describe(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) {
+    /// Adds the event's attributes as headers, and gives what was left out. `id` is the record's webhook-id. A key of
+    /// more than `max_key` bytes as it would be sent becomes no attribute.
+    pub fn describe(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Vec<LeftOut> {
+        let mut left_out = Vec::new();
         if is_structured(record) {
-            return;
+            return left_out;
         }
-        match attributes(record) {
+        match attributes(record, &mut left_out) {
             Some(attributes) => {
                 for (name, value) in attributes {
                     add(headers, &name, value);
                 }
             }
-            None => self.wrap(record, id, max_key, headers),
+            None => {
+                // What is no event has no attributes.
+                left_out.clear();
+                left_out.extend(self.wrap(record, id, max_key, headers));
+            }
         }
+        left_out
     }
 
-    fn wrap(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) {
+    fn wrap(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Option<LeftOut> {
         headers.add("ce-specversion", "1.0");
         add(headers, "id", id.as_bytes());
         match &self.source {
@@ -62,9 +79,12 @@ impl CloudEvents {
         }
         // An attribute is a string, which a binary key is not; it is in kafka-key-base64.
         let sound = |key: &&[u8]| !key.is_empty() && std::str::from_utf8(key).is_ok();
-        if let Some(key) = record.key().filter(sound).filter(|key| encoded_length(key) <= max_key) {
-            add(headers, "partitionkey", key);
+        match record.key().filter(sound) {
+            Some(key) if encoded_length(key) > max_key => return Some(LeftOut::Key),
+            Some(key) => add(headers, "partitionkey", key),
+            None => {}
         }
+        None
     }
 }
 
@@ -77,12 +97,15 @@ fn is_structured(record: &Record) -> bool {
 
 /// The attributes of an event in binary mode, by their names in lower case; of repeated ones the last. `None` if
 /// one that is required is missing.
-fn attributes(record: &Record) -> Option<BTreeMap<String, &[u8]>> {
+fn attributes<'r>(record: &'r Record, left_out: &mut Vec<LeftOut>) -> Option<BTreeMap<String, &'r [u8]>> {
     let mut attributes = BTreeMap::new();
     for header in record.headers() {
         let Some(name) = header.name.strip_prefix(b"ce_") else { continue };
-        let Some(value) = header.value.filter(|value| std::str::from_utf8(value).is_ok()) else { continue };
-        if name.is_empty() || !name.iter().all(u8::is_ascii_alphanumeric) {
+        let Some(value) = header.value else { continue };
+        let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
+        if !is_name || std::str::from_utf8(value).is_err() {
+            let shown = String::from_utf8_lossy(header.name).chars().take(LONGEST_SHOWN).collect::<String>();
+            left_out.push(LeftOut::Attribute(shown.escape_default().to_string()));
             continue;
         }
         let name: String = name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect();
@@ -114,6 +137,14 @@ mod tests {
     use crate::relay::record::{Header, Offset, Partition};
 
     fn described(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
+        described_without(key, headers, &[])
+    }
+
+    fn described_without(
+        key: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        expected: &[LeftOut],
+    ) -> Vec<(String, String)> {
         let headers: Vec<Header<'_>> = headers
             .iter()
             .map(|(name, value)| Header { name: name.as_bytes(), value: Some(value) })
@@ -124,7 +155,8 @@ mod tests {
         let events =
             CloudEvents { source: None, cluster: "broker:9092".into(), kind: "com.example.order".into() };
         let mut lines = Headers::default();
-        events.describe(&record, "the-id", 100, &mut lines);
+        let left_out = events.describe(&record, "the-id", 100, &mut lines);
+        assert_eq!(left_out, expected);
         lines.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
@@ -148,7 +180,7 @@ mod tests {
         assert_eq!(described(Some(b"k \"%"), &[]), pairs(&expected));
         assert_eq!(described(Some(b"\xff"), &BINARY[..3]), pairs(&expected[..5]));
         assert_eq!(
-            described(Some(&b" ".repeat(34)), &[]),
+            described_without(Some(&b" ".repeat(34)), &[], &[LeftOut::Key]),
             pairs(&expected[..5]),
             "102 bytes as it would be sent"
         );
@@ -174,7 +206,9 @@ mod tests {
             ("ce-trace", "100%2520"),
             ("ce-type", "t"),
         ];
-        assert_eq!(described(Some(b"k"), &[&BINARY[..], &more].concat()), pairs(&expected));
+        let left_out = ["ce_not-a-name", "ce_trace"].map(|name| LeftOut::Attribute(name.into()));
+        let described = described_without(Some(b"k"), &[&BINARY[..], &more].concat(), &left_out);
+        assert_eq!(described, pairs(&expected));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub mod header;
 mod notices;
 
 use super::authorization::Authorization;
-use super::cloud_event::CloudEvents;
+use super::cloud_event::{CloudEvents, LeftOut};
 use super::destination::Destination;
 use super::envelope::envelope;
 use super::oauth::TOKEN_TIMEOUT;
@@ -302,7 +302,8 @@ impl Requests {
             self.describe(record, &mut headers);
         }
         if let Format::CloudEvents(events) = &self.format {
-            events.describe(record, &id, self.max_key_header, &mut headers);
+            let left_out = events.describe(record, &id, self.max_key_header, &mut headers);
+            left_out.iter().for_each(|what| self.tell_left_out(what, record));
         }
         for (name, template) in &self.made {
             headers.add_with(name, |line| template.write(record, line));
@@ -400,12 +401,31 @@ impl Requests {
             Some(name) => headers.add(name, &value),
             None => {
                 headers.add_shown("kafka-key-omitted", key.len());
-                let length = key.len();
+                self.tell_long_key(record);
+            }
+        }
+    }
+}
+
+impl Requests {
+    fn tell_long_key(&self, record: &Record) {
+        let (length, most) = (record.key().map_or(0, <[u8]>::len), self.max_key_header);
+        let what = format!(
+            "its key of {length} bytes is too long for a header (--max-key-header: {most} bytes as it is sent) and was \
+             left out; kafka-key-omitted tells its length"
+        );
+        self.notices.once("kafka-key", record, what);
+    }
+
+    fn tell_left_out(&self, left_out: &LeftOut, record: &Record) {
+        match left_out {
+            LeftOut::Key => self.tell_long_key(record),
+            LeftOut::Attribute(name) => {
                 let what = format!(
-                    "its key of {length} bytes is too long for the header kafka-key (--max-key-header: {most} bytes as \
-                     it is sent) and was left out; kafka-key-omitted tells its length"
+                    "its header {name} was left out: an event's attribute has a name of letters and digits, and text in \
+                     UTF-8 as its value"
                 );
-                self.notices.once("kafka-key", record, what);
+                self.notices.once(name, record, what);
             }
         }
     }
