@@ -162,7 +162,10 @@ impl Broker {
             }
         }
         self.server = Some(serve(&self.jars, &self.folder));
-        listens(SocketAddr::new(self.host, self.port), &self.folder);
+        // Under load one listener may open long after another.
+        for port in std::iter::once(self.port).chain(self.listeners.values().copied()) {
+            listens(SocketAddr::new(self.host, port), &self.folder);
+        }
     }
 
     /// Changes a property, for when it is started again.
