@@ -284,7 +284,13 @@ mod tests {
             let minreq = Minreq::new(destination, requests, Duration::from_secs(20));
             let headers = super::super::request::Headers::default();
             let wire = WireRequest { target: "/".into(), headers, body: b"body"[..].into() };
-            assert_eq!(minreq.fetch(&wire).map(|(status, _)| status), Ok(202), "{answer:?}");
+            assert_eq!(
+                minreq
+                    .fetch(&wire, std::time::Instant::now() + Duration::from_secs(20))
+                    .map(|(status, _)| status),
+                Ok(202),
+                "{answer:?}"
+            );
             server.join().unwrap();
         }
     }

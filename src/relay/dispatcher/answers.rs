@@ -8,7 +8,7 @@ use crate::relay::pause::Effect;
 use crate::relay::record::Record;
 use crate::relay::schedule::{Slot, State, TurnedAway};
 use crate::relay::settings::OnRefusal;
-use crate::relay::transport::{Answer, SendError, Target};
+use crate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use crate::relay::verdict::{Trouble, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,6 +58,11 @@ fn reason(outcome: &Result<Answer, SendError>) -> Reason {
     }
 }
 
+/// Whether the destination has seen the record: where no request could be made, it has nothing to do with it.
+fn was_sent(outcome: &Result<Answer, SendError>) -> bool {
+    !matches!(outcome, Err(SendError { kind: SendErrorKind::Unsendable, .. }))
+}
+
 /// The same in a sentence for people.
 pub(in crate::relay) fn cause(reason: &Reason) -> String {
     match reason {
@@ -90,7 +95,7 @@ impl Dispatcher {
             verdict => verdict,
         };
         self.brakes.ended(verdict, outcome, (ticket.sent(), now), in_flight);
-        let effects = self.tell_destinations(&ticket, verdict, now);
+        let effects = self.tell_destinations(&ticket, (verdict, was_sent(outcome)), now);
         self.note_failing(verdict, outcome, now);
         let Ticket { sequence, epoch, record, target, sendings, permit, .. } = ticket;
         drop(permit);
@@ -114,13 +119,18 @@ impl Dispatcher {
         Answered { record, outcome }
     }
 
-    fn tell_destinations<P>(&mut self, ticket: &Ticket<P>, verdict: Verdict, now: Instant) -> [Effect; 2] {
+    fn tell_destinations<P>(
+        &mut self,
+        ticket: &Ticket<P>,
+        (verdict, was_sent): (Verdict, bool),
+        now: Instant,
+    ) -> [Effect; 2] {
         let limit = self.brakes.limit();
         let is_suspect = self.schedule.get(ticket.sequence).is_some_and(Slot::is_suspect);
         let (destinations, sendings, jitter) =
             (&mut self.brakes.destinations, ticket.sendings, &mut self.jitter);
         match verdict {
-            Verdict::Accepted | Verdict::Refused | Verdict::Stop => {
+            Verdict::Accepted | Verdict::Refused | Verdict::Stop if was_sent => {
                 destinations.works(ticket.target, sendings, limit, now)
             }
             Verdict::Retry { .. } => destinations.failed(ticket.target, sendings, now, jitter),
@@ -128,7 +138,7 @@ impl Dispatcher {
                 let after = after.map(|after| after.min(self.settings.max_retry_after));
                 destinations.turned_away(ticket.target, sendings, (after, trouble), is_suspect, now, jitter)
             }
-            Verdict::Again => {
+            Verdict::Accepted | Verdict::Refused | Verdict::Stop | Verdict::Again => {
                 destinations.no_news(ticket.target, sendings, now);
                 Default::default()
             }

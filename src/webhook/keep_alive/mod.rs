@@ -46,7 +46,6 @@ pub use names::{LONGEST_STALE, Resolver, system};
 pub use pool::Ages;
 
 use super::answer::{answer, blames_destination, printable};
-use super::authorization::Warn;
 use super::destination::Destination;
 use super::request::WireRequest;
 use crate::net::{NetError, TlsSettings};
@@ -78,7 +77,7 @@ pub struct ClientSettings {
     /// How a name is looked up.
     pub resolver: Resolver,
     /// Called when addresses are used that could not be renewed: at once, then ever more rarely.
-    pub warn: Warn,
+    pub warn: fn(&str),
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,
     /// No destination but an https one.

@@ -7,7 +7,6 @@
 //! while: a dead one costs its head start once, and the next connection after a bad answer reaches another host.
 
 use super::outage::Outage;
-use crate::webhook::authorization::Warn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +42,7 @@ pub struct NameSettings {
     /// Older addresses are used no longer, though the name can't be looked up.
     pub stale: Duration,
     /// Called when addresses are used that could not be renewed.
-    pub warn: Warn,
+    pub warn: fn(&str),
 }
 
 /// A name with what is known of it.
