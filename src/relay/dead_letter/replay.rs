@@ -6,6 +6,7 @@ use super::headers::{check, restore};
 use super::selection::Selection;
 use super::{DeadLetterError, DeadLetters, Letter};
 use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::share::Share;
 use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
 use std::time::Duration;
@@ -74,6 +75,10 @@ impl Source for Letters {
         self.source.lease()
     }
 
+    fn share(&self) -> Share {
+        self.source.share()
+    }
+
     fn close(&mut self) {
         self.source.close();
     }
@@ -104,5 +109,24 @@ impl DeadLetters for Returning {
         };
         let letters: Vec<Letter> = letters.iter().map(origin).collect();
         self.0.put(&letters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The methods of a trait, or of its implementation for a type, as they stand in a file.
+    fn methods<'a>(text: &'a str, head: &str) -> Vec<&'a str> {
+        let body = text.split(head).nth(1).unwrap().split("\n}").next().unwrap();
+        let mut names: Vec<&str> =
+            body.split("\n    fn ").skip(1).map(|rest| rest.split('(').next().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn every_method_of_a_source_is_passed_on() {
+        let of_trait = methods(include_str!("../source.rs"), "pub trait Source {");
+        assert!(of_trait.contains(&"poll"));
+        assert_eq!(methods(include_str!("replay.rs"), "impl Source for Letters {"), of_trait);
     }
 }
