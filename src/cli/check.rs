@@ -4,7 +4,7 @@ use super::client::Client;
 use super::options::{KafkaClient, Options};
 use super::requests::requests;
 use super::run::transport;
-use super::{Exit, Failure, print, source};
+use super::{Exit, Failure, letters, print, source};
 use crate::relay::dead_letter::headers::millis;
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::transport::{Answer, Attempt, Transport};
@@ -45,6 +45,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     report.tell(&format!("webhook {destination}"), reached);
     if options.send_test && is_reached {
         report.tell("test event", send_test(&client, &options.settings.policy));
+    }
+    if options.dead_letter.is_some() {
+        let found = letters::check(options);
+        let found = found.inspect(|warnings| warnings.iter().for_each(|it| print(&format!("warn   {it}\n"))));
+        report.tell("dead letters", found.map(|_| "can be kept".into()).map_err(|failure| failure.text));
     }
     match report.wrong {
         0 => Ok(()),

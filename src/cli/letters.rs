@@ -4,15 +4,14 @@ use super::options::{DeadLetter, Options};
 #[cfg(feature = "kafka")]
 use super::source;
 use super::{Exit, Failure};
-use crate::relay::dead_letter::file::DeadLetterFile;
-use crate::relay::dead_letter::headers::{is_topic, to_record};
-use crate::relay::dead_letter::replayed::{Replayed, Resume, open_letters};
-use crate::relay::dead_letter::{DeadLetters, Drop, line};
-use crate::relay::lines::{KeepPlace, Line, LineFormat, LineSource, Place};
-use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::source::{CommitError, Polled, Source, Want};
+use crate::relay::dead_letter::file::{self, DeadLetterFile};
+use crate::relay::dead_letter::files::{LetterFiles, Reading};
+use crate::relay::dead_letter::headers::is_topic;
+use crate::relay::dead_letter::replayed::{Entries, Replayed};
+use crate::relay::dead_letter::rotation::base;
+use crate::relay::dead_letter::{DeadLetters, Drop, shown};
+use crate::relay::source::{Polled, Source, Want};
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,12 +20,44 @@ const POLL_WAIT: Duration = Duration::from_millis(200);
 /// How much a reader takes at once.
 const AT_ONCE: Want = Want { records: 500, bytes: 8 << 20 };
 
-/// Where refused records go, from the flags. Contacts nobody.
-pub(super) fn keeper(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {
+/// Looks whether refused records could be kept where the flags say, without keeping any. Gives what a person should
+/// know.
+///
+/// # Errors
+/// What makes it impossible.
+pub(super) fn check(options: &Options) -> Result<Vec<String>, Failure> {
+    match &options.dead_letter {
+        Some(DeadLetter::File(path)) => look_at_file(path, options).map_err(Failure::usage),
+        Some(DeadLetter::Topic(topic)) => {
+            topic_keeper(topic, options)?;
+            look_at_topic(topic, options)
+        }
+        None | Some(DeadLetter::Drop) => Ok(Vec::new()),
+    }
+}
+
+fn look_at_file(path: &Path, options: &Options) -> Result<Vec<String>, String> {
+    let warnings = file::probe(path, options.dead_letter_max_size.is_some());
+    let warnings = warnings.map_err(|error| format!("--dead-letter: {error}"))?;
+    let about = |text: String| format!("the dead-letter file {} {text}", shown::path(path));
+    Ok(warnings.into_iter().map(about).collect())
+}
+
+/// Where refused records go, from the flags, and what people should be warned of. Contacts nobody.
+pub(super) fn keeper(options: &Options) -> Result<(Box<dyn DeadLetters>, Vec<String>), Failure> {
+    let mut warnings = Vec::new();
+    if let Some(DeadLetter::File(path)) = &options.dead_letter {
+        refuse_loop(path, options.operand.as_deref())?;
+        // Before it is ours, lest it be found in use.
+        warnings = look_at_file(path, options).unwrap_or_else(|error| vec![error]);
+    }
+    Ok((open(options)?, warnings))
+}
+
+fn open(options: &Options) -> Result<Box<dyn DeadLetters>, Failure> {
     let file_only = options.dead_letter_max_size.is_some();
     match &options.dead_letter {
         Some(DeadLetter::File(path)) => {
-            refuse_loop(path, options.operand.as_deref())?;
             let file = DeadLetterFile::open(path)
                 .map_err(|error| Failure::usage(format!("--dead-letter: {error}")))?;
             let most = options.dead_letter_max_size.map_or(usize::MAX, |size| size.0);
@@ -39,16 +70,54 @@ pub(super) fn keeper(options: &Options) -> Result<Box<dyn DeadLetters>, Failure>
     }
 }
 
-/// Letters that come from a file may not go to its end.
+/// Letters that come from a file, or from its rotated ones, may not go to its end.
 fn refuse_loop(path: &Path, read: Option<&OsStr>) -> Result<(), Failure> {
-    let there = |path: &Path| path.canonicalize().ok();
-    match read.map(Path::new).and_then(there) {
-        Some(read) if there(path) == Some(read.clone()) => Err(Failure::usage(format!(
+    let Some(read) = read.map(Path::new) else { return Ok(()) };
+    let there = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (path, read) = (there(path), there(read));
+    if path == read || base(&path) == read {
+        return Err(Failure::usage(format!(
             "--dead-letter: {} is the file that is read: what is refused again would be sent for ever",
-            read.display()
-        ))),
-        _ => Ok(()),
+            shown::path(&path)
+        )));
     }
+    Ok(())
+}
+
+/// Begins to look at a topic of dead letters, and logs what would keep letters out of it. Holds nobody up: letters may
+/// never come, and what is wrong may be mended before they do.
+pub(super) fn look_ahead(options: &Options) {
+    let Some(DeadLetter::Topic(topic)) = options.dead_letter.clone() else { return };
+    let options = options.clone();
+    // A thread that can't be started looks at nothing: the first letter will tell.
+    let _ = std::thread::Builder::new().name("dead letters".into()).spawn(move || {
+        match look_at_topic(&topic, &options) {
+            Ok(warnings) => {
+                warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
+            }
+            Err(Failure { text, .. }) => {
+                ::log::warn!(target: "sluicegate", "{text}. Until then, refused records wait and hold commits back");
+            }
+        }
+    });
+}
+
+#[cfg(feature = "kafka")]
+fn look_at_topic(topic: &str, options: &Options) -> Result<Vec<String>, Failure> {
+    use crate::kafka::cluster::Cluster;
+    use crate::kafka::dead_letters::look;
+    let source::Reach { connector, brokers, .. } = source::reach(options)?;
+    let about = |text: String| format!("the dead-letter topic '{topic}': {text}");
+    let looked = look(std::sync::Arc::new(Cluster::new(connector, brokers)), topic);
+    match looked {
+        Ok(warnings) => Ok(warnings.into_iter().map(about).collect()),
+        Err(error) => Err(Failure { exit: Exit::Failed, text: about(error.to_string()) }),
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+fn look_at_topic(topic: &str, options: &Options) -> Result<Vec<String>, Failure> {
+    topic_keeper(topic, options).map(|_| Vec::new())
 }
 
 #[cfg(feature = "kafka")]
@@ -94,72 +163,38 @@ impl LettersIn {
     }
 }
 
-/// The lines of a file of letters, and where progress is kept, if anywhere.
-struct LetterLines {
-    replayed: Option<Replayed>,
-}
-
-impl LineFormat for LetterLines {
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Record, String> {
-        let letter = line::parse(&line.bytes).map_err(|error| error.to_string())?;
-        Ok(to_record(&letter, partition.clone(), Offset(line.place.line)))
-    }
-
-    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
-        keep_places(self.replayed.take())
-    }
-
-    fn takes_unfinished(&self) -> bool {
-        false
-    }
-}
-
-/// Keeps places beside the file.
-struct PlacesBeside(Replayed);
-
-impl KeepPlace for PlacesBeside {
-    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError> {
-        let kept = self.0.keep(place, metadata);
-        kept.map_err(|error| {
-            let path = self.0.path().display();
-            CommitError::Retriable(format!("progress can't be saved in {path}: {error}"))
-        })
-    }
-}
-
-/// What keeps places, if they are kept.
-pub(super) fn keep_places(replayed: Option<Replayed>) -> Option<Box<dyn KeepPlace>> {
-    Some(Box::new(PlacesBeside(replayed?)))
-}
-
-/// The letters of a file from where `resume` says on, with places kept in `replayed`.
+/// The letters of a file and its rotated ones, from where `entries` says on, with progress kept in `replayed`.
 pub(super) fn file_source(
     path: &Path,
+    entries: &Entries,
     replayed: Option<Replayed>,
-    resume: Resume,
+    reading: Reading,
 ) -> Result<Box<dyn Source>, Failure> {
-    let unreadable = |error| unreadable(path, &error);
-    let (mut file, length) = open_letters(path).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(resume.place.byte)).map_err(unreadable)?;
-    // What is appended meanwhile is for the next time; half a line tells of itself.
-    let end = file.metadata().map_err(unreadable)?.len().max(length);
-    let rest = file.take(end.saturating_sub(resume.place.byte));
-    let name = path.display().to_string();
-    let topic = path.file_name().map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned());
-    let start = (resume.place, resume.metadata);
-    let source = LineSource::open(&name, &topic, Box::new(rest), start, LetterLines { replayed });
-    Ok(Box::new(source.map_err(unreadable)?))
+    let source = LetterFiles::open(path, entries, replayed, reading);
+    Ok(Box::new(source.map_err(|error| unreadable(path, &error))?))
 }
 
 /// A file that was named can't be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    let path = path.display();
+    let path = shown::path(path);
     Failure::usage(match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             format!("{path} is being sent by another process: how far it came is kept beside the file")
         }
+        std::io::ErrorKind::IsADirectory => format!("{path} is a folder: name a file"),
         _ => format!("{path} can't be read: {error}"),
     })
+}
+
+/// How far the letters of a file were sent can't be kept beside it.
+pub(super) fn unkept(path: &Path, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock => unreadable(path, error),
+        _ => {
+            let path = shown::path(path);
+            Failure::usage(format!("how far it was sent can't be kept in {path}: {error}"))
+        }
+    }
 }
 
 /// The options with which a topic of letters is read, as this group.

@@ -1,14 +1,18 @@
 //! `replay`: dead letters through the gate again, each as the record it was, with the same id.
 
-use super::letters::{self, LettersIn, unreadable};
+use super::letters::{self, LettersIn, unkept, unreadable};
 use super::options::Options;
 use super::run::{Gate, transport};
 use super::{Failure, print, source, tail};
+use crate::relay::dead_letter::files::Reading;
 use crate::relay::dead_letter::headers::restore;
 use crate::relay::dead_letter::replay::Letters;
-use crate::relay::dead_letter::replayed::{Replayed, Resume};
+use crate::relay::dead_letter::replayed::{Replayed, path_beside};
+use crate::relay::dead_letter::rotation::{base, rotated};
+use crate::relay::dead_letter::shown;
 use crate::relay::progress::{Admitted, Progress};
 use crate::relay::record::Partition;
+use crate::relay::settings::Order;
 use crate::relay::source::{Assigned, Polled, Source};
 use crate::webhook::request::webhook_id;
 use std::collections::HashMap;
@@ -21,9 +25,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     options.settings.filter.want_letters(options.letters.clone());
     match LettersIn::parse(options.operand.as_ref())? {
         LettersIn::File(path) if options.dry_run => {
-            let resume = Replayed::look(&path, &options.letters.to_string());
-            let resume = resume.map_err(|error| unreadable(&path, &error))?;
-            show(letters::file_source(&path, None, resume)?, &options)
+            let kept = path_beside(&base(&path));
+            let looked = Replayed::look(&kept, &options.letters.to_string());
+            let (entries, notice) = looked.map_err(|error| unkept(&kept, &error))?;
+            notice.iter().for_each(|notice| tail::warn(notice));
+            show(letters::file_source(&path, &entries, None, reading(&options))?, &options)
         }
         LettersIn::File(path) => file(&path, &options),
         LettersIn::Topic(topic) => {
@@ -34,18 +40,32 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn file(path: &Path, options: &Options) -> Result<(), Failure> {
+    // Nothing is made beside a file that is not there.
+    std::fs::metadata(path).map(drop).or_else(|error| match rotated(path) {
+        Ok(some) if !some.is_empty() => Ok(()),
+        _ => Err(unreadable(path, &error)),
+    })?;
     let gate = Gate::open(options, Vec::new())?;
-    let selection = options.letters.to_string();
-    let (replayed, mut resume) = Replayed::open(path, selection).map_err(|error| unreadable(path, &error))?;
-    gate.announce(&path.display().to_string(), "each as the record it was");
-    tell(&mut resume);
-    let source = letters::file_source(path, Some(replayed), resume)?;
+    let kept = path_beside(&base(path));
+    let opened = Replayed::open(kept.clone(), options.letters.to_string());
+    let (replayed, notice) = opened.map_err(|error| unkept(&kept, &error))?;
+    gate.announce(&shown::path(path), "each as the record it was");
+    tell(notice);
+    let entries = replayed.entries().clone();
+    let source = letters::file_source(path, &entries, Some(replayed), reading(options))?;
     gate.deliver_again(&mut Letters::new(source, &options.letters))
 }
 
-/// Says where it goes on.
-pub(super) fn tell(resume: &mut Resume) {
-    if let Some(notice) = resume.notice.take() {
+fn reading(options: &Options) -> Reading {
+    Reading {
+        skips_strangers: !options.letters.is_all(),
+        one_by_one: options.settings.order == Order::Partition,
+    }
+}
+
+/// Says what was found of an earlier run.
+pub(super) fn tell(notice: Option<String>) {
+    if let Some(notice) = notice {
         ::log::warn!(target: "sluicegate", "{notice}");
     }
 }

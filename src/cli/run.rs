@@ -43,7 +43,8 @@ impl Gate {
     pub(super) fn open(options: &Options, mut warnings: Vec<String>) -> Result<Self, Failure> {
         let (destination, client, more) = transport(options)?;
         warnings.extend(more);
-        let dead_letters = letters::keeper(options)?;
+        let (dead_letters, more) = letters::keeper(options)?;
+        warnings.extend(more);
         let mut settings = options.settings.clone();
         let limit = open_files::raise_for(settings.max_concurrency.get());
         warnings.extend(open_files::fit(&mut settings, limit));
@@ -53,6 +54,7 @@ impl Gate {
         warnings.extend(misspelt(names.iter().map(String::as_str)));
         log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
+        letters::look_ahead(options);
         let stop = Stop::new();
         drain_on_signal(&stop)?;
         Ok(Self { settings, destination, client, dead_letters, stop })

@@ -6,16 +6,18 @@
 //! nothing is kept.
 
 use super::Failure;
-use super::letters::{keep_places, unreadable};
+use super::letters::{unkept, unreadable};
 use super::options::Options;
 use super::replay::tell;
 use super::run::Gate;
 use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
-use crate::relay::dead_letter::replayed::{Replayed, Resume};
-use crate::relay::lines::{KeepPlace, Line, LineFormat, LineSource, Place};
+use crate::relay::dead_letter::replayed::{News, Replayed, Resume, path_beside};
+use crate::relay::dead_letter::shown;
+use crate::relay::lines::{Done, KeepPlace, Line, LineFormat, LineSource, Parsed, Place};
 use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::source::CommitError;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, stdin};
+use std::io::{Seek, SeekFrom, stdin};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -26,20 +28,37 @@ const STDIN: &str = "stdin";
 struct TextLines {
     timestamp: i64,
     key_separator: Option<Vec<u8>>,
-    replayed: Option<Replayed>,
+    beside: Option<Beside>,
+}
+
+/// Keeps how far a file is done beside it.
+struct Beside {
+    replayed: Replayed,
+    file: File,
+}
+
+impl KeepPlace for Beside {
+    fn keep(&mut self, done: Done, metadata: &str) -> Result<(), CommitError> {
+        let kept = self.replayed.keep(&[News { file: &self.file, done, metadata }]);
+        kept.map_err(|error| {
+            let path = shown::path(self.replayed.path());
+            CommitError::Retriable(format!("progress can't be saved in {path}: {error}"))
+        })
+    }
 }
 
 impl LineFormat for TextLines {
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Record, String> {
+    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String> {
         let (key, value) = match &self.key_separator {
             Some(separator) => split(&line.bytes, separator),
             None => (None, &line.bytes[..]),
         };
-        Ok(Record::new(partition.clone(), Offset(line.place.line), self.timestamp, key, Some(value)))
+        let offset = Offset(line.place.line);
+        Ok(Record::new(partition.clone(), offset, self.timestamp, key, Some(value)).into())
     }
 
     fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
-        keep_places(self.replayed.take())
+        Some(Box::new(self.beside.take()?))
     }
 
     fn takes_unfinished(&self) -> bool {
@@ -66,10 +85,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
 fn input(options: &Options) -> Result<(), Failure> {
     let gate = Gate::open(options, Vec::new())?;
-    gate.announce("standard input", "of which a run that is stopped leaves no trace of how far it came");
+    gate.announce("standard input", "progress is not saved");
     let format = format(options, SystemTime::now(), None);
     let start = (Place::START, String::new());
-    let source = LineSource::open("standard input", STDIN, Box::new(stdin()), start, format);
+    let source =
+        LineSource::open("standard input", Partition::new(STDIN, 0), Box::new(stdin()), start, format);
     gate.deliver(&mut source.map_err(|error| unreadable(Path::new("-"), &error))?)
 }
 
@@ -78,29 +98,36 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let gate = Gate::open(options, Vec::new())?;
+    let name = shown::path(path);
+    gate.announce(&name, "a record a line");
+    let (mut beside, mut resume) = (None, Resume::START);
     // Of a pipe there is no second time.
-    let (replayed, mut resume) = if metadata.is_file() {
-        let opened = Replayed::open(path, "send".into());
-        opened.map(|(replayed, resume)| (Some(replayed), resume)).map_err(unreadable)?
-    } else {
-        (None, Resume::from_start(None))
-    };
-    gate.announce(&path.display().to_string(), "a record a line");
-    tell(&mut resume);
-    if resume.place != Place::START {
-        file.seek(SeekFrom::Start(resume.place.byte)).map_err(unreadable)?;
+    if metadata.is_file() {
+        let kept = path_beside(path);
+        let opened = Replayed::open(kept.clone(), "send".into());
+        let (replayed, notice) = opened.map_err(|error| unkept(&kept, &error))?;
+        tell(notice);
+        let again = File::open(path).map_err(unreadable)?;
+        match replayed.entries().resume(&again).map_err(unreadable)? {
+            Some(found) => resume = found,
+            None => tell(replayed.entries().stranger()),
+        }
+        if resume.place.line > 1 {
+            tell(Some(replayed.entries().resumed(&name, resume.place.line)));
+            file.seek(SeekFrom::Start(resume.place.byte)).map_err(unreadable)?;
+        }
+        beside = Some(Beside { replayed, file: again });
     }
-    let format = format(options, metadata.modified().unwrap_or_else(|_| SystemTime::now()), replayed);
-    let from: Box<dyn Read + Send> = Box::new(file);
+    let format = format(options, metadata.modified().unwrap_or_else(|_| SystemTime::now()), beside);
     let start = (resume.place, resume.metadata);
-    let name = path.display().to_string();
-    gate.deliver(&mut LineSource::open(&name, &topic(path), from, start, format).map_err(unreadable)?)
+    let partition = Partition::new(topic(path), 0);
+    gate.deliver(&mut LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?)
 }
 
-fn format(options: &Options, time: SystemTime, replayed: Option<Replayed>) -> TextLines {
+fn format(options: &Options, time: SystemTime, beside: Option<Beside>) -> TextLines {
     let timestamp = i64::try_from(millis(time)).unwrap_or(i64::MAX);
     let key_separator = options.key_separator.clone().map(String::into_bytes);
-    TextLines { timestamp, key_separator, replayed }
+    TextLines { timestamp, key_separator, beside }
 }
 
 /// The file's name, made fit for a topic.

@@ -4,8 +4,10 @@
 //! Invariant: [`put`](DeadLetters::put) returns only once all replicas in sync have every letter. What keeps it from
 //! that for now (no such topic yet, no leader, too few replicas) is told as retriable, and nothing is lost meanwhile.
 
-use super::cluster::{Cluster, ClusterError, Links};
+use super::cluster::{Cluster, ClusterError, Links, Target, of_code};
 use super::producer::Producer;
+use super::protocol::ErrorCode;
+use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
 use super::record_batch::NewRecord;
 use crate::relay::dead_letter::headers::with_headers;
 use crate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
@@ -18,6 +20,72 @@ use std::time::Duration;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long brokers may take to copy letters: less, so that their own word comes in time.
 pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The bit of a topic's authorized operations that stands for writing (KIP-430).
+const MAY_WRITE: i32 = 1 << 4;
+/// The authorized operations where a broker doesn't say them.
+const UNKNOWN_OPERATIONS: i32 = i32::MIN;
+
+/// Looks at a topic of dead letters as far as its metadata goes, and writes nothing. Gives what a person should know.
+///
+/// # Errors
+/// What makes it impossible to write to it now; or no broker can be reached.
+pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterError> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { name: topic }]),
+        allow_auto_topic_creation: false,
+        include_cluster_authorized_operations: false,
+        include_topic_authorized_operations: true,
+    };
+    Links::new(cluster, REQUEST_TIMEOUT).call(Target::Any, &request, |answer| {
+        match answer.topics.first() {
+            Some(found) => judge(found),
+            None => Err(ClusterError::Retriable(format!("the brokers say nothing of topic '{topic}'"))),
+        }
+    })?
+}
+
+fn judge(found: &MetadataResponseTopic<'_>) -> Result<Vec<String>, ClusterError> {
+    let topic = found.name;
+    let operations = found.topic_authorized_operations;
+    match found.error_code {
+        ErrorCode::NONE => {}
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            return Err(ClusterError::Retriable(format!(
+                "the topic '{topic}' does not exist: create it (sluicegate never creates topics)"
+            )));
+        }
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+            return Err(ClusterError::Fatal(format!("allow this principal to describe topic '{topic}'")));
+        }
+        code => return Err(of_code(code, &format!("looking up topic '{topic}'"))),
+    }
+    if operations != UNKNOWN_OPERATIONS && operations & MAY_WRITE == 0 {
+        let text = format!("this principal may not write to topic '{topic}': allow it in the topic's ACLs");
+        return Err(ClusterError::Fatal(text));
+    }
+    if found.is_internal {
+        return Err(ClusterError::Fatal(format!("the topic '{topic}' is Kafka's own: choose another")));
+    }
+    let count = |is_so: fn(&[i32], &[i32], i32) -> bool| {
+        let partitions = found.partitions.iter();
+        partitions.filter(|it| is_so(&it.replica_nodes, &it.isr_nodes, it.leader_id)).count()
+    };
+    let all = found.partitions.len();
+    let mut warnings = Vec::new();
+    match count(|_, _, leader| leader < 0) {
+        0 => {}
+        n => warnings.push(format!("{n} of {all} partitions have no leader: their letters wait for one")),
+    }
+    match count(|replicas, in_sync, _| in_sync.len() < replicas.len()) {
+        0 => {}
+        n => warnings.push(format!(
+            "{n} of {all} partitions have replicas that are not in sync: letters wait where min.insync.replicas asks \
+             for more"
+        )),
+    }
+    Ok(warnings)
+}
 
 /// A topic of dead letters.
 #[derive(Debug)]

@@ -3,65 +3,46 @@
 //! A thread of its own reads ahead, bounded in bytes, so that a slow writer at the other end of a pipe never holds
 //! the loop up. A record's offset is the number of its line, counted from 1.
 
+mod reading;
+
+pub use reading::{Bounds, LONGEST_LINE, Line, Lost, Place};
+
 use super::record::{Checkpoint, Offset, Partition, Position, Record};
 use super::source::{Assigned, Commit, CommitError, Notice, Polled, Severity, Source, SourceError, Want};
+use reading::{Last, Piece, read};
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The longest line that is read, in bytes. A record of 8 MB that is all control characters, escaped in JSON, fits.
-pub const LONGEST_LINE: usize = 64 << 20;
-/// Lines are handed over once they are so many bytes together, or once the writer takes a break.
-const PIECE_BYTES: usize = 256 << 10;
 /// So many pieces are read ahead.
 const PIECES_AHEAD: usize = 2;
+/// At most so many skipped lines are told one by one; the others are counted.
+const MOST_NOTICES: u64 = 20;
 
-/// Where a line begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its number, from 1.
-    pub line: i64,
-    /// How many bytes are before it.
-    pub byte: u64,
-}
-
-impl Place {
-    /// The beginning of it all.
-    pub const START: Self = Self { line: 1, byte: 0 };
-}
-
-/// A line without its line break.
+/// What a line is.
 #[derive(Debug)]
-pub struct Line {
-    /// Where it begins.
-    pub place: Place,
-    /// What stands in it.
-    pub bytes: Vec<u8>,
+pub struct Parsed {
+    /// Its record; `None` if the line is skipped.
+    pub record: Option<Record>,
+    /// What is wrong with the line, where something is: the rest of a sentence that begins with the line's number.
+    pub notice: Option<String>,
 }
 
-/// What comes after the last whole line.
-#[derive(Debug)]
-enum Last {
-    Nothing,
-    /// Bytes without a line break.
-    Unfinished(Line),
-    Failed(String),
-}
-
-enum Piece {
-    Lines(Vec<Line>),
-    Last(Last),
+impl From<Record> for Parsed {
+    fn from(record: Record) -> Self {
+        Self { record: Some(record), notice: None }
+    }
 }
 
 /// How lines become records, and what keeps positions.
 pub trait LineFormat {
-    /// Makes the record of a line.
+    /// Makes the record of a line, or skips it.
     ///
     /// # Errors
     /// What is wrong with the line, in a sentence that need not name it: the run ends with it.
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Record, String>;
+    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String>;
 
     /// What keeps positions; asked for once. `None` if they are not kept.
     fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
@@ -70,41 +51,61 @@ pub trait LineFormat {
 
     /// Whether a last line without a line break counts as one.
     fn takes_unfinished(&self) -> bool;
+
+    /// Which lines are read.
+    fn bounds(&self) -> Bounds {
+        Bounds::TEXT
+    }
+}
+
+/// How far lines are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Where the first line begins that is not done.
+    pub place: Place,
+    /// Where the first line begins that was not handed over: what the core notes beside a position concerns lines
+    /// before this one.
+    pub handed_over: Place,
 }
 
 /// Keeps how far lines are done.
 pub trait KeepPlace: Send {
-    /// Keeps the first line that is not done, and what the core notes beside it.
+    /// Keeps how far lines are done, and what the core notes beside it.
     ///
     /// # Errors
     /// As of [`Commit::commit`].
-    fn keep(&mut self, place: Place, metadata: &str) -> Result<(), CommitError>;
+    fn keep(&mut self, done: Done, metadata: &str) -> Result<(), CommitError>;
 }
 
 /// Where the lines under way begin: written as lines are handed over, read as they are committed.
 #[derive(Clone, Debug)]
-struct Places(Arc<Mutex<(VecDeque<Place>, Place)>>);
+pub struct Places(Arc<Mutex<(VecDeque<Place>, Place)>>);
 
 impl Places {
     fn new(start: Place) -> Self {
         Self(Arc::new(Mutex::new((VecDeque::new(), start))))
     }
 
-    /// A line at `place` was handed over; the next one begins at `next`.
-    fn hand_over(&self, place: Place, next: Place) {
+    /// A line at `place` was handed over, or skipped; the next one begins at `next`.
+    fn hand_over(&self, place: Option<Place>, next: Place) {
         // Whole after each statement: poison carries no news.
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.0.push_back(place);
+        places.0.extend(place);
         places.1 = next;
     }
 
-    /// Where the first line at or behind this number begins; what lies before is forgotten.
-    fn first_not_before(&self, line: i64) -> Place {
+    /// Where the first line begins that was not handed over.
+    pub fn handed_over(&self) -> Place {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// How far lines are done, if this is the number of the first that is not; what lies before is forgotten.
+    pub fn done(&self, line: i64) -> Done {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while places.0.front().is_some_and(|place| place.line < line) {
             places.0.pop_front();
         }
-        places.0.front().copied().unwrap_or(places.1)
+        Done { place: places.0.front().copied().unwrap_or(places.1), handed_over: places.1 }
     }
 }
 
@@ -117,8 +118,8 @@ struct PlaceCommitter {
 impl Commit for PlaceCommitter {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let Some(Checkpoint { position, metadata, .. }) = checkpoints.last() else { return Ok(()) };
-        let place = self.places.first_not_before(position.next.0);
-        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep(place, metadata))
+        let done = self.places.done(position.next.0);
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep(done, metadata))
     }
 }
 
@@ -132,28 +133,32 @@ pub struct LineSource<F> {
     pieces: Receiver<Piece>,
     lines: VecDeque<Line>,
     places: Places,
-    notice: Option<Notice>,
+    notices: VecDeque<Notice>,
+    /// How many lines were skipped or mended.
+    odd: u64,
+    /// The number of the line behind the last one, if that was skipped.
+    skipped_to: Option<i64>,
     failure: Option<String>,
     ended: bool,
 }
 
 impl<F: LineFormat> LineSource<F> {
-    /// Reads `from`, which begins at `start`. The records are of partition 0 of `topic`; `metadata` is what was kept
-    /// beside that position.
+    /// Reads `from`, which begins at `start`. The records are of `partition`; `metadata` is what was kept beside that
+    /// position.
     ///
     /// # Errors
     /// The thread can't be started.
     pub fn open(
         name: &str,
-        topic: &str,
+        partition: Partition,
         from: Box<dyn Read + Send>,
         (start, metadata): (Place, String),
         format: F,
     ) -> io::Result<Self> {
         let (send, pieces) = sync_channel(PIECES_AHEAD);
+        let bounds = format.bounds();
         // Nobody waits for the thread: it may be in a read, and ends with its receiver.
-        std::thread::Builder::new().name("lines".into()).spawn(move || read(from, start, &send))?;
-        let partition = Partition::new(topic, 0);
+        std::thread::Builder::new().name("lines".into()).spawn(move || read(from, start, bounds, &send))?;
         let position = Position { partition: partition.clone(), next: Offset(start.line) };
         Ok(Self {
             name: name.to_owned(),
@@ -166,10 +171,17 @@ impl<F: LineFormat> LineSource<F> {
             pieces,
             lines: VecDeque::new(),
             places: Places::new(start),
-            notice: None,
+            notices: VecDeque::new(),
+            odd: 0,
+            skipped_to: None,
             failure: None,
             ended: false,
         })
+    }
+
+    /// Where its lines begin, for whoever keeps that.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Waits for lines, unless some are there.
@@ -195,15 +207,20 @@ impl<F: LineFormat> LineSource<F> {
         match last {
             Last::Nothing => {}
             Last::Unfinished(line) if self.format.takes_unfinished() => self.lines.push_back(line),
-            Last::Unfinished(line) => {
-                let text = format!(
-                    "line {} of {} has no end and is left out: its writer is at it, or was stopped in the middle",
-                    line.place.line, self.name
-                );
-                self.notice = Some(Notice { severity: Severity::Warning, text });
-            }
+            Last::Unfinished(line) => self.warn(format!(
+                "line {} of {} ({} bytes) has no line break at its end and is skipped for now: its writer was stopped \
+                 in the middle, or is still writing it",
+                line.place.line, self.name, line.span
+            )),
             Last::Failed(text) => self.failure = Some(format!("{}: {text}", self.name)),
         }
+        if let Some(untold) = self.odd.checked_sub(MOST_NOTICES).filter(|untold| *untold > 0) {
+            self.warn(format!("{}: {untold} more lines like these", self.name));
+        }
+    }
+
+    fn warn(&mut self, text: String) {
+        self.notices.push_back(Notice { severity: Severity::Warning, text });
     }
 
     fn take(&mut self, want: Want) -> Vec<Record> {
@@ -212,13 +229,20 @@ impl<F: LineFormat> LineSource<F> {
         while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
             let Some(line) = self.lines.pop_front() else { break };
             match self.format.record(&line, &self.partition) {
-                Ok(record) => {
-                    bytes += record.weight();
-                    let length = u64::try_from(line.bytes.len()).unwrap_or(u64::MAX);
-                    let byte = line.place.byte.saturating_add(length).saturating_add(1);
-                    let next = Place { line: line.place.line.saturating_add(1), byte };
-                    self.places.hand_over(line.place, next);
-                    taken.push(record);
+                Ok(Parsed { record, notice }) => {
+                    if let Some(text) = notice {
+                        self.odd += 1;
+                        if self.odd <= MOST_NOTICES {
+                            self.warn(format!("line {} of {} {text}", line.place.line, self.name));
+                        }
+                    }
+                    let next = line.place.after(line.span);
+                    self.places.hand_over(record.is_some().then_some(line.place), next);
+                    self.skipped_to = record.is_none().then_some(next.line);
+                    if let Some(record) = record {
+                        bytes += record.weight();
+                        taken.push(record);
+                    }
                 }
                 Err(text) => {
                     self.failure = Some(format!("line {} of {}: {text}", line.place.line, self.name));
@@ -237,7 +261,7 @@ impl<F: LineFormat> Source for LineSource<F> {
         if let Some(assigned) = self.assigned.take() {
             return Ok(Polled::Assigned(vec![assigned]));
         }
-        if let Some(notice) = self.notice.take() {
+        if let Some(notice) = self.notices.pop_front() {
             return Ok(Polled::Notice(notice));
         }
         if want.records == 0 {
@@ -248,8 +272,12 @@ impl<F: LineFormat> Source for LineSource<F> {
         if !records.is_empty() {
             return Ok(Polled::Records(records));
         }
-        if let Some(notice) = self.notice.take() {
+        if let Some(notice) = self.notices.pop_front() {
             return Ok(Polled::Notice(notice));
+        }
+        if let Some(next) = self.skipped_to.take() {
+            let position = Position { partition: self.partition.clone(), next: Offset(next) };
+            return Ok(Polled::Passed(vec![position]));
         }
         match self.failure.take() {
             Some(text) => Err(SourceError(text)),
@@ -260,61 +288,6 @@ impl<F: LineFormat> Source for LineSource<F> {
 
     fn committer(&mut self) -> Box<dyn Commit> {
         Box::new(PlaceCommitter { places: self.places.clone(), keeper: self.format.keeper() })
-    }
-}
-
-/// Reads to the end, or until nobody wants more.
-fn read(from: Box<dyn Read + Send>, mut next: Place, send: &SyncSender<Piece>) {
-    let mut from = BufReader::with_capacity(PIECE_BYTES / 4, from);
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    let last = loop {
-        let line = match read_line(&mut from) {
-            Ok((line, true)) => line,
-            Ok((line, false)) if line.is_empty() => break Last::Nothing,
-            Ok((bytes, false)) => break Last::Unfinished(Line { place: next, bytes }),
-            Err(error) => break Last::Failed(format!("line {} can't be read: {error}", next.line)),
-        };
-        bytes += line.len();
-        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        lines.push(Line { place: next, bytes: line });
-        next.line = next.line.saturating_add(1);
-        next.byte = next.byte.saturating_add(length).saturating_add(1);
-        // What is here is not held back until more comes. An empty line weighs something too.
-        if bytes + lines.len() * size_of::<Line>() >= PIECE_BYTES || !from.buffer().contains(&b'\n') {
-            bytes = 0;
-            if send.send(Piece::Lines(std::mem::take(&mut lines))).is_err() {
-                return;
-            }
-        }
-    };
-    if lines.is_empty() || send.send(Piece::Lines(lines)).is_ok() {
-        // Whoever has gone needs no end.
-        let _ = send.send(Piece::Last(last));
-    }
-}
-
-/// The next line without its line break, and whether it had one.
-fn read_line(from: &mut impl BufRead) -> io::Result<(Vec<u8>, bool)> {
-    let mut line = Vec::new();
-    loop {
-        let part = match from.fill_buf() {
-            Ok(part) => part,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if part.is_empty() {
-            return Ok((line, false));
-        }
-        let end = part.iter().position(|byte| *byte == b'\n');
-        let more = end.unwrap_or(part.len());
-        if line.len() + more > LONGEST_LINE {
-            return Err(io::Error::other(format!("it is longer than {LONGEST_LINE} bytes")));
-        }
-        line.extend_from_slice(part.get(..more).unwrap_or(part));
-        from.consume(end.map_or(more, |end| end + 1));
-        if end.is_some() {
-            return Ok((line, true));
-        }
     }
 }
 
@@ -330,14 +303,25 @@ mod tests {
     struct Plain {
         kept: Arc<Mutex<Vec<Place>>>,
         takes_unfinished: bool,
+        bounds: Option<Bounds>,
     }
 
     impl LineFormat for Plain {
-        fn record(&mut self, line: &Line, partition: &Partition) -> Result<Record, String> {
-            match &line.bytes[..] {
-                b"bad" => Err("it is bad".to_owned()),
-                bytes => Ok(Record::new(partition.clone(), Offset(line.place.line), -1, None, Some(bytes))),
+        fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String> {
+            let record =
+                |bytes| Record::new(partition.clone(), Offset(line.place.line), -1, None, Some(bytes));
+            match (&line.bytes[..], &line.lost) {
+                (b"bad", _) => Err("it is bad".to_owned()),
+                (b"", Some(lost)) => Ok(Parsed {
+                    record: None,
+                    notice: Some(format!("lost {} ({} zeros)", lost.bytes, lost.zeros)),
+                }),
+                (bytes, _) => Ok(record(bytes).into()),
             }
+        }
+
+        fn bounds(&self) -> Bounds {
+            self.bounds.unwrap_or(Bounds::TEXT)
         }
 
         fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
@@ -350,8 +334,8 @@ mod tests {
     }
 
     impl KeepPlace for Plain {
-        fn keep(&mut self, place: Place, _metadata: &str) -> Result<(), CommitError> {
-            self.kept.lock().unwrap().push(place);
+        fn keep(&mut self, done: Done, _metadata: &str) -> Result<(), CommitError> {
+            self.kept.lock().unwrap().push(done.place);
             Ok(())
         }
     }
@@ -361,9 +345,18 @@ mod tests {
         start: Place,
         takes_unfinished: bool,
     ) -> (LineSource<Plain>, Plain) {
-        let plain = Plain { takes_unfinished, ..Plain::default() };
-        let source = LineSource::open("f", "f", from, (start, String::new()), plain.clone());
+        opened(from, start, Plain { takes_unfinished, ..Plain::default() })
+    }
+
+    fn opened(from: Box<dyn Read + Send>, start: Place, plain: Plain) -> (LineSource<Plain>, Plain) {
+        let partition = Partition::new("f", 0);
+        let source = LineSource::open("f", partition, from, (start, String::new()), plain.clone());
         (source.unwrap(), plain)
+    }
+
+    fn mending(from: Box<dyn Read + Send>, longest: usize) -> LineSource<Plain> {
+        let bounds = Some(Bounds { longest, skips_damage: true });
+        opened(from, Place::START, Plain { bounds, ..Plain::default() }).0
     }
 
     fn text(text: &str) -> Box<dyn Read + Send> {
@@ -406,7 +399,7 @@ mod tests {
         let (mut lines, _) = source(text("a\nhal"), Place::START, false);
         let (records, end, notices) = drain(&mut lines, MUCH);
         assert_eq!((records.len(), end), (1, Ok(())));
-        assert!(notices[0].contains("line 2 of f has no end"), "{notices:?}");
+        assert!(notices[0].contains("line 2 of f (3 bytes) has no line break"), "{notices:?}");
     }
 
     #[test]
@@ -421,6 +414,44 @@ mod tests {
         let (mut lines, _) = source(Box::new(io::repeat(b'x')), Place::START, true);
         let (records, end, _) = drain(&mut lines, MUCH);
         assert!(records.is_empty() && end.unwrap_err().contains("longer than"));
+    }
+
+    #[test]
+    fn zeros_and_lines_that_are_too_long_are_skipped_with_the_position_behind_them() {
+        const ZEROS: u64 = 16 << 20;
+        let zeros = io::repeat(0).take(ZEROS);
+        let long = io::repeat(b'x').take(2_000);
+        let from = (&b"a\nto\0rn"[..]).chain(&b"\n"[..]).chain(zeros).chain(&b"\n"[..]);
+        let from = from.chain(long).chain(&b"\nb\n"[..]).chain(io::repeat(0).take(7)).chain(&b"\n"[..]);
+        let mut lines = mending(Box::new(from), 1_000);
+        let (mut records, mut notices, mut passed) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            match lines.poll(MUCH, WAIT).unwrap() {
+                Polled::Records(more) => records.extend(more.iter().map(|it| it.offset().0)),
+                Polled::Notice(notice) => notices.push(notice.text),
+                Polled::Passed(positions) => passed.extend(positions.iter().map(|it| it.next.0)),
+                Polled::End => break,
+                _ => {}
+            }
+        }
+        assert_eq!(records, [1, 2, 5], "what is left behind the zeros of line 2 is its format's to judge");
+        let expected = [
+            format!("line 3 of f lost {ZEROS} ({ZEROS} zeros)"),
+            "line 4 of f lost 2000 (0 zeros)".into(),
+            "line 6 of f lost 7 (7 zeros)".into(),
+        ];
+        assert_eq!(notices, expected);
+        assert_eq!(passed.last(), Some(&7));
+        let end = Place { line: 7, byte: 2 + 6 + ZEROS + 1 + 2_001 + 2 + 8 };
+        assert_eq!(lines.places().done(7), Done { place: end, handed_over: end });
+    }
+
+    #[test]
+    fn many_bad_lines_are_counted_and_not_all_told() {
+        let mut lines = mending(Box::new(io::Cursor::new(b"\0\n".repeat(100))), 10);
+        let (_, end, notices) = drain(&mut lines, MUCH);
+        assert_eq!((end, notices.len() as u64), (Ok(()), MOST_NOTICES + 1));
+        assert_eq!(notices.last().unwrap(), "f: 80 more lines like these");
     }
 
     #[test]

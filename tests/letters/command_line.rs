@@ -28,7 +28,7 @@ fn lines_of_standard_input_are_delivered() {
     let (code, said) =
         from_stdin(b"a\tone\n\nb c\ttwo\xff\nlast", &["send", "-", "--url", &url, "--key-separator", "tab"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("delivered 4 ") && said.contains("no trace of how far it came"), "{said}");
+    assert!(said.contains("delivered 4 ") && said.contains("progress is not saved"), "{said}");
     let accepted = receiver.accepted();
     assert!([&b"one"[..], b"", b"two\xff", b"last"].iter().all(|body| accepted[*body] == 1), "{accepted:?}");
     let requests: Vec<_> = receiver.handled().into_iter().map(|handled| handled.request).collect();
@@ -68,7 +68,7 @@ fn a_file_is_gone_on_with_after_a_kill_and_keeps_its_ids() {
     let running = binary::start(&arguments);
     eventually("some requests", || receiver.begun() >= 200);
     running.kill();
-    binary::run(&arguments).expect(0).saying("going on with line");
+    binary::run(&arguments).expect(0).saying("resuming at line");
     let accepted = receiver.accepted();
     assert_eq!(accepted.len(), COUNT);
     assert!(accepted.values().map(|times| times - 1).sum::<usize>() <= 20);

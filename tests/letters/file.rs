@@ -36,7 +36,7 @@ fn what_was_refused_is_sent_again_with_the_same_id_and_once() {
     assert!(first.headers.iter().all(|(name, _)| !name.starts_with("sluicegate-error")));
     // Once is enough: what comes later is what the next time is for.
     write(&file, &[letter(77, 422, 0)]);
-    replay(&file, &receiver.url(), &[]).expect(0).saying("going on with line 11").saying("delivered 1 ");
+    replay(&file, &receiver.url(), &[]).expect(0).saying("resuming at line 11").saying("delivered 1 ");
     assert_eq!(accepted(&receiver).into_iter().filter(|(_, times)| *times == 1).count(), 11);
 }
 
@@ -123,7 +123,7 @@ fn a_line_that_is_no_letter_ends_the_run_behind_those_before_it() {
     let receiver = Receiver::accepting();
     replay(&file, &receiver.url(), &[]).expect(1).saying("line 4 of").saying("'partition' is missing");
     assert_eq!(receiver.begun(), 3);
-    replay(&file, &receiver.url(), &[]).expect(1).saying("going on with line 4");
+    replay(&file, &receiver.url(), &[]).expect(1).saying("resuming at line 4");
     assert_eq!(receiver.begun(), 3);
 }
 
@@ -135,7 +135,7 @@ fn half_a_line_at_the_end_is_left_out_and_told() {
     let text = std::fs::read(&file).unwrap();
     std::fs::write(&file, &text[..text.len() - 5]).unwrap();
     let receiver = Receiver::accepting();
-    replay(&file, &receiver.url(), &[]).expect(0).saying("line 3 of").saying("has no end");
+    replay(&file, &receiver.url(), &[]).expect(0).saying("line 3 of").saying("has no line break");
     assert_eq!(receiver.begun(), 2);
 }
 

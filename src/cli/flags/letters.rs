@@ -1,6 +1,6 @@
 //! The flags about refused records: where they go, which of them are wanted again, how they are shown.
 
-use super::{BASE, Command, Flag, Group, choose, switch};
+use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::DeadLetter;
 use crate::cli::values;
 use crate::relay::dead_letter::headers::{is_topic, time};
@@ -17,6 +17,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "dead-letter",
         value: Some("FILE|topic:NAME|drop"),
         group: Group::Letters,
+        commands: WEBHOOK,
         doc: "where refused records go: a file of JSON lines, a topic, or nowhere; without it a refused record stops \
               the run",
         set: |o, v| {
@@ -40,6 +41,7 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("SIZE"),
         default: "0: no limit",
         group: Group::Letters,
+        commands: WEBHOOK,
         doc: "before the file would be larger it is renamed to FILE.1, the next to FILE.2; none is deleted",
         set: |o, v| {
             o.dead_letter_max_size = if v == "0" { None } else { Some(values::bytes(v)?) };

@@ -2,21 +2,23 @@
 //!
 //! Invariant: when [`put`](DeadLetters::put) returns, the lines are on the disk (`fdatasync`). What a crash left
 //! of a line is cut off on the next start: it was never acknowledged, so its record is still in the topic. After
-//! a failed write the file is cut back to its last whole line.
+//! a failed write the file is cut back to its last whole line. No line is written that can't be read back.
 //!
 //! A file that would grow beyond its limit is renamed first: `NAME.1` is the oldest, and none is ever deleted.
 
-use super::{DeadLetterError, DeadLetters, Letter, line};
-use std::ffi::OsString;
+use super::{DeadLetterError, DeadLetters, Letter, line, own, rotation, shown};
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// How much of the file's end is read at a time, to find its last whole line.
 const TAIL_STEP: u64 = 64 << 10;
+/// How much is written to see whether there is room.
+const TRIAL_BYTES: usize = 16 << 10;
 
-const FOREIGN: &str = "it ends in something that is no dead letter; name another file";
+const FOREIGN: &str = "it begins with something else than a dead letter: name another file";
+const FOREIGN_TAIL: &str = "it ends in something that is no dead letter; name another file";
 
 /// Why the file can't be used.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, error } = self;
-        let path = path.display();
+        let path = shown::path(path);
         match error.kind() {
             io::ErrorKind::NotFound => {
                 write!(f, "the dead-letter file {path} can't be made: its folder does not exist")
@@ -37,6 +39,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the dead-letter file {path} is in use by another process: give each its own with --dead-letter"
             ),
+            io::ErrorKind::IsADirectory => {
+                write!(f, "the dead-letter file {path} can't be opened: it is a folder: name a file in it")
+            }
             _ => write!(f, "the dead-letter file {path} can't be opened: {error}"),
         }
     }
@@ -62,6 +67,9 @@ pub struct DeadLetterFile {
 impl DeadLetterFile {
     /// Opens the file, or makes it (readable by its owner alone, since records may be confidential), and cuts off
     /// what a crash left of a line.
+    ///
+    /// # Errors
+    /// It can't be made, opened or locked; it is a link, a folder or a device; or it holds something else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         match open(&path) {
@@ -75,14 +83,15 @@ impl DeadLetterFile {
         Self { max_size, ..self }
     }
 
-    /// Makes room for so many bytes: a file that has none is renamed to the next free number.
+    /// Renames a file that has no room for so many bytes to the next free number.
     fn rotate(&mut self, more: usize) -> io::Result<()> {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         if self.length == 0 || self.length.saturating_add(more) <= self.max_size {
             return Ok(());
         }
-        let number = highest_number(&self.path)?.checked_add(1).ok_or(io::ErrorKind::StorageFull)?;
-        std::fs::rename(&self.path, numbered(&self.path, number))?;
+        // Where there are too many, this one grows: no letter is lost for it.
+        let Some(number) = rotation::next_number(&self.path)? else { return Ok(()) };
+        std::fs::rename(&self.path, rotation::numbered(&self.path, number))?;
         // The old lock is kept until the new file is ours.
         (self.file, self.length) = open(&self.path)?;
         Ok(())
@@ -91,15 +100,11 @@ impl DeadLetterFile {
     /// Whoever moves, removes or empties the file while it is in use must not cost a letter: a file that is no
     /// longer at its path is left, and the path is opened anew.
     fn follow_path(&mut self) -> io::Result<()> {
-        let same = is_at(&self.file, &self.path)?;
-        if !same || self.file.metadata()?.len() != self.length {
-            // The old lock is kept until the new file is ours, unless both are the same file.
-            if same {
-                self.length = whole_lines(&mut self.file)?;
-                self.file.set_len(self.length)?;
-            } else {
-                (self.file, self.length) = open(&self.path)?;
-            }
+        if !own::is_at(&self.file, &self.path)? {
+            // The old lock is kept until the new file is ours.
+            (self.file, self.length) = open(&self.path)?;
+        } else if self.file.metadata()?.len() != self.length {
+            self.length = mend(&mut self.file)?;
         }
         Ok(())
     }
@@ -107,95 +112,103 @@ impl DeadLetterFile {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         self.follow_path()?;
         self.rotate(lines.len())?;
-        self.file.seek(SeekFrom::Start(self.length))?;
+        // At its end, wherever that is: a file that was emptied a moment ago gets no hole.
         self.file.write_all(lines)?;
         self.file.sync_data()
     }
+
+    /// Best effort: what stays of a line is cut off before the next one, or on the next start.
+    fn cut_back(&mut self) {
+        if self.file.metadata().is_ok_and(|now| now.len() > self.length) {
+            let _ = self.file.set_len(self.length);
+        }
+    }
 }
 
-/// `NAME.7`
-fn numbered(path: &Path, number: u64) -> PathBuf {
+/// Looks whether letters could be put into a file, without making or changing it. Gives what a person should know.
+///
+/// # Errors
+/// It can't be opened, or nothing can be written beside it.
+pub fn probe(path: &Path, rotates: bool) -> Result<Vec<String>, OpenError> {
+    let failed = |error| OpenError { path: path.to_owned(), error };
+    let mut warnings = Vec::new();
+    let is_there = match own::open(path) {
+        Ok(file) => {
+            refuse_foreign(&file).map_err(failed)?;
+            warnings.extend(file.metadata().ok().as_ref().and_then(own::exposure));
+            if own::lock(&file).is_err() {
+                warnings.push("is in use by another process, perhaps a run".to_owned());
+            }
+            true
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed(error)),
+    };
+    match room(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_there && !rotates => {
+            warnings.push("can't be renamed or made again: its folder can't be written".to_owned());
+        }
+        room => room.map_err(failed)?,
+    }
+    if rotates && rotation::next_number(path).map_err(failed)?.is_none() {
+        let most = rotation::MOST_ROTATED;
+        warnings.push(format!("has {most} rotated files and is no longer renamed: move some of them away"));
+    }
+    Ok(warnings)
+}
+
+/// Whether something can be written in the file's folder.
+fn room(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// The highest number that a file beside this one has behind its name; 0 where there is none.
-fn highest_number(path: &Path) -> io::Result<u64> {
-    let mut start = path.file_name().map(OsString::from).unwrap_or_default();
-    start.push(".");
-    let start = start.as_encoded_bytes();
-    let mut highest = 0;
-    for entry in std::fs::read_dir(folder(path))? {
-        let name = entry?.file_name();
-        let number = name.as_encoded_bytes().strip_prefix(start);
-        let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        highest = highest.max(number.unwrap_or(0));
+    name.push(format!(".{}.trial", std::process::id()));
+    let trial = Path::new(&name);
+    let written = own::create(trial).and_then(|mut file| {
+        let written = file.write_all(&[b'\n'; TRIAL_BYTES]).and_then(|()| file.sync_all());
+        let removed = std::fs::remove_file(trial);
+        written.and(removed)
+    });
+    match written {
+        // Another look is at it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        written => written,
     }
-    Ok(highest)
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Whether the open file is the one that the path names now.
-#[cfg(unix)]
-pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let ours = file.metadata()?;
-    match std::fs::metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Elsewhere an open file can't be moved or removed.
-#[cfg(not(unix))]
-pub(super) fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
-    path.try_exists()
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    let length = whole_lines(&mut file)?;
-    if length < file.metadata()?.len() {
-        refuse_foreign_tail(&mut file, length)?;
-        file.set_len(length)?;
-    }
+    let mut file = own::open_or_create(path)?;
+    own::lock(&file)?;
+    let length = mend(&mut file)?;
     file.sync_all()?;
-    sync_folder(path)?;
+    own::sync_folder(path)?;
     Ok((file, length))
 }
 
-/// Only what we wrote ourselves is cut off: a file of somebody else's stays as it is.
-fn refuse_foreign_tail(file: &mut File, start: u64) -> io::Result<()> {
-    let mut tail = Vec::new();
-    file.seek(SeekFrom::Start(start))?;
-    Read::take(&mut *file, line::BEGIN.len() as u64).read_to_end(&mut tail)?;
-    // A power cut may leave zeros in the place of what was being written.
-    let ours =
-        line::BEGIN.starts_with(&tail) || tail.starts_with(line::BEGIN) || tail.iter().all(|byte| *byte == 0);
-    if ours { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)) }
+/// Cuts off what a crash left of a line, and gives the length. Only what we wrote ourselves is cut off: a file of
+/// somebody else's stays as it is.
+fn mend(file: &mut File) -> io::Result<u64> {
+    refuse_foreign(file)?;
+    let length = whole_lines(file)?;
+    if length < file.metadata()?.len() {
+        let mut tail = Vec::new();
+        file.seek(SeekFrom::Start(length))?;
+        Read::take(&mut *file, line::HEAD_BYTES as u64).read_to_end(&mut tail)?;
+        if !line::is_beginning(&tail) && !tail.contains(&0) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN_TAIL));
+        }
+        file.set_len(length)?;
+    }
+    Ok(length)
 }
 
-/// A new file is durable only once its folder is.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
+fn refuse_foreign(mut file: &File) -> io::Result<()> {
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    Read::take(file, line::HEAD_BYTES as u64).read_to_end(&mut head)?;
+    if line::is_beginning(&head) { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)) }
 }
 
 /// The length up to and with the last line break.
-pub(super) fn whole_lines(file: &mut File) -> io::Result<u64> {
+fn whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     while end > 0 {
         let start = end.saturating_sub(TAIL_STEP);
@@ -210,23 +223,56 @@ pub(super) fn whole_lines(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
+/// The letters as lines.
+fn written(letters: &[Letter], longest: usize) -> Result<String, String> {
+    let mut lines = String::new();
+    for letter in letters {
+        let place = || format!("{} offset {}", letter.record.partition(), letter.record.offset());
+        line::is_readable(letter).map_err(|error| format!("{}: {error}", place()))?;
+        let start = lines.len();
+        line::write(&mut lines, letter);
+        let length = lines.len() - start - 1;
+        if length > longest {
+            return Err(format!(
+                "the letter of {} takes a line of {length} bytes, longer than is read back ({longest}): let refused \
+                 records go to a topic with --dead-letter topic:NAME",
+                place()
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+/// Whether it may be otherwise soon, with no need to start again.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl DeadLetters for DeadLetterFile {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        let mut lines = String::new();
-        for letter in letters {
-            line::write(&mut lines, letter);
-        }
-        let Err(error) = self.append(lines.as_bytes()) else {
-            self.length += lines.len() as u64;
-            return Ok(());
+        let path = shown::path(&self.path);
+        let fatal = |text: String| {
+            DeadLetterError::Fatal(format!(
+                "the dead-letter file {path} can't be written: {text}. Nothing past the refused record is committed"
+            ))
         };
-        // Best effort: what stays of a line is cut off on the next start.
-        let _ = self.file.set_len(self.length);
-        Err(DeadLetterError::Fatal(format!(
-            "the dead-letter file {} can't be written: {error}. Nothing past the refused record is committed: make \
-             room and start again",
-            self.path.display()
-        )))
+        let lines = written(letters, line::LONGEST).map_err(fatal)?;
+        match self.append(lines.as_bytes()) {
+            Ok(()) => {
+                self.length += lines.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.cut_back();
+                Err(if may_pass(&error) {
+                    DeadLetterError::Retriable(format!(
+                        "the dead-letter file {path} can't be written: {error}: make room"
+                    ))
+                } else {
+                    fatal(format!("{error}: correct that and start again"))
+                })
+            }
+        }
     }
 }
 
@@ -235,6 +281,7 @@ mod tests {
     use super::*;
     use crate::relay::dead_letter::Refusal;
     use crate::relay::record::{Header, Offset, Partition, Record};
+    use rotation::numbered;
     use std::time::{Duration, UNIX_EPOCH};
 
     fn letter(offset: i64, value: Option<&[u8]>) -> Letter {
@@ -318,19 +365,100 @@ mod tests {
     #[test]
     fn a_long_half_line_is_found_and_cut_off() {
         let scratch = Scratch::new("long");
-        let half = format!("{{}}\n{{\"topic\":\"{}", "x".repeat(3 * TAIL_STEP as usize));
-        std::fs::write(&scratch.0, half).unwrap();
-        drop(DeadLetterFile::open(&scratch.0).unwrap());
-        assert_eq!(scratch.read(), "{}\n");
+        DeadLetterFile::open(&scratch.0).unwrap().put(&[letter(1, None)]).unwrap();
+        let whole = scratch.read();
+        let long = 3 * TAIL_STEP as usize;
+        for half in [
+            "{\"topic\":\"".to_owned() + &"x".repeat(long),
+            "\0".repeat(long),
+            "{\"to\0\0".into(),
+            ",\"a\0".into(),
+        ] {
+            std::fs::write(&scratch.0, whole.clone() + &half).unwrap();
+            drop(DeadLetterFile::open(&scratch.0).unwrap());
+            assert_eq!(scratch.read(), whole);
+        }
     }
 
     #[test]
     fn a_file_that_is_not_ours_stays_as_it_is() {
         let scratch = Scratch::new("foreign");
-        std::fs::write(&scratch.0, "notes without a line break").unwrap();
-        let error = DeadLetterFile::open(&scratch.0).unwrap_err().to_string();
-        assert!(error.contains("no dead letter"), "{error}");
-        assert_eq!(scratch.read(), "notes without a line break");
+        for (text, why) in [
+            ("notes without a line break", "begins with something else"),
+            ("{\"level\":\"info\"}\n", "begins with something else"),
+            ("{\"topic\":\"t\"}\nnotes", "ends in something that is no dead letter"),
+        ] {
+            std::fs::write(&scratch.0, text).unwrap();
+            let error = DeadLetterFile::open(&scratch.0).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+            assert!(probe(&scratch.0, false).is_err() || text.ends_with("notes"));
+            assert_eq!(scratch.read(), text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_file_of_our_own_is_written() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+        let (scratch, victim) = (Scratch::new("link"), Scratch::new("link-victim"));
+        std::fs::write(&victim.0, "").unwrap();
+        symlink(&victim.0, &scratch.0).unwrap();
+        let refused = |why: &str| {
+            for error in [DeadLetterFile::open(&scratch.0).err(), probe(&scratch.0, false).err()] {
+                let error = error.unwrap().to_string();
+                assert!(error.contains(why) && error.contains("sluicegate-"), "{error}");
+            }
+        };
+        refused("symbolic link");
+        std::fs::remove_file(&scratch.0).unwrap();
+        symlink("/no/such/target", &scratch.0).unwrap();
+        refused("symbolic link");
+        std::fs::remove_file(&scratch.0).unwrap();
+        std::fs::create_dir(&scratch.0).unwrap();
+        refused("it is a folder");
+        std::fs::remove_dir(&scratch.0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(&scratch.0).unwrap();
+        refused("no regular file");
+        std::fs::remove_file(&scratch.0).unwrap();
+        assert_eq!(probe(&scratch.0, true).unwrap(), Vec::<String>::new());
+        assert!(!scratch.0.exists(), "a look makes nothing");
+        let mut file = DeadLetterFile::open(&scratch.0).unwrap();
+        assert_eq!(std::fs::metadata(&scratch.0).unwrap().mode() & 0o777, 0o600);
+        // What takes its place later is not written either.
+        std::fs::remove_file(&scratch.0).unwrap();
+        symlink(&victim.0, &scratch.0).unwrap();
+        assert!(matches!(file.put(&[letter(1, None)]), Err(DeadLetterError::Fatal(_))));
+        assert_eq!(victim.read(), "");
+    }
+
+    #[test]
+    fn a_letter_that_could_not_be_read_back_is_not_written() {
+        let scratch = Scratch::new("unreadable");
+        let mut file = DeadLetterFile::open(&scratch.0).unwrap();
+        for record in [
+            Record::new(Partition::new("no topic\n", 0), Offset(1), 0, None, None),
+            Record::new(Partition::new("t", 0), Offset(-1), 0, None, None),
+        ] {
+            let unreadable = Letter { record, ..letter(1, None) };
+            let Err(DeadLetterError::Fatal(text)) = file.put(&[unreadable]) else { panic!("written") };
+            assert!(text.contains("makes no sense"), "{text}");
+        }
+        assert_eq!(scratch.read(), "");
+        let text = written(&[letter(7, Some(&[b'x'; 500]))], 400).unwrap_err();
+        assert!(text.contains("t-1 offset 7") && text.contains("topic:NAME"), "{text}");
+    }
+
+    #[test]
+    fn a_file_with_too_many_rotated_ones_grows() {
+        let folder = std::env::temp_dir().join(format!("sluicegate-{}-many", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("dead.jsonl");
+        (1..=rotation::MOST_ROTATED as u64).for_each(|n| drop(File::create(numbered(&path, n)).unwrap()));
+        let mut file = DeadLetterFile::open(&path).unwrap().with_max_size(1);
+        (0..2).for_each(|offset| file.put(&[letter(offset, None)]).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+        assert!(probe(&path, true).unwrap().iter().any(|text| text.contains("no longer renamed")));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A dead letter as a line: one JSON object with all that is needed to send the record again. Pure.
 //!
-//! Bytes stand as text where they are UTF-8, and else in base64 in a member whose name ends in `_base64`. Lines are
-//! written with their members in a fixed order; read they are in any, and members of other names are passed over.
+//! Bytes are written as text where they are UTF-8, and else in base64 in a member whose name ends in `_base64`; large
+//! ones also where that is shorter, so that a line is little longer than its record. Members are written in a fixed
+//! order and read in any; unknown ones are ignored.
 
 use super::headers::{is_topic, millis, time};
 use super::{Letter, Refusal};
@@ -10,8 +11,15 @@ use crate::relay::{base64, json};
 use std::fmt;
 use std::fmt::Write as _;
 
-/// How each of our lines begins.
+/// How each of our lines begins. It stands nowhere else in a line: quotes in a value are escaped.
 pub const BEGIN: &[u8] = b"{\"topic\":\"";
+/// The longest line that is written or read, in bytes. A record of 128 MB, the most that the Kafka client unpacks,
+/// fits with all its headers.
+pub const LONGEST: usize = 256 << 20;
+/// What is smaller stays readable, however much of it has to be escaped.
+const READABLE: usize = 4 << 10;
+/// How much of a file is looked at to tell whether it is one of dead letters.
+pub const HEAD_BYTES: usize = 64 << 10;
 
 /// Appends the line, with its line break.
 pub fn write(line: &mut String, letter: &Letter) {
@@ -58,15 +66,56 @@ fn bytes(line: &mut String, name: &str, bytes: Option<&[u8]>) {
         None => {
             let _ = write!(line, "\"{name}\":null,");
         }
-        Some((Ok(valid), _)) => text(line, name, valid),
-        Some((Err(_), raw)) => {
-            let _ = write!(line, "\"{name}_base64\":\"{}\",", base64::encode(raw));
+        Some((Ok(valid), _)) if valid.len() <= READABLE => text(line, name, valid),
+        Some((Ok(valid), raw)) => {
+            let escaped = json::escape(valid);
+            if escaped.len() <= raw.len().div_ceil(3) * 4 {
+                let _ = write!(line, "\"{name}\":\"{escaped}\",");
+            } else {
+                encoded_bytes(line, name, raw);
+            }
         }
+        Some((Err(_), raw)) => encoded_bytes(line, name, raw),
     }
+}
+
+fn encoded_bytes(line: &mut String, name: &str, raw: &[u8]) {
+    let _ = write!(line, "\"{name}_base64\":\"{}\",", base64::encode(raw));
 }
 
 fn text(line: &mut String, name: &str, value: &str) {
     let _ = write!(line, "\"{name}\":\"{}\",", json::escape(value));
+}
+
+/// Whether [`parse`] reads what [`write`] wrote of this letter, but for its length.
+///
+/// # Errors
+/// Why not.
+pub fn is_readable(letter: &Letter) -> Result<(), NoLetter> {
+    let record = &letter.record;
+    let partition = record.partition();
+    match () {
+        () if !is_topic(partition.topic()) => Err(NoLetter::Member("topic")),
+        () if partition.number() < 0 => Err(NoLetter::Member("partition")),
+        () if record.offset().0 < 0 => Err(NoLetter::Member("offset")),
+        () => Ok(()),
+    }
+}
+
+/// Whether a file or a line with this beginning is one of ours, perhaps damaged: a power cut leaves NUL bytes or
+/// half a line.
+pub fn is_beginning(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
+    let sound = line.split(|byte| *byte == 0).next().unwrap_or(line);
+    let is_torn = sound.len() < line.len() || line.len() == head.len();
+    sound.starts_with(BEGIN) || (is_torn && BEGIN.starts_with(sound)) || parse(line).is_ok()
+}
+
+/// The letter at the end of a line that begins with something else, and where it begins: half a line to which another
+/// was appended.
+pub fn salvage(line: &[u8]) -> Option<(usize, Letter)> {
+    let at = line.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    Some((at, parse(line.get(at..)?).ok()?))
 }
 
 /// A line that is no dead letter.
@@ -239,6 +288,8 @@ mod tests {
     fn read_back(before: &Letter) {
         let mut line = String::new();
         write(&mut line, before);
+        assert_eq!(is_readable(before), Ok(()));
+        assert!(is_beginning(&line.as_bytes()[..line.len().min(HEAD_BYTES)]));
         assert!(line.as_bytes().starts_with(BEGIN));
         assert_eq!(line.find('\n'), Some(line.len() - 1), "one line");
         let after = parse(line.trim_end_matches('\n').as_bytes()).unwrap();
@@ -288,9 +339,91 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_large_record_of_control_characters_takes_a_line_little_longer() {
+        let value = vec![1; 100_000];
+        let large = letter(Some(&value), Some(&value), &[Header { name: b"a", value: Some(&value) }], None);
+        read_back(&large);
+        let mut line = String::new();
+        write(&mut line, &large);
+        assert!(line.len() < 3 * value.len() * 4 / 3 + 500, "{}", line.len());
+    }
+
+    #[test]
+    fn a_beginning_is_told_from_that_of_other_files() {
+        let mut line = String::new();
+        write(&mut line, &letter(None, None, &[], None));
+        let reordered = "{ \"offset\":5, ".to_owned() + &line[1..].replace("\"offset\":5,", "");
+        for ours in [&line[..], &line[..1], &line[..7], "", "\0\0\0", "{\"to\0\0", "\0\0rest\n", &reordered] {
+            assert!(is_beginning(ours.as_bytes()), "{ours:?}");
+        }
+        for other in ["x", "{\"level\":\"info\"}\n", "{\n", "{}\n", "\n", "notes\n{\"topic\":\"a\"", "{\"x\0"]
+        {
+            assert!(!is_beginning(other.as_bytes()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_behind_half_a_line_is_found() {
+        let mut line = String::new();
+        write(&mut line, &letter(Some(b"{\"topic\":\""), Some(b"v"), &[], None));
+        let line = line.trim_end();
+        for cut in 0..line.len() {
+            let (at, letter) = salvage(&[&line.as_bytes()[..cut], line.as_bytes()].concat()).unwrap();
+            assert_eq!((at, letter.record.value()), (cut, Some(&b"v"[..])));
+        }
+        assert!(salvage(&line.as_bytes()[1..]).is_none());
+    }
+
     type Parts = (Vec<u8>, Option<Vec<u8>>);
 
+    /// Records as Kafka may bring them, and refusals as clocks and receivers may make them.
+    fn any_letter() -> impl Strategy<Value = Letter> {
+        let record = (
+            "[a-zA-Z0-9._-]{1,249}",
+            0..=i32::MAX,
+            0..=i64::MAX,
+            any::<i64>(),
+            prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+            prop::option::of(prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..60),
+                ".{0,20}".prop_map(String::into_bytes),
+                (any::<u8>(), READABLE..READABLE + 9).prop_map(|(byte, length)| vec![byte & 0x7f; length]),
+            ]),
+            prop::collection::vec(any::<Parts>(), 0..4),
+        );
+        let refusal = (prop::option::of(any::<u16>()), ".{0,30}", any::<u32>(), any::<u64>(), any::<u64>());
+        (record, refusal).prop_map(|((topic, partition, offset, timestamp, key, value, headers), refusal)| {
+            let (status, reason, attempts, first, last) = refusal;
+            let headers: Vec<Header<'_>> =
+                headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+            let partition = Partition::new(topic, partition);
+            Letter {
+                record: Record::with_headers(
+                    partition,
+                    Offset(offset),
+                    timestamp,
+                    key.as_deref(),
+                    value.as_deref(),
+                    &headers,
+                ),
+                refusal: Refusal {
+                    status,
+                    reason,
+                    attempts,
+                    first_attempt: time(first),
+                    last_attempt: time(last),
+                },
+            }
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_is_readable_is_read_as_it_was_written(letter in any_letter()) {
+            read_back(&letter);
+        }
+
         #[test]
         fn every_letter_is_read_as_it_was_written(
             key in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),

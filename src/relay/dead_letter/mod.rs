@@ -3,17 +3,25 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [mod@file], [mod@line] | letters in a file, and as lines of it |
+//! | [own] | opening files that nobody else may read or replace |
+//! | [rotation] | the names of full files |
 //! | [headers] | a letter as a record of a topic |
 //! | [replay] | letters on their way back: each with its origin again |
-//! | [replayed] | how far a file was sent again |
+//! | [files] | a file and its rotated ones as a source |
+//! | [replayed] | how far files were sent again |
 //! | [selection] | which letters are wanted |
+//! | [shown] | what others wrote, for a terminal |
 
 pub mod file;
+pub mod files;
 pub mod headers;
 pub mod line;
+pub mod own;
 pub mod replay;
 pub mod replayed;
+pub mod rotation;
 pub mod selection;
+pub mod shown;
 
 use super::record::Record;
 use std::fmt;

@@ -1,99 +1,118 @@
-//! How far a file of dead letters was sent again: `NAME.replayed` beside it, one line of JSON.
+//! How far files of lines were sent: `NAME.replayed` beside them, a line of JSON for each file.
 //!
-//! Written anew beside the old one, synced and put in its place, so that after a crash either is whole. It counts for
-//! the very file and selection it was written for; for any other it begins at the start, which may send letters again
-//! and skips none.
+//! Written anew beside the old one, synced and put in its place, so that after a crash either is whole. A file is
+//! known by its contents and not by its name, so that what is noted follows a file that is renamed, also while it is
+//! being sent, and is never applied to another one. For another file or selection it begins at the start, which may
+//! send records again and skips none.
 
-use super::file::{is_at, sync_folder, whole_lines};
+use super::rotation::MOST_ROTATED;
+use super::{own, shown};
 use crate::relay::json;
-use crate::relay::lines::Place;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use crate::relay::lines::{Done, Place};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// So many bytes at the beginning, and so many before the position, tell a file from another.
+/// So many bytes at the beginning, and so many before a position, tell a file from another.
 const FINGERPRINT_BYTES: u64 = 4 << 10;
-/// The largest file of this kind that is read: a commit's metadata is at most 4 KB.
-const LARGEST: u64 = 64 << 10;
+/// So many files are known; the ones that were noted longest ago are forgotten first.
+const MOST_ENTRIES: usize = 2 * MOST_ROTATED;
+/// The largest file of this kind that is read or written. A commit's metadata is at most 4 KB.
+const LARGEST: usize = 16 << 20;
+/// How a line of ours begins.
+const BEGIN: &[u8] = b"{\"file\":\"";
 
-/// The progress of one file's replay, locked for this process.
+const FOREIGN: &str = "it is something else than a record of what was sent: move it away";
+
+/// What is noted about files, locked for this process.
 #[derive(Debug)]
 pub struct Replayed {
     path: PathBuf,
-    letters: File,
     selection: String,
+    entries: Entries,
     /// Keeps the lock.
-    held: File,
+    locked: File,
 }
 
-/// Where to go on.
+/// What is noted about files, the newest last.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    path: PathBuf,
+    all: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    /// Of the first line: what the file is found by.
+    file: u64,
+    place: Place,
+    /// Of the file as far as `place`.
+    fingerprint: u64,
+    /// What the metadata is about lies before this byte.
+    ahead: u64,
+    /// Of the file as far as `ahead`.
+    ahead_fingerprint: u64,
+    metadata: String,
+}
+
+/// Where to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The first line that is not done.
     pub place: Place,
     /// What the core noted beside it.
     pub metadata: String,
-    /// What a person should know about it, if anything.
-    pub notice: Option<String>,
 }
 
 impl Resume {
     /// From the first line on.
-    pub fn from_start(notice: Option<String>) -> Self {
-        Self { place: Place::START, metadata: String::new(), notice }
-    }
+    pub const START: Self = Self { place: Place::START, metadata: String::new() };
 }
 
-/// A file of dead letters, opened to be read: from its beginning up to its last line break.
-///
-/// # Errors
-/// It can't be read.
-pub fn open_letters(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = File::open(path)?;
-    let length = whole_lines(&mut file)?;
-    Ok((file, length))
+/// News about one file. The file has to be open for this alone, since its cursor moves.
+#[derive(Debug)]
+pub struct News<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// How far it is done.
+    pub done: Done,
+    /// What the core notes beside that.
+    pub metadata: &'a str,
 }
 
-/// The name of the file beside `letters` in which its progress is kept.
-pub fn path_beside(letters: &Path) -> PathBuf {
-    let mut name = letters.as_os_str().to_owned();
+/// The name of the file beside `lines` in which progress is kept.
+pub fn path_beside(lines: &Path) -> PathBuf {
+    let mut name = lines.as_os_str().to_owned();
     name.push(".replayed");
     name.into()
 }
 
 impl Replayed {
-    /// Where it would go on, with nothing made and nothing locked.
+    /// What is noted, with nothing made and nothing locked, and what a person should know about it, if anything.
     ///
     /// # Errors
-    /// A file can't be read.
-    pub fn look(letters: &Path, selection: &str) -> io::Result<Resume> {
-        let path = path_beside(letters);
-        let (mut letters, _) = open_letters(letters)?;
-        match File::open(&path) {
-            Ok(mut held) => read(&path, &mut held, &mut letters, selection),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Resume::from_start(None)),
+    /// The file can't be read.
+    pub fn look(path: &Path, selection: &str) -> io::Result<(Entries, Option<String>)> {
+        match own::regular(path).and_then(|_| File::open(path)) {
+            Ok(file) => Entries::read(path, &file, selection),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Entries::default(), None)),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads how far the letters that `selection` wants were sent, and keeps others from sending them meanwhile.
+    /// Reads what `selection` has sent, and keeps others from sending it meanwhile.
     ///
     /// # Errors
-    /// A file can't be read or made; [`WouldBlock`](io::ErrorKind::WouldBlock): another process is at it.
-    pub fn open(letters: &Path, selection: String) -> io::Result<(Self, Resume)> {
-        let path = path_beside(letters);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        private(&mut options);
-        let mut held = options.open(&path)?;
-        lock(&held)?;
-        if !is_at(&held, &path)? {
+    /// The file can't be read or made; [`WouldBlock`](io::ErrorKind::WouldBlock): another process has it.
+    pub fn open(path: PathBuf, selection: String) -> io::Result<(Self, Option<String>)> {
+        let locked = own::open_or_create(&path)?;
+        own::lock(&locked)?;
+        if !own::is_at(&locked, &path)? {
             // It was replaced between opening and locking: somebody else has it.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let (mut letters, _) = open_letters(letters)?;
-        let resume = read(&path, &mut held, &mut letters, &selection)?;
-        Ok((Self { path, letters, selection, held }, resume))
+        let (entries, notice) = Entries::read(&path, &locked, &selection)?;
+        Ok((Self { path, selection, entries, locked }, notice))
     }
 
     /// Where it is kept.
@@ -101,84 +120,170 @@ impl Replayed {
         &self.path
     }
 
-    /// Keeps how far it is done. Returns once that is durable.
+    /// What is noted.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// Keeps how far files are done. Returns once that is durable.
     ///
     /// # Errors
     /// It can't be written; what was kept before still stands.
-    pub fn keep(&mut self, place: Place, metadata: &str) -> io::Result<()> {
-        let fingerprint = fingerprint(&mut self.letters, place.byte)?
-            .ok_or_else(|| io::Error::other("the file of letters has become shorter"))?;
-        let line = format!(
-            "{{\"line\":{},\"byte\":{},\"fingerprint\":\"{fingerprint:016x}\",\"selection\":\"{}\",\"done_beyond\":\"{}\"}}\n",
-            place.line,
-            place.byte,
-            json::escape(&self.selection),
+    pub fn keep(&mut self, news: &[News<'_>]) -> io::Result<()> {
+        let mut entries = self.entries.all.clone();
+        for News { file, done: Done { place, handed_over }, metadata } in news {
+            if *handed_over == Place::START {
+                continue;
+            }
+            let ahead = if metadata.is_empty() { place.byte } else { handed_over.byte };
+            let print = |byte| fingerprint(file, byte);
+            let (Some(at_place), Some(at_ahead)) = (print(place.byte)?, print(ahead)?) else {
+                // The file was cut short: what is done is not in it any more.
+                continue;
+            };
+            let entry = Entry {
+                file: identity(file)?,
+                place: *place,
+                fingerprint: at_place,
+                ahead,
+                ahead_fingerprint: at_ahead,
+                metadata: (*metadata).to_owned(),
+            };
+            let mut kept = Vec::with_capacity(entries.len());
+            for other in entries {
+                // Two files may begin alike; what is about this one is replaced.
+                if other.file != entry.file || !other.is_about(file)? {
+                    kept.push(other);
+                }
+            }
+            kept.push(entry);
+            entries = kept;
+        }
+        let text = self.written(&mut entries);
+        self.locked = own::replace(&self.path, text.as_bytes())?;
+        self.entries.all = entries;
+        Ok(())
+    }
+
+    /// As text; what is too much is dropped from the front.
+    fn written(&self, entries: &mut Vec<Entry>) -> String {
+        let selection = json::escape(&self.selection);
+        let lines: Vec<String> = entries.iter().map(|entry| entry.line(&selection)).collect();
+        let (mut from, mut size) = (lines.len(), 0);
+        while from > 0 && lines.len() - from < MOST_ENTRIES {
+            size += lines[from - 1].len();
+            if size > LARGEST {
+                break;
+            }
+            from -= 1;
+        }
+        entries.drain(..from);
+        lines[from..].concat()
+    }
+}
+
+impl Entries {
+    fn read(path: &Path, mut file: &File, selection: &str) -> io::Result<(Self, Option<String>)> {
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        Read::take(file, LARGEST as u64).read_to_end(&mut text)?;
+        let mut entries = Self { path: path.to_owned(), all: Vec::new() };
+        if text.is_empty() {
+            return Ok((entries, None));
+        }
+        if !text.starts_with(BEGIN) && text.iter().any(|byte| *byte != 0) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN));
+        }
+        let begin = |why| Some(format!("{} {why}: starting at the first line", shown::path(path)));
+        let found: Vec<(Entry, String)> =
+            text.split(|byte| *byte == b'\n').filter_map(Entry::parse).collect();
+        if found.is_empty() {
+            return Ok((entries, begin("is damaged")));
+        }
+        entries.all = found.into_iter().filter(|(_, of)| of == selection).map(|(entry, _)| entry).collect();
+        let notice = entries.all.is_empty().then(|| begin("is about another command, --only or --since"));
+        Ok((entries, notice.flatten()))
+    }
+
+    /// Where this file, open for this alone, goes on; `None` if nothing is noted about it.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn resume(&self, file: &File) -> io::Result<Option<Resume>> {
+        if self.all.is_empty() {
+            return Ok(None);
+        }
+        let identity = identity(file)?;
+        let mut found: Option<&Entry> = None;
+        for entry in self.all.iter().filter(|entry| entry.file == identity) {
+            if found.is_none_or(|found| found.place.byte <= entry.place.byte) && entry.is_about(file)? {
+                found = Some(entry);
+            }
+        }
+        Ok(found.map(|entry| Resume { place: entry.place, metadata: entry.metadata.clone() }))
+    }
+
+    /// What to say if nothing is known of any of the files at hand.
+    pub fn stranger(&self) -> Option<String> {
+        let path = shown::path(&self.path);
+        (!self.all.is_empty()).then(|| format!("{path} is about another file: starting at the first line"))
+    }
+
+    /// What to say of a file that goes on.
+    pub fn resumed(&self, file: &str, line: i64) -> String {
+        let path = shown::path(&self.path);
+        format!("resuming at line {line} of {file}, as noted in {path}: remove that to send everything again")
+    }
+}
+
+impl Entry {
+    fn is_about(&self, file: &File) -> io::Result<bool> {
+        Ok(fingerprint(file, self.place.byte)? == Some(self.fingerprint)
+            && fingerprint(file, self.ahead)? == Some(self.ahead_fingerprint))
+    }
+
+    fn line(&self, selection: &str) -> String {
+        let Self { file, place: Place { line, byte }, fingerprint, ahead, ahead_fingerprint, metadata } =
+            self;
+        format!(
+            "{{\"file\":\"{file:016x}\",\"line\":{line},\"byte\":{byte},\"fingerprint\":\"{fingerprint:016x}\",\
+             \"ahead\":{ahead},\"ahead_fingerprint\":\"{ahead_fingerprint:016x}\",\"selection\":\"{selection}\",\
+             \"done_beyond\":\"{}\"}}\n",
             json::escape(metadata)
-        );
-        let mut new = self.path.as_os_str().to_owned();
-        new.push(".new");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        private(&mut options);
-        let mut file = options.open(&new)?;
-        lock(&file)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, &self.path)?;
-        self.held = file;
-        sync_folder(&self.path)
+        )
     }
-}
 
-/// Makes sense of what is there.
-fn read(path: &Path, held: &mut File, letters: &mut File, selection: &str) -> io::Result<Resume> {
-    let path = path.display();
-    let start =
-        |why: &str| Ok(Resume::from_start(Some(format!("{path} {why}: it begins with the first line"))));
-    let mut text = Vec::new();
-    Read::take(held, LARGEST).read_to_end(&mut text)?;
-    if text.is_empty() {
-        return Ok(Resume::from_start(None));
-    }
-    let Some(found) = Found::parse(&text) else { return start("makes no sense") };
-    if found.selection != selection {
-        return start("is about another command, --only or --since");
-    }
-    if fingerprint(letters, found.place.byte)? != Some(found.fingerprint) {
-        return start("is about another file");
-    }
-    let line = found.place.line;
-    let notice = (line > 1)
-        .then(|| format!("going on with line {line}, as {path} has it; without that file it begins anew"));
-    Ok(Resume { place: found.place, metadata: found.metadata, notice })
-}
-
-struct Found {
-    place: Place,
-    fingerprint: u64,
-    selection: String,
-    metadata: String,
-}
-
-impl Found {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
+    /// With the selection it is about.
+    fn parse(line: &[u8]) -> Option<(Self, String)> {
+        let text = std::str::from_utf8(line).ok()?;
         let member = |name| json::member(text, name);
+        let string = |name| json::string(member(name)?);
+        let hexadecimal = |name| u64::from_str_radix(&string(name)?, 16).ok();
         let place = Place { line: member("line")?.parse().ok()?, byte: member("byte")?.parse().ok()? };
-        Some(Self {
+        let entry = Self {
+            file: hexadecimal("file")?,
             place: Some(place).filter(|place| place.line >= 1)?,
-            fingerprint: u64::from_str_radix(&json::string(member("fingerprint")?)?, 16).ok()?,
-            selection: json::string(member("selection")?)?,
-            metadata: json::string(member("done_beyond")?)?,
-        })
+            fingerprint: hexadecimal("fingerprint")?,
+            ahead: member("ahead")?.parse().ok()?,
+            ahead_fingerprint: hexadecimal("ahead_fingerprint")?,
+            metadata: string("done_beyond")?,
+        };
+        Some((entry, string("selection")?))
     }
 }
 
-/// What tells a file from another as far as this byte, or none where it is shorter: FNV-1a over its beginning and over
-/// what is right before the byte.
-fn fingerprint(file: &mut File, byte: u64) -> io::Result<Option<u64>> {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
+/// What a file is found by: its first line without the line break, as far as that is short.
+fn identity(mut file: &File) -> io::Result<u64> {
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    Read::take(file, FINGERPRINT_BYTES).read_to_end(&mut head)?;
+    let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    Ok(hash(&head[..end]))
+}
+
+/// What tells a file from another as far as this byte, or none where it is shorter: of its beginning, and of what is
+/// right before the byte.
+fn fingerprint(mut file: &File, byte: u64) -> io::Result<Option<u64>> {
     if file.metadata()?.len() < byte {
         return Ok(None);
     }
@@ -186,25 +291,16 @@ fn fingerprint(file: &mut File, byte: u64) -> io::Result<Option<u64>> {
     let mut bytes = Vec::new();
     for start in [0, byte - length] {
         file.seek(SeekFrom::Start(start))?;
-        Read::take(&mut *file, length).read_to_end(&mut bytes)?;
+        Read::take(file, length).read_to_end(&mut bytes)?;
     }
-    Ok(Some(bytes.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))))
+    Ok(Some(hash(&bytes)))
 }
 
-fn lock(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Readable by its owner alone, as the letters are.
-fn private(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    #[cfg(not(unix))]
-    let _ = options;
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    bytes.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 #[cfg(test)]
@@ -212,7 +308,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A file of letters and what is kept beside it, gone at its end.
+    /// A file of lines and what is noted beside it, gone at its end.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -223,8 +319,17 @@ mod tests {
             Self(path)
         }
 
-        fn open(&self, selection: &str) -> (Replayed, Resume) {
-            Replayed::open(&self.0, selection.into()).unwrap()
+        fn open(&self, selection: &str) -> (Replayed, Option<String>) {
+            Replayed::open(path_beside(&self.0), selection.into()).unwrap()
+        }
+
+        fn keep(&self, replayed: &mut Replayed, place: Place, handed_over: Place, metadata: &str) {
+            let file = File::open(&self.0).unwrap();
+            replayed.keep(&[News { file: &file, done: Done { place, handed_over }, metadata }]).unwrap();
+        }
+
+        fn resume(&self, selection: &str) -> Option<Resume> {
+            self.open(selection).0.entries().resume(&File::open(&self.0).unwrap()).unwrap()
         }
     }
 
@@ -236,56 +341,110 @@ mod tests {
     }
 
     const SECOND: Place = Place { line: 2, byte: 6 };
+    const THIRD: Place = Place { line: 3, byte: 13 };
 
     #[test]
-    fn what_was_kept_is_where_it_goes_on() {
+    fn what_was_kept_is_where_it_resumes_also_under_another_name() {
         let scratch = Scratch::new("kept", "first\nsecond\n");
-        let (mut replayed, resume) = scratch.open("");
-        assert_eq!(resume, Resume::from_start(None));
-        replayed.keep(SECOND, "1:\"x\"").unwrap();
+        let (mut replayed, notice) = scratch.open("");
+        assert_eq!((notice, scratch.0.exists()), (None, true));
+        scratch.keep(&mut replayed, SECOND, THIRD, "1:\"x\"");
         drop(replayed);
-        let (mut replayed, resume) = scratch.open("");
-        assert_eq!((resume.place, resume.metadata.as_str()), (SECOND, "1:\"x\""));
-        assert!(resume.notice.unwrap().contains("line 2"));
-        replayed.keep(Place { line: 3, byte: 13 }, "").unwrap();
+        assert_eq!(scratch.resume(""), Some(Resume { place: SECOND, metadata: "1:\"x\"".into() }));
+        let (mut replayed, _) = scratch.open("");
+        scratch.keep(&mut replayed, THIRD, THIRD, "");
         drop(replayed);
-        // Letters that came meanwhile are what is left.
+        // Letters that came meanwhile are what is left; a name is not what a file is known by.
         std::fs::write(&scratch.0, "first\nsecond\nthird\n").unwrap();
-        assert_eq!(scratch.open("").1.place, Place { line: 3, byte: 13 });
+        let other = Scratch::new("kept-renamed", "");
+        std::fs::rename(&scratch.0, &other.0).unwrap();
+        let (replayed, _) = scratch.open("");
+        let resume = replayed.entries().resume(&File::open(&other.0).unwrap()).unwrap();
+        assert_eq!(resume, Some(Resume { place: THIRD, metadata: String::new() }));
+    }
+
+    #[test]
+    fn files_are_told_apart() {
+        let (one, two) = (Scratch::new("one", "first\nsecond\n"), Scratch::new("two", "first\nzweite\n"));
+        let (mut replayed, _) = one.open("");
+        one.keep(&mut replayed, SECOND, SECOND, "");
+        let of = |scratch: &Scratch, replayed: &Replayed| {
+            let resume = replayed.entries().resume(&File::open(&scratch.0).unwrap()).unwrap();
+            resume.map(|resume| resume.place)
+        };
+        assert_eq!(of(&two, &replayed), Some(SECOND), "as far as that they are the same");
+        two.keep(&mut replayed, THIRD, THIRD, "");
+        one.keep(&mut replayed, THIRD, THIRD, "");
+        assert_eq!((of(&one, &replayed), of(&two, &replayed)), (Some(THIRD), Some(THIRD)));
+        std::fs::write(&two.0, "other\nzweite\n").unwrap();
+        assert_eq!(of(&two, &replayed), None);
     }
 
     #[test]
     fn another_file_or_selection_begins_at_the_start() {
         let scratch = Scratch::new("another", "first\nsecond\n");
-        scratch.open("status=422").0.keep(SECOND, "").unwrap();
-        for (text, selection, why) in [
-            ("first\nsecond\n", "", "another command, --only"),
-            ("fir\nt\nsecond\n", "status=422", "another file"),
-            ("f\n", "status=422", "another file"),
-        ] {
+        scratch.keep(&mut scratch.open("status=422").0, SECOND, THIRD, "");
+        assert!(scratch.open("").1.unwrap().contains("another command, --only"));
+        for text in ["fir\nt\nsecond\n", "f\n", ""] {
             std::fs::write(&scratch.0, text).unwrap();
-            let resume = scratch.open(selection).1;
-            assert_eq!(resume.place, Place::START);
-            assert!(resume.notice.as_ref().unwrap().contains(why), "{resume:?}");
+            assert_eq!(scratch.resume("status=422"), None, "{text}");
         }
+        // What was noted about lines that are done beyond the place is about these very lines.
+        std::fs::write(&scratch.0, "first\nsecond\n").unwrap();
+        scratch.keep(&mut scratch.open("").0, Place::START, THIRD, "beyond");
+        assert_eq!(scratch.resume("").unwrap().metadata, "beyond");
+        std::fs::write(&scratch.0, "first\nfourth\n").unwrap();
+        assert_eq!(scratch.resume(""), None);
         std::fs::write(path_beside(&scratch.0), "\0\0\0").unwrap();
-        assert!(scratch.open("").1.notice.unwrap().contains("makes no sense"));
+        assert!(scratch.open("").1.unwrap().contains("is damaged"));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let scratch = Scratch::new("precious", "first\nsecond\n");
+        let path = path_beside(&scratch.0);
+        std::fs::write(&path, "precious").unwrap();
+        let error = Replayed::open(path.clone(), String::new()).unwrap_err();
+        assert!(error.to_string().contains("move it away"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_neither_followed_nor_written_through() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+        let (scratch, victim) =
+            (Scratch::new("linked", "first\nsecond\n"), Scratch::new("victim", "precious"));
+        let path = path_beside(&scratch.0);
+        symlink(&victim.0, &path).unwrap();
+        let error = Replayed::open(path.clone(), String::new()).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        assert!(Replayed::look(&path, "").unwrap_err().to_string().contains("symbolic link"));
+        std::fs::remove_file(&path).unwrap();
+        let mut new = path.clone().into_os_string();
+        new.push(".new");
+        symlink(&victim.0, &new).unwrap();
+        let (mut replayed, _) = scratch.open("");
+        scratch.keep(&mut replayed, SECOND, SECOND, "");
+        assert_eq!(std::fs::read(&victim.0).unwrap(), b"precious");
+        assert_eq!(std::fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(std::fs::symlink_metadata(&new).is_err(), "nothing is left over");
     }
 
     #[test]
     fn one_process_at_a_time() {
         let scratch = Scratch::new("locked", "first\nsecond\n");
         let (mut replayed, _) = scratch.open("");
-        let taken = || Replayed::open(&scratch.0, String::new()).unwrap_err().kind();
+        let taken = || Replayed::open(path_beside(&scratch.0), String::new()).unwrap_err().kind();
         assert_eq!(taken(), io::ErrorKind::WouldBlock);
-        replayed.keep(SECOND, "").unwrap();
+        scratch.keep(&mut replayed, SECOND, SECOND, "");
         assert_eq!(taken(), io::ErrorKind::WouldBlock, "also after it was replaced");
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(\\{\"line\":)?[0-9a-z\":,{}\\-]{0,60}") {
-            let _ = Found::parse(text.as_bytes());
+        fn no_text_makes_it_panic(text in "(\\{\"file\":)?[0-9a-z\":,{}\\-]{0,60}") {
+            let _ = Entry::parse(text.as_bytes());
         }
     }
 }
