@@ -4,9 +4,13 @@
 mod support;
 
 mod command_line;
+mod damage;
 mod file;
+mod places;
 mod power_cut;
+mod rotation;
 mod topic;
+mod topic_refusals;
 
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
 use sluicegate::relay::dead_letter::headers::time;

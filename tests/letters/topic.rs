@@ -19,18 +19,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The broker that all tests share.
-fn shared() -> Option<&'static Broker> {
+pub fn shared() -> Option<&'static Broker> {
     static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
     BROKER.get_or_init(|| Broker::start(NEW)).as_ref()
 }
 
-fn cluster(addresses: &str) -> Arc<cluster::Cluster> {
+pub fn cluster(addresses: &str) -> Arc<cluster::Cluster> {
     let connector = Connector::new(Settings::default()).unwrap();
     let addresses = addresses.split(',').map(|address| Address::parse(address).unwrap()).collect();
     Arc::new(cluster::Cluster::new(connector, addresses))
 }
 
-fn produce(addresses: &str, topic: &str, records: &[NewRecord<'_>]) {
+pub fn produce(addresses: &str, topic: &str, records: &[NewRecord<'_>]) {
     let second = Duration::from_secs(10);
     let mut producer = Producer::new(Links::new(cluster(addresses), second), topic.to_owned(), second);
     eventually("the topic", || producer.send(records, &mut vec![false; records.len()]).is_ok());
@@ -47,22 +47,38 @@ fn produce_padded(broker: &Broker, topic: &str, count: usize, bytes: usize) {
     produce(&broker.address(), topic, &records);
 }
 
-fn start(addresses: &str, topic: &str, dead: &str, url: &str, more: &[&str]) -> Running {
+fn produce_value(broker: &Broker, topic: &str, value: &[u8]) {
+    let _ = broker.admin().ask(&format!("create {topic} 1 1 "));
+    let record = NewRecord { timestamp: 1, key: Some(b"k"), value: Some(value), headers: &[] };
+    produce(&broker.address(), topic, &[record]);
+}
+
+/// Text that compression makes little smaller.
+pub fn noise(length: usize) -> String {
+    let mut state = 1_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'0' + (state >> 58) as u8)
+    };
+    (0..length).map(letter).collect()
+}
+
+pub fn start(addresses: &str, topic: &str, dead: &str, url: &str, more: &[&str]) -> Running {
     let from = ["run", "--brokers", addresses, "--topic", topic, "--until-end"];
     binary::start(&[&from[..], &["--url", url, "--dead-letter", dead], more].concat())
 }
 
-fn refusing() -> Receiver {
+pub fn refusing() -> Receiver {
     Receiver::start(|_| Reply::With(422, vec![], "not like this".into()))
 }
 
 /// What a receiver got, by id.
-fn bodies(receiver: &Receiver) -> BTreeMap<String, Vec<u8>> {
+pub fn bodies(receiver: &Receiver) -> BTreeMap<String, Vec<u8>> {
     let requests = receiver.handled().into_iter().map(|handled| handled.request);
     requests.map(|request| (request.id().to_owned(), request.body)).collect()
 }
 
-fn committed(admin: &Admin, group: &str) -> i64 {
+pub fn committed(admin: &Admin, group: &str) -> i64 {
     admin.committed(group).values().sum()
 }
 
@@ -186,7 +202,8 @@ fn records_larger_than_the_topic_takes_end_the_run_and_smaller_ones_are_split() 
         .wait()
         .expect(0);
     assert_eq!((committed(&admin, "small"), admin.ends("small-dead")[&0]), (20, 20));
-    produce_padded(broker, "large", 1, 3_000);
+    let large = noise(3_000);
+    produce_value(broker, "large", large.as_bytes());
     let ended =
         start(&broker.address(), "large", "topic:small-dead", &receiver.url(), &["--group", "large"]).wait();
     ended.expect(1).saying("max.message.bytes").saying("Nothing past the refused record is committed");
@@ -201,7 +218,7 @@ fn what_was_acknowledged_is_not_put_again_when_the_rest_fails() {
     let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "partly-dead".into());
     let large = {
         let mut large = letter(2, 422, 0);
-        large.refusal.reason = "x".repeat(2_000);
+        large.refusal.reason = noise(4_000);
         large
     };
     let letters = [letter(0, 422, 0), letter(1, 422, 0), large, letter(3, 422, 0)];
