@@ -17,7 +17,7 @@ use crate::relay::lines::{Done, KeepPlace, Line, LineFormat, LineSource, Parsed,
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::source::CommitError;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, stdin};
+use std::io::{self, Read, Seek, SeekFrom, stdin};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -114,7 +114,7 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
         }
         if resume.place.line > 1 {
             tell(Some(replayed.entries().resumed(&name, resume.place.line)));
-            file.seek(SeekFrom::Start(resume.place.byte)).map_err(unreadable)?;
+            tell(pass_line_break(&mut file, &mut resume.place).map_err(unreadable)?);
         }
         beside = Some(Beside { replayed, file: again });
     }
@@ -122,6 +122,26 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     let start = (resume.place, resume.metadata);
     let partition = Partition::new(topic(path), 0);
     gate.deliver(&mut LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?)
+}
+
+/// Moves the file to where it resumes. A last line that was sent without its line break may have got one since.
+fn pass_line_break(file: &mut File, place: &mut Place) -> io::Result<Option<String>> {
+    let mut around = Vec::new();
+    file.seek(SeekFrom::Start(place.byte.saturating_sub(1)))?;
+    Read::take(&mut *file, 2).read_to_end(&mut around)?;
+    let notice = match around[..] {
+        [b'\n', ..] | [_] | [] => None,
+        [_, b'\n', ..] => {
+            place.byte += 1;
+            None
+        }
+        [_, _, ..] => Some(format!(
+            "line {} was continued after it had been sent: the rest of it is sent as another line",
+            place.line.saturating_sub(1)
+        )),
+    };
+    file.seek(SeekFrom::Start(place.byte))?;
+    Ok(notice)
 }
 
 fn format(options: &Options, time: SystemTime, beside: Option<Beside>) -> TextLines {

@@ -160,3 +160,52 @@ impl DeadLetters for DeadLetterTopic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::protocol::metadata::MetadataResponsePartition;
+
+    fn topic(partitions: &[(i32, usize)]) -> MetadataResponseTopic<'static> {
+        let partition = |(number, (leader_id, in_sync)): (i32, &(i32, usize))| MetadataResponsePartition {
+            error_code: ErrorCode::NONE,
+            partition_index: number,
+            leader_id: *leader_id,
+            leader_epoch: 0,
+            replica_nodes: vec![1, 2, 3],
+            isr_nodes: vec![1, 2, 3][..*in_sync].to_vec(),
+            offline_replicas: Vec::new(),
+        };
+        MetadataResponseTopic {
+            error_code: ErrorCode::NONE,
+            name: "dead",
+            is_internal: false,
+            partitions: (0..).zip(partitions).map(partition).collect(),
+            topic_authorized_operations: UNKNOWN_OPERATIONS,
+        }
+    }
+
+    #[test]
+    fn what_keeps_letters_out_of_a_topic_is_named() {
+        let sound = topic(&[(1, 3), (2, 3)]);
+        assert_eq!(judge(&sound), Ok(Vec::new()));
+        let warnings = judge(&topic(&[(-1, 3), (1, 2)])).unwrap();
+        assert!(warnings[0].contains("1 of 2 partitions have no leader"), "{warnings:?}");
+        assert!(warnings[1].contains("1 of 2 partitions have replicas that are not in sync"), "{warnings:?}");
+        let may =
+            |operations| MetadataResponseTopic { topic_authorized_operations: operations, ..sound.clone() };
+        assert_eq!(judge(&may(MAY_WRITE | 1 << 8)), Ok(Vec::new()));
+        let failing = |error_code| MetadataResponseTopic { error_code, ..sound.clone() };
+        for (found, is_fatal, why) in [
+            (may(1 << 3 | 1 << 8), true, "may not write to topic 'dead'"),
+            (failing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), false, "create it"),
+            (failing(ErrorCode::TOPIC_AUTHORIZATION_FAILED), true, "describe topic 'dead'"),
+            (failing(ErrorCode::LEADER_NOT_AVAILABLE), false, "LEADER_NOT_AVAILABLE"),
+            (MetadataResponseTopic { is_internal: true, ..sound.clone() }, true, "Kafka's own"),
+        ] {
+            let error = judge(&found).unwrap_err();
+            assert_eq!(matches!(error, ClusterError::Fatal(_)), is_fatal, "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+}

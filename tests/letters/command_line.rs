@@ -76,3 +76,25 @@ fn a_file_is_gone_on_with_after_a_kill_and_keeps_its_ids() {
     let ids: std::collections::HashSet<&str> = handled.iter().map(|handled| handled.request.id()).collect();
     assert_eq!(ids.len(), COUNT);
 }
+
+#[test]
+fn a_last_line_without_a_line_break_is_sent_once() {
+    let folder = Folder::new("send-unfinished");
+    let file = folder.file("events.log");
+    let receiver = Receiver::accepting();
+    let url = receiver.url();
+    let send = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        binary::run(&["send", &file, "--url", &url]).expect(0)
+    };
+    send("one\ntwo").saying("delivered 2 ");
+    send("one\ntwo").saying("delivered 0 ");
+    send("one\ntwo\nthree\n").saying("delivered 1 ");
+    send("one\ntwo\nthree\n\nfo").saying("delivered 2 ");
+    send("one\ntwo\nthree\n\nfour\n").saying("line 5 was continued").saying("delivered 1 ");
+    let accepted = receiver.accepted();
+    assert!(
+        ["one", "two", "three", "", "fo", "ur"].iter().all(|text| accepted[text.as_bytes()] == 1),
+        "{accepted:?}"
+    );
+}

@@ -187,6 +187,52 @@ fn a_file_that_is_removed_meanwhile_is_told() {
 }
 
 #[test]
+fn a_file_with_two_names_is_sent_once() {
+    let folder = Folder::new("rotated-twice");
+    let file = folder.file("dead.jsonl");
+    put(&file, 0..4);
+    std::fs::hard_link(&file, folder.file("dead.jsonl.1")).unwrap();
+    let receiver = Receiver::accepting();
+    replay(&file, &receiver.url(), &[]).expect(0).saying("delivered 4 ");
+    assert_eq!(accepted(&receiver), once(0..4));
+}
+
+#[test]
+fn a_file_that_is_emptied_meanwhile_is_forgotten() {
+    let folder = Folder::new("rotated-emptied");
+    let file = folder.file("dead.jsonl");
+    put(&file, 0..100);
+    let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(5), 204));
+    let url = receiver.url();
+    let running = binary::start(&["replay", &file, "--url", &url, "--batch-size", "10"]);
+    eventually("some requests", || receiver.begun() >= 30);
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+    put(&file, 100..103);
+    running.wait().expect(0);
+    replay(&file, &url, &[]).expect(0).saying("delivered 3 ");
+    let accepted = accepted(&receiver);
+    assert!((100..103).all(|number| accepted[&number] == 1), "{accepted:?}");
+}
+
+#[test]
+fn refused_letters_go_to_no_file_that_is_read() {
+    let folder = Folder::new("rotated-loop");
+    let file = folder.file("dead.jsonl");
+    put(&file, 0..2);
+    rotate(&file, 2..4);
+    let receiver = Receiver::start(|_| Reply::Status(422));
+    for dead in ["dead.jsonl", "dead.jsonl.1", "dead.jsonl.2"] {
+        let dead = folder.file(dead);
+        replay(&file, &receiver.url(), &["--dead-letter", &dead])
+            .expect(2)
+            .saying("is the file that is read");
+    }
+    let first = folder.file("dead.jsonl.1");
+    replay(&first, &receiver.url(), &["--dead-letter", &file]).expect(0).saying("dead letters 2");
+    assert_eq!(shown(&file), [0, 1, 2, 3, 0, 1]);
+}
+
+#[test]
 fn the_order_of_one_partition_holds_from_file_to_file() {
     let folder = Folder::new("rotated-order");
     let file = folder.file("dead.jsonl");

@@ -12,7 +12,7 @@ use super::{own, shown};
 use crate::relay::lines::{Bounds, Done, Line, LineFormat, LineSource, Parsed, Place, Places};
 use crate::relay::record::{Checkpoint, Offset, Partition};
 use crate::relay::source::{Commit, CommitError, Notice, Polled, Severity, Source, SourceError, Want};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -186,14 +186,14 @@ impl LetterFiles {
     }
 
     fn list(&self) -> io::Result<(Vec<Found>, Vec<Notice>)> {
-        let mut paths = rotated(&self.base)?;
+        let paths = rotated(&self.base)?;
         if paths.len() > MOST_ROTATED {
             let text = format!("there are more than {MOST_ROTATED} rotated files: move some of them away");
             return Err(io::Error::other(text));
         }
         let mut found: Vec<Found> = Vec::new();
         let mut notices = Vec::new();
-        for (_, path) in std::mem::take(&mut paths) {
+        for (_, path) in paths {
             match own::regular(&path) {
                 Ok(seen) => found.push(Found { path, seen }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -210,6 +210,11 @@ impl LetterFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        // Of several names of one file the last counts: the one that was asked for.
+        let mut known = HashSet::new();
+        found.reverse();
+        found.retain(|file| own::number(&file.seen).is_none_or(|number| known.insert(number)));
+        found.reverse();
         Ok((found, notices))
     }
 

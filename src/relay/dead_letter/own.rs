@@ -134,17 +134,22 @@ pub fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether two files are one.
+/// What tells a file from all others while it is there; `None` where that isn't known.
 #[cfg(unix)]
-pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
+pub fn number(seen: &Metadata) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    Some((seen.dev(), seen.ino()))
 }
 
 /// Elsewhere an open file can't be moved or removed.
 #[cfg(not(unix))]
-pub fn is_same(_one: &Metadata, _other: &Metadata) -> bool {
-    true
+pub fn number(_seen: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Whether two files are one, as far as that is known.
+pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    number(one) == number(other)
 }
 
 /// Whether the open file is the one that the path names now.
