@@ -14,7 +14,7 @@ use crate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
 use crate::relay::record::{Header, Offset, Partition};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long a request may take: whoever puts letters also looks after signals and revocations.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ pub struct DeadLetterTopic {
     producer: Producer,
     /// Letters that are in the topic already, of a put that failed for others: they are not sent twice. Never more
     /// than were put at once.
-    kept: HashSet<(Partition, Offset)>,
+    kept: HashSet<Identity>,
 }
 
 impl DeadLetterTopic {
@@ -130,12 +130,21 @@ fn borrow(headers: &OwnHeaders) -> Vec<Header<'_>> {
     headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect()
 }
 
-fn identity(letter: &Letter) -> (Partition, Offset) {
-    (letter.record.partition().clone(), letter.record.offset())
+/// What tells a letter from all others, also from one of a topic that was deleted and made anew: the record's place
+/// and time, and when it was last sent.
+type Identity = (Partition, Offset, i64, SystemTime);
+
+fn identity(letter: &Letter) -> Identity {
+    let Letter { record, refusal } = letter;
+    (record.partition().clone(), record.offset(), record.timestamp(), refusal.last_attempt)
 }
 
 impl DeadLetters for DeadLetterTopic {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+        // Those that are not asked for again were given up with their partition.
+        let there: HashSet<Identity> =
+            letters.iter().map(identity).filter(|letter| self.kept.contains(letter)).collect();
+        self.kept = there;
         let left: Vec<&Letter> =
             letters.iter().filter(|letter| !self.kept.contains(&identity(letter))).collect();
         let mut acknowledged = vec![false; left.len()];

@@ -475,4 +475,19 @@ mod tests {
         assert_eq!(times(&sending), [NO_TIMESTAMP, 2, NO_TIMESTAMP]);
         assert!(!sending.change(&batch, &[]));
     }
+
+    #[test]
+    fn a_right_that_was_there_may_come_back() {
+        use crate::kafka::cluster::Cluster;
+        use crate::kafka::connection::{Connector, Settings};
+        use std::sync::Arc;
+        let connector = Connector::new(Settings::default()).unwrap();
+        let links = Links::new(Arc::new(Cluster::new(connector, Vec::new())), Duration::ZERO);
+        let mut producer = Producer::new(links, "dead".into(), Duration::ZERO);
+        let error = |producer: &Producer| producer.of_code(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "writing");
+        assert!(matches!(error(&producer), ClusterError::Fatal(_)));
+        producer.proven = true;
+        assert!(matches!(error(&producer), ClusterError::Retriable(_)));
+        assert!(error(&producer).to_string().contains("'dead' and to write to it"));
+    }
 }

@@ -13,7 +13,7 @@ use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::producer::Producer;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, line};
-use sluicegate::relay::record::Header;
+use sluicegate::relay::record::{Header, Record};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -228,6 +228,14 @@ fn what_was_acknowledged_is_not_put_again_when_the_rest_fails() {
     }
     topic.put(&[&letters[..2], &letters[3..]].concat()).unwrap();
     assert_eq!(admin.ends("partly-dead")[&0], 3);
+    // A topic that was deleted and made anew has the same offsets again, for other records.
+    assert!(matches!(topic.put(&letters), Err(DeadLetterError::Fatal(_))));
+    assert_eq!(admin.ends("partly-dead")[&0], 5);
+    let mut other = letter(0, 422, 0);
+    let record = &other.record;
+    other.record = Record::new(record.partition().clone(), record.offset(), 5, None, Some(b"other"));
+    topic.put(&[other]).unwrap();
+    assert_eq!(admin.ends("partly-dead")[&0], 6);
 }
 
 #[test]
