@@ -89,6 +89,29 @@ fn a_rotation_while_a_replay_runs_changes_nothing() {
 }
 
 #[test]
+fn letters_that_are_put_while_they_are_replayed_are_each_sent_once() {
+    const COUNT: i64 = 600;
+    let folder = Folder::new("rotated-race");
+    let file = folder.file("dead.jsonl");
+    put(&file, 0..1);
+    let receiver = Receiver::accepting();
+    let url = receiver.url();
+    let writer = {
+        let file = file.clone();
+        std::thread::spawn(move || {
+            let mut dead = DeadLetterFile::open(&file).unwrap().with_max_size(700);
+            (1..COUNT).for_each(|number| dead.put(&[letter(number, 422, 0)]).unwrap());
+        })
+    };
+    while !writer.is_finished() {
+        replay(&file, &url, &[]).expect(0);
+    }
+    writer.join().unwrap();
+    replay(&file, &url, &[]).expect(0);
+    assert_eq!(accepted(&receiver), once(0..COUNT));
+}
+
+#[test]
 fn kills_and_rotations_in_turn_lose_nothing() {
     const BATCH: usize = 10;
     let folder = Folder::new("rotated-killed");

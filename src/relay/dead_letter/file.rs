@@ -243,11 +243,6 @@ fn written(letters: &[Letter], longest: usize) -> Result<String, String> {
     Ok(lines)
 }
 
-/// Whether it may be otherwise soon, with no need to start again.
-fn may_pass(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl DeadLetters for DeadLetterFile {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
         let path = shown::path(&self.path);
@@ -264,12 +259,12 @@ impl DeadLetters for DeadLetterFile {
             }
             Err(error) => {
                 self.cut_back();
-                Err(if may_pass(&error) {
-                    DeadLetterError::Retriable(format!(
-                        "the dead-letter file {path} can't be written: {error}: make room"
-                    ))
-                } else {
-                    fatal(format!("{error}: correct that and start again"))
+                Err(match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DeadLetterError::Retriable(
+                        format!("the dead-letter file {path} can't be written: {error}: make room"),
+                    ),
+                    io::ErrorKind::WouldBlock => fatal("another process has put its own there".to_owned()),
+                    _ => fatal(format!("{error}: correct that and start again")),
                 })
             }
         }

@@ -180,7 +180,8 @@ impl LetterFiles {
         }
         self.notices.extend(notices);
         if found.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
+            // In the words of the system.
+            std::fs::metadata(&self.base)?;
         }
         Ok(found)
     }

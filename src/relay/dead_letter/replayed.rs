@@ -432,6 +432,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_longest_ago_is_forgotten_first() {
+        let scratch = Scratch::new("forgotten", "first\nsecond\n");
+        let (mut replayed, _) = scratch.open("");
+        let entry = |file| Entry {
+            file,
+            place: SECOND,
+            fingerprint: 0,
+            ahead: 6,
+            ahead_fingerprint: 0,
+            metadata: String::new(),
+        };
+        replayed.entries.all = (0..MOST_ENTRIES as u64 + 7).map(entry).collect();
+        scratch.keep(&mut replayed, SECOND, SECOND, "");
+        drop(replayed);
+        let (replayed, _) = scratch.open("");
+        let all = &replayed.entries().all;
+        assert_eq!((all.len(), all[0].file, all.last().unwrap().place), (MOST_ENTRIES, 8, SECOND));
+        assert!(replayed.entries().resume(&File::open(&scratch.0).unwrap()).unwrap().is_some());
+        // Entries that are very long are bounded in bytes.
+        let mut long = vec![Entry { metadata: "x".repeat(LARGEST / 3), ..entry(1) }; 4];
+        assert!(replayed.written(&mut long).len() <= LARGEST);
+        assert_eq!(long.len(), 2);
+    }
+
+    #[test]
     fn one_process_at_a_time() {
         let scratch = Scratch::new("locked", "first\nsecond\n");
         let (mut replayed, _) = scratch.open("");
