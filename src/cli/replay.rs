@@ -10,6 +10,7 @@ use crate::relay::dead_letter::replay::Letters;
 use crate::relay::dead_letter::replayed::{Replayed, path_beside};
 use crate::relay::dead_letter::rotation::{base, rotated};
 use crate::relay::dead_letter::shown;
+use crate::relay::lines::fail_last::FailLast;
 use crate::relay::progress::{Admitted, Progress};
 use crate::relay::record::Partition;
 use crate::relay::settings::Order;
@@ -53,7 +54,7 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     tell(notice);
     let entries = replayed.entries().clone();
     let source = letters::file_source(path, &entries, Some(replayed), reading(options))?;
-    gate.deliver_again(&mut Letters::new(source, &options.letters))
+    gate.deliver_again(&mut FailLast::new(Letters::new(source, &options.letters)))
 }
 
 fn reading(options: &Options) -> Reading {
@@ -84,7 +85,7 @@ fn send(options: &Options) -> Result<(), Failure> {
     let gate = Gate::open(options, prepared.warnings.clone())?;
     let how = format!("each as the record it was, as group {}", prepared.group);
     gate.announce(&format!("topic {}", options.topics.join(",")), &how);
-    gate.deliver_again(&mut Letters::new(prepared.open()?, &options.letters))
+    gate.deliver_again(&mut FailLast::new(Letters::new(prepared.open()?, &options.letters)))
 }
 
 /// `--dry-run`

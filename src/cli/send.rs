@@ -13,6 +13,7 @@ use super::run::Gate;
 use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
 use crate::relay::dead_letter::replayed::{News, Replayed, Resume, path_beside};
 use crate::relay::dead_letter::shown;
+use crate::relay::lines::fail_last::FailLast;
 use crate::relay::lines::{Done, KeepPlace, Line, LineFormat, LineSource, Parsed, Place};
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::source::CommitError;
@@ -90,7 +91,7 @@ fn input(options: &Options) -> Result<(), Failure> {
     let start = (Place::START, String::new());
     let source =
         LineSource::open("standard input", Partition::new(STDIN, 0), Box::new(stdin()), start, format);
-    gate.deliver(&mut source.map_err(|error| unreadable(Path::new("-"), &error))?)
+    gate.deliver(&mut FailLast::new(source.map_err(|error| unreadable(Path::new("-"), &error))?))
 }
 
 fn file(path: &Path, options: &Options) -> Result<(), Failure> {
@@ -121,7 +122,8 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     let format = format(options, metadata.modified().unwrap_or_else(|_| SystemTime::now()), beside);
     let start = (resume.place, resume.metadata);
     let partition = Partition::new(topic(path), 0);
-    gate.deliver(&mut LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?)
+    let source = LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?;
+    gate.deliver(&mut FailLast::new(source))
 }
 
 /// Moves the file to where it resumes. A last line that was sent without its line break may have got one since.

@@ -3,6 +3,7 @@
 //! A thread of its own reads ahead, bounded in bytes, so that a slow writer at the other end of a pipe never holds
 //! the loop up. A record's offset is the number of its line, counted from 1.
 
+pub mod fail_last;
 mod reading;
 
 pub use reading::{Bounds, LONGEST_LINE, Line, Lost, Place};

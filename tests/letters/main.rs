@@ -17,6 +17,8 @@ use sluicegate::relay::dead_letter::headers::time;
 use sluicegate::relay::dead_letter::{DeadLetters, Letter, Refusal};
 use sluicegate::relay::record::{Header, Offset, Partition, Record};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use support::receiver::Receiver;
 
 /// A folder of its own for each test, gone at its end.
 struct Folder(PathBuf);
@@ -65,4 +67,15 @@ fn letter(number: i64, status: u16, seconds: u64) -> Letter {
 
 fn write(path: impl AsRef<Path>, letters: &[Letter]) {
     DeadLetterFile::open(path.as_ref()).unwrap().put(letters).unwrap();
+}
+
+/// How often commits are made, and how long one may take on a busy machine: what was answered within this time before
+/// a kill may be sent again.
+const COMMIT_LAG: Duration = Duration::from_millis(500);
+
+/// How many records may be sent again after a kill at this time: those in flight, and those answered shortly before.
+fn may_repeat(receiver: &Receiver, killed: Instant, in_flight: usize) -> usize {
+    let handled = receiver.handled();
+    let recent = handled.iter().filter(|it| it.ended <= killed && it.ended + COMMIT_LAG >= killed);
+    recent.count() + in_flight
 }

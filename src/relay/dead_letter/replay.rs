@@ -128,5 +128,7 @@ mod tests {
         let of_trait = methods(include_str!("../source.rs"), "pub trait Source {");
         assert!(of_trait.contains(&"poll"));
         assert_eq!(methods(include_str!("replay.rs"), "impl Source for Letters {"), of_trait);
+        let other = include_str!("../lines/fail_last.rs");
+        assert_eq!(methods(other, "impl<S: Source> Source for FailLast<S> {"), of_trait);
     }
 }
