@@ -5,7 +5,9 @@
 //! revocations, signals, results and due times are heard. Commits and dead letters are one job each at a time, taken
 //! by others; nothing here waits for them but the end of the run, and that only until a deadline.
 
-use super::backoff::{Backoff, Jitter};
+mod job;
+
+use super::backoff::Jitter;
 use super::dead_letter::DeadLetterError;
 use super::dispatcher::{Dispatcher, PendingLetter};
 use super::event::Change;
@@ -14,6 +16,7 @@ use super::record::{Checkpoint, Partition, Record};
 use super::settings::{Intake, Settings};
 use super::source::{Assigned, CommitError, Outage, Want};
 use super::transport::Target;
+use job::Job;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -31,8 +34,6 @@ pub const REMIND_EVERY: Duration = Duration::from_secs(30);
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Events of partitions that are heard before anything else is looked at.
 const MOST_NEWS: u32 = 1_000;
-/// The bounds of the wait before a failed commit or put is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Stuck partitions of which it is remembered when they were told.
 const MOST_STUCK: usize = 1_000;
 
@@ -87,47 +88,6 @@ enum Phase {
     Delivering,
     /// What is done is committed, and then it is over.
     Finishing,
-}
-
-/// A kind of work that others do, one job at a time.
-#[derive(Debug)]
-struct Job {
-    is_under_way: bool,
-    began: Instant,
-    due: Instant,
-    failures: u32,
-    /// Since when it has failed.
-    failing_since: Option<Instant>,
-}
-
-impl Job {
-    fn new(now: Instant) -> Self {
-        Self { is_under_way: false, began: now, due: now, failures: 0, failing_since: None }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        !self.is_under_way && self.due <= now
-    }
-
-    fn begin(&mut self, now: Instant) {
-        (self.is_under_way, self.began) = (true, now);
-    }
-
-    fn succeeded(&mut self, next: Instant) {
-        (self.is_under_way, self.due) = (false, next);
-        (self.failures, self.failing_since) = (0, None);
-    }
-
-    /// It is tried again after a backoff, which is given.
-    fn failed(&mut self, now: Instant, jitter: &mut Jitter) -> Duration {
-        self.is_under_way = false;
-        self.failures = self.failures.saturating_add(1);
-        self.failing_since.get_or_insert(now);
-        let (min, max) = RETRY;
-        let delay = Backoff::new(min, max).unwrap_or_default().delay(self.failures, Some(min), jitter);
-        self.due = now.checked_add(delay).unwrap_or(now);
-        delay
-    }
 }
 
 /// The state of the loop.
@@ -312,7 +272,7 @@ impl Control {
             }
         }
         if self.commits.is_due(now) && self.dispatcher.is_dirty() {
-            let checkpoints = self.dispatcher.to_commit();
+            let checkpoints = self.dispatcher.uncommitted();
             if !checkpoints.is_empty() {
                 self.commits.begin(now);
                 return Some(Step::Commit(checkpoints));
@@ -574,7 +534,7 @@ impl Control {
         }
         let has_letters =
             (self.dispatcher.has_letters() && !self.letters_closed) || self.letters.is_under_way;
-        let has_commits = self.commits.is_under_way || !self.dispatcher.to_commit().is_empty();
+        let has_commits = self.commits.is_under_way || !self.dispatcher.uncommitted().is_empty();
         if !has_letters && !has_commits {
             return Step::End;
         }
@@ -582,7 +542,7 @@ impl Control {
         let out_of_patience = out_of_patience.and_then(|(patience, since)| since.checked_add(patience));
         let deadline = self.finish_by.or(out_of_patience);
         if deadline.is_some_and(|deadline| now >= deadline) {
-            let uncommitted = self.dispatcher.to_commit();
+            let uncommitted = self.dispatcher.uncommitted();
             if has_commits && !uncommitted.is_empty() {
                 let error = RunError::Uncommitted(super::list(&uncommitted));
                 // What was delivered is sent again: that is worth more than why it ended.

@@ -87,6 +87,7 @@ impl<P> Ticket<P> {
 
 /// What a worker does next.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "moved once, on the stack, for each request")]
 pub enum Next<P> {
     /// Send this.
     Send(Ticket<P>),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The longest wait of a worker before it looks again, so that a wake-up missed by a bug costs time, not the run.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What workers, helpers and the loop share.
+/// What workers, background threads and the loop share.
 pub(super) struct Hub {
     semaphore: Arc<Semaphore>,
     lease: Lease,
@@ -38,7 +38,7 @@ pub(super) struct Hub {
 /// What is behind the lock.
 pub(super) struct State {
     pub control: Control,
-    /// Results of the helpers.
+    /// Results of work in the background.
     pub done: Vec<Done>,
     /// The numbers of the workers that are there: from 1 to the limit at most.
     workers: BTreeSet<usize>,
@@ -55,7 +55,7 @@ pub(super) struct State {
     panicked: bool,
 }
 
-/// What a helper has done.
+/// What was done in the background.
 pub(super) enum Done {
     Committed(Vec<Checkpoint>, Result<(), CommitError>),
     PutLetters(Vec<PendingLetter>, Result<(), DeadLetterError>),
@@ -130,7 +130,7 @@ impl Hub {
         (0..records.min(idle)).for_each(|_| self.go.notify_one());
     }
 
-    /// A helper has done what it was asked for.
+    /// Work in the background is done.
     pub(super) fn done(&self, done: Done) {
         let mut state = self.lock();
         state.done.push(done);

@@ -214,7 +214,7 @@ impl Ledger {
     }
 
     /// Positions that are ahead of what was committed, or have more done beyond them.
-    pub(super) fn to_commit(&mut self) -> Vec<Checkpoint> {
+    pub(super) fn uncommitted(&mut self) -> Vec<Checkpoint> {
         let tracks = &self.tracks;
         let mut checkpoints = Vec::new();
         self.dirty.retain(|partition| {

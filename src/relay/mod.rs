@@ -2,7 +2,7 @@
 //! nor flags, prints and logs nothing.
 //!
 //! One thread, the caller's, runs the loop: it takes the [steps](control::Step) that [control] decides on: polls the
-//! [source](source::Source), hands commits and dead letters to a helper thread each, waits. Scoped worker threads
+//! [source](source::Source), hands commits and dead letters to a background thread each, waits. Scoped worker threads
 //! pull: each takes a [permit](semaphore) first, then the next record that may go. With batches they are joined at
 //! the end of each; with a sliding window they stay while the loop takes more in.
 //!
@@ -27,8 +27,9 @@
 //! | [threshold] | how many refused records are too many |
 //! | [progress] | what is done without a gap, hence what may be committed |
 //! | [beyond] | what is done beyond that, in the words that are committed beside it |
-//! | `hub`, `helper` | the threads around all that |
+//! | `hub`, `background` | the threads around all that |
 
+mod background;
 pub mod backoff;
 pub mod base64;
 pub mod beyond;
@@ -41,7 +42,7 @@ pub mod dispatcher;
 pub mod event;
 mod failure;
 pub mod filter;
-mod helper;
+
 mod hub;
 pub mod json;
 pub mod lanes;
@@ -68,12 +69,13 @@ pub mod verdict;
 pub use control::{COMMIT_INTERVAL, PROGRESS_INTERVAL, TICK};
 pub use failure::RunError;
 
+use background::Background;
 use backoff::Jitter;
 use control::{Control, Step, Tale};
 use dead_letter::{DeadLetterError, DeadLetters};
 use dispatcher::PendingLetter;
 use event::{Event, Observer, Snapshot, Totals};
-use helper::Helper;
+
 use hub::{Done, Hub};
 use record::{Checkpoint, Partition};
 use settings::{OnRefusal, Settings};
@@ -116,8 +118,8 @@ impl Relay<'_> {
         let control = Control::new(self.settings.clone(), Jitter::new(), now);
         let hub = Arc::new(Hub::new(control, self.source.lease(), self.source.share(), self.stop.clone()));
         let no_thread = |error: std::io::Error| RunError::Threads(error.to_string());
-        let commits = Helper::start("commits", &hub, commit_with(committer)).map_err(no_thread)?;
-        let letters = Helper::start("letters", &hub, put_with(self.dead_letters)).map_err(no_thread)?;
+        let commits = Background::start("commits", &hub, commit_with(committer)).map_err(no_thread)?;
+        let letters = Background::start("letters", &hub, put_with(self.dead_letters)).map_err(no_thread)?;
         let run = Run {
             source: self.source,
             transport: self.transport,
@@ -159,8 +161,8 @@ struct Run<'a> {
     stop: &'a Stop,
     hub: &'a Arc<Hub>,
     started: Instant,
-    commits: Helper<Vec<Checkpoint>>,
-    letters: Helper<Vec<PendingLetter>>,
+    commits: Background<Vec<Checkpoint>>,
+    letters: Background<Vec<PendingLetter>>,
     told_of_threads: bool,
     /// Workers were told that nothing new is sent.
     drained: bool,
@@ -318,7 +320,7 @@ impl Run<'_> {
         self.hub.wake_workers();
     }
 
-    // ---- what helpers have done ----------------------------------------------------------------------------
+    // ---- what was done in the background ----------------------------------------------------------------------------
 
     fn take_results(&mut self) {
         let done = std::mem::take(&mut self.hub.lock().done);

@@ -47,7 +47,7 @@ fn per_record(count: usize, settings: &Settings) -> Duration {
             let _ = dispatcher.answered(ticket, &answer, flying.len() + 1, now, wall);
             done += 1;
         }
-        let checkpoints = dispatcher.to_commit();
+        let checkpoints = dispatcher.uncommitted();
         dispatcher.committed(&checkpoints);
         spent += began.elapsed();
     }

@@ -295,7 +295,7 @@ impl World {
     }
 
     fn commit(&mut self) {
-        let checkpoints = self.process.dispatcher.to_commit();
+        let checkpoints = self.process.dispatcher.uncommitted();
         for checkpoint in &checkpoints {
             let number = checkpoint.position.partition.number();
             let before = self.committed.insert(number, checkpoint.clone()).unwrap();
@@ -352,7 +352,7 @@ impl World {
         self.process.done.retain(|(of, _)| *of != number);
         self.process.revoked.insert(number);
         let of_it =
-            self.process.dispatcher.to_commit().iter().any(|p| p.position.partition.number() == number);
+            self.process.dispatcher.uncommitted().iter().any(|p| p.position.partition.number() == number);
         assert!(!of_it, "a lost partition would be committed");
     }
 

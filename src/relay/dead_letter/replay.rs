@@ -8,7 +8,7 @@ use super::{DeadLetterError, DeadLetters, Letter};
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::share::Share;
 use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
-use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::Duration;
 
 /// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
@@ -94,6 +94,10 @@ impl<T: Transport> Transport for Restoring<'_, T> {
             // The source or the filter lets no such record through.
             Err(error) => Err(SendError { kind: SendErrorKind::Broken, text: error.to_string() }),
         }
+    }
+
+    fn target(&self, record: &Record) -> Target {
+        restore(record).map_or(Target::ONLY, |letter| self.0.target(&letter.record))
     }
 }
 

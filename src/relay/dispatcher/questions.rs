@@ -19,8 +19,8 @@ impl Dispatcher {
     }
 
     /// Positions that are ahead of what was committed, or have more done beyond them.
-    pub fn to_commit(&mut self) -> Vec<Checkpoint> {
-        self.ledger.to_commit()
+    pub fn uncommitted(&mut self) -> Vec<Checkpoint> {
+        self.ledger.uncommitted()
     }
 
     /// These positions are committed.

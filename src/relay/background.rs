@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// The thread, from the loop's side.
-pub(super) struct Helper<J> {
+pub(super) struct Background<J> {
     jobs: SyncSender<J>,
     name: &'static str,
 }
 
-impl<J: Send + 'static> Helper<J> {
+impl<J: Send + 'static> Background<J> {
     /// Starts it; it ends with this.
     pub(super) fn start(
         name: &'static str,
