@@ -241,9 +241,6 @@ fn finish(options: &mut Options) -> Result<(), Failure> {
         settings.max_concurrency = n;
     }
     let sliding = settings.intake == Intake::Sliding;
-    if options.window_size.is_some() && !sliding {
-        return Err(Failure::usage("--window-size is for --window sliding: a batch has --batch-size"));
-    }
     if options.batch_interval.is_some() && sliding {
         return Err(Failure::usage(
             "--batch-interval comes between batches, and --window sliding has none: leave one out",
@@ -406,10 +403,9 @@ mod tests {
     fn each_window_has_its_own_sizes() {
         let sliding = options(&["run", "--window", "sliding", "--window-size", "7"], &[]);
         assert_eq!((sliding.settings.intake, sliding.settings.window_size.get()), (Intake::Sliding, 7));
-        for (arguments, what) in [
-            (["run", "--window=sliding", "--batch-interval=50ms"], "--batch-interval comes between batches"),
-            (["run", "--window=batch", "--window-size=7"], "--window-size is for --window sliding"),
-        ] {
+        for (arguments, what) in
+            [(["run", "--window=sliding", "--batch-interval=50ms"], "--batch-interval comes between batches")]
+        {
             let failure = read_with(&arguments, &[]).unwrap_err();
             assert!(
                 failure.text.contains(what) && failure.exit == crate::cli::Exit::Usage,

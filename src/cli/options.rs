@@ -191,7 +191,7 @@ pub struct Options {
     pub max_concurrency: Option<NonZeroUsize>,
     /// `--batch-interval`; likewise.
     pub batch_interval: Option<Duration>,
-    /// `--window-size`; it makes sense with one kind of window only.
+    /// `--window-size`
     pub window_size: Option<NonZeroUsize>,
     /// `--timeout`
     pub timeout: Duration,

@@ -117,7 +117,7 @@ fn exit(error: &RunError) -> Exit {
         | RunError::OutOfPatienceWithSource(..) => Exit::Stopped,
         RunError::Source(_)
         | RunError::Commit(_)
-        | RunError::Uncommitted(_)
+        | RunError::Uncommitted(..)
         | RunError::Twice(..)
         | RunError::Threads(_)
         | RunError::DeadLetters(_)

@@ -1,10 +1,11 @@
 //! Events as log lines, through the `log` facade.
 //!
 //! What comes with every record is `debug` (`-v`); what a person should see is `info` and above, and bounded:
-//! of refusals and of stubborn records at most ten a second are told one by one, the rest is counted.
+//! of refusals at most ten a second are told one by one, of stubborn records one in half a minute; the rest is counted.
 
 use super::backlog::Line;
 use super::sink::{LONGEST_FLUSH, SINK};
+use crate::relay::control::REMIND_EVERY;
 use crate::relay::event::{Change, Event, Observer, Snapshot, Totals};
 use crate::relay::record::Record;
 use crate::relay::settings::OnRefusal;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// A record is named in a warning from this attempt on.
 const STUBBORN_ATTEMPT: u32 = 10;
-/// How many refusals, and how many stubborn records, are told in a second.
+/// How many refusals are told in a second.
 const LINES_A_SECOND: u32 = 10;
 /// What our lines are filed under.
 pub(super) const TARGET: &str = "sluicegate";
@@ -37,25 +38,27 @@ struct Told {
     commit_failures: Limit,
 }
 
-/// At most so many lines a second.
+/// At most a number of lines in a time.
 #[derive(Debug)]
 struct Limit {
-    second: Instant,
+    lines: u32,
+    span: Duration,
+    since: Instant,
     told: u32,
     untold: u64,
 }
 
 impl Limit {
-    fn new(now: Instant) -> Self {
-        Self { second: now, told: 0, untold: 0 }
+    fn new(lines: u32, span: Duration, now: Instant) -> Self {
+        Self { lines, span, since: now, told: 0, untold: 0 }
     }
 
     /// Whether to tell this one, and how many were passed over before it.
     fn tell(&mut self, now: Instant) -> Option<u64> {
-        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.told) = (now, 0);
+        if now.saturating_duration_since(self.since) >= self.span {
+            (self.since, self.told) = (now, 0);
         }
-        if self.told >= LINES_A_SECOND {
+        if self.told >= self.lines {
             self.untold += 1;
             return None;
         }
@@ -68,8 +71,9 @@ impl LogObserver {
     /// Has told nothing yet.
     pub fn new() -> Self {
         let at = Instant::now();
-        let limit = || Limit::new(at);
-        let (refusals, stubborn, commit_failures) = (limit(), limit(), limit());
+        let a_second = || Limit::new(LINES_A_SECOND, Duration::from_secs(1), at);
+        let (refusals, commit_failures) = (a_second(), a_second());
+        let stubborn = Limit::new(1, REMIND_EVERY, at);
         let snapshot = Snapshot::default();
         Self { told: Mutex::new(Told { at, snapshot, refusals, stubborn, commit_failures }) }
     }
@@ -123,8 +127,7 @@ impl LogObserver {
                 if untold > 0 { format!(" ({untold} more such lines left out)") } else { String::new() };
             warn!(
                 target: TARGET,
-                "{} failed {attempt} times and holds commits and the window back: {cause}; again in {delay:.1?}. \
-                 --max-attempts or --max-age would refuse it{more}",
+                "{} failed {attempt} times: {cause}; again in {delay:.1?}. --max-attempts or --max-age would refuse it{more}",
                 Named(record)
             );
         }
@@ -143,7 +146,10 @@ impl Observer for LogObserver {
             Event::Started => info!(target: TARGET, "started"),
             Event::Assigned(positions) => info!(target: TARGET, "assigned {}", crate::relay::list(positions)),
             Event::Revoked(partitions) => info!(target: TARGET, "giving up {partitions:?}"),
-            Event::Lost(partitions) => warn!(target: TARGET, "lost {partitions:?}"),
+            Event::Lost(partitions) => warn!(
+                target: TARGET,
+                "lost {partitions:?}: what was delivered of them and not committed is sent again by whoever has them next"
+            ),
             Event::Notice(notice) => {
                 let level = match notice.severity {
                     Severity::Info => Level::Info,
@@ -317,7 +323,7 @@ mod tests {
     #[test]
     fn a_flood_is_counted_and_not_told() {
         let now = Instant::now();
-        let mut limit = Limit::new(now);
+        let mut limit = Limit::new(LINES_A_SECOND, Duration::from_secs(1), now);
         let told = (0..1_000).filter(|_| limit.tell(now).is_some()).count();
         assert_eq!(told, LINES_A_SECOND as usize);
         assert_eq!(limit.tell(now + Duration::from_secs(1)), Some(1_000 - u64::from(LINES_A_SECOND)));

@@ -114,6 +114,8 @@ pub struct Control {
     ending_since: Option<Instant>,
     finish_by: Option<Instant>,
     commits: Job,
+    /// Why the last commit failed that did.
+    commit_error: Option<String>,
     letters: Job,
     /// The dead letters failed for good: what is refused from then on stays undone.
     letters_closed: bool,
@@ -151,6 +153,7 @@ impl Control {
             ending_since: None,
             finish_by: None,
             commits: Job::new(now),
+            commit_error: None,
             letters: Job::new(now),
             letters_closed: false,
             throttled: Vec::new(),
@@ -296,7 +299,8 @@ impl Control {
                 self.commits.succeeded(next);
                 Vec::new()
             }
-            Err(CommitError::Retriable(_)) => {
+            Err(CommitError::Retriable(error)) => {
+                self.commit_error = Some(error.clone());
                 self.commits.failed(now, &mut self.jitter);
                 Vec::new()
             }
@@ -384,6 +388,7 @@ impl Control {
     pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
         self.heard(now);
         assigned.iter().for_each(|one| self.dispatcher.assign(one));
+        self.ask_again();
         self.throttled
             .retain(|partition| !assigned.iter().any(|one| one.checkpoint.position.partition == *partition));
     }
@@ -403,7 +408,18 @@ impl Control {
 
     fn lost(&mut self, partitions: &[Partition]) {
         partitions.iter().for_each(|partition| self.dispatcher.lose(partition));
+        self.ask_again();
         self.throttled.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// What was at its end may not be any more: partitions came or went, with records that are not done.
+    fn ask_again(&mut self) {
+        if std::mem::take(&mut self.ended) && self.intake == Intake::Sliding {
+            self.dispatcher.open();
+        }
+        if self.phase == Phase::Finishing && !self.draining {
+            self.phase = Phase::Filling;
+        }
     }
 
     /// A notice was told.
@@ -419,7 +435,8 @@ impl Control {
     }
 
     /// The source has come to its end.
-    pub fn source_ended(&mut self) {
+    pub fn source_ended(&mut self, now: Instant) {
+        self.next_look = now + TICK;
         self.ended = true;
         self.filled = true;
         if self.intake == Intake::Sliding {
@@ -544,11 +561,12 @@ impl Control {
         if deadline.is_some_and(|deadline| now >= deadline) {
             let uncommitted = self.dispatcher.uncommitted();
             if has_commits && !uncommitted.is_empty() {
-                let error = RunError::Uncommitted(super::list(&uncommitted));
+                let cause = self.commit_error.take().unwrap_or_else(|| "no answer came in time".into());
+                let error = RunError::Uncommitted(super::list(&uncommitted), cause);
                 // What was delivered is sent again: that is worth more than why it ended.
                 let before = self.failure.take();
                 self.failure = Some(match before {
-                    Some(before @ (RunError::Commit(_) | RunError::Uncommitted(_))) => before,
+                    Some(before @ (RunError::Commit(_) | RunError::Uncommitted(..))) => before,
                     Some(before) => RunError::Twice(Box::new(before), Box::new(error)),
                     None => error,
                 });

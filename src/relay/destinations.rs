@@ -1,8 +1,8 @@
 //! The origin and its targets, each with a pause of its own: one tenant's trouble doesn't stop another's records.
 //!
 //! Without placeholders in the address there is one target, the origin itself. With them, a target is paused by
-//! itself once another target was accepted there; before that, and where no connection can be made at all, it is the
-//! origin that is paused. Pure.
+//! itself. Only where nobody was accepted yet and several targets in a row turn something away, or where no connection
+//! can be made at all, it is the origin that is paused. Pure.
 
 use super::backoff::{Backoff, Jitter};
 use super::pause::{Effect, Passage, Pause, Sending};
@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+/// With nobody accepted yet, this many different targets that turn something away speak of their origin.
+const ENOUGH_TARGETS: usize = 3;
 /// How many targets are remembered at once. Others use the origin's memory and its pause.
 pub const MOST_TARGETS: usize = 4_096;
 
@@ -27,6 +29,8 @@ pub(super) struct Destinations {
     aside: HashMap<Target, Option<Instant>>,
     /// The last two different targets that were accepted.
     accepted: [Option<Target>; 2],
+    /// Different targets that turned something away since anything was accepted, as far as that matters.
+    turned_away: BTreeSet<Target>,
 }
 
 impl Destinations {
@@ -39,6 +43,7 @@ impl Destinations {
             due: BTreeSet::new(),
             aside: HashMap::new(),
             accepted: [None; 2],
+            turned_away: BTreeSet::new(),
         }
     }
 
@@ -98,6 +103,7 @@ impl Destinations {
         limit: usize,
         now: Instant,
     ) -> [Effect; 2] {
+        self.turned_away.clear();
         if self.accepted[0] != Some(target) {
             self.accepted = [Some(target), self.accepted[0]];
         }
@@ -141,6 +147,9 @@ impl Destinations {
         jitter: &mut Jitter,
     ) -> [Effect; 2] {
         let by_itself = trouble != Trouble::Connection && self.is_by_itself(target);
+        if self.turned_away.len() < ENOUGH_TARGETS {
+            self.turned_away.insert(target);
+        }
         self.each(target, sending, |pause, sending, is_target| {
             let concerns = is_target == by_itself || sending.is_probe;
             match concerns {
@@ -153,10 +162,12 @@ impl Destinations {
         })
     }
 
-    /// Whether the target is paused by itself, or would be: others at its origin are accepted.
+    /// Whether the target is paused by itself, or would be: others at its origin are accepted, or few were turned away
+    /// so far.
     fn is_by_itself(&self, target: Target) -> bool {
         let others = self.accepted.iter().flatten().any(|accepted| *accepted != target);
-        self.targets.get(&target).is_some_and(|pause| pause.is_closed() || others)
+        let is_alone = self.turned_away.iter().filter(|other| **other != target).count() + 1 < ENOUGH_TARGETS;
+        self.targets.get(&target).is_some_and(|pause| pause.is_closed() || others || is_alone)
     }
 
     fn each(

@@ -23,8 +23,8 @@ pub enum RunError {
     Source(SourceError),
     /// What was done could not be committed: it will be sent again.
     Commit(CommitError),
-    /// These positions could not be committed in time.
-    Uncommitted(String),
+    /// These positions could not be committed in time; and why the last commit failed.
+    Uncommitted(String, String),
     /// First one fault, then another.
     Twice(Box<RunError>, Box<RunError>),
     /// No thread can be started.
@@ -62,10 +62,10 @@ impl fmt::Display for RunError {
             Self::OutOfPatienceWithSource(patience, cause) => {
                 write!(f, "the brokers were out of reach for {patience:?} (--patience), at last: {cause}")
             }
-            Self::Uncommitted(positions) => write!(
+            Self::Uncommitted(positions, cause) => write!(
                 f,
-                "what was delivered last could not be committed in time and will be sent again: {positions} are not \
-                 committed"
+                "what was delivered last could not be committed and will be sent again: {positions} are not committed \
+                 ({cause})"
             ),
             Self::Twice(first, second) => write!(f, "{first}; and then {second}"),
             Self::Threads(error) => {

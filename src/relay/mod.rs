@@ -291,7 +291,7 @@ impl Run<'_> {
                 drop(state);
                 return self.hub.wake_for(count);
             }
-            Ok(Polled::End) => control.source_ended(),
+            Ok(Polled::End) => control.source_ended(now),
             Err(error) => control.source_failed(RunError::Source(error), now),
             Ok(Polled::Passed(positions)) => control.passed(&positions, now),
             Ok(Polled::Assigned(assigned)) => {
