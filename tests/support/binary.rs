@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::LONG;
@@ -17,6 +17,7 @@ pub struct Running {
     child: Child,
     stderr: mpsc::Receiver<String>,
     stdout: mpsc::Receiver<String>,
+    said: Arc<Mutex<Vec<u8>>>,
 }
 
 /// How it ended.
@@ -51,9 +52,15 @@ impl Running {
     pub fn spawn(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = reader(child.stderr.take().unwrap());
-        let stdout = reader(child.stdout.take().unwrap());
-        Self { child, stderr, stdout }
+        let said = Arc::default();
+        let stderr = reader(child.stderr.take().unwrap(), Arc::clone(&said));
+        let stdout = reader(child.stdout.take().unwrap(), Arc::default());
+        Self { child, stderr, stdout, said }
+    }
+
+    /// What it has said on stderr so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
     }
 
     pub fn pid(&self) -> u32 {
@@ -103,12 +110,15 @@ impl Drop for Running {
     }
 }
 
-fn reader(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// Reads to the end, and shows meanwhile what has come.
+fn reader(mut from: impl Read + Send + 'static, so_far: Arc<Mutex<Vec<u8>>>) -> mpsc::Receiver<String> {
     let (text, read) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        let _ = text.send(String::from_utf8_lossy(&bytes).into_owned());
+        let mut bytes = [0; 4 << 10];
+        while let Ok(read @ 1..) = from.read(&mut bytes) {
+            so_far.lock().unwrap().extend_from_slice(&bytes[..read]);
+        }
+        let _ = text.send(String::from_utf8_lossy(&so_far.lock().unwrap()).into_owned());
     });
     read
 }

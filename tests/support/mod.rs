@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod binary;
 pub mod broker;
+pub mod bucket;
 pub mod certificates;
 pub mod cluster;
 pub mod counter;
@@ -13,6 +14,7 @@ pub mod jvm;
 pub mod members;
 pub mod numbered;
 pub mod program;
+pub mod proxy;
 pub mod receiver;
 
 use std::time::{Duration, Instant};

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Request {
     /// How many came before it.
     pub number: usize,
+    /// How many connections were made before the one that it came over.
+    pub connection: usize,
     /// How many with the same webhook-id came before it.
     pub earlier: usize,
     /// The request line.
@@ -116,12 +118,16 @@ impl Receiver {
                     if closing.load(Ordering::SeqCst) {
                         return;
                     }
-                    seen.lock().unwrap().connections += 1;
+                    let connection = {
+                        let mut seen = seen.lock().unwrap();
+                        seen.connections += 1;
+                        seen.connections - 1
+                    };
                     let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
                     let (closing, keeps) = (Arc::clone(&closing), Arc::clone(&keeps));
                     std::thread::spawn(move || {
                         let mut reader = BufReader::new(&stream);
-                        while let Some(request) = read(&mut reader) {
+                        while let Some(request) = read(&mut reader, connection) {
                             let keeps = keeps.load(Ordering::SeqCst)
                                 && request
                                     .header("connection")
@@ -236,7 +242,7 @@ fn answer(mut stream: &TcpStream, reply: Reply, keeps: bool) -> bool {
     keeps && sent.is_ok()
 }
 
-fn read(reader: &mut impl BufRead) -> Option<Request> {
+fn read(reader: &mut impl BufRead, connection: usize) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let began = Instant::now();
@@ -253,5 +259,6 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
         headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, v)| v.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { number: 0, earlier: 0, line: line.trim_end().into(), headers, body, began })
+    let line = line.trim_end().into();
+    Some(Request { number: 0, connection, earlier: 0, line, headers, body, began })
 }
