@@ -3,15 +3,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blame;
 mod crashes;
 mod faults;
 mod happy;
 mod log;
 mod open_files;
 mod pace;
+mod patience;
+mod room;
 mod secrets;
 mod shares;
 mod signals;
+mod stalls;
 mod trust;
 mod windows;
 
