@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 /// The lowest rate to begin with.
-const FIRST_RATE: f64 = 4.0;
+const FIRST_RATE: f64 = 10.0;
 /// The lowest rate: below it, the pause after a 429 says more.
 const LOWEST_RATE: f64 = 0.1;
 /// The highest rate: beyond it there is nothing to pace.
@@ -23,6 +23,10 @@ const NEAR: f64 = 0.97;
 const FAST: f64 = 1.10;
 /// By what part it rises in a second beyond that, at first.
 const SLOW: f64 = 0.0025;
+/// A ceiling that was met so often is close to the limit; before, the slow rise is twice as fast for each time less.
+const FAMILIAR: u32 = 4;
+/// This far beyond a ceiling it is none.
+const BEYOND: f64 = 1.5;
 /// At first, the rate doubles in a second, or in the time of this many requests.
 const DOUBLING: f64 = 8.0;
 /// Fewer requests a second than this say little about a rate.
@@ -41,6 +45,8 @@ pub(super) struct Pacing {
     rate: f64,
     /// The rate at which something was turned away last.
     ceiling: Option<f64>,
+    /// How often a ceiling was met of late: the first one may be far from the limit.
+    met: u32,
     began: Instant,
     turned_away: Instant,
     /// Something was accepted since.
@@ -53,7 +59,16 @@ impl Pacing {
     /// Something was turned away for the first time, while this many a second were accepted.
     pub(super) fn new(per_second: f64, now: Instant) -> Self {
         let rate = (per_second * CUT).clamp(FIRST_RATE, HIGHEST_RATE);
-        Self { rate, ceiling: None, began: now, turned_away: now, accepted: true, updated: now, next: now }
+        Self {
+            rate,
+            ceiling: None,
+            met: 0,
+            began: now,
+            turned_away: now,
+            accepted: true,
+            updated: now,
+            next: now,
+        }
     }
 
     /// Requests a second.
@@ -80,6 +95,7 @@ impl Pacing {
         // Far too fast says nothing of where the limit is: that is found out from below again.
         let (ceiling, left) = if self.accepted { (Some(self.rate), CUT) } else { (None, CUT_AGAIN) };
         self.ceiling = ceiling;
+        self.met = self.met.saturating_add(u32::from(self.accepted));
         self.rate = (self.rate * left).max(LOWEST_RATE);
         (self.turned_away, self.accepted) = (now, false);
     }
@@ -91,17 +107,19 @@ impl Pacing {
 
     /// When the next request may start; `None`: at once.
     pub(super) fn free_at(&self, now: Instant) -> Option<Instant> {
-        let early = Duration::from_secs_f64(EARLY / self.rate);
-        let at = self.next.checked_sub(early).unwrap_or(self.next);
+        let at = self.next.checked_sub(self.early()).unwrap_or(self.next);
         (at > now).then_some(at)
     }
 
     /// A request starts.
     pub(super) fn sent(&mut self, now: Instant) {
         self.rise(now);
-        let early = Duration::from_secs_f64(EARLY / self.rate);
-        let from = self.next.max(now.checked_sub(early).unwrap_or(now));
+        let from = self.next.max(now.checked_sub(self.early()).unwrap_or(now));
         self.next = from + self.interval();
+    }
+
+    fn early(&self) -> Duration {
+        Duration::from_secs_f64(EARLY / self.rate)
     }
 
     /// Whether nothing was turned away for so long that pacing is over.
@@ -113,19 +131,26 @@ impl Pacing {
         // Time in which nothing was sent has shown nothing.
         let seconds = now.saturating_duration_since(self.updated).as_secs_f64().min(2.0 / self.rate);
         self.updated = now;
-        let peace = now.saturating_duration_since(self.turned_away).as_secs_f64() / PEACE;
-        self.rate = match self.ceiling {
+        let rate = match self.ceiling {
             None => self.rate * 2_f64.powf(seconds * (self.rate / DOUBLING).min(1.0)),
             Some(ceiling) if self.rate < NEAR * ceiling => {
                 (self.rate * FAST.powf(seconds)).min(NEAR * ceiling)
             }
-            Some(_) => {
-                // Where few requests tell, each second tells less.
-                let slow = SLOW * (self.rate / TELLING).min(1.0) * (1.0 + peace * peace);
-                self.rate * (1.0 + slow).powf(seconds)
-            }
+            Some(_) => self.rate * self.slowly(now).powf(seconds),
+        };
+        self.rate = rate.min(HIGHEST_RATE);
+        if self.ceiling.is_some_and(|ceiling| self.rate > BEYOND * ceiling) {
+            (self.ceiling, self.met) = (None, 0);
         }
-        .min(HIGHEST_RATE);
+    }
+
+    /// By what factor the rate rises in a second close to its ceiling.
+    fn slowly(&self, now: Instant) -> f64 {
+        let peace = now.saturating_duration_since(self.turned_away).as_secs_f64() / PEACE;
+        // Where few requests tell, each second tells less.
+        let telling = (self.rate / TELLING).min(1.0);
+        let unfamiliar = f64::from(1_u32 << (FAMILIAR - self.met.min(FAMILIAR)));
+        1.0 + SLOW * telling * unfamiliar * (1.0 + peace * peace)
     }
 }
 

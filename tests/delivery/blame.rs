@@ -150,7 +150,6 @@ fn lines_about(said: &str, offset: usize) -> Vec<&str> {
 }
 
 #[test]
-#[ignore = "fails: from the tenth attempt on, each attempt is told, up to ten lines a second"]
 fn a_record_that_is_turned_away_again_and_again_is_told_once_in_a_while() {
     for (status, window) in [403, 404, 429, 503].into_iter().flat_map(|s| WINDOWS.map(|window| (s, window))) {
         let receiver = biased(status);
@@ -167,7 +166,8 @@ fn a_record_that_is_turned_away_again_and_again_is_told_once_in_a_while() {
         let lines = lines_about(&said, 7);
         println!("LOG {} {status}: {} lines about {again} attempts in {lasted:.1?}", window[1], lines.len());
         // The pause, that it is the record, and both again each half a minute.
-        let most = 3 + 2 * (lasted.as_secs() as usize / 30);
+        // Any record may meet a rate limit once: it pauses twice.
+        let most = 3 + usize::from(status == 429) + 2 * (lasted.as_secs() as usize / 30);
         assert!((1..=most).contains(&lines.len()), "{status}: {lines:#?}");
     }
 }
@@ -358,13 +358,11 @@ fn one_tenants_trouble_stops_no_other_tenant() {
 }
 
 #[test]
-#[ignore = "fails: a 429 to the first record of one target paces the whole origin, from 4/s on"]
 fn one_tenants_limit_stops_no_other_tenant() {
     neighbours_go_on(&[("429", Reply::Status(429))]);
 }
 
 #[test]
-#[ignore = "fails: a Retry-After that comes before another target was accepted pauses the whole origin for as long"]
 fn one_tenants_wish_for_time_stops_no_other_tenant() {
     let later = Reply::With(503, vec!["Retry-After: 3600".into()], String::new());
     neighbours_go_on(&[("503-3600", later)]);
