@@ -236,7 +236,8 @@ impl Hub {
 
     fn next<'a>(&self, state: &mut State, permit: Permit<'a>) -> Next<Permit<'a>> {
         let now = Instant::now();
-        if !self.lease.holds(now) && !state.control.is_draining() {
+        // Where there is nothing more to do the worker leaves: the loop may be waiting to join it.
+        if !self.lease.holds(now) && !state.control.dispatcher.is_finished() {
             return Next::Wait(Some(now + TICK));
         }
         state.control.dispatcher.next(permit, now, SystemTime::now())
