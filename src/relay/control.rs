@@ -307,7 +307,8 @@ impl Control {
             Err(CommitError::Fenced(_)) => {
                 // Somebody else has the partitions and will send from what was committed before.
                 self.commits.succeeded(now);
-                let lost: Vec<Partition> = checkpoints.into_iter().map(|c| c.position.partition).collect();
+                // It speaks of the assignments that the commit was made under, not of a later one of the same name.
+                let lost = self.dispatcher.still_ours(checkpoints);
                 self.lost(&lost);
                 lost
             }

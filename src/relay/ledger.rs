@@ -125,6 +125,11 @@ impl Ledger {
         self.tracks.get(partition).is_some_and(|track| track.epoch == epoch)
     }
 
+    /// Whether the partition is ours under this assignment of the source.
+    pub(super) fn is_under(&self, partition: &Partition, assignment: u64) -> bool {
+        self.tracks.get(partition).is_some_and(|track| track.assignment == assignment)
+    }
+
     /// Whether the partition is being given up, or gone: nothing new of it is sent.
     pub(super) fn is_going(&self, partition: &Partition) -> bool {
         self.tracks.get(partition).is_none_or(|track| track.revoked)

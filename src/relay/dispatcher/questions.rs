@@ -23,6 +23,12 @@ impl Dispatcher {
         self.ledger.uncommitted()
     }
 
+    /// The partitions that are still ours under the assignment that their checkpoint was made under.
+    pub fn still_ours(&self, checkpoints: Vec<Checkpoint>) -> Vec<Partition> {
+        let is_ours = |it: &Checkpoint| self.ledger.is_under(&it.position.partition, it.assignment);
+        checkpoints.into_iter().filter(is_ours).map(|it| it.position.partition).collect()
+    }
+
     /// These positions are committed.
     pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
         self.ledger.committed(checkpoints);
