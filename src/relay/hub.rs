@@ -205,7 +205,8 @@ impl Hub {
                 self.go.notify_one();
                 return None;
             }
-            let permit = match self.semaphore.acquire_timeout(LONGEST_WAIT).ok()? {
+            // The loop may be waiting to join this one, and nobody hands out permits to say so.
+            let permit = match self.semaphore.acquire_timeout(TICK).ok()? {
                 Some(permit) => permit,
                 None if self.lock().control.dispatcher.is_finished() => return None,
                 None => continue,
