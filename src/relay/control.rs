@@ -120,6 +120,8 @@ pub struct Control {
     /// The dead letters failed for good: what is refused from then on stays undone.
     letters_closed: bool,
     throttled: Vec<Partition>,
+    /// A throttled partition went or came anew: the source may throttle the new one for the old one's sake.
+    throttled_before: bool,
     /// The source said that it can't throttle partitions.
     cannot_throttle: bool,
     next_look: Instant,
@@ -157,6 +159,7 @@ impl Control {
             letters: Job::new(now),
             letters_closed: false,
             throttled: Vec::new(),
+            throttled_before: false,
             cannot_throttle: false,
             next_look: now,
             heard: 0,
@@ -390,8 +393,7 @@ impl Control {
         self.heard(now);
         assigned.iter().for_each(|one| self.dispatcher.assign(one));
         self.ask_again();
-        self.throttled
-            .retain(|partition| !assigned.iter().any(|one| one.checkpoint.position.partition == *partition));
+        self.forget_throttled(|it| assigned.iter().any(|one| one.checkpoint.position.partition == *it));
     }
 
     /// Partitions have to be given up.
@@ -410,7 +412,12 @@ impl Control {
     fn lost(&mut self, partitions: &[Partition]) {
         partitions.iter().for_each(|partition| self.dispatcher.lose(partition));
         self.ask_again();
-        self.throttled.retain(|partition| !partitions.contains(partition));
+        self.forget_throttled(|partition| partitions.contains(partition));
+    }
+
+    fn forget_throttled(&mut self, is_of: impl Fn(&Partition) -> bool) {
+        let forgotten = self.throttled.extract_if(.., |partition| is_of(partition)).count();
+        self.throttled_before |= forgotten > 0;
     }
 
     /// What was at its end may not be any more: partitions came or went, with records that are not done.
@@ -453,6 +460,7 @@ impl Control {
     /// Whether the source throttles the partitions of the last [`Step::Throttle`].
     pub fn throttled(&mut self, partitions: Vec<Partition>, does: bool) {
         self.cannot_throttle = !does;
+        self.throttled_before = false;
         if does {
             self.dispatcher.throttle(&partitions);
             self.throttled = partitions;
@@ -464,7 +472,7 @@ impl Control {
     fn poll(&mut self, wait: Duration, now: Instant) -> Step {
         if !self.cannot_throttle {
             let full = self.dispatcher.full();
-            if full != self.throttled {
+            if full != self.throttled || self.throttled_before {
                 return Step::Throttle(full);
             }
         }
