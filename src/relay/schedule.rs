@@ -140,6 +140,8 @@ pub(super) struct Schedule {
     ready: Ready,
     /// Ready, but for a target that is paused by itself.
     paused: HashMap<Target, Ready>,
+    /// Those of them that got a ready record since somebody asked.
+    paused_got: BTreeSet<Target>,
     waiting: BTreeSet<(Instant, u64)>,
     in_flight: usize,
     suspects: BTreeSet<u64>,
@@ -153,6 +155,7 @@ impl Schedule {
             lanes: Lanes::new(order),
             ready: Ready::default(),
             paused: HashMap::new(),
+            paused_got: BTreeSet::new(),
             waiting: BTreeSet::new(),
             in_flight: 0,
             suspects: BTreeSet::new(),
@@ -337,21 +340,18 @@ impl Schedule {
         }
     }
 
-    /// Those whose wait is over are ready. Gives the targets that are paused by themselves and got one.
-    pub(super) fn wake_due(&mut self, now: Instant) -> Vec<Target> {
-        let mut aside = Vec::new();
+    /// Those whose wait is over are ready. Gives the targets that are paused by themselves and got a ready record, be
+    /// it by this or because its predecessor is done.
+    pub(super) fn wake_due(&mut self, now: Instant) -> BTreeSet<Target> {
         while let Some(&(until, sequence)) = self.waiting.first().filter(|(until, _)| *until <= now) {
             self.waiting.remove(&(until, sequence));
             if let Some(slot) = self.slots.get_mut(&sequence) {
                 slot.state = State::Ready;
                 let (target, was_sent) = (slot.target, slot.attempts > 0);
                 self.index_ready(sequence, target, was_sent);
-                if self.paused.contains_key(&target) {
-                    aside.push(target);
-                }
             }
         }
-        aside
+        std::mem::take(&mut self.paused_got)
     }
 
     fn leave_index(&mut self, sequence: u64, slot: &Slot) {
@@ -377,7 +377,10 @@ impl Schedule {
 
     fn index_ready(&mut self, sequence: u64, target: Target, was_sent: bool) {
         match self.paused.get_mut(&target) {
-            Some(paused) => paused.insert(sequence, was_sent),
+            Some(paused) => {
+                paused.insert(sequence, was_sent);
+                self.paused_got.insert(target);
+            }
             None => self.ready.insert(sequence, was_sent),
         }
     }
