@@ -213,6 +213,8 @@ impl Run<'_> {
                 hub.drain();
             }
             drop(unwinding);
+            // Some may sleep because nothing could go, and nobody else tells them that nothing more will.
+            hub.wake_workers();
             crew.join()
         });
         let mut state = self.hub.lock();
