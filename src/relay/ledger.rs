@@ -53,7 +53,7 @@ pub(super) struct Ledger {
     throttled: usize,
     /// A throttled partition has got room since that was looked at.
     room_came: bool,
-    /// Records came in since that was looked at.
+    /// Since that was looked at, records came in or were passed: a partition may be full.
     filled: bool,
 }
 
@@ -153,6 +153,7 @@ impl Ledger {
         if admitted == Admitted::Done {
             self.dirty.insert(partition.clone());
         }
+        self.filled |= admitted != Admitted::Not;
         (admitted != Admitted::Not).then_some((admitted, track.epoch))
     }
 
@@ -162,7 +163,6 @@ impl Ledger {
             track.bytes += weight;
             track.under_way += 1;
             self.bytes += weight;
-            self.filled = true;
         }
     }
 
@@ -180,6 +180,7 @@ impl Ledger {
     pub(super) fn pass(&mut self, position: &Position) {
         if let Some(track) = self.tracks.get_mut(&position.partition).filter(|track| !track.revoked) {
             track.progress.pass(position.next);
+            self.filled = true;
             self.dirty.insert(position.partition.clone());
         }
     }
