@@ -424,7 +424,8 @@ impl Pause {
         let State::Closed(closed) = &mut self.state else { return };
         closed.failed_probes = closed.failed_probes.saturating_add(1);
         let delay = self.backoff.pause(closed.failed_probes.saturating_add(1), after, jitter);
-        closed.until = now.checked_add(delay).unwrap_or(now);
+        // What was sent before the probe may have brought a wish for more.
+        closed.until = closed.until.max(now.checked_add(delay).unwrap_or(now));
         closed.probe_from = sequence.saturating_add(1);
     }
 
