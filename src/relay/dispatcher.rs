@@ -126,6 +126,9 @@ pub struct Dispatcher {
     failing: Option<(Instant, String)>,
     /// A target that is paused by itself has a record to probe with.
     wants_probe: bool,
+    /// Sending is paused, and all that is ready was turned away before: a batch is not held up by it, since the next
+    /// one may bring a record to probe with.
+    rests: bool,
     /// What a person should know, in the order in which it came about.
     changes: VecDeque<Change>,
     totals: Totals,
@@ -156,6 +159,7 @@ impl Dispatcher {
             stopped: None,
             failing: None,
             wants_probe: false,
+            rests: false,
             changes: VecDeque::new(),
             totals: Totals::default(),
         }
@@ -351,6 +355,9 @@ impl Dispatcher {
             self.comes_ready(target, now);
         }
         self.wants_probe = false;
+        self.rests = self.settings.intake == Intake::Batch
+            && self.schedule.first_fresh().is_none()
+            && self.brakes.destinations.origin().pauses_beyond(now).is_some();
         for _ in 0..MOST_LOOKS {
             let Some((_, target)) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now) else {
                 return;
@@ -396,7 +403,8 @@ impl Dispatcher {
     fn next_due(&self) -> Option<Instant> {
         let of_targets = self.brakes.destinations.next_due().map(|(at, _)| at);
         let of_records = self.schedule.next_due();
-        of_targets.into_iter().chain(of_records).min()
+        let of_pause = self.brakes.destinations.origin().paused_until().filter(|_| self.rests);
+        of_targets.into_iter().chain(of_records).chain(of_pause).min()
     }
 
     fn most_suspects(&self) -> usize {

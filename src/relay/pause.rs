@@ -199,6 +199,19 @@ impl Pause {
         }
     }
 
+    /// Until when it is paused, a trial aside, and nothing on its way would end that.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        match &self.state {
+            State::Closed(closed) if closed.trial.is_none() && !closed.is_probing => Some(closed.until),
+            _ => None,
+        }
+    }
+
+    /// The same, where that time has not come.
+    pub(super) fn pauses_beyond(&self, now: Instant) -> Option<Instant> {
+        self.paused_until().filter(|until| *until > now)
+    }
+
     /// Nothing is known of it that matters any more.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, State::Open { .. })

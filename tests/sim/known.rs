@@ -3,7 +3,7 @@
 
 /// A batch that holds nothing but a record that is always turned away with a pausing status is never joined: the pause
 /// has no other record to probe with, and the batch is closed to those that would tell.
-pub const A_BATCH_WAITS_FOR_A_LONE_SUSPECT: bool = true;
+pub const A_BATCH_WAITS_FOR_A_LONE_SUSPECT: bool = false;
 /// Of a source that can't throttle, a partition whose records wait takes all of a small buffer, and others starve.
 pub const WITHOUT_THROTTLING_BYTES_STARVE: bool = true;
 /// A batch goes on as long as any of its records comes due, and carried records count towards its size: a partition of

@@ -68,7 +68,9 @@ impl Dispatcher {
     pub fn is_finished(&self) -> bool {
         let is_through = || match self.settings.intake {
             Intake::Batch => {
-                !self.schedule.has_ready() && !self.wants_probe && self.schedule.in_flight() == 0
+                (!self.schedule.has_ready() || self.rests)
+                    && !self.wants_probe
+                    && self.schedule.in_flight() == 0
             }
             Intake::Sliding => self.schedule.is_empty(),
         };
@@ -78,7 +80,7 @@ impl Dispatcher {
     /// Whether records that were carried over from the last batch may go now.
     pub fn has_due(&mut self, now: Instant) -> bool {
         self.wake_due(now);
-        self.schedule.has_ready() || self.wants_probe
+        (self.schedule.has_ready() && !self.rests) || self.wants_probe
     }
 
     /// When the next of them may go.
