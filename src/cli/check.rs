@@ -136,7 +136,11 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
         Err(error) => report.tell("topics", Err(error.to_string())),
     }
     match probe.group(&config.group) {
-        Ok(group) => {
+        Ok(None) => {
+            let what = format!("group {}", config.group);
+            report.tell(&what, Ok("can't be looked at: this broker doesn't describe groups".into()));
+        }
+        Ok(Some(group)) => {
             let what = format!("group {}", config.group);
             report.tell(&what, Ok(format!("is {}, with {} members", group.state, group.members.len())));
             for member in group.members {

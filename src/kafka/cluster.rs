@@ -7,7 +7,7 @@ use super::connection::{Connection, ConnectionError, Connector};
 use super::group::assignor::TopicSizes;
 use super::protocol::find_coordinator::FindCoordinatorRequest;
 use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use super::protocol::{ErrorCode, Request};
+use super::protocol::{ApiKey, ErrorCode, Request, Uuid};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,8 @@ impl Address {
 pub struct Topic {
     /// For each partition the leader and its epoch, where there is one.
     pub leaders: Vec<Option<(i32, i32)>>,
+    /// Its id; zero where the broker has none to tell.
+    pub id: Uuid,
 }
 
 #[derive(Debug, Default)]
@@ -133,11 +135,13 @@ impl Cluster {
             known.topics.clear();
         }
         for topic in &answer.topics {
+            // Only who asks by ids may get an answer without a name.
+            let Some(name) = topic.name else { continue };
             if topic.error_code != ErrorCode::NONE && topic.partitions.is_empty() {
-                known.topics.remove(topic.name);
+                known.topics.remove(name);
                 continue;
             }
-            let before = known.topics.remove(topic.name).unwrap_or_default();
+            let before = known.topics.remove(name).unwrap_or_default();
             let highest = topic.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
             let mut leaders =
                 vec![None; usize::try_from(highest + 1).unwrap_or(0).min(topic.partitions.len())];
@@ -153,7 +157,7 @@ impl Cluster {
                     before.leaders.get(place).copied().flatten().filter(|(_, epoch)| *epoch > leader.1);
                 *slot = newer.or((leader.0 >= 0).then_some(leader));
             }
-            known.topics.insert(Arc::from(topic.name), Topic { leaders });
+            known.topics.insert(Arc::from(name), Topic { leaders, id: topic.topic_id });
         }
     }
 
@@ -191,6 +195,11 @@ impl Links {
     /// No connection yet; a request may take `timeout`.
     pub fn new(cluster: Arc<Cluster>, timeout: Duration) -> Self {
         Self { cluster, open: HashMap::new(), timeout, turn: 0 }
+    }
+
+    /// How long a request may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The cluster they lead to.
@@ -244,6 +253,11 @@ impl Links {
             self.open.insert(target, connection);
         }
         self.open.get_mut(&target).ok_or_else(|| ClusterError::Retriable("the connection is gone".into()))
+    }
+
+    /// Whether this API can be called there.
+    pub fn supports(&mut self, target: Target, api: ApiKey) -> Result<bool, ClusterError> {
+        Ok(self.open(target)?.versions().supports(api))
     }
 
     /// Ends a connection, after an answer that makes it useless.
@@ -313,22 +327,27 @@ impl Links {
     pub fn refresh(&mut self, topics: Option<&[&str]>) -> Result<Vec<(Arc<str>, ErrorCode)>, ClusterError> {
         let cluster = Arc::clone(&self.cluster);
         let request = MetadataRequest {
-            topics: topics.map(|names| names.iter().map(|name| MetadataRequestTopic { name }).collect()),
+            topics: topics.map(|names| names.iter().map(|name| of_name(name)).collect()),
             allow_auto_topic_creation: false,
             include_cluster_authorized_operations: false,
             include_topic_authorized_operations: false,
         };
         self.call(Target::Any, &request, |answer| {
+            if answer.error_code != ErrorCode::NONE {
+                return Err(of_code(answer.error_code, "asking for metadata"));
+            }
             cluster.learn(&answer, topics.is_none());
             let failed = answer.topics.iter().filter(|topic| topic.error_code != ErrorCode::NONE);
-            failed.map(|topic| (Arc::from(topic.name), topic.error_code)).collect()
-        })
+            let failed = failed.filter_map(|topic| Some((Arc::from(topic.name?), topic.error_code)));
+            Ok(failed.collect())
+        })?
     }
 
     /// The id of the group's coordinator, which can be asked from then on.
     pub fn coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
         let cluster = Arc::clone(&self.cluster);
-        let request = FindCoordinatorRequest { key: group, key_type: COORDINATOR_OF_GROUP };
+        let request =
+            FindCoordinatorRequest { key: group, key_type: COORDINATOR_OF_GROUP, ..Default::default() };
         let found = self.call(Target::Any, &request, |answer| match answer.error_code {
             ErrorCode::NONE => {
                 let port = u16::try_from(answer.port).unwrap_or(0);
@@ -352,6 +371,10 @@ impl Links {
             None => Ok(*known.insert(self.coordinator(group)?)),
         }
     }
+}
+
+fn of_name(name: &str) -> MetadataRequestTopic<'_> {
+    MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() }
 }
 
 /// A broker's error in words, and whether it makes sense to try again.

@@ -32,7 +32,7 @@ const UNKNOWN_OPERATIONS: i32 = i32::MIN;
 /// What makes it impossible to write to it now; or no broker can be reached.
 pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterError> {
     let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic { name: topic }]),
+        topics: Some(vec![MetadataRequestTopic { name: Some(topic), ..Default::default() }]),
         allow_auto_topic_creation: false,
         include_cluster_authorized_operations: false,
         include_topic_authorized_operations: true,
@@ -46,7 +46,7 @@ pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterEr
 }
 
 fn judge(found: &MetadataResponseTopic<'_>) -> Result<Vec<String>, ClusterError> {
-    let topic = found.name;
+    let topic = found.name.unwrap_or_default();
     let operations = found.topic_authorized_operations;
     match found.error_code {
         ErrorCode::NONE => {}
@@ -187,10 +187,9 @@ mod tests {
         };
         MetadataResponseTopic {
             error_code: ErrorCode::NONE,
-            name: "dead",
-            is_internal: false,
+            name: Some("dead"),
             partitions: (0..).zip(partitions).map(partition).collect(),
-            topic_authorized_operations: UNKNOWN_OPERATIONS,
+            ..MetadataResponseTopic::default()
         }
     }
 

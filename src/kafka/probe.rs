@@ -149,17 +149,24 @@ impl Probe {
         found.inspect(|id| self.coordinator = Some(*id))
     }
 
-    /// Who is in the group.
+    /// Who is in the group; `None` where the broker can't be asked.
     ///
     /// # Errors
     /// The group's coordinator can't be asked.
-    pub fn group(&mut self, group: &str) -> Result<GroupState, ClusterError> {
+    pub fn group(&mut self, group: &str) -> Result<Option<GroupState>, ClusterError> {
         let id = self.find_coordinator(group)?;
+        if !self.links.supports(Target::Broker(id), ApiKey::DescribeGroups)? {
+            return Ok(None);
+        }
         let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
         self.links.call(Target::Broker(id), &request, |answer| {
             let Some(described) = answer.groups.first() else {
                 return Err(ClusterError::Retriable(format!("nothing was said of group {group}")));
             };
+            if described.error_code == ErrorCode::GROUP_ID_NOT_FOUND {
+                // As versions before 6 say it.
+                return Ok(Some(GroupState { state: "Dead".into(), members: Vec::new() }));
+            }
             if described.error_code != ErrorCode::NONE {
                 return Err(of_code(described.error_code, &format!("looking at group {group}")));
             }
@@ -172,7 +179,7 @@ impl Probe {
                     partitions: decode_assignment(member.member_assignment).unwrap_or_default().partitions,
                 };
             let members = described.members.iter().map(member).collect();
-            Ok(GroupState { state: described.group_state.to_owned(), members })
+            Ok(Some(GroupState { state: described.group_state.to_owned(), members }))
         })?
     }
 }

@@ -306,7 +306,11 @@ impl Producer {
             transactional_id: None,
             acks: ACKS_ALL,
             timeout_ms: i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX),
-            topic_data: vec![ProduceRequestTopic { name: &topic, partition_data: vec![data] }],
+            topic_data: vec![ProduceRequestTopic {
+                name: &topic,
+                partition_data: vec![data],
+                ..Default::default()
+            }],
         };
         self.links.call(Target::Broker(leader), &request, |answer| {
             let written = answer.responses.iter().flat_map(|topic| &topic.partition_responses).next();

@@ -169,10 +169,10 @@ fn without_authenticating_anew_the_broker_ends_the_connection() {
     let mut connection = connector.open("localhost", secured.broker.port("BRIEF"), soon()).unwrap();
     // With an answer due all the time, there is no time for it.
     let begun = Instant::now();
-    let mut earlier = connection.send(&ApiVersionsRequest, soon()).unwrap();
+    let mut earlier = connection.send(&ApiVersionsRequest::default(), soon()).unwrap();
     let ended = loop {
         assert!(begun.elapsed() < LONG, "the broker goes on with a session that is over");
-        let next = connection.send(&ApiVersionsRequest, soon());
+        let next = connection.send(&ApiVersionsRequest::default(), soon());
         let answer = connection.receive::<ApiVersionsRequest>(earlier, soon()).map(drop);
         match (next, answer) {
             (Ok(next), Ok(())) => earlier = next,

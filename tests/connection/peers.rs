@@ -5,7 +5,7 @@ use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, Sett
 use sluicegate::kafka::protocol::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey,
 };
-use sluicegate::kafka::protocol::{ApiKey, ErrorCode, frame_response};
+use sluicegate::kafka::protocol::{ApiKey, Encode, ErrorCode, Hidden, frame_response};
 use sluicegate::kafka::security::{Protocol, Sasl, Secret, Security};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -34,17 +34,20 @@ fn request(socket: &mut TcpStream) -> i32 {
     i32::from_be_bytes(frame[4..8].try_into().unwrap())
 }
 
-fn speaking(versions: impl Fn(ApiKey) -> (i16, i16)) -> ApiVersionsResponse {
+/// The versions of each API.
+type Ranges<'a> = &'a dyn Fn(ApiKey) -> (i16, i16);
+
+fn speaking(versions: impl Fn(ApiKey) -> (i16, i16)) -> ApiVersionsResponse<'static> {
     let key = |api: ApiKey| {
         let (min_version, max_version) = versions(api);
         ApiVersionsResponseKey { api_key: api.number(), min_version, max_version }
     };
-    let api_keys = ApiKey::ALL.into_iter().map(key).collect();
-    ApiVersionsResponse { error_code: ErrorCode::NONE, api_keys, throttle_time_ms: 0 }
+    let api_keys = ApiKey::ALL.iter().copied().map(key).collect();
+    ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
 }
 
-fn versions() -> ApiVersionsResponse {
-    speaking(|api| (0, api.version()))
+fn versions() -> ApiVersionsResponse<'static> {
+    speaking(|api| (0, api.newest_asked()))
 }
 
 /// Answers the first question of a connection as a broker does.
@@ -54,8 +57,12 @@ fn greet(socket: &mut TcpStream) {
 }
 
 fn answer(socket: &mut TcpStream, number: i32) {
+    say(socket, &versions(), ApiKey::ApiVersions, ApiKey::ApiVersions.newest_asked(), number);
+}
+
+fn say(socket: &mut TcpStream, response: &impl Encode, api: ApiKey, version: i16, number: i32) {
     let mut out = Vec::new();
-    frame_response(&versions(), number, &mut out).unwrap();
+    frame_response(response, api, version, number, &mut out).unwrap();
     socket.write_all(&out).unwrap();
 }
 
@@ -71,7 +78,7 @@ fn met(act: impl FnOnce(&mut TcpStream) + Send + 'static) -> Connection {
 }
 
 fn call(connection: &mut Connection, deadline: Instant) -> Result<(), ConnectionError> {
-    connection.call(&ApiVersionsRequest, deadline).map(drop)
+    connection.call(&ApiVersionsRequest::default(), deadline).map(drop)
 }
 
 /// The error of a call, after which nothing works any more.
@@ -130,7 +137,7 @@ fn an_unreadable_answer_ends_the_connection() {
         socket.write_all(&body).unwrap();
     });
     let error = failed(&mut connection).to_string();
-    assert!(error.contains("sent an unreadable ApiVersions answer: `api_keys` at byte 10 claims"), "{error}");
+    assert!(error.contains("sent an unreadable ApiVersions answer: `api_keys` at byte 7 claims"), "{error}");
 }
 
 #[test]
@@ -178,20 +185,27 @@ fn a_peer_that_is_no_broker_is_told_by_its_answer() {
 }
 
 #[test]
-fn a_broker_that_lacks_our_version_is_named_with_its_range() {
-    for (range, expected) in [
-        ((9, 13), "speaks Metadata in versions 9 to 13, and 8 is needed: use a later sluicegate"),
+fn a_broker_that_lacks_what_is_needed_is_named_with_all_of_it() {
+    let newest = ApiKey::ApiVersions.newest_asked();
+    let fitting = |api: ApiKey| (0, api.newest_asked());
+    let too_new = move |api: ApiKey| if api == ApiKey::Metadata { (99, 100) } else { fitting(api) };
+    let too_old = move |api: ApiKey| match api {
+        ApiKey::Metadata | ApiKey::Fetch => (0, 3),
+        api => fitting(api),
+    };
+    let cases: [(Ranges<'_>, &str); 2] = [
+        (&too_new, "does not speak Metadata 4 to 13 (it has 99 to 100): use a later sluicegate"),
         (
-            (0, 7),
-            "speaks Metadata in versions 0 to 7, and 8 is needed: it is too old: use Kafka 2.4 or later",
+            &too_old,
+            "does not speak Metadata 4 to 13 (it has 0 to 3), Fetch 4 to 12 (it has 0 to 3): use Kafka 2.4 or \
+             later, or what is compatible with it",
         ),
-    ] {
+    ];
+    for (versions, expected) in cases {
+        let spoken = speaking(versions);
         let port = peer(move |socket| {
             let number = request(socket);
-            let mut out = Vec::new();
-            let lacking = |api: ApiKey| if api == ApiKey::Metadata { range } else { (0, api.version()) };
-            frame_response(&speaking(lacking), number, &mut out).unwrap();
-            socket.write_all(&out).unwrap();
+            say(socket, &spoken, ApiKey::ApiVersions, newest, number);
             let number = request(socket);
             answer(socket, number);
         });
@@ -203,19 +217,42 @@ fn a_broker_that_lacks_our_version_is_named_with_its_range() {
 }
 
 #[test]
-fn a_broker_too_old_for_the_first_question_is_named_with_its_range() {
-    let port = peer(|socket| {
+fn a_broker_that_refuses_the_newest_question_is_asked_in_a_version_that_it_knows() {
+    let refusal = |ranges: &[(i16, i16)]| ApiVersionsResponse {
+        error_code: ErrorCode::UNSUPPORTED_VERSION,
+        api_keys: ranges
+            .iter()
+            .map(|(min_version, max_version)| ApiVersionsResponseKey {
+                api_key: ApiKey::ApiVersions.number(),
+                min_version: *min_version,
+                max_version: *max_version,
+            })
+            .collect(),
+        ..ApiVersionsResponse::default()
+    };
+    // Before Kafka 2.4 a broker doesn't say what it knows, which is version 0 at least.
+    for (ranges, version) in [(&[(0, 1)][..], 1), (&[(0, 2)], 2), (&[], 0)] {
+        let refusal = refusal(ranges);
+        let port = peer(move |socket| {
+            let number = request(socket);
+            say(socket, &refusal, ApiKey::ApiVersions, 0, number);
+            let number = request(socket);
+            say(socket, &versions(), ApiKey::ApiVersions, version, number);
+        });
+        let connection = connector(Security::default()).open("127.0.0.1", port, soon()).unwrap();
+        assert_eq!(connection.versions().negotiated(ApiKey::Metadata), Some(13));
+    }
+    let refusal = refusal(&[(7, 9)]);
+    let port = peer(move |socket| {
         let number = request(socket);
-        let api_keys = vec![ApiVersionsResponseKey { api_key: 18, min_version: 0, max_version: 1 }];
-        let error_code = ErrorCode::UNSUPPORTED_VERSION;
-        let response = ApiVersionsResponse { error_code, api_keys, throttle_time_ms: 0 };
-        let mut out = Vec::new();
-        frame_response(&response, number, &mut out).unwrap();
-        socket.write_all(&out).unwrap();
+        say(socket, &refusal, ApiKey::ApiVersions, 0, number);
     });
     let error = connector(Security::default()).open("127.0.0.1", port, soon()).unwrap_err();
-    assert!(error.is_fatal());
-    assert!(error.to_string().contains("speaks ApiVersions in versions 0 to 1, and 2 is needed"), "{error}");
+    assert!(error.is_fatal(), "{error}");
+    assert!(
+        error.to_string().contains("does not speak ApiVersions 0 to 4 (it has 7 to 9): use a later"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -229,13 +266,13 @@ fn requests_under_way_are_answered_in_their_order() {
             request(socket);
         }
     });
-    let mut send = || connection.send(&ApiVersionsRequest, soon()).unwrap();
+    let mut send = || connection.send(&ApiVersionsRequest::default(), soon()).unwrap();
     let tickets = [send(), send(), send()];
     for ticket in tickets {
         connection.receive::<ApiVersionsRequest>(ticket, soon()).unwrap();
     }
     call(&mut connection, soon()).unwrap();
-    let _forgotten = connection.send(&ApiVersionsRequest, soon()).unwrap();
+    let _forgotten = connection.send(&ApiVersionsRequest::default(), soon()).unwrap();
     let error = call(&mut connection, soon()).unwrap_err();
     assert!(matches!(error, ConnectionError::Order { .. }), "{error}");
 }
@@ -273,24 +310,11 @@ fn an_impostor_that_takes_any_password_is_found_out() {
     let port = peer(|socket| {
         greet(socket);
         let number = request(socket);
-        let mut out = Vec::new();
-        frame_response(
-            &SaslHandshakeResponse { error_code: ErrorCode::NONE, mechanisms: vec![] },
-            number,
-            &mut out,
-        )
-        .unwrap();
-        socket.write_all(&out).unwrap();
+        say(socket, &SaslHandshakeResponse::default(), ApiKey::SaslHandshake, 1, number);
         let number = request(socket);
-        let mut out = Vec::new();
-        let accepted = SaslAuthenticateResponse {
-            error_code: ErrorCode::NONE,
-            error_message: None,
-            auth_bytes: b"v=AAAA",
-            session_lifetime_ms: 0,
-        };
-        frame_response(&accepted, number, &mut out).unwrap();
-        socket.write_all(&out).unwrap();
+        let accepted =
+            SaslAuthenticateResponse { auth_bytes: Hidden(b"v=AAAA"), ..SaslAuthenticateResponse::default() };
+        say(socket, &accepted, ApiKey::SaslAuthenticate, 2, number);
     });
     let sasl = Some(Sasl::ScramSha256 { username: "alice".into(), password: Secret::new("alice-secret") });
     let security = Security { protocol: Protocol::SaslPlaintext, sasl, ..Security::default() };

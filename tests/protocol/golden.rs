@@ -3,9 +3,11 @@
 //! A line is a frame in hex, after `>` for a request and `<` for its answer. `real_broker` says how they came
 //! about and how to write them anew.
 
-use super::samples::{MESSAGES, Message};
+use super::messages::{MESSAGES, Message};
+use sluicegate::kafka::connection::Versions;
+use sluicegate::kafka::protocol::api_versions::ApiVersionsResponse;
 use sluicegate::kafka::protocol::{
-    ApiKey, Decode, LARGEST_FRAME, Reader, ResponseHeader, Writer, frame_length, request_body,
+    ApiKey, Format, LARGEST_FRAME, Reader, Writer, frame_length, request_body, response_body,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,18 +24,28 @@ pub struct Exchange {
 /// An exchange taken apart.
 struct Bodies<'a> {
     api: ApiKey,
+    version: i16,
     request: &'a [u8],
     response: &'a [u8],
+    /// A refusal of a version is in the first one.
+    answered: Format,
 }
 
 impl Exchange {
     fn bodies(&self) -> Bodies<'_> {
         let mut request = Reader::new(behind_length(&self.request));
         let (header, api) = request_body(&mut request).unwrap();
+        let (api, version) = (api.expect("a version that is spoken"), header.api_version);
         let mut response = Reader::new(behind_length(&self.response));
-        assert_eq!(ResponseHeader::decode(&mut response).unwrap().correlation_id, header.correlation_id);
-        let api = api.expect("a version that is spoken");
-        Bodies { api, request: request.remaining(), response: response.remaining() }
+        assert_eq!(response_body(&mut response, api, version), Ok(header.correlation_id));
+        let answered = response.format();
+        Bodies { api, version, request: request.remaining(), response: response.remaining(), answered }
+    }
+
+    /// What was asked, in which version.
+    pub fn asked(&self) -> (ApiKey, i16) {
+        let Bodies { api, version, .. } = self.bodies();
+        (api, version)
     }
 
     /// Both are read, and written as they were.
@@ -42,13 +54,16 @@ impl Exchange {
         let (header, _) = request_body(&mut request).unwrap();
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
-        sluicegate::kafka::protocol::Encode::encode(&header, &mut writer);
+        header.write(&mut writer);
         writer.finish().unwrap();
         assert_eq!([&out, request.remaining()].concat(), behind_length(&self.request));
-        let Bodies { api, request, response } = self.bodies();
-        for (name, body) in [(format!("{api}Request"), request), (format!("{api}Response"), response)] {
-            let rewritten = (message(&name).rewrite)(body).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(rewritten, body, "{name}");
+        let Bodies { api, version, request, response, answered } = self.bodies();
+        for (kind, body, format) in
+            [("Request", request, api.format(version)), ("Response", response, answered)]
+        {
+            let name = format!("{api}{kind}");
+            let rewritten = message(&name).rewrite(body, format);
+            assert_eq!(rewritten.as_deref(), Ok(body), "{name} {version}");
         }
     }
 }
@@ -92,32 +107,57 @@ fn kept(version: &str) -> Vec<Exchange> {
         .collect()
 }
 
-/// All of this message that brokers said or took, without their headers.
-pub fn bodies(message: &Message) -> Vec<Vec<u8>> {
+/// All of this message in this version that brokers said or took, without their headers.
+pub fn bodies(message: &Message, version: i16) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for exchange in KEPT.into_iter().flat_map(kept) {
-        let Bodies { api, request, response } = exchange.bodies();
-        let body = if message.name.ends_with("Request") { request } else { response };
-        found.extend((api == message.api).then(|| body.to_vec()));
+        let Bodies { api, version: spoken, request, response, answered } = exchange.bodies();
+        let is_request = message.name.ends_with("Request");
+        let is_it = api == message.api && spoken == version && (is_request || answered.version == version);
+        found.extend(is_it.then(|| if is_request { request.to_vec() } else { response.to_vec() }));
     }
     found
 }
 
 #[test]
 fn what_real_brokers_said_is_read_and_written_as_it_was() {
+    let mut asked = BTreeSet::new();
     for version in KEPT {
         let exchanges = kept(version);
         exchanges.iter().for_each(Exchange::check);
-        let apis: BTreeSet<ApiKey> = exchanges.iter().map(|exchange| exchange.bodies().api).collect();
-        assert_eq!(apis, BTreeSet::from(ApiKey::ALL), "{version}");
+        asked.extend(exchanges.iter().map(Exchange::asked));
     }
+    let all = ApiKey::ALL.iter().flat_map(|api| api.versions().map(|version| (*api, version)));
+    assert_eq!(all.filter(|one| !asked.contains(one)).collect::<Vec<_>>(), []);
+}
+
+/// The versions in which our client calls a broker that said this.
+fn used(kafka: &str) -> Vec<i16> {
+    let exchanges = kept(kafka);
+    let said = exchanges.iter().map(Exchange::bodies).find(|said| said.api == ApiKey::ApiVersions).unwrap();
+    let answer: ApiVersionsResponse<'_> = Reader::of(said.response, said.answered).whole().unwrap();
+    let versions = Versions::new(answer.api_keys);
+    ApiKey::ALL.iter().map(|api| versions.negotiated(*api).unwrap_or(-1)).collect()
+}
+
+#[test]
+fn the_highest_versions_are_used_that_a_real_broker_speaks() {
+    // In the order of their numbers: Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch,
+    // FindCoordinator, JoinGroup, Heartbeat, LeaveGroup, SyncGroup, DescribeGroups, SaslHandshake, ApiVersions,
+    // InitProducerId, OffsetForLeaderEpoch, DescribeConfigs, SaslAuthenticate.
+    assert_eq!(used(KEPT[0]), [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 5, 1, 3, 4, 4, 4, 2]);
+    assert_eq!(used(KEPT[1]), [12, 12, 11, 13, 9, 9, 6, 9, 4, 5, 5, 6, 1, 4, 5, 4, 4, 2]);
 }
 
 #[test]
 fn it_shows_what_it_should() {
     let all = |name: &str| -> String {
         let message = message(name);
-        bodies(message).iter().map(|body| (message.show)(body).unwrap()).collect()
+        let all = message.formats().flat_map(|format| {
+            let bodies = bodies(message, format.version).into_iter();
+            bodies.map(move |body| (message.show)(&body, format).unwrap())
+        });
+        all.collect()
     };
     assert!(all("FetchResponse").contains("FetchResponseAbortedTransaction { producer_id: "));
     assert!(all("ProduceResponse").contains("batch_index_error_message: Some("));

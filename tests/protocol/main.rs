@@ -3,11 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dice;
 mod golden;
 mod jar;
 mod json;
+mod messages;
 mod mutation;
 mod real_broker;
 mod round_trip;
-mod samples;
 mod schema;
+mod schemas;

@@ -1,13 +1,13 @@
 //! Broken bytes: whatever comes, the codec ends with a value or with an error.
 //!
-//! That it makes no room beyond what the bytes account for follows from how [`Reader::array`] is built, and is
-//! tested there; it is the one place in the codec that allocates. A mutated count is among the mutations here,
+//! That it makes no room beyond what the bytes account for follows from how [`Reader`] reads arrays, and is tested
+//! there; it is the one place in the codec that allocates. A mutated count is among the mutations here,
 //! so an array as large as such a count says would show as this test's end.
 //!
-//! [`Reader::array`]: sluicegate::kafka::protocol::Reader::array
+//! [`Reader`]: sluicegate::kafka::protocol::Reader
 
-use super::golden;
-use super::samples::MESSAGES;
+use super::dice::Dice;
+use super::round_trip::all;
 use sluicegate::kafka::protocol::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
@@ -17,28 +17,8 @@ const MUTATIONS: (&str, u64) = ("SLUICEGATE_MUTATIONS", 200_000);
 /// The longest a frame grows by being broken.
 const LONGEST: usize = 4096;
 /// What is put in the place of lengths and counts.
-const EXTREMES: [i32; 10] = [-1, -2, i32::MIN, i32::MAX, 0, 1, 1_000_000, 0x0001_0000, 0x7fff, -32_768];
-
-/// Numbers that look random and are the same each time: <https://prng.di.unimi.it/splitmix64.c>.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
+const EXTREMES: [i32; 11] =
+    [-1, -2, i32::MIN, i32::MAX, 0, 1, 1_000_000, 0x0001_0000, 0x7fff, -32_768, 0xff_ff_ff_0f_u32 as i32];
 
 /// Breaks a frame in one way; `other` is a frame to take a piece of.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
@@ -88,11 +68,10 @@ fn no_broken_frame_makes_the_codec_panic() {
     let asked = std::env::var(MUTATIONS.0).map(|count| count.parse().unwrap()).unwrap_or(MUTATIONS.1);
     let mut dice = Dice(20_261_124);
     let (mut broken, mut still_read) = (0, 0);
-    let each = asked.div_ceil(MESSAGES.len() as u64);
-    for message in MESSAGES {
-        let mut seeds = message.encodings(64);
-        seeds.extend(golden::bodies(message));
-        still_read += run(each, &seeds, &mut dice, |bytes| (message.rewrite)(bytes).ok());
+    let seeds: Vec<_> = all().filter(|(.., bodies)| bodies.iter().any(|body| !body.is_empty())).collect();
+    let each = asked.div_ceil(seeds.len() as u64);
+    for (message, format, bodies) in &seeds {
+        still_read += run(each, bodies, &mut dice, |bytes| message.rewrite(bytes, *format).ok());
         broken += each;
     }
     println!("{broken} broken frames: {still_read} were still messages, the others errors");

@@ -1,5 +1,6 @@
 //! What can go wrong between us and a broker, as sentences that name it and say what to do.
 
+use super::versions::{Missing, oldest_asked};
 use crate::kafka::protocol::{ApiKey, DecodeError, EncodeError};
 use crate::kafka::security::{Protocol, SecurityError};
 use crate::net::{Kind, NetError};
@@ -54,14 +55,12 @@ pub enum ConnectionError {
         /// What is wrong with it.
         reason: EncodeError,
     },
-    /// The broker does not speak our version of an API.
+    /// The broker speaks none of our versions of some APIs.
     Unsupported {
         /// The broker's address as it was given.
         broker: String,
-        /// The API.
-        api: ApiKey,
-        /// The broker's lowest and highest version; `None` if it does not know the API.
-        range: Option<(i16, i16)>,
+        /// What was to be asked, and whatever else is missing.
+        missing: Vec<Missing>,
     },
     /// The broker does not accept who we are, or did not prove who it is.
     Authentication {
@@ -144,7 +143,7 @@ impl fmt::Display for ConnectionError {
                 write!(f, "{broker} sent an unreadable {api} answer: {reason}")
             }
             Self::Encode { api, reason } => write!(f, "the {api} request can't be sent: {reason}"),
-            Self::Unsupported { broker, api, range } => unsupported(f, broker, *api, *range),
+            Self::Unsupported { broker, missing } => unsupported(f, broker, missing),
             Self::Authentication { broker, mechanism, reason, .. } => {
                 write!(f, "no authentication with {broker} by {mechanism}: {reason}")
             }
@@ -153,31 +152,23 @@ impl fmt::Display for ConnectionError {
     }
 }
 
-fn unsupported(
-    f: &mut fmt::Formatter<'_>,
-    broker: &str,
-    api: ApiKey,
-    range: Option<(i16, i16)>,
-) -> fmt::Result {
-    let ours = api.version();
-    match range {
-        None => write!(
-            f,
-            "{broker} does not speak {api} at all, of which version {ours} is needed: use Kafka 2.4 or later, or what \
-             is compatible with it"
-        ),
-        Some((lowest, highest)) => {
-            let advice = if highest < ours {
-                "it is too old: use Kafka 2.4 or later"
-            } else {
-                "use a later sluicegate"
-            };
-            write!(
-                f,
-                "{broker} speaks {api} in versions {lowest} to {highest}, and {ours} is needed: {advice}"
-            )
+fn unsupported(f: &mut fmt::Formatter<'_>, broker: &str, missing: &[Missing]) -> fmt::Result {
+    write!(f, "{broker} does not speak ")?;
+    for (place, Missing { api, range }) in missing.iter().enumerate() {
+        let (first, last) = (oldest_asked(*api), api.newest_asked());
+        let between = if place == 0 { "" } else { ", " };
+        write!(f, "{between}{api} {first} to {last} (it has ")?;
+        match range {
+            None => f.write_str("none)")?,
+            Some((lowest, highest)) => write!(f, "{lowest} to {highest})")?,
         }
     }
+    let too_new = |one: &Missing| one.range.is_some_and(|(lowest, _)| lowest > one.api.newest_asked());
+    f.write_str(if missing.iter().all(too_new) {
+        ": use a later sluicegate"
+    } else {
+        ": use Kafka 2.4 or later, or what is compatible with it"
+    })
 }
 
 impl std::error::Error for ConnectionError {

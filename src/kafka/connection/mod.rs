@@ -20,13 +20,13 @@ mod wire;
 
 pub use crate::net::Canceller;
 pub use error::ConnectionError;
-pub use versions::Versions;
+pub use versions::{Missing, Versions};
 pub use wire::Ticket;
 
 use super::protocol::api_versions::ApiVersionsRequest;
 use super::protocol::sasl_authenticate::SaslAuthenticateRequest;
 use super::protocol::sasl_handshake::SaslHandshakeRequest;
-use super::protocol::{ApiKey, ErrorCode, LARGEST_FRAME, Request};
+use super::protocol::{ApiKey, ErrorCode, Hidden, LARGEST_FRAME, Request};
 use super::security::{Sasl, Security};
 #[cfg(feature = "tls")]
 use crate::net::TlsClient;
@@ -181,9 +181,9 @@ impl Connection {
     pub fn send<R: Request>(&mut self, request: &R, deadline: Instant) -> Result<Ticket, ConnectionError> {
         let now = Instant::now();
         self.reauthenticate_if_due(now, deadline)?;
-        self.must_support(R::API)?;
+        let version = self.version(R::API)?;
         self.last_used = now;
-        self.wire.send(request, deadline)
+        self.wire.send(request, version, deadline)
     }
 
     /// Waits for the answer to a request of the type that the ticket came from.
@@ -251,12 +251,12 @@ impl Connection {
         Ok(())
     }
 
-    fn must_support(&self, api: ApiKey) -> Result<(), ConnectionError> {
-        if self.versions.supports(api) {
-            return Ok(());
-        }
-        let range = self.versions.range(api);
-        Err(ConnectionError::Unsupported { broker: self.wire.broker.clone(), api, range })
+    /// The version in which an API is called.
+    fn version(&self, api: ApiKey) -> Result<i16, ConnectionError> {
+        self.versions.negotiated(api).ok_or_else(|| ConnectionError::Unsupported {
+            broker: self.wire.broker.clone(),
+            missing: self.versions.missing(api),
+        })
     }
 
     /// The time for one answer of the opening.
@@ -264,35 +264,66 @@ impl Connection {
         deadline.min(Instant::now() + self.connector.settings().request_timeout)
     }
 
-    /// Asks what the broker speaks. One that does not speak our version of that question says which it does
-    /// (KIP-511), and is then told apart like for any other API.
+    /// Asks what the broker speaks: in the newest version of that question, and once more in the newest that the
+    /// broker knows, if it refuses that one (KIP-511).
     fn greet(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
-        let (broker, protocol) = (self.wire.broker.clone(), self.connector.settings().security.protocol);
         let by = self.by(deadline);
-        let response = self.wire.call(&ApiVersionsRequest, by);
+        let newest = ApiKey::ApiVersions.newest_asked();
+        if self.ask_versions(newest, by)? {
+            return Ok(());
+        }
+        // Before Kafka 2.4 a refusal doesn't say what is known, and version 0 is.
+        let known = self
+            .versions
+            .range(ApiKey::ApiVersions)
+            .map_or(Some(0), |_| self.versions.negotiated(ApiKey::ApiVersions));
+        if let Some(version) = known
+            && self.ask_versions(version, by)?
+        {
+            return Ok(());
+        }
+        Err(ConnectionError::Unsupported {
+            broker: self.wire.broker.clone(),
+            missing: vec![Missing {
+                api: ApiKey::ApiVersions,
+                range: self.versions.range(ApiKey::ApiVersions),
+            }],
+        })
+    }
+
+    /// Whether the broker answered the question in this version.
+    fn ask_versions(&mut self, version: i16, by: Instant) -> Result<bool, ConnectionError> {
+        let (broker, protocol) = (self.wire.broker.clone(), self.connector.settings().security.protocol);
+        let request = ApiVersionsRequest {
+            client_software_name: env!("CARGO_PKG_NAME"),
+            client_software_version: env!("CARGO_PKG_VERSION"),
+        };
+        let response = self.wire.call(&request, version, by);
         let response = response.map_err(|error| error.at_greeting(&broker, protocol))?;
+        let answered = response.error_code != ErrorCode::UNSUPPORTED_VERSION;
         self.versions = Versions::new(response.api_keys);
-        self.must_support(ApiKey::ApiVersions)
+        Ok(answered)
     }
 
     /// Proves who we are, where the settings ask for it.
     fn authenticate(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
         let connector = self.connector.clone();
         let Some(sasl) = connector.settings().security.credentials() else { return Ok(()) };
-        self.must_support(ApiKey::SaslHandshake)?;
-        self.must_support(ApiKey::SaslAuthenticate)?;
+        // Version 0 of the handshake is followed by tokens without frames, which aren't spoken here.
+        let handshake = self.version(ApiKey::SaslHandshake)?;
+        let authenticate = self.version(ApiKey::SaslAuthenticate)?;
         let begun = Instant::now();
         let deadline = self.by(deadline);
-        self.agree_on(sasl, deadline)?;
-        let lifetime = self.exchange(sasl, deadline)?;
+        self.agree_on(sasl, handshake, deadline)?;
+        let lifetime = self.exchange(sasl, authenticate, deadline)?;
         self.reauthenticate_at =
             lifetime.and_then(|lifetime| begun.checked_add(reauthenticate_after(lifetime)));
         Ok(())
     }
 
-    fn agree_on(&mut self, sasl: &Sasl, deadline: Instant) -> Result<(), ConnectionError> {
+    fn agree_on(&mut self, sasl: &Sasl, version: i16, deadline: Instant) -> Result<(), ConnectionError> {
         let mechanism = sasl.mechanism();
-        let response = self.wire.call(&SaslHandshakeRequest { mechanism }, deadline)?;
+        let response = self.wire.call(&SaslHandshakeRequest { mechanism }, version, deadline)?;
         let (error_code, enabled) = (response.error_code, response.mechanisms.join(", "));
         match error_code {
             ErrorCode::NONE => Ok(()),
@@ -306,13 +337,19 @@ impl Connection {
     }
 
     /// The lifetime of the session that came of it; `None` for no end.
-    fn exchange(&mut self, sasl: &Sasl, deadline: Instant) -> Result<Option<Duration>, ConnectionError> {
+    fn exchange(
+        &mut self,
+        sasl: &Sasl,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<Option<Duration>, ConnectionError> {
         let begun = Exchange::begin(sasl, deadline);
         // A token that can't be had now may be there at the next attempt.
         let (mut exchange, mut message) =
             begun.map_err(|reason| self.unauthenticated(sasl, reason, false))?;
         for _ in 0..MOST_MESSAGES {
-            let response = self.wire.call(&SaslAuthenticateRequest { auth_bytes: &message }, deadline)?;
+            let request = SaslAuthenticateRequest { auth_bytes: Hidden(&message) };
+            let response = self.wire.call(&request, version, deadline)?;
             let code = response.error_code;
             if !code.is_none() {
                 let said = response.error_message.map(shortened).unwrap_or_else(|| code.to_string());
@@ -320,7 +357,7 @@ impl Connection {
                 return Err(self.unauthenticated(sasl, reason, !code.is_retriable()));
             }
             let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
-            match exchange.next(response.auth_bytes) {
+            match exchange.next(response.auth_bytes.0) {
                 Ok(Step::Done) => return Ok(lifetime.map(Duration::from_millis)),
                 Ok(Step::Send(next)) => message = next,
                 Err(reason) => return Err(self.unauthenticated(sasl, reason, true)),

@@ -2,7 +2,7 @@
 
 use super::ConnectionError;
 use super::inbox::{FrameError, Inbox};
-use crate::kafka::protocol::{Decode, Reader, Request, ResponseHeader, frame};
+use crate::kafka::protocol::{Reader, Request, frame, response_body};
 use crate::net::{NetError, Stream};
 use std::io::{self, Write};
 use std::time::Instant;
@@ -15,6 +15,7 @@ const KEPT: usize = 256 * 1024;
 #[must_use = "its answer is due before that of any later request"]
 pub struct Ticket {
     correlation_id: i32,
+    version: i16,
 }
 
 /// A stream that speaks in frames. From an error on it does nothing any more: what is in the stream then can't be
@@ -62,16 +63,17 @@ impl Wire {
         self.unusable || !self.awaits_answers() && (!self.inbox.is_empty() || self.stream.has_gone())
     }
 
-    /// Writes a request, whole and at once.
+    /// Writes a request in this version, whole and at once.
     pub(super) fn send<R: Request>(
         &mut self,
         request: &R,
+        version: i16,
         deadline: Instant,
     ) -> Result<Ticket, ConnectionError> {
         self.must_be_usable()?;
         self.outbox.clear();
         let correlation_id = self.next_request;
-        frame(request, correlation_id, &self.client_id, &mut self.outbox)
+        frame(request, version, correlation_id, &self.client_id, &mut self.outbox)
             .map_err(|reason| ConnectionError::Encode { api: R::API, reason })?;
         self.unusable = true; // unless all of it goes
         self.stream.set_deadline(deadline);
@@ -80,7 +82,7 @@ impl Wire {
         self.outbox.shrink_to(KEPT);
         self.next_request = correlation_id.wrapping_add(1);
         self.unusable = false;
-        Ok(Ticket { correlation_id })
+        Ok(Ticket { correlation_id, version })
     }
 
     /// Waits for the answer to a request.
@@ -103,11 +105,12 @@ impl Wire {
         })?;
         let unreadable = |reason| ConnectionError::Decode { broker: broker.clone(), api: R::API, reason };
         let mut reader = Reader::new(frame);
-        let got = ResponseHeader::decode(&mut reader).map_err(unreadable)?.correlation_id;
+        let got = response_body(&mut reader, R::API, ticket.version).map_err(unreadable)?;
         if got != expected {
             return Err(out_of_order(got));
         }
-        let response = reader.whole().map_err(unreadable)?;
+        let mut response = reader.whole().map_err(unreadable)?;
+        R::restore(&mut response, ticket.version);
         self.next_answer = expected.wrapping_add(1);
         self.unusable = false;
         Ok(response)
@@ -117,9 +120,10 @@ impl Wire {
     pub(super) fn call<R: Request>(
         &mut self,
         request: &R,
+        version: i16,
         deadline: Instant,
     ) -> Result<R::Response<'_>, ConnectionError> {
-        let ticket = self.send(request, deadline)?;
+        let ticket = self.send(request, version, deadline)?;
         self.receive::<R>(ticket, deadline)
     }
 

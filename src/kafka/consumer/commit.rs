@@ -104,6 +104,7 @@ impl Committer {
             member_id: &stamp.member_id,
             group_instance_id: stamp.instance_id.as_deref(),
             topics: topics(checkpoints, &epochs, with_metadata),
+            ..OffsetCommitRequest::default()
         };
         let answer = links.call(Target::Broker(id), &request, |answer| {
             let of_topic = |topic: &OffsetCommitResponseTopic<'_>| {
@@ -165,7 +166,7 @@ fn topics<'a>(
         };
         topics.entry(position.partition.topic()).or_default().push(partition);
     }
-    let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions };
+    let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() };
     topics.into_iter().map(topic).collect()
 }
 

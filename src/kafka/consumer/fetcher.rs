@@ -105,28 +105,27 @@ fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
             partition: asked.partition.number(),
             current_leader_epoch: asked.leader_epoch,
             fetch_offset: asked.next,
-            log_start_offset: -1,
             partition_max_bytes: bytes,
+            ..FetchRequestPartition::default()
         };
         match topics.last_mut().filter(|topic| topic.topic == asked.partition.topic()) {
             Some(topic) => topic.partitions.push(partition),
-            None => {
-                topics.push(FetchRequestTopic { topic: asked.partition.topic(), partitions: vec![partition] })
-            }
+            None => topics.push(FetchRequestTopic {
+                topic: asked.partition.topic(),
+                partitions: vec![partition],
+                ..FetchRequestTopic::default()
+            }),
         }
     }
     FetchRequest {
-        replica_id: -1,
         max_wait_ms: i32::try_from(LONG_POLL.as_millis()).unwrap_or(i32::MAX),
         min_bytes: 1,
         max_bytes: bytes,
         // A webhook can't be taken back, so nothing is read before its transaction is committed.
         isolation_level: 1,
-        session_id: 0,
-        session_epoch: -1,
         topics,
-        forgotten_topics_data: Vec::new(),
         rack_id: rack,
+        ..FetchRequest::default()
     }
 }
 

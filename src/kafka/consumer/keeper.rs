@@ -6,7 +6,7 @@
 
 use super::fetcher::Fetcher;
 use super::nag::Nag;
-use super::offsets::{self, Committed, EARLIEST, LATEST, Listed};
+use super::offsets::{self, Committed, EARLIEST, EpochEnd, LATEST, Listed};
 use super::state::{Cursor, Phase, Shared};
 use super::topics::Topics;
 use crate::kafka::cluster::{ClusterError, Links, Target};
@@ -376,7 +376,7 @@ impl Keeper {
                 continue;
             };
             match offsets::epoch_end(&mut self.links, &partition, epoch)? {
-                Some(end) if end < cursor.next => {
+                EpochEnd::At(end) if end < cursor.next => {
                     let text = format!(
                         "the log of {partition} was cut off at offset {end}, below our position {}: records from there \
                          on that were already sent are no longer in the topic",
@@ -389,9 +389,11 @@ impl Keeper {
                     }
                     self.go_on(&partition, &cursor, end, &format!("{text}. Going on at {end}"));
                 }
-                Some(_) => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready),
+                EpochEnd::At(_) | EpochEnd::Unchecked => {
+                    self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
+                }
                 // A log that never was under that leader is another one.
-                None => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Foreign),
+                EpochEnd::Unknown => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Foreign),
             }
         }
         Ok(())

@@ -37,6 +37,8 @@ pub(super) struct Member {
     settings: Settings,
     lease: Lease,
     coordinator: Option<i32>,
+    /// The assignor of the generation that was joined last.
+    protocol: String,
     /// Topics whose sizes the membership lacks, and when to ask for them.
     needed: Option<(BTreeSet<Arc<str>>, Instant)>,
     subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
@@ -52,8 +54,8 @@ impl Member {
         lease: Lease,
         quota: Quota,
     ) -> Self {
-        let (coordinator, needed, subscribed, leaving) = (None, None, None, false);
-        Self { links, shared, settings, lease, coordinator, needed, subscribed, leaving, quota }
+        let (coordinator, protocol, needed, subscribed, leaving) = (None, String::new(), None, None, false);
+        Self { links, shared, settings, lease, coordinator, protocol, needed, subscribed, leaving, quota }
     }
 
     /// Runs until the group is left.
@@ -297,6 +299,7 @@ impl Member {
             group_instance_id: instance_id.as_deref(),
             protocol_type: PROTOCOL_TYPE,
             protocols: encoded.iter().map(|(name, bytes)| protocol((*name, bytes.as_slice()))).collect(),
+            reason: None,
         };
         let target = coordinator(self.coordinator)?;
         {
@@ -308,7 +311,11 @@ impl Member {
         }
         let answer = self.links.call_within(target, &request, timeout, joined);
         self.shared.lock().is_joining = false;
-        answer?
+        let answer = answer??;
+        if let Answer::Joined(joined) = &answer {
+            self.protocol.clone_from(&joined.protocol);
+        }
+        Ok(answer)
     }
 
     fn sync(&mut self, request: &Request, timeout: Duration) -> Result<Answer, ClusterError> {
@@ -327,6 +334,8 @@ impl Member {
             generation_id: stamp.generation,
             member_id: &stamp.member_id,
             group_instance_id: stamp.instance_id.as_deref(),
+            protocol_type: Some(PROTOCOL_TYPE),
+            protocol_name: Some(&self.protocol),
             assignments: encoded.iter().map(|(id, bytes)| assignment((*id, bytes.as_slice()))).collect(),
         };
         let target = coordinator(self.coordinator)?;
@@ -345,8 +354,8 @@ impl Member {
     }
 
     fn leave(&mut self, member_id: &str, timeout: Duration) -> Result<Answer, ClusterError> {
-        let members = vec![LeaveGroupRequestMember { member_id, group_instance_id: None }];
-        let request = LeaveGroupRequest { group_id: &self.settings.group, members };
+        let members = vec![LeaveGroupRequestMember { member_id, ..Default::default() }];
+        let request = LeaveGroupRequest { group_id: &self.settings.group, members, ..Default::default() };
         let target = coordinator(self.coordinator)?;
         self.links.call_within(target, &request, timeout, |answer| {
             let of_member = answer.members.first().map(|member| member.error_code);
@@ -382,7 +391,7 @@ fn joined(answer: JoinGroupResponse<'_>) -> Result<Answer, ClusterError> {
     });
     Ok(Answer::Joined(Joined {
         generation: answer.generation_id,
-        protocol: answer.protocol_name.to_owned(),
+        protocol: answer.protocol_name.unwrap_or_default().to_owned(),
         leader: answer.leader.to_owned(),
         member_id: answer.member_id.to_owned(),
         members: members.collect::<Result<_, ClusterError>>()?,

@@ -1,7 +1,6 @@
 //! Questions about offsets: what a group has committed, where logs begin and end, where a leader's reign ended.
 
 use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
-use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
 };
@@ -9,6 +8,7 @@ use crate::kafka::protocol::offset_fetch::{OffsetFetchRequest, OffsetFetchReques
 use crate::kafka::protocol::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
 };
+use crate::kafka::protocol::{ApiKey, ErrorCode};
 use crate::relay::record::Partition;
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,9 +47,13 @@ pub fn committed(
 ) -> Result<HashMap<Partition, Committed>, ClusterError> {
     let id = links.coordinator_unless(coordinator, group)?;
     let topics = by_topic(partitions).into_iter();
-    let topics =
-        topics.map(|(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes }).collect();
-    let request = OffsetFetchRequest { group_id: group, topics: Some(topics) };
+    let topics = topics.map(|(name, partition_indexes)| OffsetFetchRequestTopic {
+        name,
+        partition_indexes,
+        ..Default::default()
+    });
+    let request =
+        OffsetFetchRequest { group_id: group, topics: Some(topics.collect()), ..Default::default() };
     let what = format!("reading the positions of group {group}");
     let answer = links.call(Target::Broker(id), &request, |answer| {
         if answer.error_code != ErrorCode::NONE {
@@ -123,7 +127,8 @@ pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommi
             .map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions })
             .collect();
         let isolation_level = i8::from(!uncommitted);
-        let request = ListOffsetsRequest { replica_id: -1, isolation_level, topics };
+        let timeout_ms = i32::try_from(links.timeout().as_millis()).unwrap_or(i32::MAX);
+        let request = ListOffsetsRequest { replica_id: -1, isolation_level, topics, timeout_ms };
         let cluster = std::sync::Arc::clone(links.cluster());
         let called = links.call(Target::Broker(leader), &request, |answer| {
             for topic in &answer.topics {
@@ -148,13 +153,26 @@ pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommi
     listed
 }
 
-/// Where the log of this leader epoch, or of the newest one before it, ends at the present leader; `None` where the
-/// leader doesn't know (KIP-320).
-pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result<Option<i64>, ClusterError> {
+/// Where the log of a leader epoch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// Before this offset.
+    At(i64),
+    /// The leader knows neither this epoch nor one before it.
+    Unknown,
+    /// The broker can't be asked: it has no such API. The check is left out then, as Java's client does.
+    Unchecked,
+}
+
+/// Where the log of this leader epoch, or of the newest one before it, ends at the present leader (KIP-320).
+pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result<EpochEnd, ClusterError> {
     let Some((leader, current_leader_epoch)) = links.cluster().leader(partition.topic(), partition.number())
     else {
         return Err(ClusterError::Retriable(format!("{partition} has no leader now")));
     };
+    if !links.supports(Target::Broker(leader), ApiKey::OffsetForLeaderEpoch)? {
+        return Ok(EpochEnd::Unchecked);
+    }
     let asked = OffsetForLeaderEpochRequestPartition {
         partition: partition.number(),
         current_leader_epoch,
@@ -166,7 +184,8 @@ pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result
     links.call(Target::Broker(leader), &request, |answer| {
         let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
         match found.map(|found| (found.error_code, found.leader_epoch, found.end_offset)) {
-            Some((ErrorCode::NONE, epoch, end)) => Ok((epoch >= 0 && end >= 0).then_some(end)),
+            Some((ErrorCode::NONE, epoch, end)) if epoch >= 0 && end >= 0 => Ok(EpochEnd::At(end)),
+            Some((ErrorCode::NONE, ..)) | None => Ok(EpochEnd::Unknown),
             Some((ErrorCode::UNKNOWN_LEADER_EPOCH, ..)) => {
                 cluster.forget_leader(partition.topic(), partition.number());
                 Err(ClusterError::Retriable(format!("the leader of {partition} is not the one we know")))
@@ -174,7 +193,6 @@ pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result
             Some((code, ..)) => {
                 Err(of_code(code, &format!("asking for the last leader epochs of {partition}")))
             }
-            None => Ok(None),
         }
     })?
 }

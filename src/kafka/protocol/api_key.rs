@@ -1,124 +1,110 @@
-//! Which APIs are spoken, and in which version.
+//! Which APIs are spoken, and in which versions.
 
+use super::describe::Format;
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// An API of Kafka's that this client calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(i16)]
-pub enum ApiKey {
+/// Each API once: its number, its versions that are spoken here, and the first of its flexible ones (KIP-482).
+macro_rules! apis {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $versions:expr, flexible $flexible:expr;)*) => {
+        /// An API of Kafka's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl ApiKey {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The versions that are spoken here: by the codec and by the sandbox.
+            pub const fn versions(self) -> RangeInclusive<i16> {
+                match self {
+                    $(Self::$name => $versions,)*
+                }
+            }
+
+            /// How a version is encoded.
+            pub const fn format(self, version: i16) -> Format {
+                let first: Option<i16> = match self {
+                    $(Self::$name => $flexible,)*
+                };
+                let flexible = match first {
+                    Some(first) => version >= first,
+                    None => false,
+                };
+                Format { version, flexible }
+            }
+
+            /// Its name in Kafka's documentation.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+apis! {
     /// Append records to partitions.
-    Produce = 0,
+    Produce = 0, 3..=13, flexible Some(9);
     /// Read records of partitions.
-    Fetch = 1,
+    Fetch = 1, 4..=18, flexible Some(12);
     /// Which offset belongs to a time, or is the first or the next.
-    ListOffsets = 2,
+    ListOffsets = 2, 1..=11, flexible Some(6);
     /// The brokers, the topics, who leads which partition.
-    Metadata = 3,
+    Metadata = 3, 1..=13, flexible Some(9);
     /// Keep how far a group has come.
-    OffsetCommit = 8,
+    OffsetCommit = 8, 2..=10, flexible Some(8);
     /// How far a group had come.
-    OffsetFetch = 9,
+    OffsetFetch = 9, 1..=10, flexible Some(6);
     /// Which broker looks after a group.
-    FindCoordinator = 10,
+    FindCoordinator = 10, 0..=6, flexible Some(3);
     /// Become a member of a group, or stay one through a rebalance.
-    JoinGroup = 11,
+    JoinGroup = 11, 0..=9, flexible Some(6);
     /// Say that a member lives.
-    Heartbeat = 12,
+    Heartbeat = 12, 0..=4, flexible Some(4);
     /// Leave a group.
-    LeaveGroup = 13,
+    LeaveGroup = 13, 0..=5, flexible Some(4);
     /// Hand out the leader's assignment.
-    SyncGroup = 14,
+    SyncGroup = 14, 0..=5, flexible Some(4);
     /// Who is in a group.
-    DescribeGroups = 15,
+    DescribeGroups = 15, 0..=6, flexible Some(5);
     /// Agree on a way to authenticate.
-    SaslHandshake = 17,
+    SaslHandshake = 17, 0..=1, flexible None;
     /// Which APIs a broker speaks, in which versions.
-    ApiVersions = 18,
+    ApiVersions = 18, 0..=4, flexible Some(3);
     /// Give a producer a number of its own.
-    InitProducerId = 22,
+    InitProducerId = 22, 0..=5, flexible Some(2);
     /// Where the records of a leader's reign end.
-    OffsetForLeaderEpoch = 23,
+    OffsetForLeaderEpoch = 23, 2..=4, flexible Some(4);
+    /// The settings of topics and brokers.
+    DescribeConfigs = 32, 1..=4, flexible Some(4);
     /// One step of authentication.
-    SaslAuthenticate = 36,
+    SaslAuthenticate = 36, 0..=2, flexible Some(2);
 }
 
 impl ApiKey {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::Produce,
-        Self::Fetch,
-        Self::ListOffsets,
-        Self::Metadata,
-        Self::OffsetCommit,
-        Self::OffsetFetch,
-        Self::FindCoordinator,
-        Self::JoinGroup,
-        Self::Heartbeat,
-        Self::LeaveGroup,
-        Self::SyncGroup,
-        Self::DescribeGroups,
-        Self::SaslHandshake,
-        Self::ApiVersions,
-        Self::InitProducerId,
-        Self::OffsetForLeaderEpoch,
-        Self::SaslAuthenticate,
-    ];
+    /// The highest version that the client asks for. Those above it name topics by their ids alone, of which its
+    /// callers don't know yet.
+    pub const fn newest_asked(self) -> i16 {
+        match self {
+            Self::Produce | Self::Fetch => 12,
+            Self::OffsetCommit | Self::OffsetFetch => 9,
+            _ => *self.versions().end(),
+        }
+    }
 
     /// The API of that number, if it is one of these.
     pub fn from_i16(number: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|api| api.number() == number)
+        Self::ALL.iter().copied().find(|api| api.number() == number)
     }
 
     /// Its number on the wire.
     pub const fn number(self) -> i16 {
         self as i16
-    }
-
-    /// The one version that is spoken. Each is served by Kafka 2.4 and by 4.x, and comes before its API's first
-    /// flexible one (KIP-482).
-    pub const fn version(self) -> i16 {
-        match self {
-            Self::Produce => 8,
-            Self::Fetch => 11,
-            Self::ListOffsets => 4,
-            Self::Metadata => 8,
-            Self::OffsetCommit => 7,
-            Self::OffsetFetch => 5,
-            Self::FindCoordinator => 2,
-            Self::JoinGroup => 5,
-            Self::Heartbeat => 3,
-            Self::LeaveGroup => 3,
-            Self::SyncGroup => 3,
-            Self::DescribeGroups => 4,
-            Self::SaslHandshake => 1,
-            Self::ApiVersions => 2,
-            Self::InitProducerId => 1,
-            Self::OffsetForLeaderEpoch => 3,
-            Self::SaslAuthenticate => 1,
-        }
-    }
-
-    /// Its name in Kafka's documentation.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Produce => "Produce",
-            Self::Fetch => "Fetch",
-            Self::ListOffsets => "ListOffsets",
-            Self::Metadata => "Metadata",
-            Self::OffsetCommit => "OffsetCommit",
-            Self::OffsetFetch => "OffsetFetch",
-            Self::FindCoordinator => "FindCoordinator",
-            Self::JoinGroup => "JoinGroup",
-            Self::Heartbeat => "Heartbeat",
-            Self::LeaveGroup => "LeaveGroup",
-            Self::SyncGroup => "SyncGroup",
-            Self::DescribeGroups => "DescribeGroups",
-            Self::SaslHandshake => "SaslHandshake",
-            Self::ApiVersions => "ApiVersions",
-            Self::InitProducerId => "InitProducerId",
-            Self::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
-            Self::SaslAuthenticate => "SaslAuthenticate",
-        }
     }
 }
 

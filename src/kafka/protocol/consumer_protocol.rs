@@ -8,7 +8,8 @@
 //! The one file here that knows a layer above, and that copies: the types are the
 //! [assignors'](crate::kafka::group::assignor), which own what is in them.
 
-use super::{Decode, DecodeError, Encode, EncodeError, Problem, Reader, Writer};
+use super::describe::describe;
+use super::{DecodeError, EncodeError, Problem, Reader, Writer};
 use crate::kafka::group::assignor::{Assignment, Subscription};
 use crate::relay::record::Partition;
 use std::collections::BTreeMap;
@@ -19,24 +20,11 @@ const ASSIGNMENT_VERSION: i16 = 1;
 /// Where a subscription doesn't say its generation.
 const NO_GENERATION: i32 = -1;
 
-/// Partitions of one topic.
-struct TopicPartitions<'a> {
-    topic: &'a str,
-    partitions: Vec<i32>,
-}
-
-impl Encode for TopicPartitions<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("topic", self.topic);
-        writer.array("partitions", &self.partitions);
-    }
-}
-
-impl<'a> Decode<'a> for TopicPartitions<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { topic: reader.string("topic")?, partitions: reader.array("partitions")? })
+describe! {
+    /// Partitions of one topic.
+    struct TopicPartitions<'a> {
+        topic: &'a str => 0..; "Its name."
+        partitions: Vec<i32> => 0..; "Their numbers."
     }
 }
 
@@ -58,14 +46,14 @@ fn flat(topics: &[TopicPartitions<'_>]) -> Vec<Partition> {
 }
 
 fn version(reader: &mut Reader<'_>) -> Result<i16, DecodeError> {
-    match reader.int16("version")? {
+    match reader.read::<i16>("version")? {
         version @ 0.. => Ok(version),
         version => Err(reader.error("version", Problem::Version(version))),
     }
 }
 
 fn user_data(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
-    Ok(reader.nullable_bytes("user_data")?.unwrap_or_default().to_vec())
+    Ok(reader.read::<Option<&[u8]>>("user_data")?.unwrap_or_default().to_vec())
 }
 
 /// Writes none as null, as Kafka's own client does.
@@ -76,7 +64,7 @@ fn user_data_or_null(user_data: &[u8]) -> Option<&[u8]> {
 /// The bytes of a subscription, in the lowest version that has room for what it says, but not below 1.
 pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, EncodeError> {
     let Subscription { topics, owned, generation, rack, user_data } = subscription;
-    let version = match (generation, rack) {
+    let version: i16 = match (generation, rack) {
         (_, Some(_)) => 3,
         (Some(_), None) => 2,
         (None, None) => 1,
@@ -84,15 +72,15 @@ pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, Encod
     let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
-    writer.int16(version);
-    writer.array("topics", &topics);
-    writer.nullable_bytes("user_data", user_data_or_null(user_data));
-    writer.array("owned_partitions", &by_topic(owned));
+    writer.write("version", &version);
+    writer.write("topics", &topics);
+    writer.write("user_data", &user_data_or_null(user_data));
+    writer.write("owned_partitions", &by_topic(owned));
     if version >= 2 {
-        writer.int32(generation.unwrap_or(NO_GENERATION));
+        writer.write("generation_id", &generation.unwrap_or(NO_GENERATION));
     }
     if version >= 3 {
-        writer.nullable_string("rack_id", rack.as_deref());
+        writer.write("rack_id", &rack.as_deref());
     }
     writer.finish().map(|()| out)
 }
@@ -101,7 +89,7 @@ pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, Encod
 pub fn decode_subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = version(&mut reader)?;
-    let topics = reader.array::<&str>("topics")?;
+    let topics = reader.read::<Vec<&str>>("topics")?;
     let mut subscription = Subscription {
         topics: topics.into_iter().map(Arc::from).collect(),
         user_data: user_data(&mut reader)?,
@@ -109,13 +97,13 @@ pub fn decode_subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
     };
     let goes_on = |reader: &Reader<'_>, since: i16| version >= since && !reader.remaining().is_empty();
     if goes_on(&reader, 1) {
-        subscription.owned = flat(&reader.array("owned_partitions")?);
+        subscription.owned = flat(&reader.read::<Vec<_>>("owned_partitions")?);
     }
     if goes_on(&reader, 2) {
-        subscription.generation = Some(reader.int32("generation_id")?).filter(|g| *g != NO_GENERATION);
+        subscription.generation = Some(reader.read("generation_id")?).filter(|g| *g != NO_GENERATION);
     }
     if goes_on(&reader, 3) {
-        subscription.rack = reader.nullable_string("rack_id")?.map(str::to_owned);
+        subscription.rack = reader.read::<Option<&str>>("rack_id")?.map(str::to_owned);
     }
     Ok(subscription)
 }
@@ -124,9 +112,9 @@ pub fn decode_subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
 pub fn encode_assignment(assignment: &Assignment) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
-    writer.int16(ASSIGNMENT_VERSION);
-    writer.array("assigned_partitions", &by_topic(&assignment.partitions));
-    writer.nullable_bytes("user_data", user_data_or_null(&assignment.user_data));
+    writer.write("version", &ASSIGNMENT_VERSION);
+    writer.write("assigned_partitions", &by_topic(&assignment.partitions));
+    writer.write("user_data", &user_data_or_null(&assignment.user_data));
     writer.finish().map(|()| out)
 }
 
@@ -138,7 +126,7 @@ pub fn decode_assignment(bytes: &[u8]) -> Result<Assignment, DecodeError> {
     }
     let mut reader = Reader::new(bytes);
     version(&mut reader)?;
-    let mut partitions = flat(&reader.array("assigned_partitions")?);
+    let mut partitions = flat(&reader.read::<Vec<_>>("assigned_partitions")?);
     partitions.sort();
     partitions.dedup();
     Ok(Assignment { partitions, user_data: user_data(&mut reader)? })

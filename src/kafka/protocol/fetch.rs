@@ -1,288 +1,132 @@
 //! `Fetch`: records of partitions, from an offset on, waiting for them if there are none yet.
 
-use super::{ApiKey, Decode, DecodeError, Encode, ErrorCode, Reader, Request, Writer};
+use super::describe::{describe, request};
+use super::{ErrorCode, Uuid};
 
-/// Asks a broker for records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchRequest<'a> {
-    /// -1 for a client.
-    pub replica_id: i32,
-    /// For how long to wait for `min_bytes`, in milliseconds.
-    pub max_wait_ms: i32,
-    /// How many bytes are worth an answer.
-    pub min_bytes: i32,
-    /// About how many bytes to answer with at most; the first batch comes whole (KIP-74).
-    pub max_bytes: i32,
-    /// 1 to read no further than what is decided, with the list of aborted transactions; else 0.
-    pub isolation_level: i8,
-    /// The fetch session (KIP-227); 0 for none.
-    pub session_id: i32,
-    /// The place within the session; -1 for no session.
-    pub session_epoch: i32,
-    /// What to read.
-    pub topics: Vec<FetchRequestTopic<'a>>,
-    /// What to read no longer in this session.
-    pub forgotten_topics_data: Vec<FetchRequestForgottenTopic<'a>>,
-    /// This client's rack, so that it may be sent to a nearer replica (KIP-392); empty for none.
-    pub rack_id: &'a str,
-}
+describe! {
+    /// Asks a broker for records.
+    pub struct FetchRequest<'a> {
+        cluster_id: Option<&'a str> => 12.., tag 0, ignorable; "The cluster that is meant; for controllers."
+        replica_id: i32 = -1 => 0..=14; "-1 for a client."
+        replica_state: FetchRequestReplicaState => 15.., tag 1; "The state of the replica in the follower."
+        max_wait_ms: i32 => 0..; "For how long to wait for `min_bytes`, in milliseconds."
+        min_bytes: i32 => 0..; "How many bytes are worth an answer."
+        max_bytes: i32 = i32::MAX => 3.., ignorable;
+            "About how many bytes to answer with at most; the first batch comes whole (KIP-74)."
+        isolation_level: i8 => 4.., ignorable;
+            "1 to read no further than what is decided, with the list of aborted transactions; else 0."
+        session_id: i32 => 7.., ignorable; "The fetch session (KIP-227); 0 for none."
+        session_epoch: i32 = -1 => 7.., ignorable; "The place within the session; -1 for no session."
+        topics: Vec<FetchRequestTopic<'a>> => 0..; "What to read."
+        forgotten_topics_data: Vec<FetchRequestForgottenTopic<'a>> => 7..;
+            "What to read no longer in this session."
+        rack_id: &'a str => 11.., ignorable;
+            "This client's rack, so that it may be sent to a nearer replica (KIP-392); empty for none."
+    }
 
-impl Request for FetchRequest<'_> {
-    const API: ApiKey = ApiKey::Fetch;
-    type Response<'r> = FetchResponse<'r>;
-}
+    /// Partitions of one topic to read no longer.
+    pub struct FetchRequestForgottenTopic<'a> {
+        topic: &'a str => 7..=12, ignorable; "The topic's name."
+        topic_id: Uuid => 13.., ignorable; "The unique topic ID."
+        partitions: Vec<i32> => 7..; "The partitions' numbers."
+    }
 
-impl Encode for FetchRequest<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.replica_id);
-        writer.int32(self.max_wait_ms);
-        writer.int32(self.min_bytes);
-        writer.int32(self.max_bytes);
-        writer.int8(self.isolation_level);
-        writer.int32(self.session_id);
-        writer.int32(self.session_epoch);
-        writer.array("topics", &self.topics);
-        writer.array("forgotten_topics_data", &self.forgotten_topics_data);
-        writer.string("rack_id", self.rack_id);
+    /// Partitions of one topic.
+    pub struct FetchRequestTopic<'a> {
+        topic: &'a str => 0..=12, ignorable; "The topic's name."
+        topic_id: Uuid => 13.., ignorable; "The unique topic ID."
+        partitions: Vec<FetchRequestPartition> => 0..; "The partitions."
+    }
+
+    /// A partition to read.
+    pub struct FetchRequestPartition {
+        partition: i32 => 0..; "Its number."
+        current_leader_epoch: i32 = -1 => 9.., ignorable;
+            "The leader's epoch as this client knows it; -1 if it doesn't."
+        fetch_offset: i64 => 0..; "The first offset wanted."
+        last_fetched_epoch: i32 = -1 => 12..; "The epoch of the last fetched record or -1 if there is none."
+        log_start_offset: i64 = -1 => 5.., ignorable; "-1 for a client; a follower's first offset."
+        partition_max_bytes: i32 => 0..; "About how many bytes of this partition to answer with at most."
+        replica_directory_id: Uuid => 17.., tag 0, ignorable; "The directory id of the follower fetching."
+        high_watermark: i64 = i64::MAX => 18.., tag 1, ignorable; "The high-watermark known by the replica."
+    }
+
+    /// The state of the replica in the follower.
+    pub struct FetchRequestReplicaState {
+        replica_id: i32 = -1 => 15..;
+            "The replica ID of the follower, or -1 if this request is from a consumer."
+        replica_epoch: i64 = -1 => 15..; "The epoch of this follower, or -1 if not available."
+    }
+
+    /// The records.
+    pub struct FetchResponse<'a> {
+        throttle_time_ms: i32 => 1.., ignorable;
+            "For how long the broker holds this client back, for its quota, in milliseconds."
+        error_code: ErrorCode => 7.., ignorable; "What was wrong with the whole request."
+        session_id: i32 => 7..; "The fetch session; 0 for none."
+        responses: Vec<FetchResponseTopic<'a>> => 0..; "The topics."
+        node_endpoints: Vec<FetchResponseNode<'a>> => 16.., tag 0;
+            "Where the leaders are that `current_leader` names (KIP-951)."
+    }
+
+    /// Where the leaders are that `current_leader` names (KIP-951).
+    pub struct FetchResponseNode<'a> {
+        node_id: i32 => 16..; "The ID of the associated node."
+        host: &'a str => 16..; "The node's hostname."
+        port: i32 => 16..; "The node's port."
+        rack: Option<&'a str> => 16..; "The rack of the node, or null if it has not been assigned to a rack."
+    }
+
+    /// Partitions of one topic.
+    pub struct FetchResponseTopic<'a> {
+        topic: &'a str => 0..=12, ignorable; "The topic's name."
+        topic_id: Uuid => 13.., ignorable; "The unique topic ID."
+        partitions: Vec<FetchResponsePartition<'a>> => 0..; "The partitions."
+    }
+
+    /// What was read of a partition.
+    pub struct FetchResponsePartition<'a> {
+        partition_index: i32 => 0..; "Its number."
+        error_code: ErrorCode => 0..; "Why nothing could be read."
+        high_watermark: i64 => 0..; "The offset up to which all replicas in sync have the records."
+        last_stable_offset: i64 = -1 => 4.., ignorable;
+            "The offset up to which all transactions are decided; -1 if that isn't known."
+        log_start_offset: i64 = -1 => 5.., ignorable; "The first offset there is; -1 if that isn't known."
+        diverging_epoch: FetchResponseEpochEnd => 12.., tag 0;
+            "Where this log and the reader's part, if `last_fetched_epoch` shows that they do (KIP-595)."
+        current_leader: FetchResponseLeader => 12.., tag 1; "The current leader of the partition."
+        snapshot_id: FetchResponseSnapshot => 12.., tag 2;
+            "The snapshot to read in place of records that are gone; for controllers."
+        aborted_transactions: Option<Vec<FetchResponseAbortedTransaction>> = Some(Vec::new()) => 4.., ignorable;
+            "Transactions of which these records must be left out, where `isolation_level` was 1."
+        preferred_read_replica: i32 = -1 => 11..;
+            "The broker to read from instead (KIP-392); -1 for this one."
+        records: Option<&'a [u8]> => 0..; "Record batches, the last perhaps cut short, undecoded."
+    }
+
+    /// A transaction that came to nothing.
+    pub struct FetchResponseAbortedTransaction {
+        producer_id: i64 => 4..; "Its producer."
+        first_offset: i64 => 4..; "Its first record."
+    }
+
+    /// The snapshot to read in place of records that are gone; for controllers.
+    pub struct FetchResponseSnapshot {
+        end_offset: i64 = -1 => 0..; "The end offset of the epoch."
+        epoch: i32 = -1 => 0..; "The largest epoch."
+    }
+
+    /// The current leader of the partition.
+    pub struct FetchResponseLeader {
+        leader_id: i32 = -1 => 12..; "The ID of the current leader or -1 if the leader is unknown."
+        leader_epoch: i32 = -1 => 12..; "The latest known leader epoch."
+    }
+
+    /// Where this log and the reader's part, if `last_fetched_epoch` shows that they do (KIP-595).
+    pub struct FetchResponseEpochEnd {
+        epoch: i32 = -1 => 12..; "The largest epoch."
+        end_offset: i64 = -1 => 12..; "The end offset of the epoch."
     }
 }
 
-impl<'a> Decode<'a> for FetchRequest<'a> {
-    const SMALLEST: usize = 4 + 4 + 4 + 4 + 1 + 4 + 4 + 4 + 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            replica_id: reader.int32("replica_id")?,
-            max_wait_ms: reader.int32("max_wait_ms")?,
-            min_bytes: reader.int32("min_bytes")?,
-            max_bytes: reader.int32("max_bytes")?,
-            isolation_level: reader.int8("isolation_level")?,
-            session_id: reader.int32("session_id")?,
-            session_epoch: reader.int32("session_epoch")?,
-            topics: reader.array("topics")?,
-            forgotten_topics_data: reader.array("forgotten_topics_data")?,
-            rack_id: reader.string("rack_id")?,
-        })
-    }
-}
-
-/// Partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchRequestTopic<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// The partitions.
-    pub partitions: Vec<FetchRequestPartition>,
-}
-
-impl Encode for FetchRequestTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("topic", self.topic);
-        writer.array("partitions", &self.partitions);
-    }
-}
-
-impl<'a> Decode<'a> for FetchRequestTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { topic: reader.string("topic")?, partitions: reader.array("partitions")? })
-    }
-}
-
-/// A partition to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchRequestPartition {
-    /// Its number.
-    pub partition: i32,
-    /// The leader's epoch as this client knows it; -1 if it doesn't.
-    pub current_leader_epoch: i32,
-    /// The first offset wanted.
-    pub fetch_offset: i64,
-    /// -1 for a client; a follower's first offset.
-    pub log_start_offset: i64,
-    /// About how many bytes of this partition to answer with at most.
-    pub partition_max_bytes: i32,
-}
-
-impl Encode for FetchRequestPartition {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.partition);
-        writer.int32(self.current_leader_epoch);
-        writer.int64(self.fetch_offset);
-        writer.int64(self.log_start_offset);
-        writer.int32(self.partition_max_bytes);
-    }
-}
-
-impl Decode<'_> for FetchRequestPartition {
-    const SMALLEST: usize = 4 + 4 + 8 + 8 + 4;
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            partition: reader.int32("partition")?,
-            current_leader_epoch: reader.int32("current_leader_epoch")?,
-            fetch_offset: reader.int64("fetch_offset")?,
-            log_start_offset: reader.int64("log_start_offset")?,
-            partition_max_bytes: reader.int32("partition_max_bytes")?,
-        })
-    }
-}
-
-/// Partitions of one topic to read no longer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchRequestForgottenTopic<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// The partitions' numbers.
-    pub partitions: Vec<i32>,
-}
-
-impl Encode for FetchRequestForgottenTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("topic", self.topic);
-        writer.array("partitions", &self.partitions);
-    }
-}
-
-impl<'a> Decode<'a> for FetchRequestForgottenTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { topic: reader.string("topic")?, partitions: reader.array("partitions")? })
-    }
-}
-
-/// The records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchResponse<'a> {
-    /// For how long the broker holds this client back, for its quota, in milliseconds.
-    pub throttle_time_ms: i32,
-    /// What was wrong with the whole request.
-    pub error_code: ErrorCode,
-    /// The fetch session; 0 for none.
-    pub session_id: i32,
-    /// The topics.
-    pub responses: Vec<FetchResponseTopic<'a>>,
-}
-
-impl Encode for FetchResponse<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.throttle_time_ms);
-        writer.error_code(self.error_code);
-        writer.int32(self.session_id);
-        writer.array("responses", &self.responses);
-    }
-}
-
-impl<'a> Decode<'a> for FetchResponse<'a> {
-    const SMALLEST: usize = 4 + 2 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            throttle_time_ms: reader.int32("throttle_time_ms")?,
-            error_code: reader.error_code("error_code")?,
-            session_id: reader.int32("session_id")?,
-            responses: reader.array("responses")?,
-        })
-    }
-}
-
-/// Partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchResponseTopic<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// The partitions.
-    pub partitions: Vec<FetchResponsePartition<'a>>,
-}
-
-impl Encode for FetchResponseTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("topic", self.topic);
-        writer.array("partitions", &self.partitions);
-    }
-}
-
-impl<'a> Decode<'a> for FetchResponseTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { topic: reader.string("topic")?, partitions: reader.array("partitions")? })
-    }
-}
-
-/// What was read of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchResponsePartition<'a> {
-    /// Its number.
-    pub partition_index: i32,
-    /// Why nothing could be read.
-    pub error_code: ErrorCode,
-    /// The offset up to which all replicas in sync have the records.
-    pub high_watermark: i64,
-    /// The offset up to which all transactions are decided; -1 if that isn't known.
-    pub last_stable_offset: i64,
-    /// The first offset there is; -1 if that isn't known.
-    pub log_start_offset: i64,
-    /// Transactions of which these records must be left out, where `isolation_level` was 1.
-    pub aborted_transactions: Option<Vec<FetchResponseAbortedTransaction>>,
-    /// The broker to read from instead (KIP-392); -1 for this one.
-    pub preferred_read_replica: i32,
-    /// Record batches, the last perhaps cut short, undecoded.
-    pub records: Option<&'a [u8]>,
-}
-
-impl Encode for FetchResponsePartition<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.partition_index);
-        writer.error_code(self.error_code);
-        writer.int64(self.high_watermark);
-        writer.int64(self.last_stable_offset);
-        writer.int64(self.log_start_offset);
-        writer.nullable_array("aborted_transactions", self.aborted_transactions.as_deref());
-        writer.int32(self.preferred_read_replica);
-        writer.nullable_bytes("records", self.records);
-    }
-}
-
-impl<'a> Decode<'a> for FetchResponsePartition<'a> {
-    const SMALLEST: usize = 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            partition_index: reader.int32("partition_index")?,
-            error_code: reader.error_code("error_code")?,
-            high_watermark: reader.int64("high_watermark")?,
-            last_stable_offset: reader.int64("last_stable_offset")?,
-            log_start_offset: reader.int64("log_start_offset")?,
-            aborted_transactions: reader.nullable_array("aborted_transactions")?,
-            preferred_read_replica: reader.int32("preferred_read_replica")?,
-            records: reader.nullable_bytes("records")?,
-        })
-    }
-}
-
-/// A transaction that came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchResponseAbortedTransaction {
-    /// Its producer.
-    pub producer_id: i64,
-    /// Its first record.
-    pub first_offset: i64,
-}
-
-impl Encode for FetchResponseAbortedTransaction {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int64(self.producer_id);
-        writer.int64(self.first_offset);
-    }
-}
-
-impl Decode<'_> for FetchResponseAbortedTransaction {
-    const SMALLEST: usize = 8 + 8;
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { producer_id: reader.int64("producer_id")?, first_offset: reader.int64("first_offset")? })
-    }
-}
+request!(FetchRequest<'_>, Fetch, 'r FetchResponse<'r>);

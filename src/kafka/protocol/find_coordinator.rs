@@ -1,75 +1,56 @@
 //! `FindCoordinator`: which broker looks after a group.
 
-use super::{ApiKey, Decode, DecodeError, Encode, ErrorCode, Reader, Request, Writer};
+use super::ErrorCode;
+use super::describe::{describe, request};
 
-/// Asks any broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FindCoordinatorRequest<'a> {
-    /// The group's name.
-    pub key: &'a str,
-    /// 0 for a group, 1 for a transactional id.
-    pub key_type: i8,
-}
+describe! {
+    /// Asks any broker.
+    pub struct FindCoordinatorRequest<'a> {
+        key: &'a str => 0..=3; "The group's name."
+        key_type: i8 => 1..; "0 for a group, 1 for a transactional id."
+        coordinator_keys: Vec<&'a str> => 4..; "The groups' names."
+    }
 
-impl Request for FindCoordinatorRequest<'_> {
-    const API: ApiKey = ApiKey::FindCoordinator;
-    type Response<'r> = FindCoordinatorResponse<'r>;
-}
+    /// The coordinator.
+    pub struct FindCoordinatorResponse<'a> {
+        throttle_time_ms: i32 => 1.., ignorable;
+            "For how long the broker holds this client back, for its quota, in milliseconds."
+        error_code: ErrorCode => 0..=3; "Why there is none."
+        error_message: Option<&'a str> = Some("") => 1..=3, ignorable; "The same in words."
+        node_id: i32 => 0..=3; "The coordinator's number."
+        host: &'a str => 0..=3; "Where it says that clients reach it."
+        port: i32 => 0..=3; "Its port there."
+        coordinators: Vec<FindCoordinatorResponseCoordinator<'a>> => 4..; "The coordinators."
+    }
 
-impl Encode for FindCoordinatorRequest<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("key", self.key);
-        writer.int8(self.key_type);
+    /// The coordinators.
+    pub struct FindCoordinatorResponseCoordinator<'a> {
+        key: &'a str => 4..; "The coordinator key."
+        node_id: i32 => 4..; "The node id."
+        host: &'a str => 4..; "The host name."
+        port: i32 => 4..; "The port."
+        error_code: ErrorCode => 4..; "The error code, or 0 if there was no error."
+        error_message: Option<&'a str> = Some("") => 4.., ignorable;
+            "The error message, or null if there was no error."
     }
 }
 
-impl<'a> Decode<'a> for FindCoordinatorRequest<'a> {
-    const SMALLEST: usize = 2 + 1;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { key: reader.string("key")?, key_type: reader.int8("key_type")? })
+request!(FindCoordinatorRequest<'_>, FindCoordinator, 'r FindCoordinatorResponse<'r> {
+    // From version 4 on one request asks for several groups.
+    fn reshaped(&self, version: i16) -> Option<Self> {
+        let alone = version >= 4 && self.coordinator_keys.is_empty();
+        alone.then(|| Self { key: "", coordinator_keys: vec![self.key], ..self.clone() })
     }
-}
 
-/// The coordinator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FindCoordinatorResponse<'a> {
-    /// For how long the broker holds this client back, for its quota, in milliseconds.
-    pub throttle_time_ms: i32,
-    /// Why there is none.
-    pub error_code: ErrorCode,
-    /// The same in words.
-    pub error_message: Option<&'a str>,
-    /// The coordinator's number.
-    pub node_id: i32,
-    /// Where it says that clients reach it.
-    pub host: &'a str,
-    /// Its port there.
-    pub port: i32,
-}
-
-impl Encode for FindCoordinatorResponse<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.throttle_time_ms);
-        writer.error_code(self.error_code);
-        writer.nullable_string("error_message", self.error_message);
-        writer.int32(self.node_id);
-        writer.string("host", self.host);
-        writer.int32(self.port);
+    fn restore(response: &mut FindCoordinatorResponse<'_>, version: i16) {
+        if version >= 4 {
+            let nobody = FindCoordinatorResponseCoordinator {
+                error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                ..FindCoordinatorResponseCoordinator::default()
+            };
+            let found = response.coordinators.pop().unwrap_or(nobody);
+            (response.error_code, response.error_message) = (found.error_code, found.error_message);
+            (response.node_id, response.host, response.port) = (found.node_id, found.host, found.port);
+        }
     }
-}
-
-impl<'a> Decode<'a> for FindCoordinatorResponse<'a> {
-    const SMALLEST: usize = 4 + 2 + 2 + 4 + 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            throttle_time_ms: reader.int32("throttle_time_ms")?,
-            error_code: reader.error_code("error_code")?,
-            error_message: reader.nullable_string("error_message")?,
-            node_id: reader.int32("node_id")?,
-            host: reader.string("host")?,
-            port: reader.int32("port")?,
-        })
-    }
-}
+});

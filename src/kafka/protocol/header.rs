@@ -1,93 +1,100 @@
 //! What surrounds each message: a length, and a header that ties the answer to its request.
 
-use super::Request;
 use super::api_key::ApiKey;
-use super::reader::{Decode, DecodeError, Problem, Reader};
-use super::writer::{Encode, EncodeError, Writer};
+use super::describe::{Format, describe};
+use super::error_code::ErrorCode;
+use super::reader::{DecodeError, Problem, Reader};
+use super::writer::{EncodeError, Writer};
+use super::{Encode, Request};
 
 /// A frame of more bytes than this is refused by either side. A fetch answer may exceed the bytes asked for by
 /// one batch (KIP-74), so this is well above what anybody asks for.
 pub const LARGEST_FRAME: usize = 128 * 1024 * 1024;
 
-/// The header of a request, in version 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestHeader<'a> {
-    /// Which API is called; a broker meets numbers that no [`ApiKey`] has.
-    pub api_key: i16,
-    /// In which of its versions.
-    pub api_version: i16,
-    /// The number that the answer will carry.
-    pub correlation_id: i32,
-    /// What the client calls itself.
-    pub client_id: Option<&'a str>,
-}
-
-impl Encode for RequestHeader<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int16(self.api_key);
-        writer.int16(self.api_version);
-        writer.int32(self.correlation_id);
-        writer.nullable_string("client_id", self.client_id);
+describe! {
+    /// The header of a request, in version 1. In version 2, that of flexible requests, tagged fields follow, while
+    /// the client's name keeps its length of two bytes.
+    pub struct RequestHeader<'a> {
+        api_key: i16 => 0..; "Which API is called; a broker meets numbers that no [`ApiKey`] has."
+        api_version: i16 => 0..; "In which of its versions."
+        correlation_id: i32 => 0..; "The number that the answer will carry."
+        client_id: Option<&'a str> => 0..; "What the client calls itself."
     }
 }
 
-impl<'a> Decode<'a> for RequestHeader<'a> {
-    const SMALLEST: usize = 2 + 2 + 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            api_key: reader.int16("api_key")?,
-            api_version: reader.int16("api_version")?,
-            correlation_id: reader.int32("correlation_id")?,
-            client_id: reader.nullable_string("client_id")?,
-        })
+impl RequestHeader<'_> {
+    /// Writes the header, after which the writer stands before the body, in its version. A number that is no
+    /// [`ApiKey`] counts as not flexible.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        writer.write("header", self);
+        let api = ApiKey::from_i16(self.api_key);
+        let format = api.map_or(Format::FIRST, |api| api.format(self.api_version));
+        if format.flexible {
+            writer.uvarint(0);
+        }
+        writer.set_format(format);
     }
 }
 
-/// The header of a response, in version 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseHeader {
-    /// The number that the request carried.
-    pub correlation_id: i32,
+/// Reads the header of a request and, if its version is one spoken here, which API it calls. The reader then stands
+/// before the body, in its version.
+pub fn request_body<'a>(reader: &mut Reader<'a>) -> Result<(RequestHeader<'a>, Option<ApiKey>), DecodeError> {
+    let header: RequestHeader<'_> = reader.read("header")?;
+    let api = ApiKey::from_i16(header.api_key).filter(|api| api.versions().contains(&header.api_version));
+    if let Some(api) = api {
+        reader.set_format(api.format(header.api_version));
+        reader.tags(|_, _| Ok(false))?;
+    }
+    Ok((header, api))
 }
 
-impl Encode for ResponseHeader {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.correlation_id);
+/// Reads the header of a response; the reader then stands before the body, in its version.
+pub fn response_body(reader: &mut Reader<'_>, api: ApiKey, version: i16) -> Result<i32, DecodeError> {
+    let correlation_id = reader.read("correlation_id")?;
+    reader.set_format(api.format(version));
+    // Who asks for versions doesn't know yet how the answer is encoded, so its header never changes; and one that
+    // refuses the version is in version 0 (KIP-511).
+    if api != ApiKey::ApiVersions {
+        reader.tags(|_, _| Ok(false))?;
+    } else if reader.remaining().starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes()) {
+        reader.set_format(api.format(0));
     }
-}
-
-impl Decode<'_> for ResponseHeader {
-    const SMALLEST: usize = 4;
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { correlation_id: reader.int32("correlation_id")? })
-    }
+    Ok(correlation_id)
 }
 
 /// Appends a request as it goes over the wire: length, header, body. On an error `out` is what it was.
 pub fn frame<R: Request>(
     request: &R,
+    version: i16,
     correlation_id: i32,
     client_id: &str,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let (api_key, api_version) = (R::API.number(), R::API.version());
     let mut writer = Writer::new(out);
-    RequestHeader { api_key, api_version, correlation_id, client_id: Some(client_id) }.encode(&mut writer);
-    request.encode(&mut writer);
+    let (api_key, client_id) = (R::API.number(), Some(client_id));
+    RequestHeader { api_key, api_version: version, correlation_id, client_id }.write(&mut writer);
+    match request.reshaped(version) {
+        Some(request) => writer.write("request", &request),
+        None => writer.write("request", request),
+    }
     writer.finish_with_length()
 }
 
 /// Appends a response as it goes over the wire: length, header, body. On an error `out` is what it was.
 pub fn frame_response<R: Encode>(
     response: &R,
+    api: ApiKey,
+    version: i16,
     correlation_id: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let mut writer = Writer::new(out);
-    ResponseHeader { correlation_id }.encode(&mut writer);
-    response.encode(&mut writer);
+    writer.write("correlation_id", &correlation_id);
+    writer.set_format(api.format(version));
+    if writer.format().flexible && api != ApiKey::ApiVersions {
+        writer.uvarint(0);
+    }
+    writer.write("response", response);
     writer.finish_with_length()
 }
 
@@ -101,31 +108,40 @@ pub fn frame_length(prefix: [u8; 4], most: usize) -> Result<usize, DecodeError> 
     })
 }
 
-/// Reads the header of a request and, as far as it is one in a version spoken here, which API it calls. The
-/// reader then stands before the body.
-pub fn request_body<'a>(reader: &mut Reader<'a>) -> Result<(RequestHeader<'a>, Option<ApiKey>), DecodeError> {
-    let header = RequestHeader::decode(reader)?;
-    let api = ApiKey::from_i16(header.api_key).filter(|api| api.version() == header.api_version);
-    Ok((header, api))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::protocol::heartbeat::HeartbeatRequest;
+    use crate::kafka::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 
     #[test]
     fn a_request_is_framed_by_its_length_and_header() {
         let request =
-            HeartbeatRequest { group_id: "g", generation_id: 3, member_id: "m", group_instance_id: None };
-        let mut out = Vec::new();
-        frame(&request, 7, "me", &mut out).unwrap();
-        assert_eq!(frame_length(*out.first_chunk().unwrap(), LARGEST_FRAME), Ok(out.len() - 4));
-        let mut reader = Reader::new(&out[4..]);
-        let (header, api) = request_body(&mut reader).unwrap();
-        assert_eq!(api, Some(ApiKey::Heartbeat));
-        assert_eq!((header.correlation_id, header.client_id), (7, Some("me")));
-        assert_eq!(reader.whole(), Ok(request));
+            HeartbeatRequest { group_id: "g", generation_id: 3, member_id: "m", ..Default::default() };
+        for (version, length) in [(3, 24), (4, 23)] {
+            let mut out = Vec::new();
+            frame(&request, version, 7, "me", &mut out).unwrap();
+            assert_eq!(frame_length(*out.first_chunk().unwrap(), LARGEST_FRAME), Ok(length));
+            let mut reader = Reader::new(&out[4..]);
+            let (header, api) = request_body(&mut reader).unwrap();
+            assert_eq!(api, Some(ApiKey::Heartbeat));
+            assert_eq!((header.correlation_id, header.client_id), (7, Some("me")));
+            assert_eq!(reader.whole(), Ok(request.clone()));
+        }
+    }
+
+    #[test]
+    fn only_the_header_of_a_flexible_response_has_tagged_fields() {
+        let response = HeartbeatResponse::default();
+        for (api, version, length) in
+            [(ApiKey::Heartbeat, 3, 10), (ApiKey::Heartbeat, 4, 12), (ApiKey::ApiVersions, 3, 11)]
+        {
+            let mut out = Vec::new();
+            frame_response(&response, api, version, 7, &mut out).unwrap();
+            assert_eq!(out.len() - 4, length);
+            let mut reader = Reader::new(&out[4..]);
+            assert_eq!(response_body(&mut reader, api, version), Ok(7));
+            assert_eq!(reader.whole(), Ok(response.clone()));
+        }
     }
 
     #[test]

@@ -1,228 +1,78 @@
 //! `Metadata`: the cluster's brokers, its topics, and who leads which partition.
 
-use super::{ApiKey, Decode, DecodeError, Encode, ErrorCode, Reader, Request, Writer};
+use super::describe::{describe, request};
+use super::{ErrorCode, Uuid};
 
-/// Asks for topics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataRequest<'a> {
-    /// Which; `None` for all there are.
-    pub topics: Option<Vec<MetadataRequestTopic<'a>>>,
-    /// Whether the broker may make those that aren't there.
-    pub allow_auto_topic_creation: bool,
-    /// Whether to say what this user may do to the cluster.
-    pub include_cluster_authorized_operations: bool,
-    /// Whether to say what this user may do to each topic.
-    pub include_topic_authorized_operations: bool,
-}
+describe! {
+    /// Asks for topics.
+    pub struct MetadataRequest<'a> {
+        topics: Option<Vec<MetadataRequestTopic<'a>>> = Some(Vec::new()) => 0.., null 1..;
+            "Which; `None` for all there are."
+        allow_auto_topic_creation: bool = true => 4..; "Whether the broker may make those that aren't there."
+        include_cluster_authorized_operations: bool => 8..=10;
+            "Whether to say what this user may do to the cluster."
+        include_topic_authorized_operations: bool => 8..;
+            "Whether to say what this user may do to each topic."
+    }
 
-impl Request for MetadataRequest<'_> {
-    const API: ApiKey = ApiKey::Metadata;
-    type Response<'r> = MetadataResponse<'r>;
-}
+    /// A topic asked for.
+    pub struct MetadataRequestTopic<'a> {
+        topic_id: Uuid => 10.., ignorable; "The topic id."
+        name: Option<&'a str> = Some("") => 0.., null 10..; "Its name."
+    }
 
-impl Encode for MetadataRequest<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.nullable_array("topics", self.topics.as_deref());
-        writer.boolean(self.allow_auto_topic_creation);
-        writer.boolean(self.include_cluster_authorized_operations);
-        writer.boolean(self.include_topic_authorized_operations);
+    /// The cluster as one broker sees it.
+    pub struct MetadataResponse<'a> {
+        throttle_time_ms: i32 => 3.., ignorable;
+            "For how long the broker holds this client back, for its quota, in milliseconds."
+        brokers: Vec<MetadataResponseBroker<'a>> => 0..; "The brokers that are up."
+        cluster_id: Option<&'a str> => 2.., ignorable; "The cluster's id."
+        controller_id: i32 = -1 => 1.., ignorable; "The broker that is the controller; -1 if there is none."
+        topics: Vec<MetadataResponseTopic<'a>> => 0..; "The topics."
+        cluster_authorized_operations: i32 = i32::MIN => 8..=10;
+            "What this user may do to the cluster, a bit each; `i32::MIN` if not asked for."
+        error_code: ErrorCode => 13.., ignorable; "The top-level error code, or 0 if there was no error."
+    }
+
+    /// A topic.
+    pub struct MetadataResponseTopic<'a> {
+        error_code: ErrorCode => 0..; "Why there is nothing to say of it."
+        name: Option<&'a str> = Some("") => 0.., null 12..; "Its name."
+        topic_id: Uuid => 10.., ignorable; "The topic id."
+        is_internal: bool => 1.., ignorable; "Whether it is Kafka's own, as the topic of the commits is."
+        partitions: Vec<MetadataResponsePartition> => 0..; "Its partitions, in no order."
+        topic_authorized_operations: i32 = i32::MIN => 8..;
+            "What this user may do to it, a bit each; `i32::MIN` if not asked for."
+    }
+
+    /// A partition.
+    pub struct MetadataResponsePartition {
+        error_code: ErrorCode => 0..; "Why it can't be used."
+        partition_index: i32 => 0..; "Its number."
+        leader_id: i32 => 0..; "The broker that leads it; -1 if there is none."
+        leader_epoch: i32 = -1 => 7.., ignorable; "How many leaders it had before; -1 if that isn't known."
+        replica_nodes: Vec<i32> => 0..; "The brokers that have it."
+        isr_nodes: Vec<i32> => 0..; "Those of them that are in sync."
+        offline_replicas: Vec<i32> => 5.., ignorable; "Those of them that are down."
+    }
+
+    /// A broker.
+    pub struct MetadataResponseBroker<'a> {
+        node_id: i32 => 0..; "Its number."
+        host: &'a str => 0..; "Where it says that clients reach it."
+        port: i32 => 0..; "Its port there."
+        rack: Option<&'a str> => 1.., ignorable; "Its rack."
     }
 }
 
-impl<'a> Decode<'a> for MetadataRequest<'a> {
-    const SMALLEST: usize = 4 + 1 + 1 + 1;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            topics: reader.nullable_array("topics")?,
-            allow_auto_topic_creation: reader.boolean("allow_auto_topic_creation")?,
-            include_cluster_authorized_operations: reader.boolean("include_cluster_authorized_operations")?,
-            include_topic_authorized_operations: reader.boolean("include_topic_authorized_operations")?,
+request!(MetadataRequest<'_>, Metadata, 'r MetadataResponse<'r> {
+    // Before version 8 nobody can ask what a user may do, and the answer says that it wasn't asked for.
+    fn reshaped(&self, version: i16) -> Option<Self> {
+        let asks = self.include_topic_authorized_operations || self.include_cluster_authorized_operations;
+        (asks && version < 8).then(|| Self {
+            include_topic_authorized_operations: false,
+            include_cluster_authorized_operations: false,
+            ..self.clone()
         })
     }
-}
-
-/// A topic asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataRequestTopic<'a> {
-    /// Its name.
-    pub name: &'a str,
-}
-
-impl Encode for MetadataRequestTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("name", self.name);
-    }
-}
-
-impl<'a> Decode<'a> for MetadataRequestTopic<'a> {
-    const SMALLEST: usize = 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: reader.string("name")? })
-    }
-}
-
-/// The cluster as one broker sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataResponse<'a> {
-    /// For how long the broker holds this client back, for its quota, in milliseconds.
-    pub throttle_time_ms: i32,
-    /// The brokers that are up.
-    pub brokers: Vec<MetadataResponseBroker<'a>>,
-    /// The cluster's id.
-    pub cluster_id: Option<&'a str>,
-    /// The broker that is the controller; -1 if there is none.
-    pub controller_id: i32,
-    /// The topics.
-    pub topics: Vec<MetadataResponseTopic<'a>>,
-    /// What this user may do to the cluster, a bit each; `i32::MIN` if not asked for.
-    pub cluster_authorized_operations: i32,
-}
-
-impl Encode for MetadataResponse<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.throttle_time_ms);
-        writer.array("brokers", &self.brokers);
-        writer.nullable_string("cluster_id", self.cluster_id);
-        writer.int32(self.controller_id);
-        writer.array("topics", &self.topics);
-        writer.int32(self.cluster_authorized_operations);
-    }
-}
-
-impl<'a> Decode<'a> for MetadataResponse<'a> {
-    const SMALLEST: usize = 4 + 4 + 2 + 4 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            throttle_time_ms: reader.int32("throttle_time_ms")?,
-            brokers: reader.array("brokers")?,
-            cluster_id: reader.nullable_string("cluster_id")?,
-            controller_id: reader.int32("controller_id")?,
-            topics: reader.array("topics")?,
-            cluster_authorized_operations: reader.int32("cluster_authorized_operations")?,
-        })
-    }
-}
-
-/// A broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataResponseBroker<'a> {
-    /// Its number.
-    pub node_id: i32,
-    /// Where it says that clients reach it.
-    pub host: &'a str,
-    /// Its port there.
-    pub port: i32,
-    /// Its rack.
-    pub rack: Option<&'a str>,
-}
-
-impl Encode for MetadataResponseBroker<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.node_id);
-        writer.string("host", self.host);
-        writer.int32(self.port);
-        writer.nullable_string("rack", self.rack);
-    }
-}
-
-impl<'a> Decode<'a> for MetadataResponseBroker<'a> {
-    const SMALLEST: usize = 4 + 2 + 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            node_id: reader.int32("node_id")?,
-            host: reader.string("host")?,
-            port: reader.int32("port")?,
-            rack: reader.nullable_string("rack")?,
-        })
-    }
-}
-
-/// A topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataResponseTopic<'a> {
-    /// Why there is nothing to say of it.
-    pub error_code: ErrorCode,
-    /// Its name.
-    pub name: &'a str,
-    /// Whether it is Kafka's own, as the topic of the commits is.
-    pub is_internal: bool,
-    /// Its partitions, in no order.
-    pub partitions: Vec<MetadataResponsePartition>,
-    /// What this user may do to it, a bit each; `i32::MIN` if not asked for.
-    pub topic_authorized_operations: i32,
-}
-
-impl Encode for MetadataResponseTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.error_code(self.error_code);
-        writer.string("name", self.name);
-        writer.boolean(self.is_internal);
-        writer.array("partitions", &self.partitions);
-        writer.int32(self.topic_authorized_operations);
-    }
-}
-
-impl<'a> Decode<'a> for MetadataResponseTopic<'a> {
-    const SMALLEST: usize = 2 + 2 + 1 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            error_code: reader.error_code("error_code")?,
-            name: reader.string("name")?,
-            is_internal: reader.boolean("is_internal")?,
-            partitions: reader.array("partitions")?,
-            topic_authorized_operations: reader.int32("topic_authorized_operations")?,
-        })
-    }
-}
-
-/// A partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataResponsePartition {
-    /// Why it can't be used.
-    pub error_code: ErrorCode,
-    /// Its number.
-    pub partition_index: i32,
-    /// The broker that leads it; -1 if there is none.
-    pub leader_id: i32,
-    /// How many leaders it had before; -1 if that isn't known.
-    pub leader_epoch: i32,
-    /// The brokers that have it.
-    pub replica_nodes: Vec<i32>,
-    /// Those of them that are in sync.
-    pub isr_nodes: Vec<i32>,
-    /// Those of them that are down.
-    pub offline_replicas: Vec<i32>,
-}
-
-impl Encode for MetadataResponsePartition {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.error_code(self.error_code);
-        writer.int32(self.partition_index);
-        writer.int32(self.leader_id);
-        writer.int32(self.leader_epoch);
-        writer.array("replica_nodes", &self.replica_nodes);
-        writer.array("isr_nodes", &self.isr_nodes);
-        writer.array("offline_replicas", &self.offline_replicas);
-    }
-}
-
-impl Decode<'_> for MetadataResponsePartition {
-    const SMALLEST: usize = 2 + 4 + 4 + 4 + 4 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            error_code: reader.error_code("error_code")?,
-            partition_index: reader.int32("partition_index")?,
-            leader_id: reader.int32("leader_id")?,
-            leader_epoch: reader.int32("leader_epoch")?,
-            replica_nodes: reader.array("replica_nodes")?,
-            isr_nodes: reader.array("isr_nodes")?,
-            offline_replicas: reader.array("offline_replicas")?,
-        })
-    }
-}
+});

@@ -1,36 +1,39 @@
 //! The bytes of Kafka's requests and responses: a codec over borrowed slices. Knows neither sockets nor time.
 //!
-//! Written by hand, one file an API, both directions: a client encodes requests and decodes responses, a broker
-//! (the sandbox) does the reverse. Fields carry the names of Kafka's own schemas
-//! (`common/message/*.json` in the `kafka-clients` jar); `tests/protocol` holds each of them against those.
+//! Each message is [described](describe) once, one file an API: its fields with the versions they exist in. Both
+//! directions follow from that: a client encodes requests and decodes responses, a broker (the sandbox) does the
+//! reverse. Fields carry the names of Kafka's own schemas (`common/message/*.json` in the `kafka-clients` jar);
+//! `tests/protocol` holds each version of each message against those.
 //!
-//! One version of each API is spoken ([`ApiKey::version`]), the newest that Kafka 2.4 and 4.x share without
-//! flexible encodings (KIP-482). A later version is a further file beside the one of today.
+//! [`ApiKey::versions`] are those that are described, and [`ApiKey::newest_asked`] is the highest that the client
+//! asks for. A later version is a line for each of its new fields, and its number in that table.
 //!
 //! **Hostile bytes.** No value is copied and the only thing allocated is the elements of an array, whose count
-//! is first held against the bytes that are left and against [`MOST_ELEMENTS`]: see [`Reader::array`]. An array
-//! takes at most [`LARGEST_GROWTH`] times its bytes.
+//! is first held against the bytes that are left and against [`MOST_ELEMENTS`]. An array takes at most
+//! [`LARGEST_GROWTH`] times its bytes.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [Reader], [Writer] | the primitive types |
+//! | [describe] | how a message is described, and what follows from that |
+//! | [Reader], [Writer], `primitives` | the types of fields |
 //! | [ApiKey], [ErrorCode] | numbers with names |
-//! | [RequestHeader], [ResponseHeader], [frame] | what surrounds each message |
+//! | [RequestHeader], [frame] | what surrounds each message |
 //! | [consumer_protocol] | what consumers tell each other through `JoinGroup` and `SyncGroup` |
 //! | all others | one API each |
 //!
 //! ```
 //! use sluicegate::kafka::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
-//! use sluicegate::kafka::protocol::{Decode, ErrorCode, Reader, ResponseHeader, frame};
+//! use sluicegate::kafka::protocol::{ApiKey, ErrorCode, Reader, frame, response_body};
 //!
-//! let request =
-//!     HeartbeatRequest { group_id: "g", generation_id: 3, member_id: "m-1", group_instance_id: None };
+//! let (group_id, member_id) = ("g", "m-1");
+//! let request = HeartbeatRequest { group_id, generation_id: 3, member_id, group_instance_id: None };
 //! let mut out = Vec::new();
-//! frame(&request, 7, "sluicegate", &mut out)?;
+//! let version = 4;
+//! frame(&request, version, 7, "sluicegate", &mut out)?;
 //!
-//! let answer = [0, 0, 0, 7, 0, 0, 0, 0, 0, 27]; // without its length prefix
+//! let answer = [0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 27, 0]; // without its length prefix
 //! let mut reader = Reader::new(&answer);
-//! assert_eq!(ResponseHeader::decode(&mut reader)?.correlation_id, 7);
+//! assert_eq!(response_body(&mut reader, ApiKey::Heartbeat, version)?, 7);
 //! let response: HeartbeatResponse = reader.whole()?;
 //! assert_eq!(response.error_code, ErrorCode::REBALANCE_IN_PROGRESS);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,6 +41,8 @@
 
 pub mod api_versions;
 pub mod consumer_protocol;
+pub mod describe;
+pub mod describe_configs;
 pub mod describe_groups;
 pub mod fetch;
 pub mod find_coordinator;
@@ -58,21 +63,33 @@ pub mod sync_group;
 mod api_key;
 mod error_code;
 mod header;
+mod primitives;
 mod reader;
 mod writer;
 
 pub use api_key::ApiKey;
+pub use describe::Format;
 pub use error_code::ErrorCode;
 pub use header::{
-    LARGEST_FRAME, RequestHeader, ResponseHeader, frame, frame_length, frame_response, request_body,
+    LARGEST_FRAME, RequestHeader, frame, frame_length, frame_response, request_body, response_body,
 };
+pub use primitives::{Hidden, Uuid};
 pub use reader::{Decode, DecodeError, LARGEST_GROWTH, MOST_ELEMENTS, Problem, Reader};
 pub use writer::{Encode, EncodeError, Writer};
 
 /// A request that a client may send.
-pub trait Request: Encode {
-    /// The API it belongs to; it is encoded in that API's [version](ApiKey::version).
+pub trait Request: Encode + Sized {
+    /// The API it belongs to.
     const API: ApiKey;
     /// What the broker answers.
     type Response<'r>: Decode<'r>;
+
+    /// The same request with its fields where this version has them, if some of them have moved. Callers fill in
+    /// the fields of the former versions.
+    fn reshaped(&self, _version: i16) -> Option<Self> {
+        None
+    }
+
+    /// Moves what newer versions have elsewhere to where callers look for it.
+    fn restore(_response: &mut Self::Response<'_>, _version: i16) {}
 }

@@ -1,150 +1,91 @@
 //! `OffsetFetch`: how far a group had come.
 
-use super::{ApiKey, Decode, DecodeError, Encode, ErrorCode, Reader, Request, Writer};
+use super::describe::{describe, request};
+use super::{ErrorCode, Uuid};
 
-/// Asks the group's coordinator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetFetchRequest<'a> {
-    /// The group's name.
-    pub group_id: &'a str,
-    /// The topics; `None` for all of which there are commits.
-    pub topics: Option<Vec<OffsetFetchRequestTopic<'a>>>,
-}
+describe! {
+    /// Asks the group's coordinator.
+    pub struct OffsetFetchRequest<'a> {
+        group_id: &'a str => 0..=7; "The group's name."
+        topics: Option<Vec<OffsetFetchRequestTopic<'a>>> = Some(Vec::new()) => 0..=7, null 2..=7;
+            "The topics; `None` for all of which there are commits."
+        groups: Vec<OffsetFetchRequestGroup<'a>> => 8..; "The groups."
+        require_stable: bool => 7..;
+            "Whether an offset that an open transaction may change is an error that can be retried."
+    }
 
-impl Request for OffsetFetchRequest<'_> {
-    const API: ApiKey = ApiKey::OffsetFetch;
-    type Response<'r> = OffsetFetchResponse<'r>;
-}
+    /// The groups.
+    pub struct OffsetFetchRequestGroup<'a> {
+        group_id: &'a str => 8..; "The group ID."
+        member_id: Option<&'a str> => 9.., ignorable; "The member id."
+        member_epoch: i32 = -1 => 9.., ignorable;
+            "The member epoch if using the new consumer protocol (KIP-848)."
+        topics: Option<Vec<OffsetFetchRequestTopic<'a>>> = Some(Vec::new()) => 8..;
+            "The topics; `None` for all of which there are commits."
+    }
 
-impl Encode for OffsetFetchRequest<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("group_id", self.group_id);
-        writer.nullable_array("topics", self.topics.as_deref());
+    /// Partitions of one topic.
+    pub struct OffsetFetchRequestTopic<'a> {
+        name: &'a str => 0..=9, ignorable; "The topic's name."
+        topic_id: Uuid => 10.., ignorable; "The topic's id."
+        partition_indexes: Vec<i32> => 0..; "The partitions' numbers."
+    }
+
+    /// The positions.
+    pub struct OffsetFetchResponse<'a> {
+        throttle_time_ms: i32 => 3.., ignorable;
+            "For how long the broker holds this client back, for its quota, in milliseconds."
+        topics: Vec<OffsetFetchResponseTopic<'a>> => 0..=7; "The topics."
+        error_code: ErrorCode => 2..=7, ignorable; "What was wrong with the whole request."
+        groups: Vec<OffsetFetchResponseGroup<'a>> => 8..; "The responses per group id."
+    }
+
+    /// The responses per group id.
+    pub struct OffsetFetchResponseGroup<'a> {
+        group_id: &'a str => 8..; "The group ID."
+        topics: Vec<OffsetFetchResponseTopic<'a>> => 8..; "The responses per topic."
+        error_code: ErrorCode => 8..; "The group-level error code, or 0 if there was no error."
+    }
+
+    /// Partitions of one topic.
+    pub struct OffsetFetchResponseTopic<'a> {
+        name: &'a str => 0..=9, ignorable; "The topic's name."
+        topic_id: Uuid => 10.., ignorable; "The topic's id."
+        partitions: Vec<OffsetFetchResponsePartition<'a>> => 0..; "The partitions."
+    }
+
+    /// A position.
+    pub struct OffsetFetchResponsePartition<'a> {
+        partition_index: i32 => 0..; "The partition's number."
+        committed_offset: i64 => 0..; "The offset of the next record to handle; -1 if none was committed."
+        committed_leader_epoch: i32 = -1 => 5.., ignorable;
+            "The epoch of the leader that wrote the last one handled; -1 if that isn't known."
+        metadata: Option<&'a str> = Some("") => 0..; "Words that were kept with it."
+        error_code: ErrorCode => 0..; "Why there is no answer."
     }
 }
 
-impl<'a> Decode<'a> for OffsetFetchRequest<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { group_id: reader.string("group_id")?, topics: reader.nullable_array("topics")? })
-    }
-}
-
-/// Partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetFetchRequestTopic<'a> {
-    /// The topic's name.
-    pub name: &'a str,
-    /// The partitions' numbers.
-    pub partition_indexes: Vec<i32>,
-}
-
-impl Encode for OffsetFetchRequestTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("name", self.name);
-        writer.array("partition_indexes", &self.partition_indexes);
-    }
-}
-
-impl<'a> Decode<'a> for OffsetFetchRequestTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: reader.string("name")?, partition_indexes: reader.array("partition_indexes")? })
-    }
-}
-
-/// The positions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetFetchResponse<'a> {
-    /// For how long the broker holds this client back, for its quota, in milliseconds.
-    pub throttle_time_ms: i32,
-    /// The topics.
-    pub topics: Vec<OffsetFetchResponseTopic<'a>>,
-    /// What was wrong with the whole request.
-    pub error_code: ErrorCode,
-}
-
-impl Encode for OffsetFetchResponse<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.throttle_time_ms);
-        writer.array("topics", &self.topics);
-        writer.error_code(self.error_code);
-    }
-}
-
-impl<'a> Decode<'a> for OffsetFetchResponse<'a> {
-    const SMALLEST: usize = 4 + 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            throttle_time_ms: reader.int32("throttle_time_ms")?,
-            topics: reader.array("topics")?,
-            error_code: reader.error_code("error_code")?,
+request!(OffsetFetchRequest<'_>, OffsetFetch, 'r OffsetFetchResponse<'r> {
+    // From version 8 on one request asks for several groups.
+    fn reshaped(&self, version: i16) -> Option<Self> {
+        let alone = version >= 8 && self.groups.is_empty();
+        alone.then(|| Self {
+            groups: vec![OffsetFetchRequestGroup {
+                group_id: self.group_id,
+                topics: self.topics.clone(),
+                ..OffsetFetchRequestGroup::default()
+            }],
+            require_stable: self.require_stable,
+            ..Self::default()
         })
     }
-}
 
-/// Partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetFetchResponseTopic<'a> {
-    /// The topic's name.
-    pub name: &'a str,
-    /// The partitions.
-    pub partitions: Vec<OffsetFetchResponsePartition<'a>>,
-}
-
-impl Encode for OffsetFetchResponseTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("name", self.name);
-        writer.array("partitions", &self.partitions);
+    fn restore(response: &mut OffsetFetchResponse<'_>, version: i16) {
+        if version >= 8 {
+            // Without the group that was asked for, nothing is known; which is not that nothing is committed.
+            let unknown = ErrorCode::UNKNOWN_SERVER_ERROR;
+            let group = response.groups.pop().map(|group| (group.topics, group.error_code));
+            (response.topics, response.error_code) = group.unwrap_or((Vec::new(), unknown));
+        }
     }
-}
-
-impl<'a> Decode<'a> for OffsetFetchResponseTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: reader.string("name")?, partitions: reader.array("partitions")? })
-    }
-}
-
-/// A position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetFetchResponsePartition<'a> {
-    /// The partition's number.
-    pub partition_index: i32,
-    /// The offset of the next record to handle; -1 if none was committed.
-    pub committed_offset: i64,
-    /// The epoch of the leader that wrote the last one handled; -1 if that isn't known.
-    pub committed_leader_epoch: i32,
-    /// Words that were kept with it.
-    pub metadata: Option<&'a str>,
-    /// Why there is no answer.
-    pub error_code: ErrorCode,
-}
-
-impl Encode for OffsetFetchResponsePartition<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.partition_index);
-        writer.int64(self.committed_offset);
-        writer.int32(self.committed_leader_epoch);
-        writer.nullable_string("metadata", self.metadata);
-        writer.error_code(self.error_code);
-    }
-}
-
-impl<'a> Decode<'a> for OffsetFetchResponsePartition<'a> {
-    const SMALLEST: usize = 4 + 8 + 4 + 2 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            partition_index: reader.int32("partition_index")?,
-            committed_offset: reader.int64("committed_offset")?,
-            committed_leader_epoch: reader.int32("committed_leader_epoch")?,
-            metadata: reader.nullable_string("metadata")?,
-            error_code: reader.error_code("error_code")?,
-        })
-    }
-}
+});

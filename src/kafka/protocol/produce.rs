@@ -1,216 +1,81 @@
 //! `Produce`: append records to partitions.
 
-use super::{ApiKey, Decode, DecodeError, Encode, ErrorCode, Reader, Request, Writer};
+use super::describe::{describe, request};
+use super::{ErrorCode, Uuid};
 
-/// The records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceRequest<'a> {
-    /// The transaction they belong to.
-    pub transactional_id: Option<&'a str>,
-    /// Who has them before the answer: -1 all replicas in sync, 1 the leader, 0 nobody (and no answer).
-    pub acks: i16,
-    /// For how long the leader may wait for the replicas, in milliseconds.
-    pub timeout_ms: i32,
-    /// The topics.
-    pub topic_data: Vec<ProduceRequestTopic<'a>>,
-}
+describe! {
+    /// The records.
+    pub struct ProduceRequest<'a> {
+        transactional_id: Option<&'a str> => 3..; "The transaction they belong to."
+        acks: i16 => 0..;
+            "Who has them before the answer: -1 all replicas in sync, 1 the leader, 0 nobody (and no answer)."
+        timeout_ms: i32 => 0..; "For how long the leader may wait for the replicas, in milliseconds."
+        topic_data: Vec<ProduceRequestTopic<'a>> => 0..; "The topics."
+    }
 
-impl Request for ProduceRequest<'_> {
-    const API: ApiKey = ApiKey::Produce;
-    type Response<'r> = ProduceResponse<'r>;
-}
+    /// Records for one topic.
+    pub struct ProduceRequestTopic<'a> {
+        name: &'a str => 0..=12, ignorable; "The topic's name."
+        topic_id: Uuid => 13.., ignorable; "The unique topic ID."
+        partition_data: Vec<ProduceRequestPartition<'a>> => 0..; "The partitions."
+    }
 
-impl Encode for ProduceRequest<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.nullable_string("transactional_id", self.transactional_id);
-        writer.int16(self.acks);
-        writer.int32(self.timeout_ms);
-        writer.array("topic_data", &self.topic_data);
+    /// Records for one partition.
+    pub struct ProduceRequestPartition<'a> {
+        index: i32 => 0..; "The partition's number."
+        records: Option<&'a [u8]> => 0..; "One record batch."
+    }
+
+    /// What was appended.
+    pub struct ProduceResponse<'a> {
+        responses: Vec<ProduceResponseTopic<'a>> => 0..; "The topics."
+        throttle_time_ms: i32 => 1.., ignorable;
+            "For how long the broker holds this client back, for its quota, in milliseconds."
+        node_endpoints: Vec<ProduceResponseNode<'a>> => 10.., tag 0;
+            "Where the leaders are that `current_leader` names (KIP-951)."
+    }
+
+    /// Where the leaders are that `current_leader` names (KIP-951).
+    pub struct ProduceResponseNode<'a> {
+        node_id: i32 => 10..; "The ID of the associated node."
+        host: &'a str => 10..; "The node's hostname."
+        port: i32 => 10..; "The node's port."
+        rack: Option<&'a str> => 10..; "The rack of the node, or null if it has not been assigned to a rack."
+    }
+
+    /// Partitions of one topic.
+    pub struct ProduceResponseTopic<'a> {
+        name: &'a str => 0..=12, ignorable; "The topic's name."
+        topic_id: Uuid => 13.., ignorable; "The unique topic ID."
+        partition_responses: Vec<ProduceResponsePartition<'a>> => 0..; "The partitions."
+    }
+
+    /// What was appended to one partition.
+    pub struct ProduceResponsePartition<'a> {
+        index: i32 => 0..; "The partition's number."
+        error_code: ErrorCode => 0..; "Why nothing was."
+        base_offset: i64 => 0..; "The offset of the first record."
+        log_append_time_ms: i64 = -1 => 2.., ignorable;
+            "When, where the topic's timestamps are the broker's; else -1. In milliseconds."
+        log_start_offset: i64 = -1 => 5.., ignorable; "The first offset of the partition."
+        record_errors: Vec<ProduceResponseRecordError<'a>> => 8.., ignorable;
+            "The records on whose account nothing was appended (KIP-467)."
+        error_message: Option<&'a str> => 8.., ignorable; "The error in words."
+        current_leader: ProduceResponseLeader => 10.., tag 0;
+            "The leader broker that the producer should use for future requests."
+    }
+
+    /// The leader broker that the producer should use for future requests.
+    pub struct ProduceResponseLeader {
+        leader_id: i32 = -1 => 10..; "The ID of the current leader or -1 if the leader is unknown."
+        leader_epoch: i32 = -1 => 10..; "The latest known leader epoch."
+    }
+
+    /// A record that the broker doesn't accept.
+    pub struct ProduceResponseRecordError<'a> {
+        batch_index: i32 => 8..; "Its place in the batch."
+        batch_index_error_message: Option<&'a str> => 8..; "Why."
     }
 }
 
-impl<'a> Decode<'a> for ProduceRequest<'a> {
-    const SMALLEST: usize = 2 + 2 + 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            transactional_id: reader.nullable_string("transactional_id")?,
-            acks: reader.int16("acks")?,
-            timeout_ms: reader.int32("timeout_ms")?,
-            topic_data: reader.array("topic_data")?,
-        })
-    }
-}
-
-/// Records for one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceRequestTopic<'a> {
-    /// The topic's name.
-    pub name: &'a str,
-    /// The partitions.
-    pub partition_data: Vec<ProduceRequestPartition<'a>>,
-}
-
-impl Encode for ProduceRequestTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("name", self.name);
-        writer.array("partition_data", &self.partition_data);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceRequestTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: reader.string("name")?, partition_data: reader.array("partition_data")? })
-    }
-}
-
-/// Records for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceRequestPartition<'a> {
-    /// The partition's number.
-    pub index: i32,
-    /// One record batch.
-    pub records: Option<&'a [u8]>,
-}
-
-impl Encode for ProduceRequestPartition<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.index);
-        writer.nullable_bytes("records", self.records);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceRequestPartition<'a> {
-    const SMALLEST: usize = 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { index: reader.int32("index")?, records: reader.nullable_bytes("records")? })
-    }
-}
-
-/// What was appended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceResponse<'a> {
-    /// The topics.
-    pub responses: Vec<ProduceResponseTopic<'a>>,
-    /// For how long the broker holds this client back, for its quota, in milliseconds.
-    pub throttle_time_ms: i32,
-}
-
-impl Encode for ProduceResponse<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.array("responses", &self.responses);
-        writer.int32(self.throttle_time_ms);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceResponse<'a> {
-    const SMALLEST: usize = 4 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            responses: reader.array("responses")?,
-            throttle_time_ms: reader.int32("throttle_time_ms")?,
-        })
-    }
-}
-
-/// Partitions of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceResponseTopic<'a> {
-    /// The topic's name.
-    pub name: &'a str,
-    /// The partitions.
-    pub partition_responses: Vec<ProduceResponsePartition<'a>>,
-}
-
-impl Encode for ProduceResponseTopic<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.string("name", self.name);
-        writer.array("partition_responses", &self.partition_responses);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceResponseTopic<'a> {
-    const SMALLEST: usize = 2 + 4;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: reader.string("name")?, partition_responses: reader.array("partition_responses")? })
-    }
-}
-
-/// What was appended to one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceResponsePartition<'a> {
-    /// The partition's number.
-    pub index: i32,
-    /// Why nothing was.
-    pub error_code: ErrorCode,
-    /// The offset of the first record.
-    pub base_offset: i64,
-    /// When, where the topic's timestamps are the broker's; else -1. In milliseconds.
-    pub log_append_time_ms: i64,
-    /// The first offset of the partition.
-    pub log_start_offset: i64,
-    /// The records on whose account nothing was appended (KIP-467).
-    pub record_errors: Vec<ProduceResponseRecordError<'a>>,
-    /// The error in words.
-    pub error_message: Option<&'a str>,
-}
-
-impl Encode for ProduceResponsePartition<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.index);
-        writer.error_code(self.error_code);
-        writer.int64(self.base_offset);
-        writer.int64(self.log_append_time_ms);
-        writer.int64(self.log_start_offset);
-        writer.array("record_errors", &self.record_errors);
-        writer.nullable_string("error_message", self.error_message);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceResponsePartition<'a> {
-    const SMALLEST: usize = 4 + 2 + 8 + 8 + 8 + 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            index: reader.int32("index")?,
-            error_code: reader.error_code("error_code")?,
-            base_offset: reader.int64("base_offset")?,
-            log_append_time_ms: reader.int64("log_append_time_ms")?,
-            log_start_offset: reader.int64("log_start_offset")?,
-            record_errors: reader.array("record_errors")?,
-            error_message: reader.nullable_string("error_message")?,
-        })
-    }
-}
-
-/// A record that the broker doesn't accept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProduceResponseRecordError<'a> {
-    /// Its place in the batch.
-    pub batch_index: i32,
-    /// Why.
-    pub batch_index_error_message: Option<&'a str>,
-}
-
-impl Encode for ProduceResponseRecordError<'_> {
-    fn encode(&self, writer: &mut Writer<'_>) {
-        writer.int32(self.batch_index);
-        writer.nullable_string("batch_index_error_message", self.batch_index_error_message);
-    }
-}
-
-impl<'a> Decode<'a> for ProduceResponseRecordError<'a> {
-    const SMALLEST: usize = 4 + 2;
-
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            batch_index: reader.int32("batch_index")?,
-            batch_index_error_message: reader.nullable_string("batch_index_error_message")?,
-        })
-    }
-}
+request!(ProduceRequest<'_>, Produce, 'r ProduceResponse<'r>);

@@ -7,13 +7,13 @@ use super::SandboxSettings;
 use super::faults::{Fault, Rules};
 use super::group::Group;
 use super::log::Log;
-use super::older;
 use crate::kafka::protocol::api_versions::{ApiVersionsResponse, ApiVersionsResponseKey};
 use crate::kafka::protocol::{
-    ApiKey, Decode, DecodeError, Encode, EncodeError, ErrorCode, Reader, RequestHeader, frame_response,
+    ApiKey, DecodeError, Encode, EncodeError, ErrorCode, Reader, Uuid, frame_response, request_body,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,15 @@ pub const MOST_GROUPS: usize = 1_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// The longest name of a topic.
 const LONGEST_TOPIC: usize = 249;
-/// APIs that belong to authentication, which the sandbox has none of.
-const UNSERVED: [ApiKey; 2] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+/// What the sandbox has none of: authentication, settings.
+const UNSERVED: [ApiKey; 3] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate, ApiKey::DescribeConfigs];
 
 /// Everything the sandbox knows.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) topics: BTreeMap<String, Vec<Log>>,
+    /// The id of each topic there is or was.
+    pub(super) ids: BTreeMap<String, Uuid>,
     pub(super) groups: BTreeMap<String, Group>,
     /// The node that coordinates all groups.
     pub(super) coordinator: i32,
@@ -46,6 +48,21 @@ pub(super) struct State {
 impl State {
     pub(super) fn log_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Log> {
         self.topics.get_mut(topic)?.get_mut(usize::try_from(partition).ok()?)
+    }
+
+    /// The id of a topic; zero if there is no such topic.
+    pub(super) fn id(&self, topic: &str) -> Uuid {
+        let id = self.ids.get(topic).filter(|_| self.topics.contains_key(topic));
+        id.copied().unwrap_or(Uuid::ZERO)
+    }
+
+    /// The name of a topic that is asked for by its name, or else by its id.
+    pub(super) fn name(&self, name: &str, id: Uuid) -> Result<String, ErrorCode> {
+        if id == Uuid::ZERO {
+            return Ok(name.to_owned());
+        }
+        let named = self.topics.keys().find(|name| self.id(name) == id);
+        named.cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
     }
 
     /// A number that was not given out before.
@@ -126,6 +143,7 @@ impl Broker {
     pub(super) fn new(settings: SandboxSettings, ports: Vec<u16>, seed: u64) -> Self {
         let state = State {
             topics: BTreeMap::new(),
+            ids: BTreeMap::new(),
             groups: BTreeMap::new(),
             coordinator: 1,
             rules: Rules::default(),
@@ -175,6 +193,8 @@ impl Broker {
         }
         let nodes = i32::try_from(self.ports.len()).unwrap_or(1).max(1);
         let log = |n: i32| Log::new(n % nodes + 1, self.settings.partition_bytes);
+        let id = u128::from(self.seed) << 64 | u128::from(state.next_serial());
+        state.ids.insert(name.to_owned(), Uuid(id.to_be_bytes()));
         state.topics.insert(name.to_owned(), (0..partitions.clamp(1, MOST_PARTITIONS)).map(log).collect());
         self.wake();
         Ok(())
@@ -188,9 +208,9 @@ impl Broker {
         (here, there): (IpAddr, IpAddr),
     ) -> Result<Outcome, Unanswerable> {
         let mut reader = Reader::new(frame);
-        let header = RequestHeader::decode(&mut reader)?;
-        let api =
-            ApiKey::from_i16(header.api_key).filter(|api| !UNSERVED.contains(api)).ok_or(Unanswerable)?;
+        let (header, _) = request_body(&mut reader)?;
+        let api = ApiKey::from_i16(header.api_key).filter(|api| self.offered(*api).is_some());
+        let api = api.ok_or(Unanswerable)?;
         let (fault, throttle) = {
             let mut state = self.lock();
             (state.rules.of_connection(api), state.rules.throttle(api).unwrap_or_default())
@@ -212,33 +232,67 @@ impl Broker {
     }
 
     fn answer(&self, call: &Call<'_>, reader: Reader<'_>) -> Answered {
+        let known = call.api.versions().contains(&call.version);
+        let offered = self.offered(call.api).is_some_and(|offered| offered.contains(&call.version));
         if call.api == ApiKey::ApiVersions {
-            return versions(call);
+            return self.api_versions(call, known && offered);
         }
-        if !older::is_understood(call.api, call.version) {
+        if !known || !offered {
             return Err(Unanswerable);
         }
         match call.api {
-            ApiKey::Metadata => self.metadata(call, &older::metadata_request(reader, call.version)?),
+            ApiKey::Metadata => self.metadata(call, &reader.whole()?),
             ApiKey::Produce => self.produce(call, &reader.whole()?),
             ApiKey::Fetch => self.fetch(call, &reader.whole()?),
-            ApiKey::ListOffsets => {
-                self.list_offsets(call, &older::list_offsets_request(reader, call.version)?)
-            }
-            ApiKey::OffsetForLeaderEpoch => {
-                self.epoch_ends(call, &older::epoch_request(reader, call.version)?)
-            }
+            ApiKey::ListOffsets => self.list_offsets(call, &reader.whole()?),
+            ApiKey::OffsetForLeaderEpoch => self.epoch_ends(call, &reader.whole()?),
             ApiKey::InitProducerId => self.init_producer(call, &reader.whole()?),
             ApiKey::FindCoordinator => self.find_coordinator(call, &reader.whole()?),
             ApiKey::JoinGroup => self.join_group(call, &reader.whole()?),
             ApiKey::SyncGroup => self.sync_group(call, &reader.whole()?),
             ApiKey::Heartbeat => self.heartbeat(call, &reader.whole()?),
-            ApiKey::LeaveGroup => self.leave_group(call, &older::leave_request(reader, call.version)?),
+            ApiKey::LeaveGroup => self.leave_group(call, &reader.whole()?),
             ApiKey::OffsetCommit => self.offset_commit(call, &reader.whole()?),
             ApiKey::OffsetFetch => self.offset_fetch(call, &reader.whole()?),
             ApiKey::DescribeGroups => self.describe_groups(call, &reader.whole()?),
-            ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err(Unanswerable),
+            ApiKey::ApiVersions
+            | ApiKey::SaslHandshake
+            | ApiKey::SaslAuthenticate
+            | ApiKey::DescribeConfigs => Err(Unanswerable),
         }
+    }
+
+    /// The versions that are offered of an API.
+    ///
+    /// Unless a table says otherwise they begin at 0, though the lowest may not be understood: librdkafka looks for
+    /// versions of ten years ago to tell what a broker can do, and then uses the highest. (Kafka 4 itself does the
+    /// same for Produce: KAFKA-18659.)
+    fn offered(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
+        if UNSERVED.contains(&api) {
+            return None;
+        }
+        match &self.settings.versions {
+            Some(table) => table.get(&api).cloned(),
+            None => Some(0..=*api.versions().end()),
+        }
+    }
+
+    /// Tells what is offered, whatever version of this API is asked in: one that isn't offered gets version 0
+    /// (KIP-511).
+    fn api_versions(&self, call: &Call<'_>, supported: bool) -> Answered {
+        let offered = ApiKey::ALL.iter().filter_map(|api| Some((*api, self.offered(*api)?)));
+        let key = |(api, versions): (ApiKey, RangeInclusive<i16>)| ApiVersionsResponseKey {
+            api_key: api.number(),
+            min_version: *versions.start(),
+            max_version: *versions.end(),
+        };
+        let response = ApiVersionsResponse {
+            error_code: if supported { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION },
+            api_keys: offered.map(key).collect(),
+            throttle_time_ms: call.throttle_ms,
+            ..ApiVersionsResponse::default()
+        };
+        Call { version: if supported { call.version } else { 0 }, ..*call }.framed(&response)
     }
 }
 
@@ -246,38 +300,15 @@ impl Call<'_> {
     /// The answer as it goes over the wire.
     pub(super) fn framed<R: Encode>(&self, response: &R) -> Answered {
         let mut out = Vec::new();
-        frame_response(response, self.correlation_id, &mut out)?;
+        frame_response(response, self.api, self.version, self.correlation_id, &mut out)?;
         Ok(Some(out))
-    }
-}
-
-/// Tells what is spoken, whatever version of this API is asked in: one that isn't spoken gets version 0 (KIP-511).
-///
-/// The ranges begin at 0 though the lowest versions are not understood: librdkafka looks for versions of ten years
-/// ago to tell what a broker can do, and then uses the highest. (Kafka 4 itself does the same for Produce:
-/// KAFKA-18659.)
-fn versions(call: &Call<'_>) -> Answered {
-    let served = ApiKey::ALL.into_iter().filter(|api| !UNSERVED.contains(api));
-    let key = |api: ApiKey| ApiVersionsResponseKey {
-        api_key: api.number(),
-        min_version: 0,
-        max_version: api.version(),
-    };
-    let api_keys = served.map(key).collect();
-    let error_code = match call.version {
-        0..=2 => ErrorCode::NONE,
-        _ => ErrorCode::UNSUPPORTED_VERSION,
-    };
-    let response = ApiVersionsResponse { error_code, api_keys, throttle_time_ms: call.throttle_ms };
-    match call.version {
-        0 => call.framed(&older::FirstVersions(&response)),
-        _ => call.framed(&response),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::protocol::response_body;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
@@ -340,10 +371,10 @@ mod tests {
         let frame = [0, 18, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, 9, 9, 9];
         let answer = ask(&closed(), &frame).unwrap().answer.unwrap();
         let mut reader = Reader::new(&answer[4..]);
-        assert_eq!(reader.int32("correlation_id"), Ok(7));
-        let response: ApiVersionsResponse = reader.whole().unwrap();
+        assert_eq!(response_body(&mut reader, ApiKey::ApiVersions, 9), Ok(7));
+        let response: ApiVersionsResponse<'_> = reader.whole().unwrap();
         assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_VERSION);
         let own = response.api_keys.iter().find(|key| key.api_key == ApiKey::ApiVersions.number()).unwrap();
-        assert_eq!((own.min_version, own.max_version), (0, 2));
+        assert_eq!((own.min_version, own.max_version), (0, 4));
     }
 }

@@ -2,23 +2,27 @@
 
 use super::broker::{Answered, Broker, Call, State};
 use super::group::{Committed, Group, Joined, LARGEST_METADATA, Profile, Reply, Stamp, Token};
-use super::older;
 use crate::kafka::protocol::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribeGroupsResponseGroup, DescribeGroupsResponseMember,
 };
-use crate::kafka::protocol::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::kafka::protocol::find_coordinator::{
+    FindCoordinatorRequest, FindCoordinatorResponse, FindCoordinatorResponseCoordinator,
+};
 use crate::kafka::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::kafka::protocol::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
-use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, LeaveGroupResponseMember};
+use crate::kafka::protocol::leave_group::{
+    LeaveGroupRequest, LeaveGroupRequestMember, LeaveGroupResponse, LeaveGroupResponseMember,
+};
 use crate::kafka::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
 use crate::kafka::protocol::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
-use crate::kafka::protocol::{ApiKey, ErrorCode};
+use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use crate::relay::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
@@ -55,13 +59,34 @@ impl Broker {
         let found = error_code == ErrorCode::NONE;
         let port = usize::try_from(node_id - 1).ok().and_then(|at| self.ports.get(at)).copied();
         let host = call.here.to_string();
+        let error_message = transactional.map(|_| "the sandbox has no transactions");
+        let (node_id, host) = if found { (node_id, host.as_str()) } else { (-1, "") };
+        let port = port.filter(|_| found).map_or(-1, i32::from);
+        let throttle_time_ms = call.throttle_ms;
+        if call.version >= 4 {
+            let of = |key| FindCoordinatorResponseCoordinator {
+                key,
+                node_id,
+                host,
+                port,
+                error_code,
+                error_message,
+            };
+            let coordinators = request.coordinator_keys.iter().copied().map(of).collect();
+            return call.framed(&FindCoordinatorResponse {
+                throttle_time_ms,
+                coordinators,
+                ..Default::default()
+            });
+        }
         call.framed(&FindCoordinatorResponse {
-            throttle_time_ms: call.throttle_ms,
+            throttle_time_ms,
             error_code,
-            error_message: transactional.map(|_| "the sandbox has no transactions"),
-            node_id: if found { node_id } else { -1 },
-            host: if found { &host } else { "" },
-            port: port.filter(|_| found).map_or(-1, i32::from),
+            error_message,
+            node_id,
+            host,
+            port,
+            coordinators: Vec::new(),
         })
     }
 
@@ -114,10 +139,11 @@ impl Broker {
             throttle_time_ms: call.throttle_ms,
             error_code,
             generation_id: joined.generation,
-            protocol_name: &joined.protocol,
+            protocol_name: Some(&joined.protocol),
             leader: &joined.leader,
             member_id: &joined.member_id,
             members: members.collect(),
+            ..JoinGroupResponse::default()
         })
     }
 
@@ -153,9 +179,14 @@ impl Broker {
         };
         let assignments: Vec<(&str, &[u8])> =
             request.assignments.iter().map(|one| (one.member_id, one.assignment)).collect();
+        let says_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
         let mut state = self.lock();
         let token = state.next_serial();
-        let asked = state.coordinated(call, request.group_id).map(|group| {
+        let group = match says_protocol || call.version < 5 {
+            true => state.coordinated(call, request.group_id),
+            false => Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+        };
+        let asked = group.map(|group| {
             group.sync(token, &stamp, &assignments, Instant::now());
         });
         let reply = match asked {
@@ -171,7 +202,7 @@ impl Broker {
             Reply::Joined(_) => (ErrorCode::UNKNOWN_SERVER_ERROR, Vec::new()),
         };
         let (throttle_time_ms, assignment) = (call.throttle_ms, assignment.as_slice());
-        call.framed(&SyncGroupResponse { throttle_time_ms, error_code, assignment })
+        call.framed(&SyncGroupResponse { throttle_time_ms, error_code, assignment, ..Default::default() })
     }
 
     pub(super) fn heartbeat(&self, call: &Call<'_>, request: &HeartbeatRequest<'_>) -> Answered {
@@ -189,25 +220,30 @@ impl Broker {
     }
 
     pub(super) fn leave_group(&self, call: &Call<'_>, request: &LeaveGroupRequest<'_>) -> Answered {
+        let alone = [LeaveGroupRequestMember { member_id: request.member_id, ..Default::default() }];
+        // Before version 3 one member leaves, and its error is that of all.
+        let leaving = if call.version < 3 { &alone[..] } else { &request.members };
         let mut state = self.lock();
         let left = state.coordinated(call, request.group_id).map(|group| {
-            let leave = |one: &crate::kafka::protocol::leave_group::LeaveGroupRequestMember<'_>| {
+            let leave = |one: &LeaveGroupRequestMember<'_>| {
                 group.leave(one.member_id, one.group_instance_id, Instant::now())
             };
-            request.members.iter().map(leave).collect::<Vec<ErrorCode>>()
+            leaving.iter().map(leave).collect::<Vec<ErrorCode>>()
         });
         drop(state);
         self.wake();
-        let error_code = left.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+        let mut error_code = left.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
         let codes = left.unwrap_or_default();
-        let members = request.members.iter().zip(codes).map(|(one, error_code)| LeaveGroupResponseMember {
+        let members = leaving.iter().zip(codes).map(|(one, error_code)| LeaveGroupResponseMember {
             member_id: one.member_id,
             group_instance_id: one.group_instance_id,
             error_code,
         });
-        let (throttle_time_ms, members) = (call.throttle_ms, members.collect());
-        let response = LeaveGroupResponse { throttle_time_ms, error_code, members };
-        call.framed(&older::LeaveGroup(&response, call.version))
+        let (throttle_time_ms, mut members) = (call.throttle_ms, members.collect::<Vec<_>>());
+        if call.version < 3 {
+            error_code = members.pop().map_or(error_code, |member| member.error_code);
+        }
+        call.framed(&LeaveGroupResponse { throttle_time_ms, error_code, members })
     }
 
     pub(super) fn offset_commit(&self, call: &Call<'_>, request: &OffsetCommitRequest<'_>) -> Answered {
@@ -219,14 +255,18 @@ impl Broker {
         let mut state = self.lock();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
+            let named = state.name(topic.name, topic.topic_id);
             let keep = |asked: &OffsetCommitRequestPartition<'_>| OffsetCommitResponsePartition {
                 partition_index: asked.partition_index,
-                error_code: commit(&mut state, call, request.group_id, &stamp, topic.name, asked)
+                error_code: named
+                    .clone()
+                    .and_then(|name| commit(&mut state, call, request.group_id, &stamp, &name, asked))
                     .err()
                     .unwrap_or(ErrorCode::NONE),
             };
             let partitions = topic.partitions.iter().map(keep).collect();
-            topics.push(OffsetCommitResponseTopic { name: topic.name, partitions });
+            let (name, topic_id) = (topic.name, topic.topic_id);
+            topics.push(OffsetCommitResponseTopic { name, topic_id, partitions });
         }
         drop(state);
         self.wake();
@@ -234,39 +274,30 @@ impl Broker {
     }
 
     pub(super) fn offset_fetch(&self, call: &Call<'_>, request: &OffsetFetchRequest<'_>) -> Answered {
+        let throttle_time_ms = call.throttle_ms;
         let mut state = self.lock();
-        let committed = state.coordinated(call, request.group_id).map(|group| group.committed.clone());
+        if call.version < 8 {
+            let found = positions(&mut state, call, request.group_id, request.topics.as_deref());
+            drop(state);
+            let (topics, error_code) = found.answer();
+            return call.framed(&OffsetFetchResponse {
+                throttle_time_ms,
+                topics,
+                error_code,
+                groups: Vec::new(),
+            });
+        }
+        let mut found = Vec::with_capacity(request.groups.len());
+        for group in &request.groups {
+            found.push(positions(&mut state, call, group.group_id, group.topics.as_deref()));
+        }
         drop(state);
-        let error_code = committed.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
-        let committed = committed.unwrap_or_default();
-        let asked: BTreeMap<&str, Vec<i32>> = match &request.topics {
-            Some(topics) => {
-                topics.iter().map(|topic| (topic.name, topic.partition_indexes.clone())).collect()
-            }
-            None => {
-                let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-                for partition in committed.keys() {
-                    every.entry(partition.topic()).or_default().push(partition.number());
-                }
-                every
-            }
-        };
-        let of = |name: &str, partition_index: i32| {
-            let found = committed.get(&Partition::new(name, partition_index));
-            OffsetFetchResponsePartition {
-                partition_index,
-                committed_offset: found.map_or(-1, |found| found.next),
-                committed_leader_epoch: found.map_or(-1, |found| found.epoch),
-                metadata: found.map_or(Some(""), |found| found.metadata.as_deref()),
-                error_code: ErrorCode::NONE,
-            }
-        };
-        let topics = asked.iter().map(|(name, numbers)| OffsetFetchResponseTopic {
-            name,
-            partitions: numbers.iter().map(|number| of(name, *number)).collect(),
+        let groups = request.groups.iter().zip(&found).map(|(group, found)| {
+            let (topics, error_code) = found.answer();
+            OffsetFetchResponseGroup { group_id: group.group_id, topics, error_code }
         });
-        let topics = topics.collect();
-        call.framed(&OffsetFetchResponse { throttle_time_ms: call.throttle_ms, topics, error_code })
+        let groups = groups.collect();
+        call.framed(&OffsetFetchResponse { throttle_time_ms, groups, ..OffsetFetchResponse::default() })
     }
 
     pub(super) fn describe_groups(&self, call: &Call<'_>, request: &DescribeGroupsRequest<'_>) -> Answered {
@@ -280,7 +311,9 @@ impl Broker {
             }
         }
         let describe = |name| {
-            let error_code = refused.get(name).copied().unwrap_or(ErrorCode::NONE);
+            let known = state.groups.contains_key(name) || call.version < 6;
+            let unknown = if known { ErrorCode::NONE } else { ErrorCode::GROUP_ID_NOT_FOUND };
+            let error_code = refused.get(name).copied().unwrap_or(unknown);
             let group = state.groups.get(name).filter(|_| error_code == ErrorCode::NONE);
             DescribeGroupsResponseGroup {
                 error_code,
@@ -289,11 +322,90 @@ impl Broker {
                 protocol_type: group.map_or("", Group::protocol_type),
                 protocol_data: group.map_or("", |group| &group.protocol),
                 members: group.map(described).unwrap_or_default(),
-                authorized_operations: i32::MIN,
+                ..DescribeGroupsResponseGroup::default()
             }
         };
         let groups = request.groups.iter().copied().map(describe).collect();
         call.framed(&DescribeGroupsResponse { throttle_time_ms: call.throttle_ms, groups })
+    }
+}
+
+/// What a group has committed, as far as it is asked for.
+struct Positions {
+    error_code: ErrorCode,
+    topics: Vec<TopicPositions>,
+}
+
+struct TopicPositions {
+    name: String,
+    id: Uuid,
+    error_code: ErrorCode,
+    partitions: Vec<(i32, Option<Committed>)>,
+}
+
+fn positions(
+    state: &mut State,
+    call: &Call<'_>,
+    group: &str,
+    asked: Option<&[OffsetFetchRequestTopic<'_>]>,
+) -> Positions {
+    let committed = match state.coordinated(call, group) {
+        Ok(group) => group.committed.clone(),
+        Err(error_code) => return Positions { error_code, topics: Vec::new() },
+    };
+    let of = |name: String, id: Uuid, numbers: &[i32]| {
+        let find = |number: &i32| (*number, committed.get(&Partition::new(name.as_str(), *number)).cloned());
+        let partitions = numbers.iter().map(find).collect();
+        TopicPositions { name, id, error_code: ErrorCode::NONE, partitions }
+    };
+    let topics = match asked {
+        Some(asked) => asked
+            .iter()
+            .map(|topic| match state.name(topic.name, topic.topic_id) {
+                Ok(name) => of(name, topic.topic_id, &topic.partition_indexes),
+                Err(error_code) => TopicPositions {
+                    error_code,
+                    ..of(String::new(), topic.topic_id, &topic.partition_indexes)
+                },
+            })
+            .collect(),
+        None => {
+            let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+            for partition in committed.keys() {
+                every.entry(partition.topic()).or_default().push(partition.number());
+            }
+            every.iter().map(|(name, numbers)| of((*name).to_owned(), state.id(name), numbers)).collect()
+        }
+    };
+    Positions { error_code: ErrorCode::NONE, topics }
+}
+
+impl Positions {
+    fn answer(&self) -> (Vec<OffsetFetchResponseTopic<'_>>, ErrorCode) {
+        let topics = self.topics.iter().map(|topic| OffsetFetchResponseTopic {
+            name: &topic.name,
+            topic_id: topic.id,
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|position| of_position(position, topic.error_code))
+                .collect(),
+        });
+        (topics.collect(), self.error_code)
+    }
+}
+
+fn of_position(
+    (partition_index, found): &(i32, Option<Committed>),
+    error_code: ErrorCode,
+) -> OffsetFetchResponsePartition<'_> {
+    let found = found.as_ref();
+    OffsetFetchResponsePartition {
+        partition_index: *partition_index,
+        committed_offset: found.map_or(-1, |found| found.next),
+        committed_leader_epoch: found.map_or(-1, |found| found.epoch),
+        metadata: found.map_or(Some(""), |found| found.metadata.as_deref()),
+        error_code,
     }
 }
 

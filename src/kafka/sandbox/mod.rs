@@ -4,8 +4,8 @@
 //! disk, no replicas, no transactions and no security, and whatever it holds is gone with it. What it does do it
 //! does as a broker would, towards any client: our own, Java's, librdkafka's.
 //!
-//! Requests are read and responses written by the same [`protocol`](super::protocol) that the client uses, in its
-//! pinned versions and a few older ones for librdkafka.
+//! Requests are read and responses written by the same [`protocol`](super::protocol) that the client uses, in all of
+//! its versions or in those of a [table](SandboxSettings::versions).
 //!
 //! | room | what it is |
 //! |---|---|
@@ -13,7 +13,6 @@
 //! | `group` | a consumer group with its rebalances; pure |
 //! | `broker` | topics and groups behind one lock; from a request to its answer |
 //! | `serve`, `coordinate` | the requests, about records and about groups |
-//! | `older` | versions older than ours |
 //! | `server` | sockets and threads |
 //! | `faults` | misbehaviour on demand |
 //!
@@ -33,7 +32,6 @@ mod coordinate;
 pub mod faults;
 mod group;
 mod log;
-mod older;
 mod serve;
 mod server;
 
@@ -42,7 +40,7 @@ pub use group::{LARGEST_METADATA, LONGEST_REBALANCE, MOST_MEMBERS, SESSION_TIMEO
 pub use log::{LARGEST_BATCH, PARTITION_BYTES};
 pub use server::{LARGEST_REQUEST, MOST_CONNECTIONS};
 
-use super::protocol::ErrorCode;
+use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::{BatchWriter, Compression, NewRecord};
 use crate::relay::record::Partition;
 use broker::Broker;
@@ -52,6 +50,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The most nodes a sandbox plays.
@@ -70,6 +69,9 @@ pub struct SandboxSettings {
     pub nodes: usize,
     /// How many bytes a partition keeps.
     pub partition_bytes: usize,
+    /// The APIs that it offers with their versions, as another broker would; `None` for all that it knows. Versions
+    /// that it doesn't know are offered all the same, and whoever uses one loses the connection.
+    pub versions: Option<BTreeMap<ApiKey, RangeInclusive<i16>>>,
 }
 
 impl Default for SandboxSettings {
@@ -80,6 +82,7 @@ impl Default for SandboxSettings {
             make_topics: true,
             nodes: 1,
             partition_bytes: PARTITION_BYTES,
+            versions: None,
         }
     }
 }

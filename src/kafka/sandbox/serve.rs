@@ -2,7 +2,6 @@
 
 use super::broker::{Answered, Broker, Call, State};
 use super::log::Log;
-use super::older;
 use crate::kafka::protocol::fetch::{
     FetchRequest, FetchRequestPartition, FetchResponse, FetchResponsePartition, FetchResponseTopic,
 };
@@ -12,8 +11,8 @@ use crate::kafka::protocol::list_offsets::{
     ListOffsetsResponseTopic,
 };
 use crate::kafka::protocol::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::kafka::protocol::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochResponse,
@@ -22,15 +21,13 @@ use crate::kafka::protocol::offset_for_leader_epoch::{
 use crate::kafka::protocol::produce::{
     ProduceRequest, ProduceRequestPartition, ProduceResponse, ProduceResponsePartition, ProduceResponseTopic,
 };
-use crate::kafka::protocol::{ApiKey, ErrorCode};
+use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use std::time::{Duration, Instant};
 
 /// No fetch waits longer than this for records, whatever it asks for.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
 /// No answer to a fetch is larger than this, but for a first batch that is.
 const LARGEST_FETCH: usize = 50 << 20;
-/// What "not asked for" is among the bits of authorized operations.
-const NOT_ASKED: i32 = i32::MIN;
 /// Timestamps of ListOffsets that are none.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -48,14 +45,15 @@ impl State {
     fn led(
         &mut self,
         call: &Call<'_>,
-        topic: &str,
+        (name, id): (&str, Uuid),
         partition: i32,
         epoch: i32,
     ) -> Result<&mut Log, ErrorCode> {
-        if let Some(code) = self.rules.error(call.api, Some((topic, partition))) {
+        let topic = self.name(name, id)?;
+        if let Some(code) = self.rules.error(call.api, Some((&topic, partition))) {
             return Err(code);
         }
-        let log = self.log_mut(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let log = self.log_mut(&topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         log.check_epoch(epoch)?;
         match log.leader == call.node {
             true => Ok(log),
@@ -74,14 +72,26 @@ impl Broker {
             rack: None,
         };
         let mut state = self.lock();
-        let every: Vec<String> = state.topics.keys().cloned().collect();
-        let names: Vec<&str> = match &request.topics {
-            None => every.iter().map(String::as_str).collect(),
-            Some(topics) => topics.iter().map(|topic| topic.name).collect(),
+        let asked: Vec<Result<String, Uuid>> = match &request.topics {
+            None => state.topics.keys().cloned().map(Ok).collect(),
+            Some(topics) => topics.iter().map(|topic| asked(&state, topic)).collect(),
         };
         let may_make = request.allow_auto_topic_creation && self.settings.make_topics;
-        let mut topics = Vec::with_capacity(names.len());
-        for name in names {
+        let mut topics = Vec::with_capacity(asked.len());
+        for asked in &asked {
+            let name = match asked {
+                Ok(name) => name.as_str(),
+                Err(id) => {
+                    topics.push(MetadataResponseTopic {
+                        error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                        // Before version 12 there must be a name.
+                        name: (call.version < 12).then_some(""),
+                        topic_id: *id,
+                        ..MetadataResponseTopic::default()
+                    });
+                    continue;
+                }
+            };
             let made = match may_make {
                 true => self.make_topic(&mut state, name, self.settings.partitions),
                 false => Ok(()),
@@ -91,10 +101,10 @@ impl Broker {
             let unknown = made.err().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             topics.push(MetadataResponseTopic {
                 error_code: injected.unwrap_or(if logs.is_some() { ErrorCode::NONE } else { unknown }),
-                name,
-                is_internal: false,
+                name: Some(name),
+                topic_id: state.id(name),
                 partitions: (0..).zip(logs.into_iter().flatten()).map(of_metadata).collect(),
-                topic_authorized_operations: NOT_ASKED,
+                ..MetadataResponseTopic::default()
             });
         }
         drop(state);
@@ -104,9 +114,9 @@ impl Broker {
             cluster_id: Some("sandbox"),
             controller_id: 1,
             topics,
-            cluster_authorized_operations: NOT_ASKED,
+            ..MetadataResponse::default()
         };
-        call.framed(&older::Metadata(&response, call.version))
+        call.framed(&response)
     }
 
     pub(super) fn produce(&self, call: &Call<'_>, request: &ProduceRequest<'_>) -> Answered {
@@ -116,7 +126,7 @@ impl Broker {
             -1..=1 => None,
             _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
         };
-        let mut append = |topic: &str, data: &ProduceRequestPartition<'_>| {
+        let mut append = |topic: (&str, Uuid), data: &ProduceRequestPartition<'_>| {
             let appended = match refused {
                 Some(code) => Err(code),
                 None => state.led(call, topic, data.index, -1).and_then(|log| {
@@ -128,32 +138,36 @@ impl Broker {
                 index: data.index,
                 error_code: appended.err().unwrap_or(ErrorCode::NONE),
                 base_offset: appended.map_or(-1, |(base, _)| base),
-                log_append_time_ms: -1,
                 log_start_offset: appended.map_or(-1, |(_, start)| start),
-                record_errors: Vec::new(),
-                error_message: None,
+                ..ProduceResponsePartition::default()
             }
         };
         let mut responses = Vec::with_capacity(request.topic_data.len());
         for topic in &request.topic_data {
             let partition_responses =
-                topic.partition_data.iter().map(|data| append(topic.name, data)).collect();
-            responses.push(ProduceResponseTopic { name: topic.name, partition_responses });
+                topic.partition_data.iter().map(|data| append((topic.name, topic.topic_id), data)).collect();
+            let (name, topic_id) = (topic.name, topic.topic_id);
+            responses.push(ProduceResponseTopic { name, topic_id, partition_responses });
         }
         drop(state);
         self.wake();
         if request.acks == 0 {
             return Ok(None);
         }
-        let response = ProduceResponse { responses, throttle_time_ms: call.throttle_ms };
-        call.framed(&older::Produce(&response, call.version))
+        let throttle_time_ms = call.throttle_ms;
+        call.framed(&ProduceResponse { responses, throttle_time_ms, ..ProduceResponse::default() })
     }
 
     pub(super) fn fetch(&self, call: &Call<'_>, request: &FetchRequest<'_>) -> Answered {
         let respond = |error_code, responses| {
             // Never a session (KIP-227): a client that asks for one takes 0 as the word that there is none.
-            let (throttle_time_ms, session_id) = (call.throttle_ms, 0);
-            call.framed(&FetchResponse { throttle_time_ms, error_code, session_id, responses })
+            let throttle_time_ms = call.throttle_ms;
+            call.framed(&FetchResponse {
+                throttle_time_ms,
+                error_code,
+                responses,
+                ..FetchResponse::default()
+            })
         };
         if request.session_id != 0 {
             return respond(ErrorCode::FETCH_SESSION_ID_NOT_FOUND, Vec::new());
@@ -177,10 +191,11 @@ impl Broker {
             state = self.wait(state, until);
         };
         for (topic, parts) in request.topics.iter().zip(&mut read) {
+            let name = state.name(topic.topic, topic.topic_id).unwrap_or_default();
             for part in parts {
                 let records = part.outcome.as_mut().ok().and_then(|records| records.last_mut());
                 if let Some(last) = records
-                    && state.rules.corrupts(topic.topic, part.index)
+                    && state.rules.corrupts(&name, part.index)
                 {
                     *last ^= 1;
                 }
@@ -190,6 +205,7 @@ impl Broker {
         let of = |part| fetched(part, request.isolation_level);
         let responses = request.topics.iter().zip(&read).map(|(topic, parts)| FetchResponseTopic {
             topic: topic.topic,
+            topic_id: topic.topic_id,
             partitions: parts.iter().map(of).collect(),
         });
         respond(ErrorCode::NONE, responses.collect())
@@ -198,14 +214,17 @@ impl Broker {
     pub(super) fn list_offsets(&self, call: &Call<'_>, request: &ListOffsetsRequest<'_>) -> Answered {
         let mut state = self.lock();
         let mut find = |topic: &str, asked: &ListOffsetsRequestPartition| {
-            let log = state.led(call, topic, asked.partition_index, asked.current_leader_epoch);
+            let log = state.led(call, (topic, Uuid::ZERO), asked.partition_index, asked.current_leader_epoch);
             let found = log.map(|log| {
                 let (timestamp, offset) = match asked.timestamp {
                     LATEST => (-1, log.end()),
                     EARLIEST => (-1, log.start()),
+                    // What newer versions ask of tiered storage and the like.
+                    ..EARLIEST => (-1, -1),
                     since => log.first_since(since).unwrap_or((-1, -1)),
                 };
-                (timestamp, offset, if offset >= 0 { log.epoch() } else { -1 })
+                // Before version 4 there is no place for the epoch.
+                (timestamp, offset, if offset >= 0 && call.version >= 4 { log.epoch() } else { -1 })
             });
             let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
             ListOffsetsResponsePartition {
@@ -222,14 +241,13 @@ impl Broker {
             topics.push(ListOffsetsResponseTopic { name: topic.name, partitions });
         }
         drop(state);
-        let response = ListOffsetsResponse { throttle_time_ms: call.throttle_ms, topics };
-        call.framed(&older::ListOffsets(&response, call.version))
+        call.framed(&ListOffsetsResponse { throttle_time_ms: call.throttle_ms, topics })
     }
 
     pub(super) fn epoch_ends(&self, call: &Call<'_>, request: &OffsetForLeaderEpochRequest<'_>) -> Answered {
         let mut state = self.lock();
         let mut find = |topic: &str, asked: &OffsetForLeaderEpochRequestPartition| {
-            let log = state.led(call, topic, asked.partition, asked.current_leader_epoch);
+            let log = state.led(call, (topic, Uuid::ZERO), asked.partition, asked.current_leader_epoch);
             let found = log.map(|log| log.epoch_end(asked.leader_epoch).unwrap_or((-1, -1)));
             let (leader_epoch, end_offset) = found.unwrap_or((-1, -1));
             OffsetForLeaderEpochResponsePartition {
@@ -266,6 +284,12 @@ impl Broker {
     }
 }
 
+/// The name of a topic that is asked for, or the id that no topic has.
+fn asked(state: &State, topic: &MetadataRequestTopic<'_>) -> Result<String, Uuid> {
+    let id = if topic.name.is_some() { Uuid::ZERO } else { topic.topic_id };
+    state.name(topic.name.unwrap_or_default(), id).map_err(|_| id)
+}
+
 fn of_metadata((partition_index, log): (i32, &Log)) -> MetadataResponsePartition {
     MetadataResponsePartition {
         error_code: ErrorCode::NONE,
@@ -282,7 +306,7 @@ fn of_metadata((partition_index, log): (i32, &Log)) -> MetadataResponsePartition
 fn read_all(state: &mut State, call: &Call<'_>, request: &FetchRequest<'_>) -> Vec<Vec<Read>> {
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(LARGEST_FETCH);
     let mut bytes = 0;
-    let mut read_one = |topic: &str, asked: &FetchRequestPartition| {
+    let mut read_one = |topic: (&str, Uuid), asked: &FetchRequestPartition| {
         let of_partition = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
         let limit = of_partition.min(most.saturating_sub(bytes));
         let mut read = Read { index: asked.partition, outcome: Ok(Vec::new()), start: -1, end: -1 };
@@ -295,7 +319,8 @@ fn read_all(state: &mut State, call: &Call<'_>, request: &FetchRequest<'_>) -> V
     };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        topics.push(topic.partitions.iter().map(|asked| read_one(topic.topic, asked)).collect());
+        let of = (topic.topic, topic.topic_id);
+        topics.push(topic.partitions.iter().map(|asked| read_one(of, asked)).collect());
     }
     topics
 }
@@ -308,7 +333,7 @@ fn fetched(read: &Read, isolation_level: i8) -> FetchResponsePartition<'_> {
         last_stable_offset: read.end,
         log_start_offset: read.start,
         aborted_transactions: (isolation_level == 1).then(Vec::new),
-        preferred_read_replica: -1,
         records: Some(read.outcome.as_deref().unwrap_or_default()),
+        ..FetchResponsePartition::default()
     }
 }
