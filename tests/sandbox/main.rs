@@ -10,3 +10,4 @@ mod reader;
 mod sharing;
 mod strangers;
 mod trust;
+mod versions;
