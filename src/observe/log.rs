@@ -311,7 +311,7 @@ pub fn say(level: Level, text: &str) {
     SINK.push(Line { plain: true, ..Line::new(level, text.to_owned()) }, false);
 }
 
-/// Waits until everything logged is written, at most [`LONGEST_FLUSH`](super::sink::LONGEST_FLUSH).
+/// Waits until everything logged is written, at most [`LONGEST_FLUSH`].
 pub fn flush() {
     SINK.flush(LONGEST_FLUSH);
 }

@@ -15,7 +15,7 @@
 //! was turned away is a *suspect*: it has a backoff of its own, and being turned away again pauses nothing. Whether
 //! that counts against the record depends on what could explain it. Credentials and addresses (401, 404, ...) are the
 //! same for all: it counts as long as others are accepted and no other is turned away. Load (429, 503, ...) is ruled
-//! out by a *trial* alone: see [`pause`](super::pause).
+//! out by a *trial* alone: see `pause`.
 
 mod answers;
 mod intake;

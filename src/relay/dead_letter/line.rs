@@ -87,7 +87,7 @@ fn text(line: &mut String, name: &str, value: &str) {
     let _ = write!(line, "\"{name}\":\"{}\",", json::escape(value));
 }
 
-/// Whether [`parse`] reads what [`write`] wrote of this letter, but for its length.
+/// Whether [`parse`] reads what [`write()`] wrote of this letter, but for its length.
 ///
 /// # Errors
 /// Why not.
