@@ -120,6 +120,8 @@ pub struct Dispatcher {
     /// No more is taken in for now: a batch is under way, or the source has come to its end.
     closed: bool,
     draining: bool,
+    /// Records that were taken in since the last batch ended.
+    taken: usize,
     /// Why nothing more is sent, for good.
     stopped: Option<RunError>,
     /// Since when attempts fail with no acceptance between, and why the last one did.
@@ -161,6 +163,7 @@ impl Dispatcher {
             wants_probe: false,
             rests: false,
             changes: VecDeque::new(),
+            taken: 0,
             totals: Totals::default(),
         }
     }
@@ -351,9 +354,11 @@ impl Dispatcher {
     // ---- time and targets ----------------------------------------------------------------------------------
 
     fn wake_due(&mut self, now: Instant) {
-        for target in self.schedule.wake_due(now) {
-            self.comes_ready(target, now);
-        }
+        let targets = match self.is_ending() {
+            true => self.schedule.targets_that_got_one(),
+            false => self.schedule.wake_due(now),
+        };
+        targets.into_iter().for_each(|target| self.comes_ready(target, now));
         self.wants_probe = false;
         self.rests = self.settings.intake == Intake::Batch
             && self.schedule.first_fresh().is_none()
@@ -400,9 +405,15 @@ impl Dispatcher {
         }
     }
 
+    /// The batch under way has sent all that is new: what comes due from now on is carried over, or a batch of which
+    /// many records fail would never end.
+    fn is_ending(&self) -> bool {
+        self.settings.intake == Intake::Batch && self.closed && self.schedule.first_fresh().is_none()
+    }
+
     fn next_due(&self) -> Option<Instant> {
         let of_targets = self.brakes.destinations.next_due().map(|(at, _)| at);
-        let of_records = self.schedule.next_due();
+        let of_records = self.schedule.next_due().filter(|_| !self.is_ending());
         let of_pause = self.brakes.destinations.origin().paused_until().filter(|_| self.rests);
         of_targets.into_iter().chain(of_records).chain(of_pause).min()
     }

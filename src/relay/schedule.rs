@@ -351,6 +351,11 @@ impl Schedule {
                 self.index_ready(sequence, target, was_sent);
             }
         }
+        self.targets_that_got_one()
+    }
+
+    /// The targets that are paused by themselves and got a ready record since somebody asked.
+    pub(super) fn targets_that_got_one(&mut self) -> BTreeSet<Target> {
         std::mem::take(&mut self.paused_got)
     }
 

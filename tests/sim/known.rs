@@ -1,14 +1,8 @@
 //! Faults of the relay that the simulator found and that are not mended yet. Each keeps schedules from being drawn that
 //! would fail because of it; whoever mends one sets it to `false` and deletes it once the simulator is content.
 
-/// A batch that holds nothing but a record that is always turned away with a pausing status is never joined: the pause
-/// has no other record to probe with, and the batch is closed to those that would tell.
-pub const A_BATCH_WAITS_FOR_A_LONE_SUSPECT: bool = false;
 /// Of a source that can't throttle, a partition whose records wait takes all of a small buffer, and others starve.
 pub const WITHOUT_THROTTLING_BYTES_STARVE: bool = true;
-/// A batch goes on as long as any of its records comes due, and carried records count towards its size: a partition of
-/// which many records fail keeps a batch from its end, or fills the next ones, and others starve.
-pub const A_BATCH_OF_FAILURES_STARVES_OTHERS: bool = true;
 /// Ten failures in a row pause the destination although they are of the same few records, time and again: those go
 /// first when it is open again, and are probed with like all others. Where many records fail, others trickle.
 pub const THE_SAME_FAILURES_PAUSE_ALL: bool = true;

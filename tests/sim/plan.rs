@@ -273,9 +273,6 @@ impl Plan {
         }
         self.partitions = self.partitions.max(2);
         self.targets = 0;
-        if known::A_BATCH_WAITS_FOR_A_LONE_SUSPECT {
-            self.settings.intake = Intake::Sliding;
-        }
         let status = dice.one(&[403, 401, 404, 301, 502, 503, 429, 500, 422, 504, 405]);
         let after = dice.chance(20).then(|| Duration::from_secs(dice.one(&[1, 5])));
         self.poison = Some((Reply::Status(status, after), 0));
@@ -293,8 +290,10 @@ impl Plan {
         let settings = &mut self.settings;
         (settings.max_attempts, settings.max_age, settings.patience) = (None, None, None);
         (settings.max_rate, settings.retry_budget) = (None, None);
-        if known::A_BATCH_OF_FAILURES_STARVES_OTHERS {
-            settings.intake = Intake::Sliding;
+        if settings.intake == Intake::Batch {
+            // The interval is the operator's wish, and a batch of few has little room beside what is carried.
+            (settings.batch_interval, settings.batch_bytes) = (Duration::ZERO, size(1 << 20));
+            settings.batch_size = settings.batch_size.max(size(16));
         }
         settings.order = dice.one(&[Order::None, Order::Partition]);
         if known::THE_SAME_FAILURES_PAUSE_ALL {

@@ -2,7 +2,6 @@
 //! it in the end.
 
 use crate::cluster::Entry;
-use crate::known;
 use crate::machine::{Event, Sim};
 use crate::plan::{Jobs, Plan, Profile};
 use crate::process::{Done, Process};
@@ -83,8 +82,10 @@ impl Expectations {
     pub fn fits(&self, dispatcher: &Dispatcher, plan: &Plan) {
         let settings = &plan.settings;
         if settings.intake == Intake::Batch {
-            // What is in flight of partitions that were lost is there beside it.
-            let most = settings.batch_size.get() + settings.max_concurrency.get();
+            // Carried records leave a part of each batch to new ones, until their partition is a window ahead. What is in
+            // flight of partitions that were lost is there beside it.
+            let carried = settings.window_size.get().saturating_mul(plan.partitions);
+            let most = settings.batch_size.get() + carried + settings.max_concurrency.get();
             assert!(dispatcher.len() <= most, "invariant 4: {} records in a batch", dispatcher.len());
         }
         let one = plan.largest + 300;
@@ -500,9 +501,7 @@ impl Plan {
         let window = settings.window_size.get() > 4 * stuck;
         let batch = match settings.intake {
             Intake::Sliding => true,
-            Intake::Batch => {
-                settings.batch_size.get() > 2 * stuck && !known::A_BATCH_WAITS_FOR_A_LONE_SUSPECT
-            }
+            Intake::Batch => settings.batch_size.get() > 2 * stuck,
         };
         // Without an order nobody waits for them.
         window && batch && settings.order == Order::None && settings.batch_bytes.get() >= 1 << 20

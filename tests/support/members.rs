@@ -200,8 +200,9 @@ fn ours(line: &str) -> Option<Story> {
         let positions = bare(list).into_iter();
         return Some(Story::Got(positions.map(|at| at.split('@').next().unwrap().to_owned()).collect()));
     }
-    if let Some(list) = text.strip_prefix("giving up ").or_else(|| text.strip_prefix("lost [")) {
-        return Some(Story::Gone(bare(list)));
+    if let Some(list) = text.strip_prefix("giving up [").or_else(|| text.strip_prefix("lost [")) {
+        // What follows the list is for people.
+        return Some(Story::Gone(bare(list.split(']').next().unwrap_or_default())));
     }
     text.starts_with("ended: ").then_some(Story::Ended)
 }

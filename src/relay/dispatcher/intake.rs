@@ -10,6 +10,8 @@ use crate::relay::source::{Assigned, Want};
 use crate::relay::transport::Target;
 use std::time::Instant;
 
+/// At least this part of a batch is for records that are new.
+const NEW_PART: usize = 4;
 /// A record that was fetched with so many bytes of others is copied out, so that it doesn't keep them in memory.
 const COPIED_BEYOND: usize = 64 << 10;
 
@@ -85,6 +87,7 @@ impl Dispatcher {
         let is_copied = record.shared_bytes() > COPIED_BEYOND || !self.settings.filter.is_all();
         let record = if is_copied { record.detach() } else { record };
         self.ledger.enter(record.partition(), record.weight());
+        self.taken = self.taken.saturating_add(1);
         self.schedule.insert(Entry { record, epoch, target, now });
         self.comes_ready(target, now);
     }
@@ -97,10 +100,17 @@ impl Dispatcher {
         }
         let (records, bytes) = self.ledger.room();
         let records = match self.settings.intake {
-            Intake::Batch => records.min(self.settings.batch_size.get().saturating_sub(self.schedule.len())),
+            Intake::Batch => records.min(self.batch_room()),
             Intake::Sliding => records,
         };
         if records == 0 || bytes == 0 { Want::NOTHING } else { Want { records, bytes } }
+    }
+
+    /// Carried records count, but leave a part of each batch to new ones: however many fail, others go on.
+    fn batch_room(&self) -> usize {
+        let size = self.settings.batch_size.get();
+        let left = size.saturating_sub(self.schedule.len());
+        left.max((size / NEW_PART).max(1).saturating_sub(self.taken))
     }
 
     /// Whether it is time to take more in: room for a few at once, or nothing left that could go.
@@ -139,6 +149,7 @@ impl Dispatcher {
     /// Records are taken in again.
     pub fn open(&mut self) {
         self.closed = false;
+        self.taken = 0;
     }
 
     /// Nothing more is sent; what is in flight may finish.
