@@ -391,7 +391,10 @@ impl Sim {
             + if settings.retry_budget.is_some() { Duration::from_secs(1) } else { Duration::ZERO };
         let attempts = settings.max_attempts.map_or(1, |most| most.get()) + 3;
         let backoff = settings.backoff.ceiling(u32::MAX);
-        Duration::from_secs(300) + settings.max_retry_after * 4 + backoff * attempts * 4 + each * records * 2
+        Duration::from_secs(300)
+            + settings.max_retry_after * (4 + 3 * attempts)
+            + backoff * attempts * 4
+            + each * records * 2
     }
 
     /// Whether the record will never be done.
