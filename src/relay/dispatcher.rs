@@ -255,7 +255,7 @@ impl Dispatcher {
     /// The origin is to be probed, and all that is ready is of targets that are paused by themselves.
     fn choose_aside(&mut self, now: Instant) -> Choice {
         let Some((at, target)) = self.brakes.destinations.next_due() else {
-            return Choice::Wait(self.schedule.next_due());
+            return Choice::Wait(self.next_due());
         };
         if at > now {
             return Choice::Wait(self.next_due());

@@ -21,6 +21,8 @@ const MOST_ACCUSED: usize = 64;
 const FEW_AT_ONCE: usize = 1;
 /// After a trial, others are sent for so many times as long as it took.
 const REST_AFTER_TRIAL: u32 = 4;
+/// Within this time another record has to be turned away as well, before all are spaced out.
+const RECENT: Duration = Duration::from_secs(10);
 /// Over how long acceptances are counted to find the first pace, and the shortest time that says anything.
 const SPAN: Duration = Duration::from_secs(1);
 const SHORTEST_SPAN: Duration = Duration::from_millis(50);
@@ -396,12 +398,16 @@ impl Pause {
     }
 
     fn pace(&mut self, sending: &Sending, now: Instant) -> Option<f64> {
+        let recently = now.checked_sub(RECENT).unwrap_or(now);
+        let meets_others = self.turned_another_away(sending.sequence, recently);
         match &mut self.pacing {
             Some(pacing) => {
                 pacing.turned_away(sending.sent, now);
                 None
             }
             None if self.limit_is_found && self.in_flight > FEW_AT_ONCE => None,
+            // One record alone may be what is turned away, whatever the pace.
+            None if !meets_others => None,
             None => {
                 let [accepted, _] = self.accepted.sums(now);
                 let began = self.began.unwrap_or(now);

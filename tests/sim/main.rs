@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 use world::Tally;
 
 /// Without a word from outside: this many schedules, or as many as fit into the time.
-const SCHEDULES: u64 = 20_000;
-const SECONDS: u64 = 30;
+const SCHEDULES: u64 = 3_000;
+const SECONDS: u64 = 60;
 /// Lines of the trace that are shown.
 const SHOWN: usize = 80;
 
