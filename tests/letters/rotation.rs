@@ -256,7 +256,13 @@ fn refused_letters_go_to_no_file_that_is_read() {
     }
     let first = folder.file("dead.jsonl.1");
     replay(&first, &receiver.url(), &["--dead-letter", &file]).expect(0).saying("dead letters 2");
-    assert_eq!(shown(&file), [0, 1, 2, 3, 0, 1]);
+    let shown = shown(&file);
+    let (before, again) = shown.split_at(4);
+    assert_eq!(before, [0, 1, 2, 3]);
+    // Both were on their way at once.
+    let mut again = again.to_vec();
+    again.sort_unstable();
+    assert_eq!(again, [0, 1]);
 }
 
 #[test]
