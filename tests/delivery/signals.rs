@@ -22,7 +22,8 @@ fn in_flight(topic: &str, receiver: &Receiver, wrapper: &[&str]) -> Option<Runni
     broker.produce_numbers(topic, 0, 100);
     let (address, url, path) = (broker.address(), receiver.url(), binary::path());
     let mut words = [wrapper, &[path.as_str()]].concat();
-    words.extend(arguments(&address, topic, &url, &[]));
+    // The first batch may hold fewer records than may be in flight at once.
+    words.extend(arguments(&address, topic, &url, &["--window", "sliding"]));
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     let running = Running::spawn(command);
