@@ -172,7 +172,17 @@ impl Ledger {
         track.bytes = track.bytes.saturating_sub(weight);
         track.under_way = track.under_way.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(weight);
-        self.room_came |= track.throttled;
+        self.note_room(partition);
+    }
+
+    /// The partition may have got room: the loop is told only once it is no longer full.
+    fn note_room(&mut self, partition: &Partition) {
+        if self.throttled == 0 || self.room_came {
+            return;
+        }
+        let (alone, free) = (self.tracks.len() == 1, self.free());
+        let track = self.tracks.get(partition).filter(|track| track.throttled);
+        self.room_came = track.is_some_and(|track| !self.is_full(track, alone, free));
     }
 
     /// No record of the partition lies between the last one taken in and `position`. Of a partition that is being
@@ -191,7 +201,6 @@ impl Ledger {
         let before = track.progress.watermark();
         track.progress.done(offset);
         debug_assert!(track.progress.watermark() >= before, "invariant 2: a watermark never goes back");
-        self.room_came |= track.throttled;
         if !self.dirty.contains(partition) {
             self.dirty.insert(partition.clone());
         }
