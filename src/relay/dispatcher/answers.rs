@@ -12,8 +12,6 @@ use crate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use crate::relay::verdict::{Trouble, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::FEWEST_SUSPECTS;
-
 /// So often a record may meet a rate limit before it is suspected: any record may meet it once.
 const RATE_PATIENCE: u32 = 2;
 
@@ -379,7 +377,7 @@ impl Dispatcher {
         let is_enough =
             |it: &&TurnedAway| !it.is_suspect && it.last < accepted_sent && it.times >= it.patience;
         let Some(turned_away) = slot.turned_away.as_ref().filter(is_enough) else { return };
-        if self.schedule.suspects() >= self.most_suspects().max(FEWEST_SUSPECTS) {
+        if self.schedule.suspects() >= self.most_suspects() {
             return;
         }
         let (target, last, may_be_load) = (slot.target, turned_away.last, turned_away.may_be_load);
