@@ -213,7 +213,7 @@ pub(super) fn look_into(options: &Options) -> Result<Box<dyn Source>, Failure> {
     use crate::kafka::config::{Config, Share};
     use crate::kafka::consumer::Consumer;
     let source::Native { config, connector, brokers, .. } = source::native(options)?;
-    let config = Config { share: Share::Fixed(None), ..config };
+    let config = Config { share: Share::Fixed(None), commits: false, ..config };
     let consumer = Consumer::open(config, connector, brokers);
     let consumer = consumer.map_err(|error| Failure { exit: Exit::Failed, text: error.to_string() })?;
     Ok(Box::new(consumer))

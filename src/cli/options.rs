@@ -121,6 +121,8 @@ pub struct KafkaOptions {
     pub session_timeout: Option<Duration>,
     /// `--rebalance-timeout`
     pub rebalance_timeout: Option<Duration>,
+    /// `--max-batch-bytes`
+    pub max_batch_bytes: Option<Bytes>,
     /// `--rack`
     pub rack: Option<String>,
     /// `--group-max-concurrency`

@@ -154,6 +154,8 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
         reset: options.kafka.reset.or(properties.reset).unwrap_or_default(),
         until_end: options.until_end,
         buffer: options.buffer.0,
+        largest_batch: options.kafka.max_batch_bytes.map_or(defaults.largest_batch, |bytes| bytes.0),
+        commits: true,
         rack: options.kafka.rack.clone().or(properties.client_rack.clone()).unwrap_or_default(),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),

@@ -58,6 +58,10 @@ pub struct Config {
     pub until_end: bool,
     /// How many bytes of records are fetched ahead.
     pub buffer: usize,
+    /// How many bytes a batch may unpack to.
+    pub largest_batch: usize,
+    /// Positions are committed: nothing is read of a partition before its first position is.
+    pub commits: bool,
     /// The rack of this client: records are fetched from a replica in it (KIP-392).
     pub rack: String,
     /// How long a request may take.
@@ -89,6 +93,8 @@ impl Default for Config {
             reset: Reset::default(),
             until_end: false,
             buffer: 2 << 20,
+            largest_batch: crate::kafka::record_batch::MAX_UNPACKED,
+            commits: true,
             rack: String::new(),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(30),

@@ -9,7 +9,7 @@ use super::protocol::consumer_protocol::decode_assignment;
 use super::protocol::describe_groups::DescribeGroupsRequest;
 use super::protocol::{ApiKey, ErrorCode};
 use crate::relay::record::Partition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +119,16 @@ impl Probe {
             partitions.extend(chosen.map(|number| Partition::new(Arc::clone(topic), *number)));
         }
         self.find_coordinator(group)?;
-        let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
+        let mut committed = HashMap::new();
+        for (partition, answer) in
+            offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?
+        {
+            match answer {
+                Ok(Some(found)) => committed.insert(partition, found.next),
+                Ok(None) => None,
+                Err(code) => return Err(of_code(code, &format!("reading the position of {partition}"))),
+            };
+        }
         let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
         let ends = offsets::list(&mut self.links, LATEST, &partitions, false);
         if let Some(error) = firsts.failed.clone().or(ends.failed.clone()) {
@@ -127,7 +136,7 @@ impl Probe {
         }
         let state = |partition: Partition| {
             let (first, end) = (firsts.get(&partition), ends.get(&partition));
-            let committed = committed.get(&partition).map(|committed| committed.next);
+            let committed = committed.get(&partition).copied();
             PartitionState { first: first.unwrap_or(0), end: end.unwrap_or(0), committed, partition }
         };
         Ok(partitions.into_iter().map(state).collect())

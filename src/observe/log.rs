@@ -264,10 +264,17 @@ fn progress_line(now: &Snapshot, before: &Snapshot, since: Duration) -> String {
     if let Some(lag) = now.lag {
         line.push_str(&format!(", lag {lag}"));
     }
+    if now.stalled > 0 {
+        line.push_str(&format!(", {} stalled", partitions(now.stalled)));
+    }
     if let Some(oldest) = now.oldest {
         line.push_str(&format!(", oldest unacknowledged {oldest:.1?}"));
     }
     line
+}
+
+fn partitions(count: usize) -> String {
+    if count == 1 { "1 partition".into() } else { format!("{count} partitions") }
 }
 
 fn totals_line(totals: &Totals) -> String {

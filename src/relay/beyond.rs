@@ -13,8 +13,9 @@ use super::base64;
 use super::record::Offset;
 use std::ops::Range;
 
-/// The longest text, in bytes: what a broker takes by default (`offset.metadata.max.bytes`).
-pub const LONGEST: usize = 4_096;
+/// The longest text, in bytes: what a broker takes by default (`offset.metadata.max.bytes`, 4,096), less what a source
+/// keeps beside it.
+pub const LONGEST: usize = 3_950;
 /// What a text of this form begins with; another form would have another number.
 const PREFIX: &str = "sg1:";
 /// As many bytes as fit, four letters of base64 for three of them.

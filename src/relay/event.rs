@@ -193,6 +193,8 @@ pub struct Snapshot {
     pub under_way: usize,
     /// Records in the assigned partitions that are not done, where the source knows.
     pub lag: Option<u64>,
+    /// Assigned partitions of which nothing can be read.
+    pub stalled: usize,
     /// How long the oldest record under way has been so.
     pub oldest: Option<Duration>,
     /// Whether all sending is paused.

@@ -77,7 +77,7 @@ impl Ledger {
     /// The partition is ours from this position on. Says which records under way are not of this possession: those
     /// of any other epoch.
     pub(super) fn assign(&mut self, assigned: &Assigned) -> u64 {
-        let Checkpoint { position, metadata, assignment } = &assigned.checkpoint;
+        let Checkpoint { position, metadata, assignment, .. } = &assigned.checkpoint;
         self.lose(&position.partition);
         let epoch = self.next_epoch;
         self.next_epoch += 1;
@@ -236,7 +236,8 @@ impl Ledger {
             let Some(track) = tracks.get(partition) else { return false };
             let Some((next, metadata)) = track.progress.to_commit() else { return false };
             let position = Position { partition: partition.clone(), next };
-            checkpoints.push(Checkpoint { position, metadata, assignment: track.assignment });
+            let reach = track.progress.reach();
+            checkpoints.push(Checkpoint { position, metadata, reach, assignment: track.assignment });
             true
         });
         checkpoints
@@ -244,7 +245,7 @@ impl Ledger {
 
     /// These are committed.
     pub(super) fn committed(&mut self, checkpoints: &[Checkpoint]) {
-        for Checkpoint { position, metadata, assignment } in checkpoints {
+        for Checkpoint { position, metadata, assignment, .. } in checkpoints {
             let track = self.tracks.get_mut(&position.partition);
             if let Some(track) = track.filter(|track| track.assignment == *assignment) {
                 track.progress.committed(position.next, metadata);

@@ -386,7 +386,7 @@ impl Run<'_> {
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
-        let ends = self.source.ends();
+        let (ends, stalled) = (self.source.ends(), self.source.stalled());
         let semaphore = self.hub.semaphore();
         let state = self.hub.lock();
         let dispatcher = &state.control.dispatcher;
@@ -402,6 +402,7 @@ impl Run<'_> {
             retrying: dispatcher.retrying(),
             under_way: dispatcher.len(),
             lag: lag(dispatcher, &ends),
+            stalled,
             oldest: dispatcher.oldest().map(|since| now.saturating_duration_since(since)),
             paused: dispatcher.paused_since().is_some(),
         }

@@ -117,6 +117,11 @@ impl Progress {
         (self.watermark > self.committed.0 || text != self.committed.1).then_some((self.watermark, text))
     }
 
+    /// Behind the last record that is done; the watermark where nothing is done beyond it.
+    pub fn reach(&self) -> Offset {
+        self.done_beyond().last().map_or(self.watermark, |run| Offset(run.end).max(self.watermark))
+    }
+
     /// Whether anything is new to commit.
     pub fn has_to_commit(&self) -> bool {
         self.to_commit().is_some()

@@ -83,6 +83,9 @@ pub struct Checkpoint {
     pub position: Position,
     /// What the core wants back with this position; empty for nothing.
     pub metadata: String,
+    /// Behind the last record that is done, as far as the metadata tells; the position itself where nothing is done
+    /// beyond it.
+    pub reach: Offset,
     /// The assignment of the partition that it was made under: the source's number, handed back to it, so that a
     /// commit which comes late is not applied to a later assignment, or to another log of the same name.
     pub assignment: u64,
@@ -90,7 +93,7 @@ pub struct Checkpoint {
 
 impl From<Position> for Checkpoint {
     fn from(position: Position) -> Self {
-        Self { position, metadata: String::new(), assignment: 0 }
+        Self { reach: position.next, position, metadata: String::new(), assignment: 0 }
     }
 }
 

@@ -161,6 +161,11 @@ pub trait Source {
         Vec::new()
     }
 
+    /// Of how many partitions nothing could be read for long, though it was wanted.
+    fn stalled(&self) -> usize {
+        0
+    }
+
     /// Until when records may be sent without further word from the group's coordinator.
     fn lease(&self) -> Lease {
         Lease::unlimited()

@@ -47,7 +47,7 @@ fn speaking(versions: impl Fn(ApiKey) -> (i16, i16)) -> ApiVersionsResponse<'sta
 }
 
 fn versions() -> ApiVersionsResponse<'static> {
-    speaking(|api| (0, api.newest_asked()))
+    speaking(|api| (0, api.newest()))
 }
 
 /// Answers the first question of a connection as a broker does.
@@ -57,7 +57,7 @@ fn greet(socket: &mut TcpStream) {
 }
 
 fn answer(socket: &mut TcpStream, number: i32) {
-    say(socket, &versions(), ApiKey::ApiVersions, ApiKey::ApiVersions.newest_asked(), number);
+    say(socket, &versions(), ApiKey::ApiVersions, ApiKey::ApiVersions.newest(), number);
 }
 
 fn say(socket: &mut TcpStream, response: &impl Encode, api: ApiKey, version: i16, number: i32) {
@@ -186,8 +186,8 @@ fn a_peer_that_is_no_broker_is_told_by_its_answer() {
 
 #[test]
 fn a_broker_that_lacks_what_is_needed_is_named_with_all_of_it() {
-    let newest = ApiKey::ApiVersions.newest_asked();
-    let fitting = |api: ApiKey| (0, api.newest_asked());
+    let newest = ApiKey::ApiVersions.newest();
+    let fitting = |api: ApiKey| (0, api.newest());
     let too_new = move |api: ApiKey| if api == ApiKey::Metadata { (99, 100) } else { fitting(api) };
     let too_old = move |api: ApiKey| match api {
         ApiKey::Metadata | ApiKey::Fetch => (0, 3),

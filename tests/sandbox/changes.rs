@@ -109,5 +109,5 @@ fn a_topic_that_is_made_anew_is_read_from_its_start() {
     sandbox.create(TOPIC, 4).unwrap();
     write(&sandbox, 2);
     reader.until("the new records", |reader| reader.seen.values().all(|offsets| offsets.len() == 12 + 6));
-    assert!(reader.was_told("outside of its log"), "{:?}", reader.notices);
+    assert!(reader.was_told("deleted and created anew"), "{:?}", reader.notices);
 }

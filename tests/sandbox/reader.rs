@@ -177,9 +177,9 @@ impl Reader {
             return Ok(());
         }
         let checkpoint = |(partition, next): (&Partition, &i64)| Checkpoint {
-            position: Position { partition: partition.clone(), next: Offset(*next) },
             metadata: self.metadata.clone(),
             assignment: self.assignments[partition],
+            ..Checkpoint::from(Position { partition: partition.clone(), next: Offset(*next) })
         };
         let checkpoints: Vec<Checkpoint> = self.open.iter().map(checkpoint).collect();
         match self.committer.commit(&checkpoints) {

@@ -163,7 +163,7 @@ impl Cluster {
             let (next, metadata) = part.committed.clone().unwrap_or_default();
             (part.cursor, part.passed, part.start) = (next, next, next);
             let position = Position { partition: part.name.clone(), next: Offset(next) };
-            let checkpoint = Checkpoint { position, metadata, assignment: part.assignment };
+            let checkpoint = Checkpoint { metadata, assignment: part.assignment, ..Checkpoint::from(position) };
             assigned.push(Assigned { checkpoint, uncommitted });
         }
         if !assigned.is_empty() {
@@ -251,7 +251,7 @@ impl Cluster {
     /// A commit arrives: of assignments that are over nothing is applied. Says whether any was left out.
     pub fn commit(&mut self, checkpoints: &[Checkpoint]) -> bool {
         let mut left_out = false;
-        for Checkpoint { position, metadata, assignment } in checkpoints {
+        for Checkpoint { position, metadata, assignment, .. } in checkpoints {
             let part = self.parts.iter_mut().find(|part| part.name == position.partition);
             let part = part.filter(|part| {
                 part.assignment == *assignment && matches!(part.owner, Owner::Us | Owner::Revoking(_))

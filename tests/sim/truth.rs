@@ -41,7 +41,7 @@ pub struct Truth {
 
 impl Truth {
     pub fn assigned(&mut self, assigned: &[Assigned], cluster: &Cluster) {
-        for Assigned { checkpoint: Checkpoint { position, metadata, assignment }, .. } in assigned {
+        for Assigned { checkpoint: Checkpoint { position, metadata, assignment, .. }, .. } in assigned {
             let log = cluster.parts[position.partition.number() as usize].log;
             let view = View {
                 assignment: *assignment,
@@ -183,7 +183,7 @@ impl Truth {
     /// A commit begins.
     pub fn commits(&mut self, checkpoints: &[Checkpoint], cluster: &Cluster) {
         for checkpoint in checkpoints {
-            let Checkpoint { position, metadata, assignment } = checkpoint;
+            let Checkpoint { position, metadata, assignment, .. } = checkpoint;
             let view = self.views.get_mut(&position.partition);
             let view = view.unwrap_or_else(|| panic!("invariant 6: commits {checkpoint}, which is not ours"));
             assert_eq!(view.assignment, *assignment, "invariant 10: {checkpoint} names another assignment");

@@ -104,6 +104,15 @@ pub(super) const FLAGS: &[Flag] = &[
     },
     #[cfg(feature = "kafka")]
     Flag {
+        long: "max-batch-bytes",
+        value: Some("BYTES"),
+        default: "128MiB",
+        doc: "what a batch of records may unpack to; a larger one stops its partition, and nothing is skipped",
+        set: |o, v| values::bytes(v).map(|bytes| o.kafka.max_batch_bytes = Some(bytes)),
+        ..SOURCE
+    },
+    #[cfg(feature = "kafka")]
+    Flag {
         long: "rack",
         value: Some("NAME"),
         doc: "where this instance stands: records come from a replica there, if there is one",

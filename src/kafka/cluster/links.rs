@@ -113,7 +113,7 @@ impl Links {
     }
 
     fn open_broker(&self, id: i32) -> Result<Connection, ClusterError> {
-        let address = self.cluster.known().brokers.get(&id).cloned();
+        let address = self.cluster.known().brokers().get(&id).cloned();
         let Some(address) = address else {
             return Err(ClusterError::Retriable(format!("the metadata doesn't name broker {id}")));
         };
@@ -130,7 +130,7 @@ impl Links {
 
     /// Tries the brokers that are known, then those that were named at the start.
     fn open_any(&mut self) -> Result<Connection, ClusterError> {
-        let mut addresses: Vec<Address> = self.cluster.known().brokers.values().cloned().collect();
+        let mut addresses: Vec<Address> = self.cluster.known().brokers().values().cloned().collect();
         self.turn = self.turn.wrapping_add(1);
         let first = self.turn % addresses.len().max(1);
         addresses.rotate_left(first);
@@ -154,7 +154,7 @@ impl Links {
         let text = format!("the brokers can't be reached: {}", said.join("; "));
         // At first one broker's no is enough; later, while brokers are changed one by one, it takes all of them. Where
         // something else than Kafka has answered from the start, the address is wrong.
-        let first = self.cluster.known().brokers.is_empty();
+        let first = self.cluster.known().brokers().is_empty();
         let all = |count: usize| count == addresses.len();
         Err(if all(fatals) || (first && (fatals > 0 || all(strangers))) {
             ClusterError::Fatal(text)
@@ -176,7 +176,7 @@ impl Links {
             if answer.error_code != ErrorCode::NONE {
                 return Err(of_code(answer.error_code, "asking for metadata"));
             }
-            cluster.learn(&answer, topics.is_none());
+            cluster.learn(&answer, topics.is_none())?;
             let failed = answer.topics.iter().filter(|topic| topic.error_code != ErrorCode::NONE);
             let failed = failed.filter_map(|topic| Some((Arc::from(topic.name?), topic.error_code)));
             Ok(failed.collect())
@@ -192,7 +192,7 @@ impl Links {
             ErrorCode::NONE => {
                 let port = u16::try_from(answer.port).unwrap_or(0);
                 let address = Address { host: answer.host.to_owned(), port };
-                cluster.known().brokers.insert(answer.node_id, address);
+                cluster.known().add_broker(answer.node_id, address);
                 Ok(answer.node_id)
             }
             code => Err(of_code(code, &format!("finding the coordinator of group {group}"))),

@@ -3,12 +3,15 @@
 //! [`Cluster`] is shared and does no I/O. [`Links`] belongs to one thread: one connection a broker, opened when it
 //! is first needed and again after a fault, so that no thread ever waits for another one's answer.
 
+mod catalog;
 mod links;
 
 use super::connection::{ConnectionError, Connector};
 use super::group::assignor::TopicSizes;
 use super::protocol::metadata::MetadataResponse;
 use super::protocol::{ErrorCode, Uuid};
+use catalog::Catalog;
+pub use catalog::{CONSISTENT, Leader, Place};
 pub use links::{Links, Target};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,27 +72,12 @@ impl Address {
     }
 }
 
-/// A topic, by the newest metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Topic {
-    /// For each partition the leader and its epoch, where there is one.
-    pub leaders: Vec<Option<(i32, i32)>>,
-    /// Its id; zero where the broker has none to tell.
-    pub id: Uuid,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    brokers: BTreeMap<i32, Address>,
-    topics: BTreeMap<Arc<str>, Topic>,
-}
-
 /// What is known of the brokers. It is shared by the threads of a client.
 #[derive(Debug)]
 pub struct Cluster {
     connector: Connector,
     bootstrap: Vec<Address>,
-    known: Mutex<Known>,
+    known: Mutex<Catalog>,
 }
 
 impl Cluster {
@@ -98,75 +86,52 @@ impl Cluster {
         Self { connector, bootstrap, known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Catalog> {
         // Each change replaces whole entries.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The brokers that the newest metadata names.
     pub fn brokers(&self) -> BTreeMap<i32, Address> {
-        self.known().brokers.clone()
+        self.known().brokers().clone()
+    }
+
+    /// The cluster's id, where it has told one.
+    pub fn id(&self) -> Option<Arc<str>> {
+        self.known().id().cloned()
+    }
+
+    /// The id of a topic; zero where none is known.
+    pub fn topic_id(&self, topic: &str) -> Uuid {
+        self.known().topic_id(topic)
+    }
+
+    /// What is known of a partition.
+    pub fn place(&self, topic: &str, partition: i32) -> Place {
+        self.known().place(topic, partition)
     }
 
     /// The leader of a partition and its epoch.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
-        let place = usize::try_from(partition).ok()?;
-        self.known().topics.get(topic)?.leaders.get(place).copied().flatten()
+        self.place(topic, partition).leader.map(|leader| (leader.broker, leader.epoch))
     }
 
     /// How many partitions each known topic has.
     pub fn sizes(&self) -> TopicSizes {
-        let size = |topic: &Topic| i32::try_from(topic.leaders.len()).unwrap_or(i32::MAX);
-        self.known().topics.iter().map(|(name, topic)| (Arc::clone(name), size(topic))).collect()
+        self.known().sizes()
     }
 
-    /// Takes an answer in. Topics it doesn't name stay as they were, unless it is about all of them.
-    fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) {
-        let mut known = self.known();
-        let port = |port: i32| u16::try_from(port).unwrap_or(0);
-        known.brokers = answer
-            .brokers
-            .iter()
-            .map(|b| (b.node_id, Address { host: b.host.to_owned(), port: port(b.port) }))
-            .collect();
-        if about_all {
-            known.topics.clear();
-        }
-        for topic in &answer.topics {
-            // Only who asks by ids may get an answer without a name.
-            let Some(name) = topic.name else { continue };
-            if topic.error_code != ErrorCode::NONE && topic.partitions.is_empty() {
-                known.topics.remove(name);
-                continue;
-            }
-            let before = known.topics.remove(name).unwrap_or_default();
-            let highest = topic.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
-            let mut leaders =
-                vec![None; usize::try_from(highest + 1).unwrap_or(0).min(topic.partitions.len())];
-            for partition in &topic.partitions {
-                let place = usize::try_from(partition.partition_index).ok();
-                let Some((place, slot)) = place.and_then(|at| leaders.get_mut(at).map(|slot| (at, slot)))
-                else {
-                    continue;
-                };
-                let leader = (partition.leader_id, partition.leader_epoch);
-                // A broker that lags behind may still name a former leader.
-                let newer =
-                    before.leaders.get(place).copied().flatten().filter(|(_, epoch)| *epoch > leader.1);
-                *slot = newer.or((leader.0 >= 0).then_some(leader));
-            }
-            known.topics.insert(Arc::from(name), Topic { leaders, id: topic.topic_id });
+    /// Takes a metadata answer in.
+    fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) -> Result<(), ClusterError> {
+        match self.known().learn(answer, about_all) {
+            true => Ok(()),
+            false => Err(ClusterError::Retriable("a broker answered that there are no brokers".into())),
         }
     }
 
-    /// What is known of a topic's leaders proved wrong: the next metadata counts whatever its epoch.
-    pub fn forget_leader(&self, topic: &str, partition: i32) {
-        let mut known = self.known();
-        let slot =
-            usize::try_from(partition).ok().and_then(|at| known.topics.get_mut(topic)?.leaders.get_mut(at));
-        if let Some(slot) = slot {
-            *slot = None;
-        }
+    /// The leader that is known proved to be none: the next metadata counts, whatever its epoch.
+    pub fn leader_refused(&self, topic: &str, partition: i32) {
+        self.known().leader_refused(topic, partition);
     }
 }
 

@@ -155,7 +155,7 @@ impl fmt::Display for ConnectionError {
 fn unsupported(f: &mut fmt::Formatter<'_>, broker: &str, missing: &[Missing]) -> fmt::Result {
     write!(f, "{broker} does not speak ")?;
     for (place, Missing { api, range }) in missing.iter().enumerate() {
-        let (first, last) = (oldest_asked(*api), api.newest_asked());
+        let (first, last) = (oldest_asked(*api), api.newest());
         let between = if place == 0 { "" } else { ", " };
         write!(f, "{between}{api} {first} to {last} (it has ")?;
         match range {
@@ -163,7 +163,7 @@ fn unsupported(f: &mut fmt::Formatter<'_>, broker: &str, missing: &[Missing]) ->
             Some((lowest, highest)) => write!(f, "{lowest} to {highest})")?,
         }
     }
-    let too_new = |one: &Missing| one.range.is_some_and(|(lowest, _)| lowest > one.api.newest_asked());
+    let too_new = |one: &Missing| one.range.is_some_and(|(lowest, _)| lowest > one.api.newest());
     f.write_str(if missing.iter().all(too_new) {
         ": use a later sluicegate"
     } else {

@@ -181,7 +181,7 @@ impl Connection {
     pub fn send<R: Request>(&mut self, request: &R, deadline: Instant) -> Result<Ticket, ConnectionError> {
         let now = Instant::now();
         self.reauthenticate_if_due(now, deadline)?;
-        let version = self.version(R::API)?;
+        let version = self.version(R::API, request.newest())?;
         self.last_used = now;
         self.wire.send(request, version, deadline)
     }
@@ -251,9 +251,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The version in which an API is called.
-    fn version(&self, api: ApiKey) -> Result<i16, ConnectionError> {
-        self.versions.negotiated(api).ok_or_else(|| ConnectionError::Unsupported {
+    /// The version in which an API is called, where none above `newest` will do.
+    fn version(&self, api: ApiKey, newest: i16) -> Result<i16, ConnectionError> {
+        self.versions.negotiated_up_to(api, newest).ok_or_else(|| ConnectionError::Unsupported {
             broker: self.wire.broker.clone(),
             missing: self.versions.missing(api),
         })
@@ -268,7 +268,7 @@ impl Connection {
     /// broker knows, if it refuses that one (KIP-511).
     fn greet(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
         let by = self.by(deadline);
-        let newest = ApiKey::ApiVersions.newest_asked();
+        let newest = ApiKey::ApiVersions.newest();
         if self.ask_versions(newest, by)? {
             return Ok(());
         }
@@ -310,8 +310,8 @@ impl Connection {
         let connector = self.connector.clone();
         let Some(sasl) = connector.settings().security.credentials() else { return Ok(()) };
         // Version 0 of the handshake is followed by tokens without frames, which aren't spoken here.
-        let handshake = self.version(ApiKey::SaslHandshake)?;
-        let authenticate = self.version(ApiKey::SaslAuthenticate)?;
+        let handshake = self.version(ApiKey::SaslHandshake, ApiKey::SaslHandshake.newest())?;
+        let authenticate = self.version(ApiKey::SaslAuthenticate, ApiKey::SaslAuthenticate.newest())?;
         let begun = Instant::now();
         let deadline = self.by(deadline);
         self.agree_on(sasl, handshake, deadline)?;

@@ -45,8 +45,13 @@ impl Versions {
 
     /// The version in which an API is called: the highest that both sides know; `None` if there is none.
     pub fn negotiated(&self, api: ApiKey) -> Option<i16> {
+        self.negotiated_up_to(api, api.newest())
+    }
+
+    /// The same for a request that a version above `newest` can't carry.
+    pub fn negotiated_up_to(&self, api: ApiKey, newest: i16) -> Option<i16> {
         let (lowest, highest) = self.range(api)?;
-        let version = highest.min(api.newest_asked());
+        let version = highest.min(newest);
         (version >= lowest.max(oldest_asked(api))).then_some(version)
     }
 
@@ -87,8 +92,8 @@ mod tests {
     #[test]
     fn the_highest_version_that_both_sides_know_is_used() {
         for api in ApiKey::ALL.iter().copied() {
-            let (oldest, newest) = (oldest_asked(api), api.newest_asked());
-            assert!(oldest <= newest && newest <= *api.versions().end(), "{api}");
+            let (oldest, newest) = (oldest_asked(api), api.newest());
+            assert!(oldest <= newest, "{api}");
             let with =
                 |lowest, highest| Versions::new(vec![key(99, 0, 9), key(api.number(), lowest, highest)]);
             assert_eq!(with(0, 99).negotiated(api), Some(newest));

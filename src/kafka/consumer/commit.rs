@@ -1,17 +1,23 @@
 //! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
 
+use super::cursor::Cursor;
+use super::note::{self, Note};
 use super::state::Shared;
-use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
 use crate::kafka::config::{Config, Share};
 use crate::kafka::group::exchange::Stamp;
-use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::kafka::protocol::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponseTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A commit is split into requests of about so many bytes: brokers refuse what does not fit into one record of the
+/// topic that keeps the positions.
+const MOST_BYTES: usize = 500_000;
 
 /// Commits for the group.
 pub(super) struct Committer {
@@ -81,13 +87,15 @@ impl Committer {
         with_metadata: bool,
     ) -> Result<(), Refused> {
         let Self { links, config, coordinator, .. } = self;
-        let (stamp, epochs) = {
+        let cluster = Arc::clone(links.cluster());
+        let name = cluster.id().map(|id| note::cluster_name(&id)).unwrap_or_default();
+        let (stamp, entries) = {
             let state = shared.lock();
-            let epoch = |c: &Checkpoint| {
-                let cursor = state.cursors.get(&c.position.partition);
-                cursor.map_or(-1, |cursor| cursor.epoch_before(c.position.next.0))
+            let entry = |checkpoint: &Checkpoint| {
+                let cursor = state.cursors.get(&checkpoint.position.partition);
+                cursor.map(|cursor| Entry::new(checkpoint, cursor, &name, with_metadata))
             };
-            (state.stamp.clone(), checkpoints.iter().map(epoch).collect::<Vec<i32>>())
+            (state.stamp.clone(), checkpoints.iter().filter_map(entry).collect::<Vec<Entry>>())
         };
         let stamp = match (&config.share, stamp) {
             (Share::Group(_), None) => {
@@ -98,33 +106,110 @@ impl Committer {
             (Share::Fixed(_), _) => Stamp { generation: -1, member_id: String::new(), instance_id: None },
         };
         let id = links.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
-        let request = OffsetCommitRequest {
-            group_id: &config.group,
-            generation_id: stamp.generation,
-            member_id: &stamp.member_id,
-            group_instance_id: stamp.instance_id.as_deref(),
-            topics: topics(checkpoints, &epochs, with_metadata),
-            ..OffsetCommitRequest::default()
-        };
-        let answer = links.call(Target::Broker(id), &request, |answer| {
-            let of_topic = |topic: &OffsetCommitResponseTopic<'_>| {
-                let failed = topic.partitions.iter().filter(|p| p.error_code != ErrorCode::NONE);
-                let failed = failed.map(|p| (Partition::new(topic.name, p.partition_index), p.error_code));
-                failed.collect::<Vec<_>>()
+        for entries in split(&entries) {
+            let request = OffsetCommitRequest {
+                group_id: &config.group,
+                generation_id: stamp.generation,
+                member_id: &stamp.member_id,
+                group_instance_id: stamp.instance_id.as_deref(),
+                topics: topics(entries),
+                ..OffsetCommitRequest::default()
             };
-            answer.topics.iter().flat_map(of_topic).collect::<Vec<_>>()
-        });
-        let mut refused = answer.map_err(Refused::Other)?;
-        // What was done of a topic that is no more can't be committed, and need not be.
-        let sizes = links.cluster().sizes();
-        refused.retain(|(partition, code)| {
-            *code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION || sizes.contains_key(partition.topic())
-        });
-        match refused.first() {
-            None => Ok(()),
-            Some((partition, code)) => Err(meaning(partition, *code, stamp)),
+            let answer = links.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
+            let mut refused = answer.map_err(Refused::Other)?;
+            // What was done of a topic that is no more can't be committed, and need not be.
+            refused.retain(|(partition, code)| {
+                let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
+                if unknown.contains(code) {
+                    shared.want_metadata();
+                }
+                !unknown.contains(code) || is_there(&cluster, entries, partition)
+            });
+            if let Some((partition, code)) = refused.first() {
+                return Err(meaning(partition, *code, stamp));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A position as it is committed.
+struct Entry {
+    partition: Partition,
+    topic: Uuid,
+    next: i64,
+    epoch: i32,
+    metadata: String,
+}
+
+impl Entry {
+    fn new(checkpoint: &Checkpoint, cursor: &Cursor, cluster: &str, with_metadata: bool) -> Self {
+        let Checkpoint { position, metadata, reach, .. } = checkpoint;
+        let next = position.next.0;
+        let note = Note {
+            topic: cursor.topic(),
+            cluster: cluster.to_owned(),
+            position: next,
+            reach: reach.0.max(next),
+            epoch: cursor.epoch_before(reach.0.max(next)),
+            text: metadata.clone(),
+        };
+        Self {
+            partition: position.partition.clone(),
+            topic: cursor.topic(),
+            next,
+            epoch: cursor.epoch_before(next),
+            metadata: if with_metadata { note.encode() } else { String::new() },
         }
     }
+
+    /// About how many bytes it takes in a request.
+    fn size(&self) -> usize {
+        const FIXED: usize = 64;
+        FIXED + self.metadata.len() + self.partition.topic().len()
+    }
+}
+
+/// Entries in requests that a broker takes.
+fn split(entries: &[Entry]) -> Vec<&[Entry]> {
+    let mut requests = Vec::new();
+    let (mut rest, mut at, mut bytes) = (entries, 0, 0_usize);
+    while let Some(entry) = rest.get(at) {
+        bytes = bytes.saturating_add(entry.size());
+        if bytes > MOST_BYTES && at > 0 {
+            let (request, others) = rest.split_at(at);
+            requests.push(request);
+            (rest, at, bytes) = (others, 0, 0);
+        } else {
+            at += 1;
+        }
+    }
+    if !rest.is_empty() {
+        requests.push(rest);
+    }
+    requests
+}
+
+/// Whether the topic that was read is still there, as far as is known.
+fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool {
+    let read = entries.iter().find(|entry| entry.partition == *partition).map(|entry| entry.topic);
+    let known = cluster.topic_id(partition.topic());
+    cluster.sizes().contains_key(partition.topic()) && read.is_none_or(|read| known == read)
+}
+
+/// What an answer refuses. From some version on it names topics by their ids.
+fn refusals(answer: &OffsetCommitResponse<'_>, entries: &[Entry]) -> Vec<(Partition, ErrorCode)> {
+    let mut refused = Vec::new();
+    for topic in &answer.topics {
+        let of_id = || entries.iter().find(|entry| entry.topic == topic.topic_id);
+        let name = match topic.name {
+            "" => of_id().map_or("", |entry| entry.partition.topic()),
+            name => name,
+        };
+        let failed = topic.partitions.iter().filter(|partition| partition.error_code != ErrorCode::NONE);
+        refused.extend(failed.map(|p| (Partition::new(name, p.partition_index), p.error_code)));
+    }
+    refused
 }
 
 impl Commit for Committer {
@@ -142,31 +227,31 @@ impl Commit for Committer {
         let mut state = shared.lock();
         for checkpoint in &current {
             let is_current = state.is_current(checkpoint);
-            if let Some(cursor) = state.cursors.get_mut(&checkpoint.position.partition).filter(|_| is_current)
-            {
-                cursor.committed = cursor.committed.max(checkpoint.position.next.0);
+            let position = &checkpoint.position;
+            if let Some(cursor) = state.cursors.get_mut(&position.partition).filter(|_| is_current) {
+                cursor.committed_to(position.next.0);
             }
         }
+        drop(state);
+        // What waited for its first commit is fetched now.
+        shared.wake_fetchers();
         Ok(())
     }
 }
 
-fn topics<'a>(
-    checkpoints: &'a [Checkpoint],
-    epochs: &[i32],
-    with_metadata: bool,
-) -> Vec<OffsetCommitRequestTopic<'a>> {
-    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition<'a>>> = BTreeMap::new();
-    for (Checkpoint { position, metadata, .. }, epoch) in checkpoints.iter().zip(epochs) {
-        let partition = OffsetCommitRequestPartition {
-            partition_index: position.partition.number(),
-            committed_offset: position.next.0,
+fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
+    let mut topics: BTreeMap<(&str, Uuid), Vec<OffsetCommitRequestPartition<'_>>> = BTreeMap::new();
+    for Entry { partition, topic, next, epoch, metadata } in entries {
+        let asked = OffsetCommitRequestPartition {
+            partition_index: partition.number(),
+            committed_offset: *next,
             committed_leader_epoch: *epoch,
-            committed_metadata: Some(if with_metadata { metadata } else { "" }),
+            committed_metadata: Some(metadata),
         };
-        topics.entry(position.partition.topic()).or_default().push(partition);
+        topics.entry((partition.topic(), *topic)).or_default().push(asked);
     }
-    let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() };
+    let topic =
+        |((name, topic_id), partitions)| OffsetCommitRequestTopic { name, topic_id, partitions };
     topics.into_iter().map(topic).collect()
 }
 

@@ -1,11 +1,14 @@
-//! Records from one broker, fetched ahead in a thread of its own, bounded in bytes.
+//! Records from one broker, fetched ahead in a thread of its own, bounded in bytes; and what the logs are like that
+//! it leads, so that a broker that hangs keeps no other one's partitions waiting.
 //!
 //! Without a fetch session (KIP-227): each request names what it wants, so that nothing has to be kept in step with
 //! the broker. The broker holds a request back while it has nothing new ([`LONG_POLL`]). Checksums are verified and
 //! batches unpacked here; taking records apart is left to whoever polls.
 
+use super::cursor::{Cursor, Output, Question, Rules, Serials, Trouble};
 use super::nag::Nag;
-use super::state::{Asked, Chunk, Cursor, Fetched, MOST_FETCH, Phase, Plan, Shared};
+use super::offsets;
+use super::state::{Asked, Chunk, Fetched, MOST_FETCH, Plan, Shared};
 use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
 use crate::kafka::config::Config;
 use crate::kafka::protocol::ErrorCode;
@@ -13,24 +16,20 @@ use crate::kafka::protocol::fetch::{
     FetchRequest, FetchRequestPartition, FetchRequestTopic, FetchResponse, FetchResponsePartition,
 };
 use crate::kafka::record_batch::transactions::{Aborted, Judgement, Transactions};
-use crate::kafka::record_batch::{BatchError, Batches, MAX_UNPACKED, Unpacker};
-use crate::relay::source::Severity;
+use crate::kafka::record_batch::{BatchError, Batches, Unpacker};
+use crate::relay::record::Partition;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a broker holds a request back while it has nothing new.
 pub const LONG_POLL: Duration = Duration::from_millis(500);
-/// A corrupt batch is asked for so often before its partition is stopped: it may be the way that corrupts it.
-pub const CORRUPT_ATTEMPTS: u32 = 5;
 /// How long a replica in our rack is fetched from before the leader is asked again which one is best (KIP-392).
 const REPLICA_LEASE: Duration = Duration::from_secs(300);
 /// A fetcher without partitions ends after this.
 const IDLE: Duration = Duration::from_secs(60);
 /// What a batch weighs beside its records.
 const CHUNK_OVERHEAD: usize = 256;
-/// The time between two tries of a partition that failed.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
 /// Fetches from one broker.
 pub(super) struct Fetcher {
     broker: i32,
@@ -42,13 +41,11 @@ pub(super) struct Fetcher {
 }
 
 /// Why nothing was taken of a partition.
-enum Trouble {
-    /// Newer metadata may help.
-    Metadata,
+enum Refused {
+    /// It is in trouble, of its own or with the leader that we know.
+    Trouble(Trouble),
     /// The position is outside of the log.
     OutOfRange,
-    /// The bytes are not what was written.
-    Corrupt(String),
     /// Nothing helps.
     Fatal(String),
 }
@@ -61,9 +58,20 @@ impl Fetcher {
     /// Runs until closed, or until the broker has had none of our partitions for a while.
     pub(super) fn run(mut self) {
         let mut turn = 0;
-        while let Plan::Fetch(mut asked) = self.shared.plan(self.broker, self.config.buffer, turn, IDLE) {
-            turn = turn.wrapping_add(1);
-            match self.fetch(&mut asked) {
+        loop {
+            let (asked, outcome) = match self.shared.plan(self.broker, self.config.buffer, turn, IDLE) {
+                Plan::End => break,
+                Plan::Fetch(mut asked) => {
+                    turn = turn.wrapping_add(1);
+                    let outcome = self.fetch(&mut asked);
+                    (asked, outcome)
+                }
+                Plan::Ask(questions) => {
+                    let outcome = self.find_out(&questions);
+                    (questions.into_iter().map(|(asked, _)| asked).collect(), outcome)
+                }
+            };
+            match outcome {
                 Ok(()) => self.nag.recovered(&self.shared),
                 Err(ClusterError::Fatal(text)) => return self.shared.fail(text),
                 Err(ClusterError::Retriable(text)) => {
@@ -71,15 +79,80 @@ impl Fetcher {
                     self.shared.lock().cancellers.remove(&self.broker);
                     self.nag.tell(&self.shared, &text);
                     self.shared.want_metadata();
-                    let leave = |cursor: &mut Cursor| {
-                        cursor.replica = None;
-                        back_off(cursor);
-                    };
-                    asked.iter().for_each(|asked| self.shared.amend(asked, leave));
+                    asked.iter().for_each(|asked| self.shared.failed(asked, Trouble::Connection));
                 }
             }
         }
         self.shared.lock().cancellers.remove(&self.broker);
+    }
+
+    /// Asks what cursors want to know of the logs that this broker leads, in as few requests as there are questions.
+    fn find_out(&mut self, questions: &[(Asked, Question)]) -> Result<(), ClusterError> {
+        let canceller = self.links.open(Target::Broker(self.broker))?.canceller();
+        self.shared.lock().cancellers.insert(self.broker, canceller);
+        let mut by_question: BTreeMap<Question, Vec<&Asked>> = BTreeMap::new();
+        for (asked, question) in questions {
+            let question = match question {
+                // Epochs differ from partition to partition, and go into one request.
+                Question::EpochEnd(_) => Question::EpochEnd(0),
+                other => *other,
+            };
+            by_question.entry(question).or_default().push(asked);
+        }
+        for (question, of_it) in by_question {
+            match question {
+                Question::Committed => {}
+                Question::Bounds { uncommitted, at } => {
+                    let asked: Vec<_> = of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
+                    let mut found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
+                    for asked in of_it {
+                        self.answer(asked, found.remove(&asked.partition), |cursor, bounds, rules, serials| {
+                            cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
+                        });
+                    }
+                }
+                Question::EpochEnd(_) => {
+                    let epoch_of = |partition: &Partition| {
+                        let of_it = |(asked, _): &&(Asked, Question)| asked.partition == *partition;
+                        match questions.iter().find(of_it) {
+                            Some((_, Question::EpochEnd(epoch))) => *epoch,
+                            _ => -1,
+                        }
+                    };
+                    let asked: Vec<_> = of_it
+                        .iter()
+                        .map(|asked| (&asked.partition, asked.leader_epoch, epoch_of(&asked.partition)))
+                        .collect();
+                    let mut found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
+                    for asked in of_it {
+                        self.answer(asked, found.remove(&asked.partition), |cursor, end, rules, serials| {
+                            cursor.epoch_end_was(asked.ask, end, rules, serials)
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a cursor what it asked for, or why that isn't known.
+    fn answer<T>(
+        &self,
+        asked: &Asked,
+        answer: Option<Result<T, ErrorCode>>,
+        take: impl FnOnce(&mut Cursor, T, &Rules, &mut Serials) -> Vec<Output>,
+    ) {
+        match answer.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)) {
+            Ok(value) => {
+                let rules = self.shared.lock().rules();
+                self.shared.change(&asked.partition, |cursor, serials| take(cursor, value, &rules, serials));
+            }
+            Err(code) => {
+                doubt(self.links.cluster(), asked, code);
+                self.shared.failed(asked, Trouble::Refused(code));
+                self.shared.want_metadata();
+            }
+        }
     }
 
     fn fetch(&mut self, asked: &mut [Asked]) -> Result<(), ClusterError> {
@@ -92,7 +165,8 @@ impl Fetcher {
         let request = request(&names, &config.rack);
         let timeout = config.request_timeout + LONG_POLL;
         let cluster = Arc::clone(links.cluster());
-        let mut taker = Taker { shared, unpacker, limit: config.buffer, cluster: &cluster };
+        let mut taker =
+            Taker { shared, unpacker, limit: config.buffer, largest: config.largest_batch, cluster: &cluster };
         links.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
     }
 }
@@ -104,7 +178,7 @@ fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
         let partition = FetchRequestPartition {
             partition: asked.partition.number(),
             current_leader_epoch: asked.leader_epoch,
-            fetch_offset: asked.next,
+            fetch_offset: asked.ask.next,
             partition_max_bytes: bytes,
             ..FetchRequestPartition::default()
         };
@@ -112,8 +186,8 @@ fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(FetchRequestTopic {
                 topic: asked.partition.topic(),
+                topic_id: asked.topic,
                 partitions: vec![partition],
-                ..FetchRequestTopic::default()
             }),
         }
     }
@@ -135,6 +209,8 @@ struct Taker<'a> {
     unpacker: &'a mut Unpacker,
     /// How many bytes of batches are kept.
     limit: usize,
+    /// What a batch may unpack to.
+    largest: usize,
     cluster: &'a Cluster,
 }
 
@@ -143,32 +219,53 @@ impl Taker<'_> {
         if answer.error_code != ErrorCode::NONE {
             return Err(of_code(answer.error_code, "fetching"));
         }
+        // Brokers answer in the order they were asked in, so each one is looked for behind the last.
+        let mut place = 0;
         for topic in &answer.responses {
             for data in &topic.partitions {
-                let of_it = |asked: &&mut Asked| {
-                    asked.partition.topic() == topic.topic && asked.partition.number() == data.partition_index
+                let of_it = |asked: &Asked| {
+                    let same = match topic.topic {
+                        "" => asked.topic == topic.topic_id,
+                        name => asked.partition.topic() == name,
+                    };
+                    same && asked.partition.number() == data.partition_index
                 };
+                let mut places = (place..asked.len()).chain(0..place);
                 // What wasn't asked for is none of ours.
-                let Some(asked) = asked.iter_mut().find(of_it) else { continue };
+                let Some(at) = places.find(|at| asked.get(*at).is_some_and(of_it)) else { continue };
+                place = at + 1;
+                let Some(asked) = asked.get_mut(at) else { continue };
                 match self.take(asked, data) {
                     Ok(()) => lend_replica(asked, data.preferred_read_replica, self.shared),
-                    Err(Trouble::Fatal(text)) => return Err(ClusterError::Fatal(text)),
-                    Err(trouble) => trouble_with(asked, &trouble, self.shared),
+                    Err(Refused::Fatal(text)) => return Err(ClusterError::Fatal(text)),
+                    Err(Refused::Trouble(trouble)) => {
+                        self.shared.failed(asked, trouble);
+                        self.shared.want_metadata();
+                    }
+                    // A replica may lag behind what the leader has told us of, or be gone: the leader decides.
+                    Err(Refused::OutOfRange) if asked.of_replica => {
+                        self.shared.failed(asked, Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE));
+                    }
+                    Err(Refused::OutOfRange) => self.shared.change(&asked.partition, |cursor, serials| {
+                        cursor.out_of_range(asked.ask, serials);
+                        Vec::new()
+                    }),
                 }
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, asked: &mut Asked, data: &FetchResponsePartition<'_>) -> Result<(), Trouble> {
-        if data.error_code == ErrorCode::UNKNOWN_LEADER_EPOCH {
-            // We believe in a later leader than the broker knows of: perhaps in one of a topic that is no more.
-            self.cluster.forget_leader(asked.partition.topic(), asked.partition.number());
-        }
+    fn take(&mut self, asked: &mut Asked, data: &FetchResponsePartition<'_>) -> Result<(), Refused> {
+        doubt(self.cluster, asked, data.error_code);
         look_for_error(asked, data)?;
         let partition = asked.partition.clone();
-        let place = || format!("topic {} partition {}", partition.topic(), partition.number());
-        let corrupt = |error: BatchError| Trouble::Corrupt(format!("{}: {error}", place()));
+        let corrupt = |error: BatchError| {
+            Refused::Trouble(match error {
+                BatchError::TooLarge { .. } => Trouble::TooLarge(error.to_string()),
+                error => Trouble::Corrupt(error.to_string()),
+            })
+        };
         let aborted = data.aborted_transactions.as_deref().unwrap_or_default();
         let aborted =
             aborted.iter().map(|a| Aborted { first_offset: a.first_offset, producer_id: a.producer_id });
@@ -178,15 +275,16 @@ impl Taker<'_> {
             batch.check_crc().map_err(corrupt)?;
             let judgement = transactions.judge(&batch).map_err(corrupt)?;
             // A fetch from the middle of a batch brings the whole batch, and one before it does no harm.
-            if batch.next_offset() <= asked.next {
+            let from = asked.ask.next;
+            if batch.next_offset() <= from {
                 continue;
             }
             let mut chunk = None;
             if judgement == Judgement::Deliver && batch.count() > 0 {
-                let records = batch.records(self.unpacker, asked.next, MAX_UNPACKED).map_err(corrupt)?;
-                let (bytes, serial) = (records.payload().len().saturating_add(CHUNK_OVERHEAD), asked.serial);
-                let (partition, handed) = (partition.clone(), asked.next);
-                chunk = Some(Chunk { partition, serial, records, bytes, handed });
+                let records = batch.records(self.unpacker, from, self.largest).map_err(corrupt)?;
+                let bytes = records.payload().len().saturating_add(CHUNK_OVERHEAD);
+                let (partition, assignment) = (partition.clone(), asked.assignment);
+                chunk = Some(Chunk { partition, assignment, records, bytes, handed: from });
             }
             let epoch = Some(batch.partition_leader_epoch()).filter(|epoch| *epoch >= 0);
             let epoch = epoch.map(|epoch| (batch.base_offset(), epoch));
@@ -201,17 +299,36 @@ impl Taker<'_> {
     }
 }
 
-fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<(), Trouble> {
-    let place = || format!("topic {} partition {}", asked.partition.topic(), asked.partition.number());
+/// What the answer says of the leader that we know of: one that is none, or that doesn't know the topic, may be the
+/// leader of a topic that is no more.
+fn doubt(cluster: &Cluster, asked: &Asked, code: ErrorCode) {
+    let doubtful = matches!(
+        code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+    );
+    if doubtful && !asked.of_replica {
+        cluster.leader_refused(asked.partition.topic(), asked.partition.number());
+    }
+}
+
+fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<(), Refused> {
     match data.error_code {
         ErrorCode::NONE => Ok(()),
-        ErrorCode::OFFSET_OUT_OF_RANGE => Err(Trouble::OutOfRange),
+        ErrorCode::OFFSET_OUT_OF_RANGE => Err(Refused::OutOfRange),
         ErrorCode::CORRUPT_MESSAGE => {
-            Err(Trouble::Corrupt(format!("{} at offset {}: the broker says so", place(), asked.next)))
+            let text = format!("the broker says that the records at offset {} are corrupt", asked.ask.next);
+            Err(Refused::Trouble(Trouble::Corrupt(text)))
         }
-        code => Err(match of_code(code, &format!("reading {}", place())) {
-            ClusterError::Fatal(text) => Trouble::Fatal(text),
-            ClusterError::Retriable(_) => Trouble::Metadata,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+            Err(Refused::Trouble(Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED)))
+        }
+        code => Err(match of_code(code, &format!("reading {}", asked.partition)) {
+            ClusterError::Fatal(text) => Refused::Fatal(text),
+            ClusterError::Retriable(_) => Refused::Trouble(Trouble::Refused(code)),
         }),
     }
 }
@@ -220,46 +337,11 @@ fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<()
 fn lend_replica(asked: &Asked, preferred: i32, shared: &Shared) {
     if preferred >= 0 {
         let until = Instant::now() + REPLICA_LEASE;
-        shared.amend(asked, |cursor| cursor.replica = Some((preferred, until)));
-    }
-}
-
-fn trouble_with(asked: &Asked, trouble: &Trouble, shared: &Shared) {
-    match trouble {
-        // A replica may lag behind what the leader has told us of, or be gone: the leader decides.
-        _ if asked.of_replica => shared.amend(asked, |cursor| {
-            cursor.replica = None;
-            back_off(cursor);
-        }),
-        Trouble::OutOfRange => shared.amend(asked, |cursor| cursor.phase = Phase::OutOfRange),
-        Trouble::Corrupt(text) => {
-            let mut stopped = false;
-            shared.amend(asked, |cursor| {
-                back_off(cursor);
-                stopped = cursor.failures >= CORRUPT_ATTEMPTS;
-                if stopped {
-                    cursor.phase = Phase::Stopped;
-                }
-            });
-            if stopped {
-                let text = format!(
-                    "{text}. After {CORRUPT_ATTEMPTS} tries nothing more is read of this partition; nothing of it is \
-                     skipped. Mend the log or move the group's position past it, then start again"
-                );
-                shared.notice(Severity::Error, text);
+        shared.change(&asked.partition, |cursor, _| {
+            if cursor.stands(asked.ask) {
+                cursor.lend(Some((preferred, until)));
             }
-        }
-        Trouble::Metadata | Trouble::Fatal(_) => {
-            shared.amend(asked, back_off);
-        }
+            Vec::new()
+        });
     }
-    // Whatever it was, a keeper with fresh metadata may know better.
-    shared.want_metadata();
-}
-
-fn back_off(cursor: &mut Cursor) {
-    let (min, max) = RETRY;
-    cursor.failures = cursor.failures.saturating_add(1);
-    let delay = min.saturating_mul(1 << cursor.failures.min(6).saturating_sub(1)).min(max);
-    cursor.not_before = Some(Instant::now() + delay);
 }

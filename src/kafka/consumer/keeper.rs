@@ -4,17 +4,19 @@
 //! Invariant: no record is passed over in silence. Where a position moves by anything but the reading of records, a
 //! notice names the partition, the gap and the reason.
 
+use super::cursor::{Cursor, Phase, Trouble};
 use super::fetcher::Fetcher;
 use super::nag::Nag;
-use super::offsets::{self, Committed, EARLIEST, EpochEnd, LATEST, Listed};
-use super::state::{Cursor, Phase, Shared};
+use super::note;
+use super::offsets;
+use super::state::Shared;
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Links, Target};
-use crate::kafka::config::{Config, Reset, Share, Start};
-use crate::kafka::protocol::ErrorCode;
+use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::config::{Config, Share, Start};
+use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
 use crate::relay::source::{Outage, Polled, Severity};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
 const MISSING_ROUNDS: u32 = 4;
 /// The time between two tries of what failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How often troubles that stand are looked at.
+const LOOK_AT_TROUBLES: Duration = Duration::from_secs(1);
+/// The run ends once nothing could be read for so long, and only a person can mend that.
+const UNREADABLE_FOR: Duration = Duration::from_secs(10);
 
 /// The thread's own.
 pub(super) struct Keeper {
@@ -35,12 +41,21 @@ pub(super) struct Keeper {
     coordinator: Option<i32>,
     fetchers: HashMap<i32, JoinHandle<()>>,
     refreshed: Option<Instant>,
+    /// When troubles were looked at last.
+    looked: Instant,
     nag: Nag,
     missing: Nag,
+    forbidden: Nag,
     /// All topics that are named were there once.
     complete: bool,
     /// So often in a row one was missing.
     missing_rounds: u32,
+    /// The topics that there were at the start.
+    first_topics: Option<BTreeSet<Arc<str>>>,
+    /// It was told that the brokers know no ids of topics.
+    told_of_no_ids: bool,
+    /// Since when nothing can be read.
+    unreadable_since: Option<Instant>,
 }
 
 impl Keeper {
@@ -53,10 +68,15 @@ impl Keeper {
             coordinator: None,
             fetchers: HashMap::new(),
             refreshed: None,
+            looked: Instant::now(),
             nag: Nag::default(),
             missing: Nag::default(),
+            forbidden: Nag::default(),
             complete: false,
             missing_rounds: 0,
+            first_topics: None,
+            told_of_no_ids: false,
+            unreadable_since: None,
         }
     }
 
@@ -102,16 +122,15 @@ impl Keeper {
                 return false;
             }
             let now = Instant::now();
-            let due = self.refresh_due(now, state.metadata_wanted);
-            let due = state.next_return_to_leader(now).map_or(due, |at| at.min(due));
-            let waiting = |cursor: &Cursor| {
-                matches!(
-                    cursor.phase,
-                    Phase::Unresolved | Phase::OutOfRange | Phase::Foreign | Phase::Suspect
-                ) || (cursor.phase == Phase::Ready
-                    && cursor.broker(now).is_some_and(|broker| !self.is_fetched_from(broker)))
-            };
-            if due <= now || state.cursors.values().any(waiting) {
+            let mut due = self.refresh_due(now, state.metadata_wanted);
+            due = state.next_return_to_leader(now).map_or(due, |at| at.min(due));
+            if state.cursors.values().any(|cursor| cursor.standing().is_some() || cursor.is_unreadable()) {
+                due = due.min(self.looked + LOOK_AT_TROUBLES);
+            }
+            let idle = |cursor: &Cursor| brokers(cursor, now).any(|broker| !self.is_fetched_from(broker));
+            let waits = state.cursors.values().filter(|cursor| *cursor.phase() == Phase::Unresolved);
+            due = waits.map(|cursor| cursor.not_before().unwrap_or(now)).fold(due, Instant::min);
+            if due <= now || state.has_news_to_tell() || state.cursors.values().any(idle) {
                 return true;
             }
             state = self.shared.wait_for_chores(state, due);
@@ -135,10 +154,15 @@ impl Keeper {
             true => self.refresh(wanted),
             false => Ok(()),
         };
-        for step in [Self::resolve, Self::reset, Self::look_for_truncation] {
+        for step in [Self::resolve, Self::look_for_anything_readable] {
             let done = step(self);
             outcome = outcome.and(done);
         }
+        self.looked = Instant::now();
+        let mut state = self.shared.lock();
+        state.tell(self.looked);
+        drop(state);
+        self.shared.wake();
         self.start_fetchers();
         outcome
     }
@@ -160,6 +184,10 @@ impl Keeper {
             names.unwrap_or_default().into_iter().filter(|name| !sizes.contains_key(*name)).collect();
         self.tell_missing(&missing, &failed)?;
         self.refreshed = Some(Instant::now());
+        if self.first_topics.is_none() {
+            self.first_topics = Some(sizes.keys().cloned().collect());
+        }
+        self.tell_of_ids(&found);
         if let Share::Fixed(numbers) = &self.config.share {
             // Of a topic that is missing, perhaps for a moment, everything stays as it is.
             let known = found.iter().filter(|topic| sizes.contains_key(*topic)).cloned().collect();
@@ -168,10 +196,13 @@ impl Keeper {
         }
         let mut state = self.shared.lock();
         state.subscribed = Some((found, sizes));
+        let now = Instant::now();
         let mut leaderless = false;
-        for (partition, cursor) in &mut state.cursors {
-            let leader = self.links.cluster().leader(partition.topic(), partition.number());
-            follow(cursor, leader);
+        let partitions: Vec<Partition> = state.cursors.keys().cloned().collect();
+        for partition in &partitions {
+            let place = self.links.cluster().place(partition.topic(), partition.number());
+            let leader = place.leader.map(|leader| (leader.broker, leader.epoch));
+            state.change(partition, |cursor, serials| cursor.metadata_was(place.topic, leader, now, serials));
             leaderless |= leader.is_none();
         }
         state.metadata_wanted |= leaderless || !missing.is_empty();
@@ -189,12 +220,19 @@ impl Keeper {
         missing: &[&str],
         failed: &[(Arc<str>, ErrorCode)],
     ) -> Result<(), ClusterError> {
-        for (topic, code) in failed {
-            if let fatal @ ClusterError::Fatal(_) =
-                crate::kafka::cluster::of_code(*code, &format!("topic {topic}"))
-            {
-                return Err(fatal);
-            }
+        // One topic that can't be used keeps no other waiting.
+        let fatal = |(topic, code): &(Arc<str>, ErrorCode)| match of_code(*code, &format!("topic {topic}")) {
+            ClusterError::Fatal(text) => Some(text),
+            ClusterError::Retriable(_) => None,
+        };
+        let fatal: Vec<String> = failed.iter().filter_map(fatal).collect();
+        let asked = self.topics.names().map_or(0, |names| names.len());
+        if fatal.len() >= asked.max(1) {
+            return Err(ClusterError::Fatal(fatal.join("; ")));
+        }
+        match fatal.is_empty() {
+            true => self.forbidden.recovered(&self.shared),
+            false => self.forbidden.tell(&self.shared, &fatal.join("; ")),
         }
         if missing.is_empty() {
             (self.complete, self.missing_rounds) = (true, 0);
@@ -214,6 +252,22 @@ impl Keeper {
         Ok(())
     }
 
+    /// Brokers without ids of topics can't tell one that was made anew from the one it was: that is worth a word.
+    fn tell_of_ids(&mut self, topics: &BTreeSet<Arc<str>>) {
+        let cluster = self.links.cluster();
+        let sizes = cluster.sizes();
+        let mut there = topics.iter().filter(|topic| sizes.contains_key(*topic)).peekable();
+        if self.told_of_no_ids || there.peek().is_none() {
+            return;
+        }
+        if there.all(|topic| cluster.topic_id(topic) == Uuid::ZERO) {
+            self.told_of_no_ids = true;
+            let text = "these brokers tell no ids of topics: a topic that is deleted and created anew is recognised only \
+                        by its leader epochs and by where its log begins and ends";
+            self.shared.notice(Severity::Info, text.into());
+        }
+    }
+
     fn assign_fixed(&self, wanted: &BTreeSet<Partition>, known: &BTreeSet<Arc<str>>, all_known: bool) {
         let mut state = self.shared.lock();
         let present: BTreeSet<Partition> = state.cursors.keys().cloned().collect();
@@ -231,204 +285,85 @@ impl Keeper {
 
     // ---- positions -----------------------------------------------------------------------------------------
 
-    fn in_phase(&self, phase: &Phase) -> Vec<(Partition, Cursor)> {
-        let state = self.shared.lock();
-        let here = state.cursors.iter().filter(|(_, cursor)| cursor.phase == *phase);
-        here.map(|(partition, cursor)| (partition.clone(), cursor.clone())).collect()
-    }
-
-    /// Finds out where new partitions begin: where the group left them, or where `--start` says.
+    /// Finds out where the group left off in new partitions, and where to begin where it has committed nothing.
     fn resolve(&mut self) -> Result<(), ClusterError> {
-        let new = self.in_phase(&Phase::Unresolved);
+        let new = self.shared.lock().unresolved(Instant::now());
         if new.is_empty() {
             return Ok(());
         }
-        let partitions: Vec<Partition> = new.iter().map(|(partition, _)| partition.clone()).collect();
+        let sizes = self.links.cluster().sizes();
+        let mut asked: BTreeSet<Partition> = new.iter().map(|(partition, _)| partition.clone()).collect();
+        if self.config.start != Start::Earliest {
+            // Whether a topic has positions at all says whether a partition without one is a new one.
+            let topics: BTreeSet<&str> = new.iter().map(|(partition, _)| partition.topic()).collect();
+            let all = topics.into_iter().filter_map(|name| sizes.get_key_value(name));
+            asked.extend(all.flat_map(|(name, size)| (0..*size).map(|n| Partition::new(Arc::clone(name), n))));
+        }
+        let asked: Vec<Partition> = asked.into_iter().collect();
         let group = &self.config.group;
-        let committed = offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?;
-        let unknown: Vec<Partition> =
-            partitions.iter().filter(|partition| !committed.contains_key(*partition)).cloned().collect();
-        let started = self.started(&unknown);
-        let (mut firsts, mut ends) = (Listed::default(), Listed::default());
-        if self.config.until_end {
-            firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
-            ends = offsets::list(&mut self.links, LATEST, &partitions, false);
-        }
-        let mut state = self.shared.lock();
-        for (partition, before) in new {
-            let Some(cursor) = state.cursors.get_mut(&partition).filter(|c| c.serial == before.serial) else {
-                continue;
-            };
-            follow(cursor, self.links.cluster().leader(partition.topic(), partition.number()));
-            let (first, end) = (firsts.get(&partition), ends.get(&partition));
-            let is_new = !committed.contains_key(&partition);
-            let begin = match (committed.get(&partition), started.get(&partition)) {
-                _ if self.config.until_end && (first.is_none() || end.is_none()) => continue,
-                (Some(committed), _) => committed.clone(),
-                (None, Some(next)) => Committed { next, epoch: -1, metadata: String::new() },
-                // What is not known yet is asked for again.
-                (None, None) => continue,
-            };
-            cursor.end = end;
-            cursor.epochs = (begin.epoch >= 0).then_some((begin.next, begin.epoch)).into_iter().collect();
-            let outside = first.zip(end).is_some_and(|(first, end)| !(first..=end).contains(&begin.next));
-            let suspect = begin.epoch >= 0;
-            // After a restart "the earliest" is the same or what is left of it; other beginnings are to be kept.
-            let is_fresh = is_new && self.config.start != Start::Earliest;
-            state.begin(&partition, begin.next, begin.metadata, is_fresh);
-            if let Some(cursor) = state.cursors.get_mut(&partition) {
-                // A position outside of the log would count as being at the end, and one beyond a truncation as
-                // right: neither waits for the first fetch to tell.
-                cursor.phase = match (outside, suspect) {
-                    (true, _) => Phase::OutOfRange,
-                    (false, true) => Phase::Suspect,
-                    (false, false) => Phase::Ready,
-                };
+        let mut found = match offsets::committed(&mut self.links, &mut self.coordinator, group, &asked) {
+            Ok(found) => found,
+            Err(error) => {
+                let mut state = self.shared.lock();
+                for (partition, ask) in &new {
+                    let now = Instant::now();
+                    state.change(partition, |cursor, serials| {
+                        cursor.failed(*ask, Trouble::Connection, now, serials)
+                    });
+                }
+                return Err(error);
             }
+        };
+        let has_positions: HashSet<&str> = found
+            .iter()
+            .filter(|(_, answer)| matches!(answer, Ok(Some(_))))
+            .map(|(partition, _)| partition.topic())
+            .collect();
+        let has_positions: HashSet<String> = has_positions.into_iter().map(str::to_owned).collect();
+        let cluster = self.links.cluster().id().map(|id| note::cluster_name(&id)).unwrap_or_default();
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        for (partition, ask) in new {
+            let is_late = has_positions.contains(partition.topic()) || self.came_later(partition.topic());
+            let start = if is_late { Start::Earliest } else { self.config.start };
+            // What was not answered for is asked for again.
+            let answer = found.remove(&partition).unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+            state.change(&partition, |cursor, serials| match answer {
+                Ok(committed) => cursor.committed_was(ask, committed.ok_or(start), &cluster, serials),
+                Err(code) => cursor.failed(ask, Trouble::Refused(code), now, serials),
+            });
         }
         drop(state);
         self.shared.wake();
-        let failed = [started.failed, firsts.failed, ends.failed].into_iter().flatten().next();
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Where `--start` says that these begin.
-    fn started(&mut self, partitions: &[Partition]) -> Listed {
-        if partitions.is_empty() {
-            return Listed::default();
-        }
-        match self.config.start {
-            Start::Earliest => offsets::list(&mut self.links, EARLIEST, partitions, false),
-            Start::Latest => offsets::list(&mut self.links, LATEST, partitions, false),
-            Start::Timestamp(ms) => {
-                let mut found = offsets::list(&mut self.links, ms, partitions, false);
-                let is_later = |(partition, offset): (&Partition, &Option<i64>)| {
-                    offset.is_none().then(|| partition.clone())
-                };
-                let later: Vec<Partition> = found.offsets.iter().filter_map(is_later).collect();
-                if !later.is_empty() {
-                    let latest = offsets::list(&mut self.links, LATEST, &later, false);
-                    found.offsets.extend(latest.offsets);
-                    found.failed = found.failed.or(latest.failed);
-                }
-                found
-            }
-        }
-    }
-
-    /// Applies the reset policy to positions outside of their logs.
-    fn reset(&mut self) -> Result<(), ClusterError> {
-        let outside = self.in_phase(&Phase::OutOfRange);
-        let foreign = self.in_phase(&Phase::Foreign);
-        let partitions: Vec<Partition> = outside.iter().chain(&foreign).map(|(p, _)| p.clone()).collect();
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, true);
-        let ends = offsets::list(&mut self.links, LATEST, &partitions, true);
-        for (partition, cursor) in outside.into_iter().chain(foreign) {
-            let (Some(first), Some(end)) = (firsts.get(&partition), ends.get(&partition)) else { continue };
-            if cursor.phase == Phase::OutOfRange && (first..=end).contains(&cursor.next) {
-                // It was true a moment ago: the leader had not caught up.
-                self.amend(&partition, &cursor, |cursor| {
-                    cursor.phase = Phase::Ready;
-                    cursor.not_before = Some(Instant::now() + RETRY.0);
-                });
-                continue;
-            }
-            self.reset_one(&partition, &cursor, first, end)?;
-        }
-        let failed = firsts.failed.or(ends.failed);
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn reset_one(
-        &self,
-        partition: &Partition,
-        cursor: &Cursor,
-        first: i64,
-        end: i64,
-    ) -> Result<(), ClusterError> {
-        let position = cursor.next;
-        let gap = match position < first {
-            true => format!("{} offsets up to {first} were deleted before they were read", first - position),
-            false => "the topic was created anew, or its log was cut off".into(),
-        };
-        let text = format!(
-            "the position {position} of {partition} is outside of its log, which holds {first} to {end}: {gap}"
-        );
-        let next = match self.config.reset {
-            Reset::Earliest => first,
-            Reset::Latest => end,
-            Reset::Fail => {
-                return Err(ClusterError::Fatal(format!("{text}. --offset-reset fail ends the run here")));
-            }
-        };
-        self.go_on(partition, cursor, next, &format!("{text}. Going on at {next} (--offset-reset)"));
         Ok(())
     }
 
-    /// Whether a new leader's log still holds what we have read (KIP-320).
-    fn look_for_truncation(&mut self) -> Result<(), ClusterError> {
-        for (partition, cursor) in self.in_phase(&Phase::Suspect) {
-            let Some((_, epoch)) = cursor.epochs.last().copied() else {
-                self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
-                continue;
-            };
-            match offsets::epoch_end(&mut self.links, &partition, epoch)? {
-                EpochEnd::At(end) if end < cursor.next => {
-                    let text = format!(
-                        "the log of {partition} was cut off at offset {end}, below our position {}: records from there \
-                         on that were already sent are no longer in the topic",
-                        cursor.next
-                    );
-                    if self.config.reset == Reset::Fail {
-                        return Err(ClusterError::Fatal(format!(
-                            "{text}. --offset-reset fail ends the run here"
-                        )));
-                    }
-                    self.go_on(&partition, &cursor, end, &format!("{text}. Going on at {end}"));
-                }
-                EpochEnd::At(_) | EpochEnd::Unchecked => {
-                    self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Ready);
-                }
-                // A log that never was under that leader is another one.
-                EpochEnd::Unknown => self.amend(&partition, &cursor, |cursor| cursor.phase = Phase::Foreign),
-            }
-        }
-        Ok(())
+    /// Whether the topic came into being while the run went on: then it is read from its beginning.
+    fn came_later(&self, topic: &str) -> bool {
+        self.first_topics.as_ref().is_some_and(|topics| !topics.contains(topic))
     }
 
-    /// Changes a cursor that still stands where it stood.
-    fn amend(&self, partition: &Partition, before: &Cursor, change: impl FnOnce(&mut Cursor)) {
-        let mut state = self.shared.lock();
-        let cursor = state.cursors.get_mut(partition);
-        if let Some(cursor) = cursor.filter(|c| c.serial == before.serial && c.next == before.next) {
-            change(cursor);
-        }
+    /// Ends the run once nothing has been readable for a while.
+    fn look_for_anything_readable(&mut self) -> Result<(), ClusterError> {
+        let state = self.shared.lock();
+        let unreadable: Vec<String> = state
+            .cursors
+            .iter()
+            .filter(|(_, cursor)| cursor.is_unreadable())
+            .map(|(partition, _)| partition.to_string())
+            .collect();
+        let nothing_left = !unreadable.is_empty() && unreadable.len() == state.cursors.len();
         drop(state);
-        self.shared.wake();
-    }
-
-    /// Moves a position. Forwards, what was read before stays and is delivered; backwards, the partition begins
-    /// anew, with what was not done before.
-    fn go_on(&self, partition: &Partition, before: &Cursor, next: i64, text: &str) {
-        self.shared.notice(Severity::Warning, text.to_owned());
-        let mut state = self.shared.lock();
-        let cursor = state.cursors.get_mut(partition);
-        let Some(cursor) = cursor.filter(|c| c.serial == before.serial && c.next == before.next) else {
-            return;
-        };
-        if next > cursor.next {
-            (cursor.next, cursor.phase, cursor.not_before) = (next, Phase::Ready, None);
-        } else {
-            // Below a cut, what was not done is still there and still wanted; another log is begun as it is.
-            let begin = if before.phase == Phase::Suspect { next.min(cursor.committed) } else { next };
-            cursor.epochs.retain(|(from, _)| *from < begin && before.phase == Phase::Suspect);
-            state.begin(partition, begin, String::new(), self.config.reset == Reset::Latest);
+        let now = Instant::now();
+        let since = nothing_left.then(|| self.unreadable_since.unwrap_or(now));
+        self.unreadable_since = since;
+        match since.is_some_and(|since| now.saturating_duration_since(since) >= UNREADABLE_FOR) {
+            false => Ok(()),
+            true => Err(ClusterError::Fatal(format!(
+                "nothing is left that can be read: {}. The lines above say why",
+                unreadable.join(", ")
+            ))),
         }
-        drop(state);
-        self.shared.wake();
     }
 
     // ---- fetchers ------------------------------------------------------------------------------------------
@@ -437,7 +372,7 @@ impl Keeper {
     fn start_fetchers(&mut self) {
         let now = Instant::now();
         let brokers: BTreeSet<i32> =
-            self.shared.lock().cursors.values().filter_map(|cursor| cursor.broker(now)).collect();
+            self.shared.lock().cursors.values().flat_map(|cursor| brokers(cursor, now)).collect();
         for broker in brokers {
             if self.is_fetched_from(broker) {
                 continue;
@@ -460,17 +395,11 @@ impl Keeper {
     }
 }
 
-/// A cursor learns who leads its partition.
-fn follow(cursor: &mut Cursor, leader: Option<(i32, i32)>) {
-    cursor.leader = leader;
-    let Some((_, epoch)) = leader else { return };
-    let is_new = cursor.seen_epoch.replace(epoch).is_some_and(|seen| seen != epoch);
-    if is_new {
-        cursor.replica = None;
-        if cursor.phase == Phase::Ready && !cursor.epochs.is_empty() {
-            cursor.phase = Phase::Suspect;
-        }
-    }
+/// The brokers that are asked about a partition: its leader, and the replica that is fetched from.
+fn brokers(cursor: &Cursor, now: Instant) -> impl Iterator<Item = i32> {
+    let is_asked = !matches!(cursor.phase(), Phase::Unresolved | Phase::Revoked | Phase::Stopped);
+    let leader = cursor.leader().map(|(id, _)| id);
+    [leader, cursor.broker(now)].into_iter().flatten().filter(move |_| is_asked)
 }
 
 /// The partitions that the operator named.

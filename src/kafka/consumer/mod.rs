@@ -1,27 +1,34 @@
 //! The native client as a [`Source`].
 //!
-//! Four kinds of threads share a state: whoever polls, which takes records apart and commits; the
-//! keeper, which knows topics, leaders and positions; one [fetcher] a broker; and the [member], which holds the
-//! place in the group. Each has connections of its own, so that none waits for another's answer.
+//! Five kinds of threads share a state: whoever polls, which takes records apart; the committer; the keeper, which
+//! knows topics, leaders and what was committed; one [fetcher] a broker, which reads records and asks what the logs
+//! are like; and the [member], which holds the place in the group. Each has connections of its own, so that none
+//! waits for another's answer. What becomes of a partition is decided by its [cursor] alone.
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [cursor] | where one partition is read: a machine without threads |
 //! | `state` | what the threads share |
 //! | `topics` | which topics are wanted |
-//! | `keeper` | metadata, positions, resets, truncation |
-//! | `offsets` | questions about offsets |
+//! | `keeper` | metadata, committed positions |
+//! | [offsets] | questions about offsets |
+//! | [note] | what is committed beside a position |
+//! | `report` | what people are told of partitions |
 //! | `fetcher` | records from one broker |
 //! | `member` | the thin thread around [`group::membership`](crate::kafka::group) |
 //! | `quota` | this member's part of the group's limit |
 //! | `commit` | positions to the coordinator |
 
 mod commit;
+pub mod cursor;
 pub mod fetcher;
 pub mod keeper;
 pub mod member;
 mod nag;
+pub mod note;
 pub mod offsets;
 mod quota;
+mod report;
 mod state;
 pub mod topics;
 
@@ -31,12 +38,13 @@ use super::connection::Connector;
 use crate::net::Canceller;
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::share::Share as Quotient;
-use crate::relay::source::{Commit, Lease, Outage, Polled, Severity, Source, SourceError, Want};
+use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use commit::Committer;
 use keeper::Keeper;
 use member::Member;
 use quota::Quota;
-use state::{Chunk, Phase, Shared, State};
+use cursor::{Cursor, Phase, Rules, Trouble};
+use state::{Chunk, Shared, State};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use topics::Topics;
@@ -66,7 +74,8 @@ impl Consumer {
     pub fn open(config: Config, connector: Connector, brokers: Vec<Address>) -> Result<Self, SourceError> {
         let topics = Topics::parse(&config.topics).map_err(SourceError)?;
         let config = Arc::new(config);
-        let shared = Arc::new(Shared::default());
+        let Config { reset, until_end, commits, .. } = *config;
+        let shared = Arc::new(Shared::new(Rules { reset, until_end, commits }));
         let cluster = Arc::new(Cluster::new(connector, brokers));
         let links = || Links::new(Arc::clone(&cluster), config.request_timeout);
         let lease = match &config.share {
@@ -124,7 +133,7 @@ impl Consumer {
                 None => state.next_chunk()?,
             };
             if state.wants(&chunk) {
-                let end = state.cursors.get(&chunk.partition).and_then(|cursor| cursor.end);
+                let end = state.cursors.get(&chunk.partition).and_then(Cursor::end);
                 self.current = Some(chunk);
                 return Some(end);
             }
@@ -137,9 +146,9 @@ impl Consumer {
         if let Some(chunk) = self.current.take() {
             let mut state = self.shared.lock();
             state.bytes = state.bytes.saturating_sub(chunk.bytes);
-            if let Some(cursor) = state.cursors.get_mut(&chunk.partition).filter(|c| c.serial == chunk.serial)
-            {
-                cursor.handed = chunk.handed;
+            let cursor = state.cursors.get_mut(&chunk.partition);
+            if let Some(cursor) = cursor.filter(|cursor| cursor.assignment() == chunk.assignment) {
+                cursor.handed_to(chunk.handed);
             }
             drop(state);
             self.shared.wake_fetchers();
@@ -147,13 +156,8 @@ impl Consumer {
     }
 
     fn stop_partition(&self, partition: &Partition, text: &str) {
-        self.shared.lock().stop(partition);
-        let text = format!(
-            "topic {} partition {}: {text}. Nothing more is read of this partition, and nothing of it is skipped",
-            partition.topic(),
-            partition.number()
-        );
-        self.shared.notice(Severity::Error, text);
+        let trouble = Trouble::Corrupt(text.to_owned());
+        self.shared.change(partition, |cursor, serials| cursor.stop(trouble, serials));
     }
 
     fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<Polled, SourceError>> {
@@ -161,16 +165,16 @@ impl Consumer {
         if !self.config.until_end || has_records || !state.settled || !state.news.is_empty() {
             return None;
         }
-        if state.cursors.values().all(state::Cursor::has_ended) {
+        if state.cursors.values().all(Cursor::has_ended) {
             return Some(Ok(Polled::End));
         }
         let (stopped, rest): (Vec<_>, Vec<_>) =
-            state.cursors.iter().partition(|(_, cursor)| cursor.phase == Phase::Stopped);
+            state.cursors.iter().partition(|(_, cursor)| *cursor.phase() == Phase::Stopped);
         if stopped.is_empty() || !rest.into_iter().all(|(_, cursor)| cursor.has_ended()) {
             return None;
         }
         let names: Vec<String> = stopped.iter().map(|(partition, _)| partition.to_string()).collect();
-        let text = format!("{} can't be read to the end: its log is corrupt", names.join(", "));
+        let text = format!("{} can't be read to the end: the lines above say why", names.join(", "));
         Some(Err(SourceError(text)))
     }
 }
@@ -289,7 +293,7 @@ impl Source for Consumer {
     fn hold(&mut self, partitions: &[Partition]) -> bool {
         let mut state = self.shared.lock();
         for (partition, cursor) in &mut state.cursors {
-            cursor.held = partitions.contains(partition);
+            cursor.hold(partitions.contains(partition));
         }
         drop(state);
         self.shared.wake_fetchers();
@@ -300,7 +304,7 @@ impl Source for Consumer {
         let mut state = self.shared.lock();
         for partition in partitions {
             // One that was lost meanwhile, and perhaps given to us anew, is not what was to be released.
-            let revoked = state.cursors.get(partition).is_some_and(|cursor| cursor.phase == Phase::Revoked);
+            let revoked = state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
             if revoked {
                 state.remove(partition);
                 state.released.push(partition.clone());
@@ -312,8 +316,12 @@ impl Source for Consumer {
 
     fn ends(&self) -> Vec<(Partition, Offset)> {
         let state = self.shared.lock();
-        let known = state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end?)));
+        let known = state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end()?)));
         known.map(|(partition, end)| (partition.clone(), Offset(end))).collect()
+    }
+
+    fn stalled(&self) -> usize {
+        self.shared.lock().stalled(Instant::now())
     }
 
     fn lease(&self) -> Lease {

@@ -1,5 +1,8 @@
-//! Questions about offsets: what a group has committed, where logs begin and end, where a leader's reign ended.
+//! Questions about offsets: what a group has committed, where logs begin and end, where a leader's reign ended. Each
+//! is one request for many partitions, and one partition's error is its own.
 
+use super::cursor::{Bounds, Committed, EpochEnd};
+use super::note::Note;
 use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
 use crate::kafka::protocol::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
@@ -8,72 +11,73 @@ use crate::kafka::protocol::offset_fetch::{OffsetFetchRequest, OffsetFetchReques
 use crate::kafka::protocol::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
 };
-use crate::kafka::protocol::{ApiKey, ErrorCode};
+use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use crate::relay::record::Partition;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// `timestamp` of a ListOffsets request: behind the last record that may be read.
 pub const LATEST: i64 = -1;
 /// `timestamp` of a ListOffsets request: the first record.
 pub const EARLIEST: i64 = -2;
 
-/// What a group has committed for a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The first offset that is not done.
-    pub next: i64,
-    /// The leader epoch of the last record that is done; -1 where unknown.
-    pub epoch: i32,
-    /// What was noted beside it.
-    pub metadata: String,
-}
+/// What was asked of each partition, or why the broker doesn't say. One that is missing was not answered for.
+pub type Answers<T> = HashMap<Partition, Result<T, ErrorCode>>;
 
-/// Numbers by topic, as requests want them.
-fn by_topic<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> BTreeMap<&'a str, Vec<i32>> {
-    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for partition in partitions {
-        topics.entry(partition.topic()).or_default().push(partition.number());
+/// Partitions by topic, as requests want them.
+fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> BTreeMap<&'a str, Vec<T>> {
+    let mut topics: BTreeMap<&str, Vec<T>> = BTreeMap::new();
+    for (partition, asked) in partitions {
+        topics.entry(partition.topic()).or_default().push(asked);
     }
     topics
 }
 
-/// What the group has committed for these partitions; one without a commit is not in the answer. `coordinator` is
-/// found anew where it is not known, and forgotten where it turned out to be another.
+/// What the group has committed for these partitions, `None` where it has committed nothing. `coordinator` is found
+/// anew where it is not known, and forgotten where it turned out to be another.
 pub fn committed(
     links: &mut Links,
     coordinator: &mut Option<i32>,
     group: &str,
     partitions: &[Partition],
-) -> Result<HashMap<Partition, Committed>, ClusterError> {
+) -> Result<Answers<Option<Committed>>, ClusterError> {
     let id = links.coordinator_unless(coordinator, group)?;
-    let topics = by_topic(partitions).into_iter();
-    let topics = topics.map(|(name, partition_indexes)| OffsetFetchRequestTopic {
+    let cluster = Arc::clone(links.cluster());
+    let topics = by_topic(partitions.iter().map(|partition| (partition, partition.number())));
+    let names: HashMap<Uuid, &str> = topics.keys().map(|name| (cluster.topic_id(name), *name)).collect();
+    let topics = topics.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopic {
         name,
+        topic_id: cluster.topic_id(name),
         partition_indexes,
-        ..Default::default()
     });
     let request =
         OffsetFetchRequest { group_id: group, topics: Some(topics.collect()), ..Default::default() };
     let what = format!("reading the positions of group {group}");
     let answer = links.call(Target::Broker(id), &request, |answer| {
-        if answer.error_code != ErrorCode::NONE {
-            return Err(of_code(answer.error_code, &what));
+        let mut found = Answers::new();
+        match answer.error_code {
+            ErrorCode::NONE => {}
+            // Some brokers say so of a group that has committed nothing yet.
+            ErrorCode::GROUP_ID_NOT_FOUND => {
+                found.extend(partitions.iter().map(|partition| (partition.clone(), Ok(None))));
+                return Ok(found);
+            }
+            code => return Err(of_code(code, &what)),
         }
-        let mut found = HashMap::new();
         for topic in &answer.topics {
+            let name = if topic.name.is_empty() { names.get(&topic.topic_id).copied() } else { Some(topic.name) };
+            let Some(name) = name else { continue };
             for partition in &topic.partitions {
-                match partition.error_code {
-                    ErrorCode::NONE | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {}
-                    code => return Err(of_code(code, &what)),
-                }
-                if partition.committed_offset >= 0 {
-                    let committed = Committed {
-                        next: partition.committed_offset,
-                        epoch: partition.committed_leader_epoch,
-                        metadata: partition.metadata.unwrap_or_default().to_owned(),
-                    };
-                    found.insert(Partition::new(topic.name, partition.partition_index), committed);
-                }
+                let committed = Committed {
+                    next: partition.committed_offset,
+                    epoch: partition.committed_leader_epoch,
+                    note: partition.metadata.and_then(Note::decode),
+                };
+                let committed = match partition.error_code {
+                    ErrorCode::NONE => Ok(Some(committed).filter(|committed| committed.next >= 0)),
+                    code => Err(code),
+                };
+                found.insert(Partition::new(name, partition.partition_index), committed);
             }
         }
         Ok(found)
@@ -85,7 +89,69 @@ pub fn committed(
     answer
 }
 
-/// Offsets that were asked for.
+/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in partitions that `broker`
+/// leads, each with the leader epoch that is known; `None` where no record is as late. The latest is behind the last
+/// record whose transaction is decided, or with `uncommitted` behind the last at all.
+pub fn list_at(
+    links: &mut Links,
+    broker: i32,
+    timestamp: i64,
+    partitions: &[(&Partition, i32)],
+    uncommitted: bool,
+) -> Result<Answers<Option<i64>>, ClusterError> {
+    let asked = partitions.iter().map(|(partition, current_leader_epoch)| {
+        let (partition_index, current_leader_epoch) = (partition.number(), *current_leader_epoch);
+        (*partition, ListOffsetsRequestPartition { partition_index, current_leader_epoch, timestamp })
+    });
+    let topics = by_topic(asked).into_iter();
+    let topics = topics.map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions }).collect();
+    let timeout_ms = i32::try_from(links.timeout().as_millis()).unwrap_or(i32::MAX);
+    let request =
+        ListOffsetsRequest { replica_id: -1, isolation_level: i8::from(!uncommitted), topics, timeout_ms };
+    links.call(Target::Broker(broker), &request, |answer| {
+        let mut found = Answers::new();
+        for topic in &answer.topics {
+            for partition in &topic.partitions {
+                let offset = match partition.error_code {
+                    ErrorCode::NONE => Ok(Some(partition.offset).filter(|offset| *offset >= 0)),
+                    code => Err(code),
+                };
+                found.insert(Partition::new(topic.name, partition.partition_index), offset);
+            }
+        }
+        found
+    })
+}
+
+/// Where the logs begin and end of partitions that `broker` leads, and with which record a time begins.
+pub fn bounds(
+    links: &mut Links,
+    broker: i32,
+    partitions: &[(&Partition, i32)],
+    uncommitted: bool,
+    at: Option<i64>,
+) -> Result<Answers<Bounds>, ClusterError> {
+    let mut firsts = list_at(links, broker, EARLIEST, partitions, uncommitted)?;
+    let mut ends = list_at(links, broker, LATEST, partitions, uncommitted)?;
+    let mut times = match at {
+        Some(at) => list_at(links, broker, at, partitions, uncommitted)?,
+        None => Answers::new(),
+    };
+    let mut found = Answers::new();
+    for (partition, _) in partitions {
+        let take = |of: &mut Answers<Option<i64>>| of.remove(*partition).transpose().map(Option::flatten);
+        let bounds = match (take(&mut firsts), take(&mut ends), take(&mut times)) {
+            (Ok(Some(first)), Ok(Some(end)), Ok(at)) => Ok(Bounds { first, end, at }),
+            (Err(code), ..) | (_, Err(code), _) | (.., Err(code)) => Err(code),
+            // An answer without what was asked for.
+            _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        };
+        found.insert((*partition).clone(), bounds);
+    }
+    Ok(found)
+}
+
+/// Offsets that were asked for of many brokers.
 #[derive(Debug, Default)]
 pub struct Listed {
     /// By partition; `None` where no record is as late as the timestamp. What failed is not in it.
@@ -101,8 +167,7 @@ impl Listed {
     }
 }
 
-/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in these partitions; the latest
-/// is behind the last record that is committed, or with `uncommitted` behind the last at all.
+/// The same as [`list_at`], asked of each partition's leader.
 pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommitted: bool) -> Listed {
     let mut listed = Listed::default();
     let mut leaders: BTreeMap<i32, Vec<(&Partition, i32)>> = BTreeMap::new();
@@ -116,83 +181,63 @@ pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommi
         }
     }
     for (leader, of_leader) in leaders {
-        let mut topics: BTreeMap<&str, Vec<ListOffsetsRequestPartition>> = BTreeMap::new();
-        for (partition, current_leader_epoch) in of_leader {
-            let partition_index = partition.number();
-            let asked = ListOffsetsRequestPartition { partition_index, current_leader_epoch, timestamp };
-            topics.entry(partition.topic()).or_default().push(asked);
-        }
-        let topics = topics
-            .into_iter()
-            .map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions })
-            .collect();
-        let isolation_level = i8::from(!uncommitted);
-        let timeout_ms = i32::try_from(links.timeout().as_millis()).unwrap_or(i32::MAX);
-        let request = ListOffsetsRequest { replica_id: -1, isolation_level, topics, timeout_ms };
-        let cluster = std::sync::Arc::clone(links.cluster());
-        let called = links.call(Target::Broker(leader), &request, |answer| {
-            for topic in &answer.topics {
-                for partition in &topic.partitions {
-                    let at = Partition::new(topic.name, partition.partition_index);
-                    if partition.error_code == ErrorCode::NONE {
-                        listed.offsets.insert(at, Some(partition.offset).filter(|offset| *offset >= 0));
-                        continue;
+        match list_at(links, leader, timestamp, &of_leader, uncommitted) {
+            Err(error) => {
+                listed.failed.get_or_insert(error);
+            }
+            Ok(found) => {
+                for (partition, offset) in found {
+                    match offset {
+                        Ok(offset) => {
+                            listed.offsets.insert(partition, offset);
+                        }
+                        Err(code) => {
+                            let error = of_code(code, &format!("finding an offset of {partition}"));
+                            listed.failed.get_or_insert(error);
+                        }
                     }
-                    if partition.error_code == ErrorCode::UNKNOWN_LEADER_EPOCH {
-                        cluster.forget_leader(topic.name, partition.partition_index);
-                    }
-                    let error = of_code(partition.error_code, &format!("finding an offset of {at}"));
-                    listed.failed.get_or_insert(error);
                 }
             }
-        });
-        if let Err(error) = called {
-            listed.failed.get_or_insert(error);
         }
     }
     listed
 }
 
-/// Where the log of a leader epoch ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EpochEnd {
-    /// Before this offset.
-    At(i64),
-    /// The leader knows neither this epoch nor one before it.
-    Unknown,
-    /// The broker can't be asked: it has no such API. The check is left out then, as Java's client does.
-    Unchecked,
-}
-
-/// Where the log of this leader epoch, or of the newest one before it, ends at the present leader (KIP-320).
-pub fn epoch_end(links: &mut Links, partition: &Partition, epoch: i32) -> Result<EpochEnd, ClusterError> {
-    let Some((leader, current_leader_epoch)) = links.cluster().leader(partition.topic(), partition.number())
-    else {
-        return Err(ClusterError::Retriable(format!("{partition} has no leader now")));
-    };
-    if !links.supports(Target::Broker(leader), ApiKey::OffsetForLeaderEpoch)? {
-        return Ok(EpochEnd::Unchecked);
+/// Where the logs of leader epochs, or of the newest ones before them, end at `broker` (KIP-320); each partition with
+/// the leader epoch that is known and the epoch that is asked for.
+pub fn epoch_ends(
+    links: &mut Links,
+    broker: i32,
+    partitions: &[(&Partition, i32, i32)],
+) -> Result<Answers<EpochEnd>, ClusterError> {
+    if !links.supports(Target::Broker(broker), ApiKey::OffsetForLeaderEpoch)? {
+        let unchecked = |(partition, ..): &(&Partition, i32, i32)| ((*partition).clone(), Ok(EpochEnd::Unchecked));
+        return Ok(partitions.iter().map(unchecked).collect());
     }
-    let asked = OffsetForLeaderEpochRequestPartition {
-        partition: partition.number(),
-        current_leader_epoch,
-        leader_epoch: epoch,
-    };
-    let topics = vec![OffsetForLeaderEpochRequestTopic { topic: partition.topic(), partitions: vec![asked] }];
-    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
-    let cluster = std::sync::Arc::clone(links.cluster());
-    links.call(Target::Broker(leader), &request, |answer| {
-        let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
-        match found.map(|found| (found.error_code, found.leader_epoch, found.end_offset)) {
-            Some((ErrorCode::NONE, epoch, end)) if epoch >= 0 && end >= 0 => Ok(EpochEnd::At(end)),
-            Some((ErrorCode::NONE, ..)) | None => Ok(EpochEnd::Unknown),
-            Some((ErrorCode::UNKNOWN_LEADER_EPOCH, ..)) => {
-                cluster.forget_leader(partition.topic(), partition.number());
-                Err(ClusterError::Retriable(format!("the leader of {partition} is not the one we know")))
-            }
-            Some((code, ..)) => {
-                Err(of_code(code, &format!("asking for the last leader epochs of {partition}")))
+    let asked = partitions.iter().map(|(partition, current_leader_epoch, leader_epoch)| {
+        let asked = OffsetForLeaderEpochRequestPartition {
+            partition: partition.number(),
+            current_leader_epoch: *current_leader_epoch,
+            leader_epoch: *leader_epoch,
+        };
+        (*partition, asked)
+    });
+    let topics = by_topic(asked).into_iter();
+    let topics = topics.map(|(topic, partitions)| OffsetForLeaderEpochRequestTopic { topic, partitions });
+    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.collect() };
+    links.call(Target::Broker(broker), &request, |answer| {
+        let mut found = Answers::new();
+        for topic in &answer.topics {
+            for partition in &topic.partitions {
+                let (epoch, end) = (partition.leader_epoch, partition.end_offset);
+                let ends = match partition.error_code {
+                    ErrorCode::NONE if epoch >= 0 && end >= 0 => Ok(EpochEnd::At { epoch, end }),
+                    ErrorCode::NONE => Ok(EpochEnd::Unknown),
+                    code => Err(code),
+                };
+                found.insert(Partition::new(topic.topic, partition.partition), ends);
             }
         }
-    })?
+        found
+    })
 }

@@ -1,13 +1,17 @@
 //! What the threads of the consumer share: a cursor for each partition that is ours, the batches fetched ahead, and
 //! the news for whoever polls.
 //!
-//! Invariants: what a fetch brings counts only if the cursor still is the one it was asked for (its serial) and
-//! still stands where it was asked for; the batches fetched ahead never exceed the buffer by more than one for each
-//! fetcher, however much they unpack to. No lock is held across I/O.
+//! A cursor is changed by its own methods alone, and what it puts out goes where it belongs here, in one place.
+//!
+//! Invariants: what a fetch or a question brings counts only if the cursor still stands where it was asked; the
+//! batches fetched ahead never exceed the buffer by more than one for each fetcher, however much they unpack to. No
+//! lock is held across I/O.
 
+use super::cursor::{Ask, Cursor, Output, Phase, Question, Rules, Serials, Trouble};
+use super::report::Report;
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::group::exchange::Stamp;
-use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::kafka::record_batch::Records;
 use crate::net::Canceller;
 use crate::relay::record::{Checkpoint, Offset, Partition, Position};
@@ -18,11 +22,7 @@ use std::time::{Duration, Instant};
 
 /// A fetch asks for no more than this; a broker gives a larger batch whole all the same (KIP-74).
 pub(crate) const MOST_FETCH: usize = 256 << 10;
-/// So many leader epochs of a partition are remembered.
-const MOST_EPOCHS: usize = 16;
-
 /// The state behind its lock, and who is told of a change: most concern one kind of thread alone.
-#[derive(Default)]
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// For whoever polls: records or news.
@@ -34,7 +34,6 @@ pub(crate) struct Shared {
 }
 
 /// What is shared.
-#[derive(Default)]
 pub(crate) struct State {
     /// By partition; sorted, so that requests look alike.
     pub cursors: BTreeMap<Partition, Cursor>,
@@ -70,106 +69,17 @@ pub(crate) struct State {
     pub coordinator: Option<Canceller>,
     /// Nothing more is wanted.
     pub closed: bool,
-    next_serial: u64,
-}
-
-/// What a cursor waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// A position to begin at.
-    Unresolved,
-    /// Nothing: it is fetched from.
-    Ready,
-    /// Its position is outside of the log: the reset policy.
-    OutOfRange,
-    /// Its log knows nothing of what was read before: the reset policy, whatever its offsets are.
-    Foreign,
-    /// The leader's epoch is a new one: whether the log was truncated below our position (KIP-320).
-    Suspect,
-    /// Its records to finish, then it goes.
-    Revoked,
-    /// A person: its log is corrupt.
-    Stopped,
-}
-
-/// Where a partition is read.
-#[derive(Clone, Debug)]
-pub(crate) struct Cursor {
-    /// Tells this assignment, and this position, from earlier ones of the same partition.
-    pub serial: u64,
-    /// The serial under which whoever polls was told of it: what commits are stamped with.
-    pub assignment: u64,
-    /// What it waits for.
-    pub phase: Phase,
-    /// The next offset to fetch.
-    pub next: i64,
-    /// Everything before it has been handed over to whoever polls.
-    pub handed: i64,
-    /// What is committed, as far as we know: before it nothing is ever wanted again.
-    pub committed: i64,
-    /// The leader epochs under which what was fetched was written, each with the offset from which on: the newest
-    /// [`MOST_EPOCHS`].
-    pub epochs: Vec<(i64, i32)>,
-    /// The leader, by the metadata, and its epoch.
-    pub leader: Option<(i32, i32)>,
-    /// The epoch of the last leader there was.
-    pub seen_epoch: Option<i32>,
-    /// A replica to fetch from instead, and until when (KIP-392).
-    pub replica: Option<(i32, Instant)>,
-    /// With `--until-end`: where it ends.
-    pub end: Option<i64>,
-    /// Where its log ends, as far as known.
-    pub log_end: Option<i64>,
-    /// Not fetched from before then.
-    pub not_before: Option<Instant>,
-    /// Fetches in a row that failed.
-    pub failures: u32,
-    /// Whether whoever polls knows of it.
-    pub announced: bool,
-    /// Whoever polls has enough of it for now.
-    pub held: bool,
-}
-
-impl Cursor {
-    /// The broker to fetch from at `now`.
-    pub fn broker(&self, now: Instant) -> Option<i32> {
-        let replica = self.replica.filter(|(_, until)| now < *until).map(|(id, _)| id);
-        replica.or(self.leader.map(|(id, _)| id))
-    }
-
-    /// Everything up to its end has been fetched.
-    pub fn has_ended(&self) -> bool {
-        self.phase == Phase::Ready && self.end.is_some_and(|end| self.next >= end)
-    }
-
-    /// Keeps an epoch that is new.
-    fn note(&mut self, epoch: Option<(i64, i32)>) {
-        let last = self.epochs.last().map(|(_, last)| *last);
-        self.epochs.extend(epoch.filter(|(_, epoch)| Some(*epoch) != last));
-        let surplus = self.epochs.len().saturating_sub(MOST_EPOCHS);
-        self.epochs.drain(..surplus);
-    }
-
-    /// The leader epoch of the last record before `next`; -1 where it is not known any more.
-    pub fn epoch_before(&self, next: i64) -> i32 {
-        self.epochs.iter().rev().find(|(from, _)| *from < next).map_or(-1, |(_, epoch)| *epoch)
-    }
-
-    fn is_due(&self, broker: i32, now: Instant) -> bool {
-        self.phase == Phase::Ready
-            && !self.held
-            && !self.has_ended()
-            && self.broker(now) == Some(broker)
-            && self.not_before.is_none_or(|at| at <= now)
-    }
+    rules: Rules,
+    serials: Serials,
+    report: Report,
 }
 
 /// One batch, fetched and unpacked, its records not yet taken apart.
 pub(crate) struct Chunk {
     /// Whose it is.
     pub partition: Partition,
-    /// The cursor it was fetched for.
-    pub serial: u64,
+    /// The assignment it was fetched for.
+    pub assignment: u64,
     /// The records.
     pub records: Records,
     /// What it weighs.
@@ -178,15 +88,17 @@ pub(crate) struct Chunk {
     pub handed: i64,
 }
 
-/// What a fetch asks of one partition.
+/// What is asked of a broker about one partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Which.
     pub partition: Partition,
-    /// The cursor that asks.
-    pub serial: u64,
-    /// From where.
-    pub next: i64,
+    /// The id of its topic; zero where there is none.
+    pub topic: Uuid,
+    /// The assignment that asks.
+    pub assignment: u64,
+    /// When it counts, and from where it is read.
+    pub ask: Ask,
     /// The leader epoch we believe in.
     pub leader_epoch: i32,
     /// Whether it is asked of another replica than the leader.
@@ -195,8 +107,10 @@ pub(crate) struct Asked {
 
 /// What a broker's fetcher does next.
 pub(crate) enum Plan {
-    /// Ask for these.
+    /// Ask for records of these.
     Fetch(Vec<Asked>),
+    /// Ask about the logs of these.
+    Ask(Vec<(Asked, Question)>),
     /// It has nothing to do any more.
     End,
 }
@@ -212,6 +126,12 @@ pub(crate) struct Fetched {
 }
 
 impl Shared {
+    /// Nothing yet.
+    pub fn new(rules: Rules) -> Self {
+        let (news, room, chores) = (Condvar::new(), Condvar::new(), Condvar::new());
+        Self { state: Mutex::new(State::new(rules)), news, room, chores }
+    }
+
     /// The state. Not to be held across I/O.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is made of whole steps, so a panic elsewhere leaves nothing half-done.
@@ -282,6 +202,10 @@ impl Shared {
             if state.closed {
                 return Plan::End;
             }
+            let questions = state.questions(broker, now);
+            if !questions.is_empty() {
+                return Plan::Ask(questions);
+            }
             let mut asked = state.due(broker, now);
             if !asked.is_empty() && state.has_room(limit) {
                 // Another one goes first each time, since the first may fill the answer.
@@ -289,11 +213,14 @@ impl Shared {
                 asked.rotate_left(turn % count);
                 return Plan::Fetch(asked);
             }
-            let serves = state.cursors.values().any(|cursor| cursor.broker(now) == Some(broker));
+            let serves = |cursor: &Cursor| {
+                cursor.broker(now) == Some(broker) || cursor.leader().is_some_and(|(id, _)| id == broker)
+            };
+            let serves = state.cursors.values().any(serves);
             if !serves && now.saturating_duration_since(began) >= patience {
                 return Plan::End;
             }
-            let waiting = state.cursors.values().any(|cursor| cursor.not_before.is_some());
+            let waiting = state.cursors.values().any(|cursor| cursor.not_before().is_some());
             let nap = if waiting { LOOK_AGAIN } else { patience };
             let until = state.next_return_to_leader(now).map_or(now + nap, |at| at.min(now + nap));
             state = wait(&self.room, state, until);
@@ -310,16 +237,15 @@ impl Shared {
         loop {
             let has_room = chunk.is_none() || state.has_room(limit);
             let closed = state.closed;
-            let wanted = |cursor: &&mut Cursor| !closed && (has_room || !cursor.held);
-            let Some(cursor) = state.cursor(asked).filter(wanted) else { return false };
+            let wanted = |cursor: &&mut Cursor| !closed && (has_room || !cursor.is_held());
+            let Some(cursor) = state.reading(asked).filter(wanted) else { return false };
             if has_room {
-                cursor.next = next;
-                cursor.note(epoch);
+                cursor.fetched(next, epoch);
+                asked.ask = cursor.ask();
                 break;
             }
             state = wait(&self.room, state, Instant::now() + LOOK_AGAIN);
         }
-        asked.next = next;
         if let Some(chunk) = chunk {
             state.bytes += chunk.bytes;
             state.chunks.push_back(chunk);
@@ -332,20 +258,25 @@ impl Shared {
     /// A fetch of this partition went well; its log ends here.
     pub fn went_well(&self, asked: &Asked, log_end: Option<i64>) {
         let mut state = self.lock();
-        if let Some(cursor) = state.cursor(asked) {
-            cursor.log_end = log_end.or(cursor.log_end);
-            (cursor.failures, cursor.not_before) = (0, None);
+        if state.reading(asked).is_some() {
+            state.change(&asked.partition, |cursor, _| cursor.went_well(log_end));
         }
     }
 
-    /// Changes the cursor that a fetch was asked for, if it is still there.
-    pub fn amend(&self, asked: &Asked, change: impl FnOnce(&mut Cursor)) {
-        let mut state = self.lock();
-        if let Some(cursor) = state.cursor(asked) {
-            change(cursor);
-        }
-        drop(state);
+    /// Lets something happen to a cursor, and wakes whoever waits for what comes of it.
+    pub fn change(
+        &self,
+        partition: &Partition,
+        what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>,
+    ) {
+        self.lock().change(partition, what);
         self.wake();
+    }
+
+    /// Nothing came of what was asked.
+    pub fn failed(&self, asked: &Asked, trouble: Trouble) {
+        let now = Instant::now();
+        self.change(&asked.partition, |cursor, serials| cursor.failed(asked.ask, trouble, now, serials));
     }
 
     /// A fetch failed as a whole, or an answer asked for newer metadata.
@@ -361,74 +292,115 @@ fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, deadline: Instant) -> Mu
 }
 
 impl State {
-    /// The cursor that asked, if it is still there and still stands there.
-    fn cursor(&mut self, asked: &Asked) -> Option<&mut Cursor> {
+    fn new(rules: Rules) -> Self {
+        Self {
+            cursors: BTreeMap::new(),
+            chunks: VecDeque::new(),
+            bytes: 0,
+            news: VecDeque::new(),
+            outage: None,
+            failure: None,
+            settled: false,
+            metadata_wanted: false,
+            subscribed: None,
+            cancellers: HashMap::new(),
+            stamp: None,
+            released: Vec::new(),
+            commit_errors: Vec::new(),
+            is_member: false,
+            is_joining: false,
+            coordinator: None,
+            closed: false,
+            rules,
+            serials: Serials::default(),
+            report: Report::default(),
+        }
+    }
+
+    /// The operator's rules.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// The cursor that asked for records, if it is still there and still stands there.
+    fn reading(&mut self, asked: &Asked) -> Option<&mut Cursor> {
         let cursor = self.cursors.get_mut(&asked.partition)?;
-        // While a position is in question, so is what a former leader answers.
-        let stands =
-            cursor.phase == Phase::Ready && cursor.serial == asked.serial && cursor.next == asked.next;
-        stands.then_some(cursor)
+        (*cursor.phase() == Phase::Reading && cursor.stands(asked.ask)).then_some(cursor)
     }
 
     fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
-        let due = self.cursors.iter().filter(|(_, cursor)| cursor.is_due(broker, now));
-        due.map(|(partition, cursor)| Asked {
-            partition: partition.clone(),
-            serial: cursor.serial,
-            next: cursor.next,
-            leader_epoch: cursor.leader.map_or(-1, |(_, epoch)| epoch),
-            of_replica: cursor.leader.is_none_or(|(leader, _)| leader != broker),
-        })
-        .collect()
+        let due = self.cursors.iter().filter(|(_, cursor)| cursor.wants_records(now));
+        let due = due.filter(|(_, cursor)| cursor.broker(now) == Some(broker));
+        due.map(|(partition, cursor)| asked(partition, cursor, cursor.ask(), broker)).collect()
+    }
+
+    /// What is to be asked of this broker as a leader.
+    fn questions(&self, broker: i32, now: Instant) -> Vec<(Asked, Question)> {
+        let led = self.cursors.iter().filter(|(_, cursor)| cursor.leader().is_some_and(|(id, _)| id == broker));
+        let open = led.filter_map(|(partition, cursor)| {
+            let (question, ask) = cursor.question(now).filter(|(question, _)| *question != Question::Committed)?;
+            Some((asked(partition, cursor, ask, broker), question))
+        });
+        open.collect()
+    }
+
+    /// The partitions of which it is to be found out where the group left off.
+    pub fn unresolved(&self, now: Instant) -> Vec<(Partition, Ask)> {
+        let open = self.cursors.iter().filter_map(|(partition, cursor)| {
+            let (_, ask) = cursor.question(now).filter(|(question, _)| *question == Question::Committed)?;
+            Some((partition.clone(), ask))
+        });
+        open.collect()
     }
 
     /// When the next partition returns from a replica to its leader.
     pub fn next_return_to_leader(&self, now: Instant) -> Option<Instant> {
-        let leases = self.cursors.values().filter_map(|cursor| cursor.replica.map(|(_, until)| until));
-        leases.filter(|until| *until > now).min()
+        self.cursors.values().filter_map(Cursor::replica_until).filter(|until| *until > now).min()
     }
 
     /// The partition is ours; where it begins is still to be found out.
     pub fn add(&mut self, partition: Partition) {
-        let cursor = Cursor {
-            serial: self.serial(),
-            assignment: 0,
-            phase: Phase::Unresolved,
-            next: 0,
-            handed: 0,
-            committed: 0,
-            epochs: Vec::new(),
-            leader: None,
-            seen_epoch: None,
-            replica: None,
-            end: None,
-            log_end: None,
-            not_before: None,
-            failures: 0,
-            announced: false,
-            held: false,
-        };
+        let cursor = Cursor::new(&mut self.serials);
         self.drop_chunks(&partition);
         self.cursors.insert(partition, cursor);
     }
 
-    fn serial(&mut self) -> u64 {
-        self.next_serial += 1;
-        self.next_serial
+    /// Lets something happen to a cursor; what it puts out goes to whoever polls.
+    pub fn change(
+        &mut self,
+        partition: &Partition,
+        what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>,
+    ) {
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        let before = cursor.assignment();
+        let out = what(cursor, &mut self.serials);
+        let dropped = cursor.assignment() != before || *cursor.phase() == Phase::Stopped;
+        if dropped {
+            self.drop_chunks(partition);
+        }
+        for output in out {
+            match output {
+                Output::Begins { next, text, uncommitted } => self.begins(partition, next, text, uncommitted),
+                Output::Ends(shift) => {
+                    let text = format!(
+                        "{}. --offset-reset fail ends the run here",
+                        super::report::sentence(&shift, partition)
+                    );
+                    self.failure.get_or_insert(SourceError(text));
+                }
+                other => self.report.hear(partition, other),
+            }
+        }
     }
 
-    /// The partition begins, or goes on, at this position: what was fetched before is dropped, and whoever polls
-    /// is told. A new position is one that nobody has committed.
-    pub fn begin(&mut self, partition: &Partition, next: i64, metadata: String, uncommitted: bool) {
-        let serial = self.serial();
+    fn begins(&mut self, partition: &Partition, next: i64, text: String, uncommitted: bool) {
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
-        (cursor.serial, cursor.assignment) = (serial, serial);
-        (cursor.phase, cursor.announced) = (Phase::Ready, true);
-        (cursor.next, cursor.handed, cursor.committed, cursor.held) = (next, next, next, false);
-        (cursor.failures, cursor.not_before) = (0, None);
-        self.drop_chunks(partition);
+        if !self.rules.commits {
+            cursor.committed_to(next);
+        }
         let position = Position { partition: partition.clone(), next: Offset(next) };
-        let checkpoint = Checkpoint { position, metadata, assignment: serial };
+        let assignment = cursor.assignment();
+        let checkpoint = Checkpoint { metadata: text, assignment, ..Checkpoint::from(position) };
         let assigned = Assigned { checkpoint, uncommitted };
         match self.news.iter_mut().rev().find(|news| !matches!(news, Polled::Notice(_))) {
             // Partitions that begin together are told together.
@@ -437,32 +409,39 @@ impl State {
         }
     }
 
-    /// Nothing more is read of the partition, and nothing that was read is handed over.
-    pub fn stop(&mut self, partition: &Partition) {
-        let serial = self.serial();
-        self.drop_chunks(partition);
-        if let Some(cursor) = self.cursors.get_mut(partition) {
-            (cursor.serial, cursor.phase) = (serial, Phase::Stopped);
-        }
+    /// Tells what has come up since the last time, and what stands for long.
+    pub fn tell(&mut self, now: Instant) {
+        let Self { report, cursors, news, .. } = self;
+        report.look(cursors, now);
+        news.extend(report.notices().map(Polled::Notice));
+    }
+
+    /// Whether something has come up that people are to be told.
+    pub fn has_news_to_tell(&self) -> bool {
+        self.report.has_lines()
+    }
+
+    /// How many partitions nothing has been read of for long, though they are wanted.
+    pub fn stalled(&self, now: Instant) -> usize {
+        self.cursors.values().filter(|cursor| super::report::is_stalled(cursor, now)).count()
     }
 
     /// The partition has to be given up. Says whether whoever polls has to finish it first.
     pub fn revoke(&mut self, partition: &Partition) -> bool {
-        let serial = self.serial();
         self.drop_chunks(partition);
         let Some(cursor) = self.cursors.get_mut(partition) else { return false };
-        if !cursor.announced {
+        if !cursor.is_announced() {
             self.cursors.remove(partition);
             return false;
         }
-        (cursor.serial, cursor.phase) = (serial, Phase::Revoked);
+        cursor.revoke(&mut self.serials);
         true
     }
 
     /// The partition is no longer ours. Says whether whoever polls knew of it.
     pub fn remove(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
-        self.cursors.remove(partition).is_some_and(|cursor| cursor.announced)
+        self.cursors.remove(partition).is_some_and(|cursor| cursor.is_announced())
     }
 
     fn drop_chunks(&mut self, partition: &Partition) {
@@ -481,8 +460,8 @@ impl State {
             while let Some(chunk) = self.chunks.pop_back() {
                 self.bytes = self.bytes.saturating_sub(chunk.bytes);
                 let cursor = self.cursors.get_mut(&chunk.partition);
-                if let Some(cursor) = cursor.filter(|cursor| cursor.serial == chunk.serial) {
-                    cursor.next = chunk.handed;
+                if let Some(cursor) = cursor.filter(|cursor| cursor.assignment() == chunk.assignment) {
+                    cursor.rewind(chunk.handed, &mut self.serials);
                 }
             }
         }
@@ -490,7 +469,7 @@ impl State {
     }
 
     fn is_held(&self, partition: &Partition) -> bool {
-        self.cursors.get(partition).is_some_and(|cursor| cursor.held)
+        self.cursors.get(partition).is_some_and(Cursor::is_held)
     }
 
     /// Whether something is to be told before any further record: that a partition is ours comes before its
@@ -502,7 +481,7 @@ impl State {
     /// Whether the partition has been ours since this checkpoint was made, and its log the same.
     pub fn is_current(&self, checkpoint: &Checkpoint) -> bool {
         let cursor = self.cursors.get(&checkpoint.position.partition);
-        cursor.is_some_and(|cursor| cursor.announced && cursor.assignment == checkpoint.assignment)
+        cursor.is_some_and(|cursor| cursor.is_announced() && cursor.assignment() == checkpoint.assignment)
     }
 
     /// The first chunk that is wanted now; of held partitions none.
@@ -528,17 +507,28 @@ impl State {
     /// Positions up to which there is nothing more to hand over, though the last record lies before: markers of
     /// transactions, and what compaction took away. Only while no chunk waits.
     pub fn passed(&mut self) -> Vec<Position> {
-        let ready = self.cursors.iter_mut().filter(|(_, c)| c.phase == Phase::Ready && c.handed < c.next);
-        ready
-            .map(|(partition, cursor)| {
-                cursor.handed = cursor.next;
-                Position { partition: partition.clone(), next: Offset(cursor.next) }
-            })
-            .collect()
+        let passed = self.cursors.iter_mut().filter_map(|(partition, cursor)| {
+            let next = Offset(cursor.passed()?);
+            Some(Position { partition: partition.clone(), next })
+        });
+        passed.collect()
     }
 
     /// Whether a chunk's records are still wanted.
     pub fn wants(&self, chunk: &Chunk) -> bool {
-        self.cursors.get(&chunk.partition).is_some_and(|cursor| cursor.serial == chunk.serial)
+        let going = |cursor: &Cursor| matches!(cursor.phase(), Phase::Revoked | Phase::Stopped);
+        let cursor = self.cursors.get(&chunk.partition);
+        cursor.is_some_and(|cursor| cursor.assignment() == chunk.assignment && !going(cursor))
+    }
+}
+
+fn asked(partition: &Partition, cursor: &Cursor, ask: Ask, broker: i32) -> Asked {
+    Asked {
+        partition: partition.clone(),
+        topic: cursor.topic(),
+        assignment: cursor.assignment(),
+        ask,
+        leader_epoch: cursor.leader().map_or(-1, |(_, epoch)| epoch),
+        of_replica: cursor.leader().is_none_or(|(leader, _)| leader != broker),
     }
 }

@@ -87,14 +87,9 @@ apis! {
 }
 
 impl ApiKey {
-    /// The highest version that the client asks for. Those above it name topics by their ids alone, of which its
-    /// callers don't know yet.
-    pub const fn newest_asked(self) -> i16 {
-        match self {
-            Self::Produce | Self::Fetch => 12,
-            Self::OffsetCommit | Self::OffsetFetch => 9,
-            _ => *self.versions().end(),
-        }
+    /// The newest version that is spoken here.
+    pub const fn newest(self) -> i16 {
+        *self.versions().end()
     }
 
     /// The API of that number, if it is one of these.

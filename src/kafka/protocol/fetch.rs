@@ -1,7 +1,7 @@
 //! `Fetch`: records of partitions, from an offset on, waiting for them if there are none yet.
 
 use super::describe::{describe, request};
-use super::{ErrorCode, Uuid};
+use super::{ErrorCode, Uuid, newest_with_ids};
 
 describe! {
     /// Asks a broker for records.
@@ -129,4 +129,8 @@ describe! {
     }
 }
 
-request!(FetchRequest<'_>, Fetch, 'r FetchResponse<'r>);
+request!(FetchRequest<'_>, Fetch, 'r FetchResponse<'r> {
+    fn newest(&self) -> i16 {
+        newest_with_ids(Self::API, 12, self.topics.iter().map(|topic| topic.topic_id))
+    }
+});

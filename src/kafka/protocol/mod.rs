@@ -5,8 +5,8 @@
 //! reverse. Fields carry the names of Kafka's own schemas (`common/message/*.json` in the `kafka-clients` jar);
 //! `tests/protocol` holds each version of each message against those.
 //!
-//! [`ApiKey::versions`] are those that are described, and [`ApiKey::newest_asked`] is the highest that the client
-//! asks for. A later version is a line for each of its new fields, and its number in that table.
+//! [`ApiKey::versions`] are those that are described. A later version is a line for each of its new fields, and its
+//! number in that table.
 //!
 //! **Hostile bytes.** No value is copied and the only thing allocated is the elements of an array, whose count
 //! is first held against the bytes that are left and against [`MOST_ELEMENTS`]. An array takes at most
@@ -77,12 +77,23 @@ pub use primitives::{Hidden, Uuid};
 pub use reader::{Decode, DecodeError, LARGEST_GROWTH, MOST_ELEMENTS, Problem, Reader};
 pub use writer::{Encode, EncodeError, Writer};
 
+/// The newest version of an API for these topics: `by_name` is the last one that names topics by their names.
+fn newest_with_ids(api: ApiKey, by_name: i16, mut ids: impl Iterator<Item = Uuid>) -> i16 {
+    if ids.all(|id| id != Uuid::ZERO) { api.newest() } else { by_name }
+}
+
 /// A request that a client may send.
 pub trait Request: Encode + Sized {
     /// The API it belongs to.
     const API: ApiKey;
     /// What the broker answers.
     type Response<'r>: Decode<'r>;
+
+    /// The newest version that can carry this very request: from some version on topics are named by their ids alone,
+    /// which not every broker tells.
+    fn newest(&self) -> i16 {
+        Self::API.newest()
+    }
 
     /// The same request with its fields where this version has them, if some of them have moved. Callers fill in
     /// the fields of the former versions.

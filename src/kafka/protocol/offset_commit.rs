@@ -1,7 +1,7 @@
 //! `OffsetCommit`: keep how far a group has come.
 
 use super::describe::{describe, request};
-use super::{ErrorCode, Uuid};
+use super::{ErrorCode, Uuid, newest_with_ids};
 
 describe! {
     /// How far it has come.
@@ -53,4 +53,8 @@ describe! {
     }
 }
 
-request!(OffsetCommitRequest<'_>, OffsetCommit, 'r OffsetCommitResponse<'r>);
+request!(OffsetCommitRequest<'_>, OffsetCommit, 'r OffsetCommitResponse<'r> {
+    fn newest(&self) -> i16 {
+        newest_with_ids(Self::API, 9, self.topics.iter().map(|topic| topic.topic_id))
+    }
+});

@@ -1,7 +1,7 @@
 //! `OffsetFetch`: how far a group had come.
 
 use super::describe::{describe, request};
-use super::{ErrorCode, Uuid};
+use super::{ErrorCode, Uuid, newest_with_ids};
 
 describe! {
     /// Asks the group's coordinator.
@@ -66,6 +66,12 @@ describe! {
 }
 
 request!(OffsetFetchRequest<'_>, OffsetFetch, 'r OffsetFetchResponse<'r> {
+    fn newest(&self) -> i16 {
+        let of_groups = self.groups.iter().filter_map(|group| group.topics.as_ref());
+        let topics = self.topics.iter().chain(of_groups).flatten();
+        newest_with_ids(Self::API, 9, topics.map(|topic| topic.topic_id))
+    }
+
     // From version 8 on one request asks for several groups.
     fn reshaped(&self, version: i16) -> Option<Self> {
         let alone = version >= 8 && self.groups.is_empty();

@@ -1,7 +1,7 @@
 //! `Produce`: append records to partitions.
 
 use super::describe::{describe, request};
-use super::{ErrorCode, Uuid};
+use super::{ErrorCode, Uuid, newest_with_ids};
 
 describe! {
     /// The records.
@@ -78,4 +78,8 @@ describe! {
     }
 }
 
-request!(ProduceRequest<'_>, Produce, 'r ProduceResponse<'r>);
+request!(ProduceRequest<'_>, Produce, 'r ProduceResponse<'r> {
+    fn newest(&self) -> i16 {
+        newest_with_ids(Self::API, 12, self.topic_data.iter().map(|topic| topic.topic_id))
+    }
+});

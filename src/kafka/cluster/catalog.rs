@@ -1,0 +1,336 @@
+//! What metadata answers have told so far: brokers, topics, leaders. Pure.
+//!
+//! Each broker answers with what it knows itself, and one that lags behind tells of the past. So an answer is not
+//! believed where it says less than what is known already, until something else speaks for it:
+//!
+//! - A leader of a lower epoch counts once the known one refused, or vanished from the brokers, or after
+//!   [`CONSISTENT`] answers that say the same. By then the topic was made anew, or the newer leader is dead.
+//! - A topic that is missing is gone after [`CONSISTENT`] answers without it.
+//! - Another id is another topic, at once and whatever its epochs; the ids it had before are never believed again.
+//! - An answer without brokers says nothing.
+
+use super::Address;
+use crate::kafka::group::assignor::TopicSizes;
+use crate::kafka::protocol::metadata::{MetadataResponse, MetadataResponseTopic};
+use crate::kafka::protocol::{ErrorCode, Uuid};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// So many answers in a row have to say what contradicts what is known.
+pub const CONSISTENT: u32 = 3;
+/// So many former ids of a topic are remembered.
+const MOST_FORMER_IDS: usize = 8;
+
+/// Who leads a partition, since which epoch; the epoch is -1 where the broker tells none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The broker.
+    pub broker: i32,
+    /// Its epoch.
+    pub epoch: i32,
+}
+
+/// What is known of a partition: of which topic it is, and who leads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The topic's id; zero where the broker has none to tell.
+    pub topic: Uuid,
+    /// The leader, where there is one.
+    pub leader: Option<Leader>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    leader: Option<Leader>,
+    /// A leader of a lower epoch, and how many answers in a row have named it.
+    older: Option<(Leader, u32)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Topic {
+    id: Uuid,
+    former: VecDeque<Uuid>,
+    partitions: Vec<Slot>,
+    /// So many answers in a row did not have it.
+    missing: u32,
+}
+
+/// What is known of a cluster.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    id: Option<Arc<str>>,
+    brokers: BTreeMap<i32, Address>,
+    topics: BTreeMap<Arc<str>, Topic>,
+}
+
+impl Catalog {
+    /// The cluster's id, where it has told one.
+    pub fn id(&self) -> Option<&Arc<str>> {
+        self.id.as_ref()
+    }
+
+    /// The brokers that the newest metadata names.
+    pub fn brokers(&self) -> &BTreeMap<i32, Address> {
+        &self.brokers
+    }
+
+    /// A broker that something else than metadata has told of.
+    pub fn add_broker(&mut self, id: i32, address: Address) {
+        self.brokers.insert(id, address);
+    }
+
+    /// What is known of a partition.
+    pub fn place(&self, topic: &str, partition: i32) -> Place {
+        let Some(topic) = self.topics.get(topic) else { return Place::default() };
+        let slot = usize::try_from(partition).ok().and_then(|at| topic.partitions.get(at));
+        Place { topic: topic.id, leader: slot.and_then(|slot| slot.leader) }
+    }
+
+    /// The id of a topic; zero where none is known.
+    pub fn topic_id(&self, topic: &str) -> Uuid {
+        self.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id)
+    }
+
+    /// How many partitions each known topic has.
+    pub fn sizes(&self) -> TopicSizes {
+        let size = |topic: &Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        self.topics.iter().map(|(name, topic)| (Arc::clone(name), size(topic))).collect()
+    }
+
+    /// The leader that is known proved to be none: the next answer counts, whatever its epoch.
+    pub fn leader_refused(&mut self, topic: &str, partition: i32) {
+        let slot = usize::try_from(partition)
+            .ok()
+            .and_then(|at| self.topics.get_mut(topic)?.partitions.get_mut(at));
+        if let Some(slot) = slot {
+            *slot = Slot::default();
+        }
+    }
+
+    /// Takes an answer in: about all topics, or about some by their names. `false` if it says nothing that could be
+    /// true.
+    pub fn learn(&mut self, answer: &MetadataResponse<'_>, about_all: bool) -> bool {
+        if answer.brokers.is_empty() {
+            return false;
+        }
+        self.id = answer.cluster_id.map(Arc::from).or(self.id.take());
+        let port = |port: i32| u16::try_from(port).unwrap_or(0);
+        self.brokers = answer
+            .brokers
+            .iter()
+            .map(|b| (b.node_id, Address { host: b.host.to_owned(), port: port(b.port) }))
+            .collect();
+        let mut there = BTreeSet::new();
+        for topic in &answer.topics {
+            // Only who asks by ids may get an answer without a name.
+            let Some(name) = topic.name else { continue };
+            match topic.error_code {
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => self.miss(name),
+                // Whatever keeps the broker from telling more, it knows of the topic.
+                code if code != ErrorCode::NONE && topic.partitions.is_empty() => {
+                    there.insert(name);
+                }
+                _ => {
+                    there.insert(name);
+                    self.learn_topic(name, topic);
+                }
+            }
+        }
+        if about_all {
+            let missing: Vec<Arc<str>> =
+                self.topics.keys().filter(|name| !there.contains(name.as_ref())).cloned().collect();
+            missing.iter().for_each(|name| self.miss(name));
+        }
+        true
+    }
+
+    fn miss(&mut self, name: &str) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        topic.missing += 1;
+        if topic.missing >= CONSISTENT {
+            self.topics.remove(name);
+        }
+    }
+
+    fn learn_topic(&mut self, name: &str, told: &MetadataResponseTopic<'_>) {
+        let brokers = &self.brokers;
+        let known = self.topics.remove(name).unwrap_or_default();
+        if known.former.contains(&told.topic_id) {
+            self.topics.insert(Arc::from(name), known);
+            return;
+        }
+        // A broker of an older version tells no id, though the others do.
+        let id = if told.topic_id == Uuid::ZERO { known.id } else { told.topic_id };
+        let is_another = known.id != Uuid::ZERO && known.id != id;
+        let mut topic = Topic { id, ..Topic::default() };
+        let before = if is_another { Vec::new() } else { known.partitions };
+        topic.former = known.former;
+        if is_another {
+            topic.former.push_back(known.id);
+            let surplus = topic.former.len().saturating_sub(MOST_FORMER_IDS);
+            topic.former.drain(..surplus);
+        }
+        let highest = told.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
+        let size = usize::try_from(highest.saturating_add(1)).unwrap_or(0).min(told.partitions.len());
+        topic.partitions = vec![Slot::default(); size];
+        for partition in &told.partitions {
+            let at = usize::try_from(partition.partition_index).ok();
+            let Some((at, slot)) = at.and_then(|at| topic.partitions.get_mut(at).map(|slot| (at, slot)))
+            else {
+                continue;
+            };
+            let leader = Leader { broker: partition.leader_id, epoch: partition.leader_epoch };
+            let leader = (leader.broker >= 0).then_some(leader);
+            *slot = before.get(at).map_or(Slot { leader, older: None }, |before| before.next(leader, brokers));
+        }
+        self.topics.insert(Arc::from(name), topic);
+    }
+}
+
+impl Slot {
+    /// What is believed once an answer named this leader.
+    fn next(&self, told: Option<Leader>, brokers: &BTreeMap<i32, Address>) -> Self {
+        let believed = Self { leader: told, older: None };
+        let (Some(known), Some(told)) = (self.leader, told) else { return believed };
+        // Without epochs nothing says which one is the newer.
+        if told.epoch < 0 || told.epoch >= known.epoch || !brokers.contains_key(&known.broker) {
+            return believed;
+        }
+        let said = self.older.filter(|(older, _)| *older == told).map_or(1, |(_, times)| times + 1);
+        match said >= CONSISTENT {
+            true => believed,
+            false => Self { leader: self.leader, older: Some((told, said)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::protocol::metadata::{MetadataResponseBroker, MetadataResponsePartition};
+
+    const OLD: Uuid = Uuid([1; 16]);
+    const NEW: Uuid = Uuid([2; 16]);
+
+    fn answer(
+        brokers: &[i32],
+        id: Uuid,
+        leaders: &'static [(i32, i32)],
+    ) -> MetadataResponse<'static> {
+        let broker = |id: &i32| MetadataResponseBroker {
+            node_id: *id,
+            host: "localhost",
+            port: 9092,
+            ..MetadataResponseBroker::default()
+        };
+        let partition = |(at, (leader_id, leader_epoch)): (usize, &(i32, i32))| MetadataResponsePartition {
+            partition_index: at as i32,
+            leader_id: *leader_id,
+            leader_epoch: *leader_epoch,
+            ..MetadataResponsePartition::default()
+        };
+        MetadataResponse {
+            brokers: brokers.iter().map(broker).collect(),
+            topics: vec![MetadataResponseTopic {
+                name: Some("t"),
+                topic_id: id,
+                partitions: leaders.iter().enumerate().map(partition).collect(),
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        }
+    }
+
+    fn without_topic(code: ErrorCode) -> MetadataResponse<'static> {
+        let mut answer = answer(&[1], Uuid::ZERO, &[]);
+        answer.topics[0].error_code = code;
+        answer
+    }
+
+    fn leader(catalog: &Catalog) -> Option<(i32, i32)> {
+        catalog.place("t", 0).leader.map(|leader| (leader.broker, leader.epoch))
+    }
+
+    #[test]
+    fn a_broker_that_lags_behind_does_not_bring_back_a_former_leader() {
+        let mut catalog = Catalog::default();
+        assert!(catalog.learn(&answer(&[1, 2], OLD, &[(1, 5)]), false));
+        catalog.learn(&answer(&[1, 2], OLD, &[(2, 4)]), false);
+        catalog.learn(&answer(&[1, 2], OLD, &[(2, 4)]), false);
+        assert_eq!(leader(&catalog), Some((1, 5)));
+        catalog.learn(&answer(&[1, 2], OLD, &[(1, 5)]), false);
+        catalog.learn(&answer(&[1, 2], OLD, &[(2, 4)]), false);
+        assert_eq!(leader(&catalog), Some((1, 5)), "they have to say it in a row");
+    }
+
+    #[test]
+    fn a_lower_epoch_is_believed_after_a_refusal_a_vanished_broker_or_several_answers() {
+        let older = || answer(&[1, 2], Uuid::ZERO, &[(2, 0)]);
+        let begun = || {
+            let mut catalog = Catalog::default();
+            catalog.learn(&answer(&[1, 2], Uuid::ZERO, &[(1, 5)]), false);
+            catalog
+        };
+        let mut refused = begun();
+        refused.leader_refused("t", 0);
+        assert_eq!(leader(&refused), None);
+        refused.learn(&older(), false);
+        assert_eq!(leader(&refused), Some((2, 0)));
+
+        let mut vanished = begun();
+        vanished.learn(&answer(&[2], Uuid::ZERO, &[(2, 0)]), false);
+        assert_eq!(leader(&vanished), Some((2, 0)));
+
+        let mut several = begun();
+        for _ in 0..CONSISTENT {
+            assert_eq!(leader(&several), Some((1, 5)));
+            several.learn(&older(), false);
+        }
+        assert_eq!(leader(&several), Some((2, 0)));
+    }
+
+    #[test]
+    fn another_id_is_another_topic_at_once_and_the_old_one_never_comes_back() {
+        let mut catalog = Catalog::default();
+        catalog.learn(&answer(&[1, 2], OLD, &[(1, 5), (2, 9)]), true);
+        catalog.learn(&answer(&[1, 2], NEW, &[(2, 0)]), true);
+        assert_eq!((leader(&catalog), catalog.topic_id("t")), (Some((2, 0)), NEW));
+        assert_eq!(catalog.sizes()["t"], 1);
+        for _ in 0..10 {
+            catalog.learn(&answer(&[1, 2], OLD, &[(1, 5), (2, 9)]), true);
+        }
+        assert_eq!((leader(&catalog), catalog.topic_id("t")), (Some((2, 0)), NEW));
+    }
+
+    #[test]
+    fn a_topic_is_gone_after_several_answers_without_it_and_no_other_error_makes_it_go() {
+        for (about_all, missing) in [
+            (true, MetadataResponse { topics: Vec::new(), ..answer(&[1], OLD, &[]) }),
+            (false, without_topic(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
+        ] {
+            let mut catalog = Catalog::default();
+            catalog.learn(&answer(&[1], OLD, &[(1, 0)]), about_all);
+            for _ in 0..100 {
+                catalog.learn(&without_topic(ErrorCode::TOPIC_AUTHORIZATION_FAILED), about_all);
+                catalog.learn(&missing, about_all);
+                catalog.learn(&answer(&[1], OLD, &[(1, 0)]), about_all);
+                assert_eq!(leader(&catalog), Some((1, 0)));
+            }
+            for _ in 1..CONSISTENT {
+                catalog.learn(&missing, about_all);
+                assert!(catalog.sizes().contains_key("t"));
+            }
+            catalog.learn(&missing, about_all);
+            assert!(!catalog.sizes().contains_key("t"));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_brokers_says_nothing() {
+        let mut catalog = Catalog::default();
+        catalog.learn(&answer(&[1], OLD, &[(1, 0)]), true);
+        let nothing = MetadataResponse { brokers: Vec::new(), topics: Vec::new(), ..answer(&[], OLD, &[]) };
+        assert!(!catalog.learn(&nothing, true));
+        assert_eq!((catalog.brokers().len(), leader(&catalog)), (1, Some((1, 0))));
+    }
+}
