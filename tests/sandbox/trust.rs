@@ -35,7 +35,7 @@ fn nothing_behind_a_batch_that_cannot_be_taken_apart_is_handed_over() {
     let mut reader = Reader::open(&sandbox, config(Share::Fixed(None)));
     reader.until("the other partitions", |reader| {
         (1..4).all(|n| reader.seen.get(&Partition::new(TOPIC, n)).is_some_and(|seen| seen.len() == 18))
-            && reader.was_told("Nothing more is read of this partition")
+            && reader.was_told("nothing more is read of this partition")
     });
     assert_eq!(reader.seen[&Partition::new(TOPIC, 0)], [0, 1, 2]);
     assert!(sandbox.committed(GROUP)[&Partition::new(TOPIC, 0)] <= 3);

@@ -9,9 +9,9 @@ use super::fetcher::Fetcher;
 use super::nag::Nag;
 use super::note;
 use super::offsets;
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{ClusterError, Leader, Links, Place, Target, of_code};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
@@ -200,10 +200,7 @@ impl Keeper {
         let mut leaderless = false;
         let partitions: Vec<Partition> = state.cursors.keys().cloned().collect();
         for partition in &partitions {
-            let place = self.links.cluster().place(partition.topic(), partition.number());
-            let leader = place.leader.map(|leader| (leader.broker, leader.epoch));
-            state.change(partition, |cursor, serials| cursor.metadata_was(place.topic, leader, now, serials));
-            leaderless |= leader.is_none();
+            leaderless |= self.tell_metadata(&mut state, partition, now).is_none();
         }
         state.metadata_wanted |= leaderless || !missing.is_empty();
         drop(state);
@@ -283,11 +280,27 @@ impl Keeper {
         state.settled |= all_known;
     }
 
+    /// Tells a cursor what the metadata says of it; gives its leader.
+    fn tell_metadata(&self, state: &mut State, partition: &Partition, now: Instant) -> Option<Leader> {
+        let Place { topic, leader } = self.links.cluster().place(partition.topic(), partition.number());
+        let pair = leader.map(|leader| (leader.broker, leader.epoch));
+        state.change(partition, |cursor, serials| cursor.metadata_was(topic, pair, now, serials));
+        leader
+    }
+
     // ---- positions -----------------------------------------------------------------------------------------
 
     /// Finds out where the group left off in new partitions, and where to begin where it has committed nothing.
     fn resolve(&mut self) -> Result<(), ClusterError> {
-        let new = self.shared.lock().unresolved(Instant::now());
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let mut new = state.unresolved(now);
+        for (partition, _) in &new {
+            self.tell_metadata(&mut state, partition, now);
+        }
+        // One without a leader can't be read anyway.
+        new.retain(|(partition, _)| state.cursors.get(partition).is_some_and(|c| c.leader().is_some()));
+        drop(state);
         if new.is_empty() {
             return Ok(());
         }
