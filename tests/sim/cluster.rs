@@ -163,7 +163,8 @@ impl Cluster {
             let (next, metadata) = part.committed.clone().unwrap_or_default();
             (part.cursor, part.passed, part.start) = (next, next, next);
             let position = Position { partition: part.name.clone(), next: Offset(next) };
-            let checkpoint = Checkpoint { metadata, assignment: part.assignment, ..Checkpoint::from(position) };
+            let checkpoint =
+                Checkpoint { metadata, assignment: part.assignment, ..Checkpoint::from(position) };
             assigned.push(Assigned { checkpoint, uncommitted });
         }
         if !assigned.is_empty() {

@@ -5,11 +5,18 @@
 pub struct Dice(u64);
 
 impl Dice {
+    #[allow(dead_code, reason = "not all that throw it bring no seeds of their own")]
     /// Seeded by `SLUICEGATE_SEED`, or else by the process, and says by what.
     pub fn new(name: &str) -> Self {
         let seed = std::env::var("SLUICEGATE_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         println!("{name}: SLUICEGATE_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Of this seed.
+    #[allow(dead_code, reason = "not all that throw it bring seeds of their own")]
+    pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -23,6 +30,7 @@ impl Dice {
     }
 
     /// One of these.
+    #[allow(dead_code, reason = "not all that throw it choose among things")]
     pub fn one<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }

@@ -99,9 +99,8 @@ impl Catalog {
 
     /// The leader that is known proved to be none: the next answer counts, whatever its epoch.
     pub fn leader_refused(&mut self, topic: &str, partition: i32) {
-        let slot = usize::try_from(partition)
-            .ok()
-            .and_then(|at| self.topics.get_mut(topic)?.partitions.get_mut(at));
+        let slot =
+            usize::try_from(partition).ok().and_then(|at| self.topics.get_mut(topic)?.partitions.get_mut(at));
         if let Some(slot) = slot {
             *slot = Slot::default();
         }
@@ -181,7 +180,8 @@ impl Catalog {
             };
             let leader = Leader { broker: partition.leader_id, epoch: partition.leader_epoch };
             let leader = (leader.broker >= 0).then_some(leader);
-            *slot = before.get(at).map_or(Slot { leader, older: None }, |before| before.next(leader, brokers));
+            *slot =
+                before.get(at).map_or(Slot { leader, older: None }, |before| before.next(leader, brokers));
         }
         self.topics.insert(Arc::from(name), topic);
     }
@@ -212,11 +212,7 @@ mod tests {
     const OLD: Uuid = Uuid([1; 16]);
     const NEW: Uuid = Uuid([2; 16]);
 
-    fn answer(
-        brokers: &[i32],
-        id: Uuid,
-        leaders: &'static [(i32, i32)],
-    ) -> MetadataResponse<'static> {
+    fn answer(brokers: &[i32], id: Uuid, leaders: &'static [(i32, i32)]) -> MetadataResponse<'static> {
         let broker = |id: &i32| MetadataResponseBroker {
             node_id: *id,
             host: "localhost",

@@ -6,10 +6,10 @@ use super::state::Shared;
 use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
 use crate::kafka::config::{Config, Share};
 use crate::kafka::group::exchange::Stamp;
-use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::kafka::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
+use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
@@ -250,8 +250,7 @@ fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
         };
         topics.entry((partition.topic(), *topic)).or_default().push(asked);
     }
-    let topic =
-        |((name, topic_id), partitions)| OffsetCommitRequestTopic { name, topic_id, partitions };
+    let topic = |((name, topic_id), partitions)| OffsetCommitRequestTopic { name, topic_id, partitions };
     topics.into_iter().map(topic).collect()
 }
 

@@ -256,8 +256,6 @@ pub enum Output {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Begin {
     text: String,
-    /// Behind the last record that the text says is done.
-    reach: i64,
     uncommitted: bool,
 }
 
@@ -286,6 +284,8 @@ pub struct Cursor {
     handed: i64,
     /// What is committed, as far as we know: before it nothing is ever wanted again.
     committed: i64,
+    /// Before it, records may be known to be done that were not read since it began.
+    reach: i64,
     /// The leader epochs under which what was read was written, each with the first offset that is known to be of it;
     /// both ascend. The newest [`MOST_EPOCHS`].
     epochs: Vec<(i64, i32)>,
@@ -317,6 +317,7 @@ impl Cursor {
             next: 0,
             handed: 0,
             committed: 0,
+            reach: 0,
             epochs: Vec::new(),
             leader: None,
             replica: None,
@@ -477,7 +478,8 @@ impl Cursor {
             }
         };
         let next = committed.next;
-        let mut begin = Begin { text: String::new(), reach: next, uncommitted: false };
+        let mut begin = Begin::default();
+        self.reach = next;
         self.epochs.clear();
         self.note_epoch(next.saturating_sub(1), committed.epoch);
         if let Some(note) = committed.note {
@@ -489,7 +491,12 @@ impl Cursor {
                 self.begin_anew(next, serials);
                 return told;
             } else {
-                begin = Begin { text: note.text, reach: note.reach, uncommitted: false };
+                if self.topic == Uuid::ZERO {
+                    // Of which log the position is, is known before which one has the name now.
+                    self.topic = note.topic;
+                }
+                begin.text = note.text;
+                self.reach = note.reach;
                 if note.reach > next {
                     self.note_epoch(note.reach.saturating_sub(1), note.epoch);
                 }
@@ -568,8 +575,14 @@ impl Cursor {
     fn begin_at(&mut self, next: i64, serials: &mut Serials) -> Vec<Output> {
         (self.next, self.handed, self.committed) = (next, next, next);
         self.epochs.clear();
-        self.pending = Some(Begin { text: String::new(), reach: next, uncommitted: true });
+        self.begins_at(next);
         self.check(serials)
+    }
+
+    /// Whoever polls will be told that it begins here, with nothing done beyond.
+    fn begins_at(&mut self, next: i64) {
+        (self.next, self.reach) = (next, next);
+        self.pending = Some(Begin { text: String::new(), uncommitted: true });
     }
 
     /// The log is to be checked before it is read, as far as there is something to hold against it.
@@ -584,7 +597,7 @@ impl Cursor {
     /// It can be read.
     fn read(&mut self, serials: &mut Serials) -> Vec<Output> {
         self.turn(Phase::Reading, serials);
-        let Some(Begin { text, uncommitted, .. }) = self.pending.take() else { return Vec::new() };
+        let Some(Begin { text, uncommitted }) = self.pending.take() else { return Vec::new() };
         self.assignment = serials.draw();
         self.announced = true;
         self.held = false;
@@ -642,8 +655,10 @@ impl Cursor {
         };
         if former.is_some_and(|former| former != epoch) {
             self.replica = None;
-            if self.phase == Phase::Reading && !self.epochs.is_empty() {
-                self.turn(Phase::Checking, serials);
+            if self.phase == Phase::Reading {
+                // What the former leader still answers may be gone from the new one's log.
+                let phase = if self.epochs.is_empty() { Phase::Reading } else { Phase::Checking };
+                self.turn(phase, serials);
             }
         }
         let was_leaderless = self.standing.as_ref().is_some_and(|s| s.trouble == Trouble::Leaderless);
@@ -680,8 +695,7 @@ impl Cursor {
             // What was read before stays, and is delivered.
             self.next = next;
         } else {
-            self.pending = Some(Begin { text: String::new(), reach: next, uncommitted: true });
-            self.next = next;
+            self.begins_at(next);
         }
         self.log_end = Some(bounds.end);
         if let Some(end) = &mut self.end {
@@ -725,10 +739,11 @@ impl Cursor {
         let parted = self.epochs.iter().find(|(_, of)| *of > epoch).map(|(from, _)| *from);
         let cut = parted.map_or(end, |from| from.min(end));
         self.epochs.retain(|(_, of)| *of <= epoch);
-        let position = self.next;
+        let (position, reach) = (self.next, self.reach.max(self.next));
         let mut out = Vec::new();
-        if cut < position {
-            let shift = Shift::Cut { position, at: cut };
+        if cut < position || (cut < reach && self.pending.is_none()) {
+            // What is known to be done beyond the position may be something else now.
+            let shift = Shift::Cut { position: reach, at: cut };
             if rules.reset == Reset::Fail {
                 return vec![Output::Ends(shift)];
             }
@@ -736,16 +751,14 @@ impl Cursor {
             let next = if self.announced { cut.min(self.committed) } else { cut };
             self.epochs.retain(|(from, _)| *from < next);
             self.assignment = serials.draw();
-            self.pending = Some(Begin { text: String::new(), reach: next, uncommitted: true });
-            self.next = next;
+            self.begins_at(next);
             self.turn(Phase::Placing(Beginning::At(next)), serials);
             return vec![Output::Told(shift, next)];
         }
-        if let Some(begin) = self.pending.as_mut().filter(|begin| begin.reach > cut || parted.is_some()) {
-            if begin.reach > position {
-                out.push(Output::Told(Shift::NotesDropped { position, reach: begin.reach }, position));
-            }
-            *begin = Begin { text: String::new(), reach: position, uncommitted: begin.uncommitted };
+        if let Some(begin) = self.pending.as_mut().filter(|_| reach > position && cut < reach) {
+            begin.text.clear();
+            self.reach = position;
+            out.push(Output::Told(Shift::NotesDropped { position, reach }, position));
         }
         // Where the leader knows less than was asked, an older epoch of ours is still to be found there.
         match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {

@@ -103,12 +103,17 @@ impl Fetcher {
             match question {
                 Question::Committed => {}
                 Question::Bounds { uncommitted, at } => {
-                    let asked: Vec<_> = of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
+                    let asked: Vec<_> =
+                        of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
                     let mut found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
                     for asked in of_it {
-                        self.answer(asked, found.remove(&asked.partition), |cursor, bounds, rules, serials| {
-                            cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
-                        });
+                        self.answer(
+                            asked,
+                            found.remove(&asked.partition),
+                            |cursor, bounds, rules, serials| {
+                                cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
+                            },
+                        );
                     }
                 }
                 Question::EpochEnd(_) => {
@@ -165,8 +170,13 @@ impl Fetcher {
         let request = request(&names, &config.rack);
         let timeout = config.request_timeout + LONG_POLL;
         let cluster = Arc::clone(links.cluster());
-        let mut taker =
-            Taker { shared, unpacker, limit: config.buffer, largest: config.largest_batch, cluster: &cluster };
+        let mut taker = Taker {
+            shared,
+            unpacker,
+            limit: config.buffer,
+            largest: config.largest_batch,
+            cluster: &cluster,
+        };
         links.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
     }
 }

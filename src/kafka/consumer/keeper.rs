@@ -310,7 +310,8 @@ impl Keeper {
             // Whether a topic has positions at all says whether a partition without one is a new one.
             let topics: BTreeSet<&str> = new.iter().map(|(partition, _)| partition.topic()).collect();
             let all = topics.into_iter().filter_map(|name| sizes.get_key_value(name));
-            asked.extend(all.flat_map(|(name, size)| (0..*size).map(|n| Partition::new(Arc::clone(name), n))));
+            asked
+                .extend(all.flat_map(|(name, size)| (0..*size).map(|n| Partition::new(Arc::clone(name), n))));
         }
         let asked: Vec<Partition> = asked.into_iter().collect();
         let group = &self.config.group;

@@ -40,10 +40,10 @@ use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::share::Share as Quotient;
 use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use commit::Committer;
+use cursor::{Cursor, Phase, Rules, Trouble};
 use keeper::Keeper;
 use member::Member;
 use quota::Quota;
-use cursor::{Cursor, Phase, Rules, Trouble};
 use state::{Chunk, Shared, State};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -304,7 +304,8 @@ impl Source for Consumer {
         let mut state = self.shared.lock();
         for partition in partitions {
             // One that was lost meanwhile, and perhaps given to us anew, is not what was to be released.
-            let revoked = state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
+            let revoked =
+                state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
             if revoked {
                 state.remove(partition);
                 state.released.push(partition.clone());
@@ -316,7 +317,8 @@ impl Source for Consumer {
 
     fn ends(&self) -> Vec<(Partition, Offset)> {
         let state = self.shared.lock();
-        let known = state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end()?)));
+        let known =
+            state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end()?)));
         known.map(|(partition, end)| (partition.clone(), Offset(end))).collect()
     }
 

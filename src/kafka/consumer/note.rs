@@ -97,8 +97,16 @@ mod tests {
     #[test]
     fn nothing_to_say_is_no_text_and_no_other_text_is_a_note() {
         assert_eq!(Note { position: 7, reach: 9, epoch: 3, ..Note::default() }.encode(), "");
-        for text in ["", "sg1:AAEB", "sg2", "sg2;;;7;9;3", "sg2;;;7;6;3;", "sg2;AAAA;;7;7;;", "sg3;;;7;7;;x", "x;;;7;7;;x"]
-        {
+        for text in [
+            "",
+            "sg1:AAEB",
+            "sg2",
+            "sg2;;;7;9;3",
+            "sg2;;;7;6;3;",
+            "sg2;AAAA;;7;7;;",
+            "sg3;;;7;7;;x",
+            "x;;;7;7;;x",
+        ] {
             assert_eq!(Note::decode(text), None, "{text}");
         }
     }

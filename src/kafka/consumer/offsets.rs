@@ -65,7 +65,8 @@ pub fn committed(
             code => return Err(of_code(code, &what)),
         }
         for topic in &answer.topics {
-            let name = if topic.name.is_empty() { names.get(&topic.topic_id).copied() } else { Some(topic.name) };
+            let name =
+                if topic.name.is_empty() { names.get(&topic.topic_id).copied() } else { Some(topic.name) };
             let Some(name) = name else { continue };
             for partition in &topic.partitions {
                 let committed = Committed {
@@ -211,7 +212,8 @@ pub fn epoch_ends(
     partitions: &[(&Partition, i32, i32)],
 ) -> Result<Answers<EpochEnd>, ClusterError> {
     if !links.supports(Target::Broker(broker), ApiKey::OffsetForLeaderEpoch)? {
-        let unchecked = |(partition, ..): &(&Partition, i32, i32)| ((*partition).clone(), Ok(EpochEnd::Unchecked));
+        let unchecked =
+            |(partition, ..): &(&Partition, i32, i32)| ((*partition).clone(), Ok(EpochEnd::Unchecked));
         return Ok(partitions.iter().map(unchecked).collect());
     }
     let asked = partitions.iter().map(|(partition, current_leader_epoch, leader_epoch)| {

@@ -95,14 +95,19 @@ impl Report {
 
     /// Whether something is to be told.
     pub fn has_lines(&self) -> bool {
-        !(self.lines.is_empty() && self.firsts.is_empty() && self.copied.is_empty() && self.recovered.is_empty())
+        !(self.lines.is_empty()
+            && self.firsts.is_empty()
+            && self.copied.is_empty()
+            && self.recovered.is_empty())
     }
 
     /// Looks for what stands for long.
     pub fn look(&mut self, cursors: &mut BTreeMap<Partition, Cursor>, now: Instant) {
         let mut troubles: BTreeMap<String, (Vec<Partition>, Instant, bool)> = BTreeMap::new();
         for (partition, cursor) in cursors.iter_mut().filter(|(_, cursor)| is_stalled(cursor, now)) {
-            let Some(standing) = cursor.standing().filter(|s| s.trouble != Trouble::Connection) else { continue };
+            let Some(standing) = cursor.standing().filter(|s| s.trouble != Trouble::Connection) else {
+                continue;
+            };
             if *cursor.phase() == Phase::Stopped {
                 continue;
             }

@@ -264,11 +264,7 @@ impl Shared {
     }
 
     /// Lets something happen to a cursor, and wakes whoever waits for what comes of it.
-    pub fn change(
-        &self,
-        partition: &Partition,
-        what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>,
-    ) {
+    pub fn change(&self, partition: &Partition, what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>) {
         self.lock().change(partition, what);
         self.wake();
     }
@@ -336,9 +332,11 @@ impl State {
 
     /// What is to be asked of this broker as a leader.
     fn questions(&self, broker: i32, now: Instant) -> Vec<(Asked, Question)> {
-        let led = self.cursors.iter().filter(|(_, cursor)| cursor.leader().is_some_and(|(id, _)| id == broker));
+        let led =
+            self.cursors.iter().filter(|(_, cursor)| cursor.leader().is_some_and(|(id, _)| id == broker));
         let open = led.filter_map(|(partition, cursor)| {
-            let (question, ask) = cursor.question(now).filter(|(question, _)| *question != Question::Committed)?;
+            let (question, ask) =
+                cursor.question(now).filter(|(question, _)| *question != Question::Committed)?;
             Some((asked(partition, cursor, ask, broker), question))
         });
         open.collect()
