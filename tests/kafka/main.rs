@@ -6,6 +6,7 @@ mod support;
 mod compaction;
 mod groups;
 mod harness;
+mod identity;
 mod mixed;
 mod positions;
 mod reach;

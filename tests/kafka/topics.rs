@@ -7,7 +7,7 @@ use crate::{bodies, matrix, newest, numbered, start};
 use std::sync::OnceLock;
 
 /// A file by which changes are noticed quickly.
-fn watchful() -> [&'static str; 2] {
+pub fn watchful() -> [&'static str; 2] {
     static FILE: OnceLock<String> = OnceLock::new();
     let file = FILE.get_or_init(|| {
         let file = target().join("watchful.properties");

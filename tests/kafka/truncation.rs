@@ -8,7 +8,7 @@ use crate::{bodies, deliver, numbered};
 use std::process::{Command, Stdio};
 
 /// Produces the numbers to partition 0, acknowledged by its leader alone.
-fn produce(brokers: &str, topic: &str, numbers: std::ops::Range<usize>) {
+pub fn produce(brokers: &str, topic: &str, numbers: std::ops::Range<usize>) {
     let mut kcat = Command::new("kcat")
         .args(["-P", "-b", brokers, "-t", topic, "-p", "0", "-X", "acks=1"])
         .stdin(Stdio::piped())

@@ -105,16 +105,10 @@ impl Fetcher {
                 Question::Bounds { uncommitted, at } => {
                     let asked: Vec<_> =
                         of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
-                    let mut found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
-                    for asked in of_it {
-                        self.answer(
-                            asked,
-                            found.remove(&asked.partition),
-                            |cursor, bounds, rules, serials| {
-                                cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
-                            },
-                        );
-                    }
+                    let found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
+                    self.answer(&of_it, found, |cursor, asked, bounds, rules, serials| {
+                        cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
+                    });
                 }
                 Question::EpochEnd(_) => {
                     let epoch_of = |partition: &Partition| {
@@ -128,36 +122,44 @@ impl Fetcher {
                         .iter()
                         .map(|asked| (&asked.partition, asked.leader_epoch, epoch_of(&asked.partition)))
                         .collect();
-                    let mut found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
-                    for asked in of_it {
-                        self.answer(asked, found.remove(&asked.partition), |cursor, end, rules, serials| {
-                            cursor.epoch_end_was(asked.ask, end, rules, serials)
-                        });
-                    }
+                    let found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
+                    self.answer(&of_it, found, |cursor, asked, end, rules, serials| {
+                        cursor.epoch_end_was(asked.ask, end, rules, serials)
+                    });
                 }
             }
         }
         Ok(())
     }
 
-    /// Hands a cursor what it asked for, or why that isn't known.
+    /// Hands cursors what they asked for, or why that isn't known; all at once, so that partitions which begin together
+    /// are told together.
     fn answer<T>(
         &self,
-        asked: &Asked,
-        answer: Option<Result<T, ErrorCode>>,
-        take: impl FnOnce(&mut Cursor, T, &Rules, &mut Serials) -> Vec<Output>,
+        asked: &[&Asked],
+        mut found: offsets::Answers<T>,
+        mut take: impl FnMut(&mut Cursor, &Asked, T, &Rules, &mut Serials) -> Vec<Output>,
     ) {
-        match answer.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)) {
-            Ok(value) => {
-                let rules = self.shared.lock().rules();
-                self.shared.change(&asked.partition, |cursor, serials| take(cursor, value, &rules, serials));
-            }
-            Err(code) => {
-                doubt(self.links.cluster(), asked, code);
-                self.shared.failed(asked, Trouble::Refused(code));
-                self.shared.want_metadata();
-            }
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let rules = state.rules();
+        for asked in asked {
+            let answer = found.remove(&asked.partition);
+            state.change(&asked.partition, |cursor, serials| match answer {
+                Some(Ok(value)) => take(cursor, asked, value, &rules, serials),
+                refused => {
+                    // An answer without the partition that was asked for says no more than an error without a name.
+                    let code = refused.and_then(Result::err).unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+                    doubt(self.links.cluster(), asked, code);
+                    cursor.failed(asked.ask, Trouble::Refused(code), now, serials)
+                }
+            });
+            let is_open =
+                state.cursors.get(&asked.partition).is_some_and(|cursor| cursor.standing().is_some());
+            state.metadata_wanted |= is_open;
         }
+        drop(state);
+        self.shared.wake();
     }
 
     fn fetch(&mut self, asked: &mut [Asked]) -> Result<(), ClusterError> {

@@ -130,7 +130,7 @@ impl Keeper {
             let idle = |cursor: &Cursor| brokers(cursor, now).any(|broker| !self.is_fetched_from(broker));
             let waits = state.cursors.values().filter(|cursor| *cursor.phase() == Phase::Unresolved);
             due = waits.map(|cursor| cursor.not_before().unwrap_or(now)).fold(due, Instant::min);
-            if due <= now || state.has_news_to_tell() || state.cursors.values().any(idle) {
+            if due <= now || state.cursors.values().any(idle) {
                 return true;
             }
             state = self.shared.wait_for_chores(state, due);
@@ -160,7 +160,7 @@ impl Keeper {
         }
         self.looked = Instant::now();
         let mut state = self.shared.lock();
-        state.tell(self.looked);
+        state.look_at_troubles(self.looked);
         drop(state);
         self.shared.wake();
         self.start_fetchers();

@@ -246,6 +246,7 @@ impl Source for Consumer {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
+            state.report_news();
             if let Some(news) = state.news.pop_front() {
                 return Ok(news);
             }

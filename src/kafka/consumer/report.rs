@@ -93,14 +93,6 @@ impl Report {
         }
     }
 
-    /// Whether something is to be told.
-    pub fn has_lines(&self) -> bool {
-        !(self.lines.is_empty()
-            && self.firsts.is_empty()
-            && self.copied.is_empty()
-            && self.recovered.is_empty())
-    }
-
     /// Looks for what stands for long.
     pub fn look(&mut self, cursors: &mut BTreeMap<Partition, Cursor>, now: Instant) {
         let mut troubles: BTreeMap<String, (Vec<Partition>, Instant, bool)> = BTreeMap::new();

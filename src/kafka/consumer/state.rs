@@ -378,7 +378,10 @@ impl State {
         }
         for output in out {
             match output {
-                Output::Begins { next, text, uncommitted } => self.begins(partition, next, text, uncommitted),
+                Output::Begins { next, text, uncommitted } => {
+                    self.report_news();
+                    self.begins(partition, next, text, uncommitted);
+                }
                 Output::Ends(shift) => {
                     let text = format!(
                         "{}. --offset-reset fail ends the run here",
@@ -407,16 +410,15 @@ impl State {
         }
     }
 
-    /// Tells what has come up since the last time, and what stands for long.
-    pub fn tell(&mut self, now: Instant) {
-        let Self { report, cursors, news, .. } = self;
-        report.look(cursors, now);
-        news.extend(report.notices().map(Polled::Notice));
+    /// Looks for troubles that stand for long.
+    pub fn look_at_troubles(&mut self, now: Instant) {
+        self.report.look(&mut self.cursors, now);
     }
 
-    /// Whether something has come up that people are to be told.
-    pub fn has_news_to_tell(&self) -> bool {
-        self.report.has_lines()
+    /// What has come up of the cursors is news, before whatever comes of it.
+    pub fn report_news(&mut self) {
+        let notices = self.report.notices().map(Polled::Notice);
+        notices.for_each(|notice| self.news.push_back(notice));
     }
 
     /// How many partitions nothing has been read of for long, though they are wanted.
