@@ -9,5 +9,7 @@ mod command;
 mod reader;
 mod sharing;
 mod strangers;
+mod topics;
 mod trust;
 mod versions;
+mod wire;

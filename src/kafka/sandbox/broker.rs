@@ -6,10 +6,10 @@
 use super::SandboxSettings;
 use super::faults::{Fault, Rules};
 use super::group::Group;
-use super::log::Log;
+use super::topics::Topic;
 use crate::kafka::protocol::api_versions::{ApiVersionsResponse, ApiVersionsResponseKey};
 use crate::kafka::protocol::{
-    ApiKey, DecodeError, Encode, EncodeError, ErrorCode, Reader, Uuid, frame_response, request_body,
+    ApiKey, DecodeError, Encode, EncodeError, ErrorCode, Reader, frame_response, request_body,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,25 +17,17 @@ use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No more topics than this.
-pub const MOST_TOPICS: usize = 1_000;
-/// A topic has no more partitions than this.
-pub const MOST_PARTITIONS: i32 = 1_000;
 /// No more groups than this.
 pub const MOST_GROUPS: usize = 1_000;
 /// A waiting request looks around at least this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// The longest name of a topic.
-const LONGEST_TOPIC: usize = 249;
 /// What the sandbox has none of: authentication, settings.
 const UNSERVED: [ApiKey; 3] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate, ApiKey::DescribeConfigs];
 
 /// Everything the sandbox knows.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) topics: BTreeMap<String, Vec<Log>>,
-    /// The id of each topic there is or was.
-    pub(super) ids: BTreeMap<String, Uuid>,
+    pub(super) topics: BTreeMap<String, Topic>,
     pub(super) groups: BTreeMap<String, Group>,
     /// The node that coordinates all groups.
     pub(super) coordinator: i32,
@@ -46,25 +38,6 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn log_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Log> {
-        self.topics.get_mut(topic)?.get_mut(usize::try_from(partition).ok()?)
-    }
-
-    /// The id of a topic; zero if there is no such topic.
-    pub(super) fn id(&self, topic: &str) -> Uuid {
-        let id = self.ids.get(topic).filter(|_| self.topics.contains_key(topic));
-        id.copied().unwrap_or(Uuid::ZERO)
-    }
-
-    /// The name of a topic that is asked for by its name, or else by its id.
-    pub(super) fn name(&self, name: &str, id: Uuid) -> Result<String, ErrorCode> {
-        if id == Uuid::ZERO {
-            return Ok(name.to_owned());
-        }
-        let named = self.topics.keys().find(|name| self.id(name) == id);
-        named.cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
-    }
-
     /// A number that was not given out before.
     pub(super) fn next_serial(&mut self) -> u64 {
         self.serial = self.serial.wrapping_add(1);
@@ -91,6 +64,8 @@ pub(super) struct Broker {
     pub(super) ports: Vec<u16>,
     /// Makes the ids of members differ from those of a former sandbox.
     pub(super) seed: u64,
+    /// What `Metadata` calls the cluster: another name for each sandbox.
+    pub(super) cluster_id: String,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -143,14 +118,14 @@ impl Broker {
     pub(super) fn new(settings: SandboxSettings, ports: Vec<u16>, seed: u64) -> Self {
         let state = State {
             topics: BTreeMap::new(),
-            ids: BTreeMap::new(),
             groups: BTreeMap::new(),
             coordinator: 1,
             rules: Rules::default(),
             closed: false,
             serial: 0,
         };
-        Self { settings, ports, seed, state: Mutex::new(state), changed: Condvar::new() }
+        let cluster_id = format!("sandbox-{seed:016x}");
+        Self { settings, ports, seed, cluster_id, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -178,28 +153,6 @@ impl Broker {
         }
     }
 
-    /// Makes a topic unless it is there. The error is that of a name that no topic can have.
-    pub(super) fn make_topic(&self, state: &mut State, name: &str, partitions: i32) -> Result<(), ErrorCode> {
-        if state.topics.contains_key(name) {
-            return Ok(());
-        }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let fits = (1..=LONGEST_TOPIC).contains(&name.len()) && name.chars().all(allowed);
-        if !fits || name == "." || name == ".." {
-            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-        }
-        if state.topics.len() >= MOST_TOPICS {
-            return Err(ErrorCode::POLICY_VIOLATION);
-        }
-        let nodes = i32::try_from(self.ports.len()).unwrap_or(1).max(1);
-        let log = |n: i32| Log::new(n % nodes + 1, self.settings.partition_bytes);
-        let id = u128::from(self.seed) << 64 | u128::from(state.next_serial());
-        state.ids.insert(name.to_owned(), Uuid(id.to_be_bytes()));
-        state.topics.insert(name.to_owned(), (0..partitions.clamp(1, MOST_PARTITIONS)).map(log).collect());
-        self.wake();
-        Ok(())
-    }
-
     /// Answers the request in a frame that came to `node`.
     pub(super) fn handle(
         &self,
@@ -213,6 +166,7 @@ impl Broker {
         let api = api.ok_or(Unanswerable)?;
         let (fault, throttle) = {
             let mut state = self.lock();
+            state.rules.expire(Instant::now());
             (state.rules.of_connection(api), state.rules.throttle(api).unwrap_or_default())
         };
         if matches!(fault, Some(Fault::Drop | Fault::HalfClose)) {

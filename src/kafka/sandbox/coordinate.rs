@@ -339,8 +339,7 @@ struct Positions {
 struct TopicPositions {
     name: String,
     id: Uuid,
-    error_code: ErrorCode,
-    partitions: Vec<(i32, Option<Committed>)>,
+    partitions: Vec<(i32, Result<Option<Committed>, ErrorCode>)>,
 }
 
 fn positions(
@@ -353,30 +352,30 @@ fn positions(
         Ok(group) => group.committed.clone(),
         Err(error_code) => return Positions { error_code, topics: Vec::new() },
     };
-    let of = |name: String, id: Uuid, numbers: &[i32]| {
-        let find = |number: &i32| (*number, committed.get(&Partition::new(name.as_str(), *number)).cloned());
-        let partitions = numbers.iter().map(find).collect();
-        TopicPositions { name, id, error_code: ErrorCode::NONE, partitions }
-    };
-    let topics = match asked {
+    let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for partition in committed.keys() {
+        every.entry(partition.topic()).or_default().push(partition.number());
+    }
+    let asked: Vec<(Result<String, ErrorCode>, Uuid, &[i32])> = match asked {
         Some(asked) => asked
             .iter()
-            .map(|topic| match state.name(topic.name, topic.topic_id) {
-                Ok(name) => of(name, topic.topic_id, &topic.partition_indexes),
-                Err(error_code) => TopicPositions {
-                    error_code,
-                    ..of(String::new(), topic.topic_id, &topic.partition_indexes)
-                },
-            })
+            .map(|one| (state.name(one.name, one.topic_id), one.topic_id, one.partition_indexes.as_slice()))
             .collect(),
-        None => {
-            let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-            for partition in committed.keys() {
-                every.entry(partition.topic()).or_default().push(partition.number());
-            }
-            every.iter().map(|(name, numbers)| of((*name).to_owned(), state.id(name), numbers)).collect()
-        }
+        None => every
+            .iter()
+            .map(|(name, numbers)| (Ok((*name).to_owned()), state.id(name), numbers.as_slice()))
+            .collect(),
     };
+    let mut find = |name: &str, number: i32| match state.rules.error(call.api, Some((name, number))) {
+        Some(code) => Err(code),
+        None => Ok(committed.get(&Partition::new(name, number)).cloned()),
+    };
+    let mut topics = Vec::with_capacity(asked.len());
+    for (name, id, numbers) in asked {
+        let mut found = |number: &i32| (*number, name.clone().and_then(|name| find(&name, *number)));
+        let partitions = numbers.iter().map(&mut found).collect();
+        topics.push(TopicPositions { name: name.unwrap_or_default(), id, partitions });
+    }
     Positions { error_code: ErrorCode::NONE, topics }
 }
 
@@ -385,27 +384,22 @@ impl Positions {
         let topics = self.topics.iter().map(|topic| OffsetFetchResponseTopic {
             name: &topic.name,
             topic_id: topic.id,
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|position| of_position(position, topic.error_code))
-                .collect(),
+            partitions: topic.partitions.iter().map(of_position).collect(),
         });
         (topics.collect(), self.error_code)
     }
 }
 
 fn of_position(
-    (partition_index, found): &(i32, Option<Committed>),
-    error_code: ErrorCode,
+    (partition_index, found): &(i32, Result<Option<Committed>, ErrorCode>),
 ) -> OffsetFetchResponsePartition<'_> {
-    let found = found.as_ref();
+    let committed = found.as_ref().ok().and_then(Option::as_ref);
     OffsetFetchResponsePartition {
         partition_index: *partition_index,
-        committed_offset: found.map_or(-1, |found| found.next),
-        committed_leader_epoch: found.map_or(-1, |found| found.epoch),
-        metadata: found.map_or(Some(""), |found| found.metadata.as_deref()),
-        error_code,
+        committed_offset: committed.map_or(-1, |found| found.next),
+        committed_leader_epoch: committed.map_or(-1, |found| found.epoch),
+        metadata: committed.map_or(Some(""), |found| found.metadata.as_deref()),
+        error_code: found.as_ref().err().copied().unwrap_or(ErrorCode::NONE),
     }
 }
 
@@ -421,12 +415,10 @@ fn commit(
     if let Some(code) = state.rules.error(ApiKey::OffsetCommit, Some(place)) {
         return Err(code);
     }
-    let known = state.log_mut(topic, asked.partition_index).is_some();
+    // Before anything is asked of the group, as in Kafka.
+    state.log_mut(topic, asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let group = state.coordinated(call, group)?;
     group.may_commit(stamp, Instant::now())?;
-    if !known {
-        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    }
     if asked.committed_metadata.is_some_and(|metadata| metadata.len() > LARGEST_METADATA) {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
     }

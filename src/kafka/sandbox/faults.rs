@@ -1,6 +1,7 @@
 //! Misbehaviour on demand, for tests of clients: which answers go wrong, how, and how often.
 
 use super::broker::Broker;
+use super::log::NOBODY;
 use crate::kafka::protocol::{ApiKey, ErrorCode};
 use crate::relay::record::Partition;
 use std::fmt;
@@ -14,6 +15,10 @@ pub enum Fault {
     Error(ErrorCode),
     /// A bit of the records that are fetched is flipped on the way.
     Corrupt,
+    /// An answer to `Metadata` says nothing of the topic, as if nobody had asked for it.
+    Omit,
+    /// An answer to `Metadata` names no broker.
+    NoBrokers,
     /// The answer asks the client to hold back for so long, and nothing more is read from it meanwhile.
     Throttle(Duration),
     /// All is done, and the answer comes so much later.
@@ -37,7 +42,7 @@ pub enum Fault {
 impl Fault {
     /// Whether it concerns the bytes on the connection, whatever they say.
     fn is_of_connection(self) -> bool {
-        !matches!(self, Self::Error(_) | Self::Corrupt | Self::Throttle(_))
+        !matches!(self, Self::Error(_) | Self::Corrupt | Self::Omit | Self::NoBrokers | Self::Throttle(_))
     }
 }
 
@@ -47,6 +52,7 @@ struct Rule {
     place: Option<Partition>,
     fault: Fault,
     left: usize,
+    until: Option<Instant>,
 }
 
 /// The faults that are still to come.
@@ -63,6 +69,22 @@ impl Rules {
             self.0.remove(at);
         }
         Some(fault)
+    }
+
+    /// Forgets what was to go wrong until now.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.0.retain(|rule| rule.until.is_none_or(|until| now < until));
+    }
+
+    /// Whether a topic is to be left out of an answer to `Metadata`.
+    pub(super) fn omits(&mut self, topic: &str) -> bool {
+        let wanted = |rule: &Rule| rule.fault == Fault::Omit && rule.is_at(Some((topic, 0)));
+        self.take(ApiKey::Metadata, wanted).is_some()
+    }
+
+    /// Whether an answer to `Metadata` is to name no broker.
+    pub(super) fn hides_brokers(&mut self) -> bool {
+        self.take(ApiKey::Metadata, |rule| rule.fault == Fault::NoBrokers).is_some()
     }
 
     /// The code that takes the place of an answer, about a partition where the API has such.
@@ -118,12 +140,30 @@ impl Faults {
     /// The next `times` answers of this API go wrong. An [`Error`](Fault::Error) of an API that answers for each
     /// partition counts for one partition each.
     pub fn inject(&self, api: ApiKey, fault: Fault, times: usize) {
-        self.add(Rule { api, place: None, fault, left: times });
+        self.add(Rule { api, place: None, fault, left: times, until: None });
     }
 
-    /// The same for one partition: errors, and records that are spoilt.
+    /// The same for one partition: errors, and records that are spoilt. Of `Metadata`, which answers for topics,
+    /// partition 0 stands for the topic.
     pub fn inject_at(&self, api: ApiKey, place: Partition, fault: Fault, times: usize) {
-        self.add(Rule { api, place: Some(place), fault, left: times });
+        self.add(Rule { api, place: Some(place), fault, left: times, until: None });
+    }
+
+    /// Whatever is asked of this API about one partition is answered with this code, for so long or until the
+    /// faults are [cleared](Self::clear).
+    pub fn fail(&self, api: ApiKey, place: Partition, code: ErrorCode, time: Duration) {
+        let (fault, until) = (Fault::Error(code), Some(Instant::now() + time));
+        self.add(Rule { api, place: Some(place), fault, left: usize::MAX, until });
+    }
+
+    /// The next `times` answers to `Metadata` that should say something of this topic don't mention it.
+    pub fn omit_topic(&self, topic: &str, times: usize) {
+        self.inject_at(ApiKey::Metadata, Partition::new(topic, 0), Fault::Omit, times);
+    }
+
+    /// The next `times` answers to `Metadata` name no broker.
+    pub fn omit_brokers(&self, times: usize) {
+        self.inject(ApiKey::Metadata, Fault::NoBrokers, times);
     }
 
     fn add(&self, rule: Rule) {
@@ -151,6 +191,11 @@ impl Faults {
         self.0.wake();
     }
 
+    /// Nobody leads the partition until [`move_leader`](Self::move_leader) names somebody.
+    pub fn without_leader(&self, partition: &Partition) {
+        self.move_leader(partition, NOBODY);
+    }
+
     /// Another node coordinates the groups from now on.
     pub fn move_coordinator(&self, node: i32) {
         let mut state = self.0.lock();
@@ -160,7 +205,8 @@ impl Faults {
         self.0.wake();
     }
 
-    /// A new leader turns out not to have the records from here on: they are gone, by whole batches.
+    /// A new leader turns out not to have the records from here on: they are gone, by whole batches, and what is
+    /// written from now on bears the new leader's epoch (an unclean election).
     pub fn truncate(&self, partition: &Partition, offset: i64) {
         if let Some(log) = self.0.lock().log_mut(partition.topic(), partition.number()) {
             log.truncate(offset);
@@ -176,9 +222,9 @@ impl Faults {
         self.0.wake();
     }
 
-    /// The topic is deleted.
+    /// The topic is deleted, if it is there.
     pub fn delete(&self, topic: &str) {
-        self.0.lock().topics.remove(topic);
+        let _ = self.0.lock().delete_topic(topic);
         self.0.wake();
     }
 

@@ -16,6 +16,9 @@ const REMEMBERED_BATCHES: usize = 5;
 /// So many idempotent producers are remembered for a partition.
 const MOST_PRODUCERS: usize = 1_000;
 
+/// Leads a partition that has no leader.
+pub(super) const NOBODY: i32 = -1;
+
 /// A batch in its place.
 #[derive(Debug)]
 struct Kept {
@@ -42,23 +45,26 @@ pub(super) struct Log {
     start: i64,
     end: i64,
     bytes: usize,
-    /// The node that leads it.
+    /// The node that leads it, or nobody.
     pub(super) leader: i32,
-    /// Each leader's epoch and where its reign began; never empty.
+    /// The node that has it: the last one that led it.
+    pub(super) replica: i32,
+    /// Each leader's epoch and where its reign began, both growing; never empty.
     epochs: Vec<(i32, i64)>,
     producers: BTreeMap<i64, Tail>,
     most_bytes: usize,
 }
 
 impl Log {
-    pub(super) fn new(leader: i32, most_bytes: usize) -> Self {
+    pub(super) fn new(leader: i32, epoch: i32, most_bytes: usize) -> Self {
         Self {
             batches: VecDeque::new(),
             start: 0,
             end: 0,
             bytes: 0,
             leader,
-            epochs: vec![(0, 0)],
+            replica: leader,
+            epochs: vec![(epoch, 0)],
             producers: BTreeMap::new(),
             most_bytes,
         }
@@ -113,7 +119,18 @@ impl Log {
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.batches.pop_front() {
             self.bytes = self.bytes.saturating_sub(oldest.bytes.len());
-            self.start = self.start.max(oldest.last + 1);
+            self.begin_at(oldest.last + 1);
+        }
+    }
+
+    /// The records before this are gone: the reign in which the log now begins begins with it.
+    fn begin_at(&mut self, start: i64) {
+        self.start = self.start.max(start);
+        let start = self.start;
+        let gone = self.epochs.partition_point(|(_, from)| *from <= start);
+        self.epochs.drain(..gone.saturating_sub(1));
+        if let Some((_, from)) = self.epochs.first_mut().filter(|_| gone > 0) {
+            *from = start;
         }
     }
 
@@ -192,20 +209,48 @@ impl Log {
         None
     }
 
-    /// The last epoch that is not after this one, and the offset behind its records; `None` if there is none.
+    /// The last epoch that is not after this one, and the offset behind its records. Of an epoch from before all
+    /// that is known it is the start of what is; of one that is still to come, nothing.
     pub(super) fn epoch_end(&self, epoch: i32) -> Option<(i32, i64)> {
-        if epoch > self.epoch() {
+        if !(0..=self.epoch()).contains(&epoch) {
             return None;
         }
         let behind = self.epochs.partition_point(|(one, _)| *one <= epoch);
-        let (found, _) = *self.epochs.get(behind.checked_sub(1)?)?;
-        Some((found, self.epochs.get(behind).map_or(self.end, |(_, from)| *from)))
+        let end = self.epochs.get(behind).map_or(self.end, |(_, from)| *from);
+        let found = behind.checked_sub(1).and_then(|last| self.epochs.get(last));
+        Some((found.map_or(epoch, |(found, _)| *found), end))
     }
 
-    /// Another node leads from now on.
+    /// The epoch of the leader under which the record at this offset was appended.
+    pub(super) fn epoch_at(&self, offset: i64) -> i32 {
+        let behind = self.epochs.partition_point(|(_, from)| *from <= offset);
+        behind.checked_sub(1).and_then(|last| self.epochs.get(last)).map_or(-1, |(epoch, _)| *epoch)
+    }
+
+    /// Where this log parts from that of a reader who stands at `offset`, behind a record of the epoch `last`;
+    /// `None` if it doesn't.
+    pub(super) fn parts_from(&self, offset: i64, last: i32) -> Result<Option<(i32, i64)>, ErrorCode> {
+        if last < 0 {
+            return Ok(None);
+        }
+        let (epoch, end) = self.epoch_end(last).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+        Ok((epoch < last || end < offset).then_some((epoch, end)))
+    }
+
+    /// Another node leads from now on, or nobody.
     pub(super) fn lead(&mut self, leader: i32) {
         self.leader = leader;
-        self.epochs.push((self.epoch().saturating_add(1), self.end));
+        if leader != NOBODY {
+            self.replica = leader;
+        }
+        self.reign();
+    }
+
+    /// The next epoch begins. Nothing is remembered of one without records.
+    fn reign(&mut self) {
+        let (end, next) = (self.end, self.epoch().saturating_add(1));
+        self.epochs.retain(|(_, from)| *from < end);
+        self.epochs.push((next, end));
     }
 
     /// A new leader had not got the records from the batch with `offset` on: they are gone.
@@ -216,9 +261,7 @@ impl Log {
             self.batches.pop_back();
         }
         self.start = self.start.min(self.end);
-        let (end, epoch) = (self.end, self.epoch());
-        self.epochs.retain(|(_, from)| *from < end);
-        self.epochs.push((epoch.saturating_add(1), end));
+        self.reign();
         self.producers.clear();
     }
 
@@ -227,7 +270,7 @@ impl Log {
         while self.batches.front().is_some_and(|kept| kept.last < offset) {
             self.drop_oldest();
         }
-        self.start = self.start.max(offset.min(self.end));
+        self.begin_at(offset.min(self.end));
     }
 }
 
@@ -267,7 +310,7 @@ mod tests {
     }
 
     fn log(batches: usize) -> Log {
-        let mut log = Log::new(1, PARTITION_BYTES);
+        let mut log = Log::new(1, 0, PARTITION_BYTES);
         for _ in 0..batches {
             log.append(&batch(10, ProducerState::NONE)).unwrap();
         }
@@ -302,7 +345,7 @@ mod tests {
     #[test]
     fn the_oldest_batches_go_where_there_is_no_room() {
         let size = batch(10, ProducerState::NONE).len();
-        let mut log = Log::new(1, 3 * size);
+        let mut log = Log::new(1, 0, 3 * size);
         for _ in 0..5 {
             log.append(&batch(10, ProducerState::NONE)).unwrap();
         }
@@ -336,6 +379,31 @@ mod tests {
         assert_eq!((log.end(), log.epoch(), log.epoch_end(0)), (20, 1, Some((0, 20))));
         log.truncate(12);
         assert_eq!((log.start(), log.end(), log.epoch_end(0)), (10, 10, Some((0, 10))));
+    }
+
+    #[test]
+    fn reigns_are_remembered_as_kafka_does() {
+        let mut log = Log::new(1, 5, PARTITION_BYTES);
+        // An epoch of a log that had this name before.
+        assert_eq!(
+            (log.epoch_end(3), log.epoch_end(5), log.epoch_end(6)),
+            (Some((3, 0)), Some((5, 0)), None)
+        );
+        assert_eq!(log.epoch_end(-1), None);
+        log.append(&batch(10, ProducerState::NONE)).unwrap();
+        // The reign of the first of these two has no records.
+        log.lead(NOBODY);
+        log.lead(2);
+        log.append(&batch(10, ProducerState::NONE)).unwrap();
+        assert_eq!((log.epoch(), log.epochs.as_slice()), (7, &[(5, 0), (7, 10)][..]));
+        assert_eq!((log.epoch_end(5), log.epoch_end(6)), (Some((5, 10)), Some((5, 10))));
+        assert_eq!([0, 9, 10, 20].map(|offset| log.epoch_at(offset)), [5, 5, 7, 7]);
+        assert_eq!(log.parts_from(10, 5), Ok(None));
+        assert_eq!(log.parts_from(11, 5), Ok(Some((5, 10))));
+        assert_eq!(log.parts_from(8, 6), Ok(Some((5, 10))));
+        assert_eq!(log.parts_from(8, 8), Err(ErrorCode::OFFSET_OUT_OF_RANGE));
+        log.trim(12);
+        assert_eq!((log.epochs.as_slice(), log.epoch_end(5)), (&[(7, 12)][..], Some((5, 12))));
     }
 
     #[test]

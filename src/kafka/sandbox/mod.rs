@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `log` | the log of a partition; pure |
 //! | `group` | a consumer group with its rebalances; pure |
+//! | `topics` | the topics with their ids |
 //! | `broker` | topics and groups behind one lock; from a request to its answer |
 //! | `serve`, `coordinate` | the requests, about records and about groups |
 //! | `server` | sockets and threads |
@@ -34,13 +35,15 @@ mod group;
 mod log;
 mod serve;
 mod server;
+mod topics;
 
-pub use broker::{MOST_GROUPS, MOST_PARTITIONS, MOST_TOPICS};
+pub use broker::MOST_GROUPS;
 pub use group::{LARGEST_METADATA, LONGEST_REBALANCE, MOST_MEMBERS, SESSION_TIMEOUTS};
 pub use log::{LARGEST_BATCH, PARTITION_BYTES};
 pub use server::{LARGEST_REQUEST, MOST_CONNECTIONS};
+pub use topics::{MOST_PARTITIONS, MOST_TOPICS};
 
-use super::protocol::{ApiKey, ErrorCode};
+use super::protocol::{ApiKey, ErrorCode, Uuid};
 use super::record_batch::{BatchWriter, Compression, NewRecord};
 use crate::relay::record::Partition;
 use broker::Broker;
@@ -136,6 +139,43 @@ impl Sandbox {
     /// A name that no topic can have, or too many topics.
     pub fn create(&self, topic: &str, partitions: i32) -> io::Result<()> {
         self.broker.make_topic(&mut self.broker.lock(), topic, partitions).map_err(refused)
+    }
+
+    /// Makes a topic whose partitions begin with this leader epoch.
+    ///
+    /// # Errors
+    /// There is such a topic; a name that no topic can have, or too many topics.
+    pub fn create_at_epoch(&self, topic: &str, partitions: i32, leader_epoch: i32) -> io::Result<()> {
+        self.broker.new_topic(&mut self.broker.lock(), topic, partitions, leader_epoch).map_err(refused)
+    }
+
+    /// Deletes a topic, and with it what groups have committed for it. One that is made under the same name has
+    /// another id.
+    ///
+    /// # Errors
+    /// There is no such topic.
+    pub fn delete(&self, topic: &str) -> io::Result<()> {
+        let deleted = self.broker.lock().delete_topic(topic);
+        self.broker.wake();
+        deleted.map_err(refused)
+    }
+
+    /// Lets a topic have `total` partitions.
+    ///
+    /// # Errors
+    /// There is no such topic, or it has as many already.
+    pub fn add_partitions(&self, topic: &str, total: i32) -> io::Result<()> {
+        self.broker.add_partitions(&mut self.broker.lock(), topic, total).map_err(refused)
+    }
+
+    /// The id of a topic, if there is one of that name.
+    pub fn topic_id(&self, topic: &str) -> Option<Uuid> {
+        Some(self.broker.lock().id(topic)).filter(|id| *id != Uuid::ZERO)
+    }
+
+    /// The epoch of a partition's leader.
+    pub fn leader_epoch(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.broker.lock().log_mut(topic, partition).map(|log| log.epoch())
     }
 
     /// Appends records as one batch, making the topic if there is none. Gives the offset of the first.

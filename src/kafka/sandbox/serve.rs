@@ -1,9 +1,10 @@
 //! Requests about topics and their records.
 
 use super::broker::{Answered, Broker, Call, State};
-use super::log::Log;
+use super::log::{Log, NOBODY};
 use crate::kafka::protocol::fetch::{
-    FetchRequest, FetchRequestPartition, FetchResponse, FetchResponsePartition, FetchResponseTopic,
+    FetchRequest, FetchRequestPartition, FetchResponse, FetchResponseEpochEnd, FetchResponsePartition,
+    FetchResponseTopic,
 };
 use crate::kafka::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::kafka::protocol::list_offsets::{
@@ -31,11 +32,15 @@ const LARGEST_FETCH: usize = 50 << 20;
 /// Timestamps of ListOffsets that are none.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+/// The first offset that isn't in tiered storage alone (KIP-405), which is none here.
+const EARLIEST_LOCAL: i64 = -4;
 
 /// What was read of a partition.
 struct Read {
     index: i32,
     outcome: Result<Vec<u8>, ErrorCode>,
+    /// Where the log and the reader's part.
+    parting: Option<(i32, i64)>,
     start: i64,
     end: i64,
 }
@@ -92,26 +97,24 @@ impl Broker {
                     continue;
                 }
             };
+            if state.rules.omits(name) {
+                continue;
+            }
             let made = match may_make {
                 true => self.make_topic(&mut state, name, self.settings.partitions),
                 false => Ok(()),
             };
-            let injected = state.rules.error(ApiKey::Metadata, Some((name, 0)));
-            let logs = state.topics.get(name).filter(|_| injected.is_none());
-            let unknown = made.err().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-            topics.push(MetadataResponseTopic {
-                error_code: injected.unwrap_or(if logs.is_some() { ErrorCode::NONE } else { unknown }),
-                name: Some(name),
-                topic_id: state.id(name),
-                partitions: (0..).zip(logs.into_iter().flatten()).map(of_metadata).collect(),
-                ..MetadataResponseTopic::default()
-            });
+            topics.push(of_topic(&mut state, name, made));
         }
+        let brokers = match state.rules.hides_brokers() {
+            true => Vec::new(),
+            false => (1..).zip(&self.ports).map(node).collect(),
+        };
         drop(state);
         let response = MetadataResponse {
             throttle_time_ms: call.throttle_ms,
-            brokers: (1..).zip(&self.ports).map(node).collect(),
-            cluster_id: Some("sandbox"),
+            brokers,
+            cluster_id: Some(&self.cluster_id),
             controller_id: 1,
             topics,
             ..MetadataResponse::default()
@@ -184,7 +187,7 @@ impl Broker {
                 .filter_map(|read| read.outcome.as_ref().ok())
                 .map(Vec::len)
                 .sum::<usize>();
-            let failed = read.iter().flatten().any(|read| read.outcome.is_err());
+            let failed = read.iter().flatten().any(|read| read.outcome.is_err() || read.parting.is_some());
             if failed || bytes >= wanted || state.closed || Instant::now() >= until {
                 break read;
             }
@@ -218,13 +221,13 @@ impl Broker {
             let found = log.map(|log| {
                 let (timestamp, offset) = match asked.timestamp {
                     LATEST => (-1, log.end()),
-                    EARLIEST => (-1, log.start()),
+                    EARLIEST | EARLIEST_LOCAL => (-1, log.start()),
                     // What newer versions ask of tiered storage and the like.
                     ..EARLIEST => (-1, -1),
                     since => log.first_since(since).unwrap_or((-1, -1)),
                 };
                 // Before version 4 there is no place for the epoch.
-                (timestamp, offset, if offset >= 0 && call.version >= 4 { log.epoch() } else { -1 })
+                (timestamp, offset, if offset >= 0 && call.version >= 4 { log.epoch_at(offset) } else { -1 })
             });
             let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
             ListOffsetsResponsePartition {
@@ -290,15 +293,33 @@ fn asked(state: &State, topic: &MetadataRequestTopic<'_>) -> Result<String, Uuid
     state.name(topic.name.unwrap_or_default(), id).map_err(|_| id)
 }
 
-fn of_metadata((partition_index, log): (i32, &Log)) -> MetadataResponsePartition {
+/// What there is to say of a topic; `made` says why it can't be made if it isn't there.
+fn of_topic<'a>(state: &mut State, name: &'a str, made: Result<(), ErrorCode>) -> MetadataResponseTopic<'a> {
+    let unknown = made.err().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let injected = state.rules.error(ApiKey::Metadata, Some((name, 0)));
+    let topic = state.topics.get(name);
+    let error_code = injected.or(topic.is_none().then_some(unknown)).unwrap_or(ErrorCode::NONE);
+    let logs = topic.filter(|_| error_code.is_none()).into_iter().flat_map(|topic| &topic.logs);
+    MetadataResponseTopic {
+        error_code,
+        name: Some(name),
+        topic_id: if error_code == unknown { Uuid::ZERO } else { state.id(name) },
+        partitions: (0..).zip(logs).map(of_partition).collect(),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn of_partition((partition_index, log): (i32, &Log)) -> MetadataResponsePartition {
+    let is_led = log.leader != NOBODY;
+    let replica = vec![log.replica];
     MetadataResponsePartition {
-        error_code: ErrorCode::NONE,
+        error_code: if is_led { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
         partition_index,
         leader_id: log.leader,
         leader_epoch: log.epoch(),
-        replica_nodes: vec![log.leader],
-        isr_nodes: vec![log.leader],
-        offline_replicas: Vec::new(),
+        replica_nodes: replica.clone(),
+        isr_nodes: replica.clone(),
+        offline_replicas: if is_led { Vec::new() } else { replica },
     }
 }
 
@@ -309,9 +330,14 @@ fn read_all(state: &mut State, call: &Call<'_>, request: &FetchRequest<'_>) -> V
     let mut read_one = |topic: (&str, Uuid), asked: &FetchRequestPartition| {
         let of_partition = usize::try_from(asked.partition_max_bytes).unwrap_or(0);
         let limit = of_partition.min(most.saturating_sub(bytes));
-        let mut read = Read { index: asked.partition, outcome: Ok(Vec::new()), start: -1, end: -1 };
+        let mut read =
+            Read { index: asked.partition, outcome: Ok(Vec::new()), parting: None, start: -1, end: -1 };
         read.outcome = state.led(call, topic, asked.partition, asked.current_leader_epoch).and_then(|log| {
             (read.start, read.end) = (log.start(), log.end());
+            read.parting = log.parts_from(asked.fetch_offset, asked.last_fetched_epoch)?;
+            if read.parting.is_some() {
+                return Ok(Vec::new());
+            }
             log.read(asked.fetch_offset, limit, bytes == 0)
         });
         bytes = bytes.saturating_add(read.outcome.as_ref().map_or(0, Vec::len));
@@ -332,6 +358,10 @@ fn fetched(read: &Read, isolation_level: i8) -> FetchResponsePartition<'_> {
         high_watermark: read.end,
         last_stable_offset: read.end,
         log_start_offset: read.start,
+        diverging_epoch: read
+            .parting
+            .map(|(epoch, end_offset)| FetchResponseEpochEnd { epoch, end_offset })
+            .unwrap_or_default(),
         aborted_transactions: (isolation_level == 1).then(Vec::new),
         records: Some(read.outcome.as_deref().unwrap_or_default()),
         ..FetchResponsePartition::default()

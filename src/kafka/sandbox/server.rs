@@ -199,7 +199,8 @@ fn write(mut socket: &TcpStream, outcome: Outcome, broker: &Broker) -> io::Resul
         }
         Some(Fault::Garbage) => answer.iter_mut().skip(HEAD).for_each(|byte| *byte = 0xff),
         Some(Fault::Stranger) => answer.iter_mut().skip(HEAD - 1).take(1).for_each(|byte| *byte ^= 1),
-        Some(Fault::Error(_) | Fault::Corrupt | Fault::Throttle(_)) | None => {}
+        Some(Fault::Error(_) | Fault::Corrupt | Fault::Omit | Fault::NoBrokers | Fault::Throttle(_))
+        | None => {}
     }
     socket.write_all(&answer)?;
     Ok(true)
