@@ -2,7 +2,7 @@
 
 use super::options::Options;
 use super::{Exit, Failure, print};
-use crate::kafka::sandbox::{MOST_PARTITIONS, Sandbox, SandboxSettings};
+use crate::kafka::sandbox::{MOST_PARTITIONS, Report, Sandbox, SandboxSettings};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -25,7 +25,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // Before anything is said: whoever reads that it listens may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| failed(format!("signals can't be watched: {error}")))?;
-    let settings = SandboxSettings { listen: options.listen, partitions, ..defaults };
+    let report = Report::new(|line| print(&format!("{line}\n")));
+    let settings = SandboxSettings { listen: options.listen, partitions, report, ..defaults };
     let sandbox = Sandbox::start(settings).map_err(|error| {
         failed(format!("the sandbox can't listen on {}: {error}. Take another --listen", options.listen))
     })?;

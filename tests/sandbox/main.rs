@@ -5,6 +5,7 @@ mod support;
 
 mod answers;
 mod changes;
+mod closings;
 mod command;
 mod reader;
 mod sharing;

@@ -6,11 +6,10 @@
 use super::SandboxSettings;
 use super::faults::{Fault, Rules};
 use super::group::Group;
+use super::report::{Client, Closing};
 use super::topics::Topic;
-use crate::kafka::protocol::api_versions::{ApiVersionsResponse, ApiVersionsResponseKey};
-use crate::kafka::protocol::{
-    ApiKey, DecodeError, Encode, EncodeError, ErrorCode, Reader, frame_response, request_body,
-};
+use crate::kafka::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey};
+use crate::kafka::protocol::{ApiKey, Decode, Encode, ErrorCode, Reader, frame_response, request_body};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -96,23 +95,8 @@ pub(super) struct Outcome {
     pub(super) throttle: Duration,
 }
 
-/// A request that can't be answered: the connection is closed.
-#[derive(Debug)]
-pub(super) struct Unanswerable;
-
-impl From<DecodeError> for Unanswerable {
-    fn from(_: DecodeError) -> Self {
-        Self
-    }
-}
-
-impl From<EncodeError> for Unanswerable {
-    fn from(_: EncodeError) -> Self {
-        Self
-    }
-}
-
-pub(super) type Answered = Result<Option<Vec<u8>>, Unanswerable>;
+/// The bytes to send, if any; or why there can't be an answer.
+pub(super) type Answered = Result<Option<Vec<u8>>, Closing>;
 
 impl Broker {
     pub(super) fn new(settings: SandboxSettings, ports: Vec<u16>, seed: u64) -> Self {
@@ -153,17 +137,27 @@ impl Broker {
         }
     }
 
-    /// Answers the request in a frame that came to `node`.
+    /// Answers the request in a frame that came to `node`; learns who asks.
     pub(super) fn handle(
         &self,
         frame: &[u8],
         node: i32,
         (here, there): (IpAddr, IpAddr),
-    ) -> Result<Outcome, Unanswerable> {
+        client: &mut Client,
+    ) -> Result<Outcome, Closing> {
         let mut reader = Reader::new(frame);
-        let (header, _) = request_body(&mut reader)?;
-        let api = ApiKey::from_i16(header.api_key).filter(|api| self.offered(*api).is_some());
-        let api = api.ok_or(Unanswerable)?;
+        let (header, _) = request_body(&mut reader)
+            .map_err(|error| Closing::Because(format!("the header of its request can't be read: {error}")))?;
+        client.has_id(header.client_id);
+        let unspoken =
+            |spoken| Closing::Unspoken { api_key: header.api_key, version: header.api_version, spoken };
+        let api = ApiKey::from_i16(header.api_key).ok_or_else(|| unspoken(None))?;
+        let offered = self.offered(api).ok_or_else(|| unspoken(None))?;
+        let spoken = (*offered.start().max(api.versions().start()), *offered.end().min(api.versions().end()));
+        let is_spoken = (spoken.0..=spoken.1).contains(&header.api_version);
+        if !is_spoken && api != ApiKey::ApiVersions {
+            return Err(unspoken(Some(spoken)));
+        }
         let (fault, throttle) = {
             let mut state = self.lock();
             state.rules.expire(Instant::now());
@@ -182,80 +176,98 @@ impl Broker {
             there,
             throttle_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
         };
-        Ok(Outcome { answer: self.answer(&call, reader)?, fault, throttle })
+        let answer = match (api, is_spoken) {
+            (ApiKey::ApiVersions, false) => self.api_versions(&call, None, client),
+            (ApiKey::ApiVersions, true) => self.api_versions(&call, Some(call.read(reader)?), client),
+            _ => self.answer(&call, reader),
+        };
+        Ok(Outcome { answer: answer?, fault, throttle })
     }
 
     fn answer(&self, call: &Call<'_>, reader: Reader<'_>) -> Answered {
-        let known = call.api.versions().contains(&call.version);
-        let offered = self.offered(call.api).is_some_and(|offered| offered.contains(&call.version));
-        if call.api == ApiKey::ApiVersions {
-            return self.api_versions(call, known && offered);
-        }
-        if !known || !offered {
-            return Err(Unanswerable);
-        }
         match call.api {
-            ApiKey::Metadata => self.metadata(call, &reader.whole()?),
-            ApiKey::Produce => self.produce(call, &reader.whole()?),
-            ApiKey::Fetch => self.fetch(call, &reader.whole()?),
-            ApiKey::ListOffsets => self.list_offsets(call, &reader.whole()?),
-            ApiKey::OffsetForLeaderEpoch => self.epoch_ends(call, &reader.whole()?),
-            ApiKey::InitProducerId => self.init_producer(call, &reader.whole()?),
-            ApiKey::FindCoordinator => self.find_coordinator(call, &reader.whole()?),
-            ApiKey::JoinGroup => self.join_group(call, &reader.whole()?),
-            ApiKey::SyncGroup => self.sync_group(call, &reader.whole()?),
-            ApiKey::Heartbeat => self.heartbeat(call, &reader.whole()?),
-            ApiKey::LeaveGroup => self.leave_group(call, &reader.whole()?),
-            ApiKey::OffsetCommit => self.offset_commit(call, &reader.whole()?),
-            ApiKey::OffsetFetch => self.offset_fetch(call, &reader.whole()?),
-            ApiKey::DescribeGroups => self.describe_groups(call, &reader.whole()?),
+            ApiKey::Metadata => self.metadata(call, &call.read(reader)?),
+            ApiKey::Produce => self.produce(call, &call.read(reader)?),
+            ApiKey::Fetch => self.fetch(call, &call.read(reader)?),
+            ApiKey::ListOffsets => self.list_offsets(call, &call.read(reader)?),
+            ApiKey::OffsetForLeaderEpoch => self.epoch_ends(call, &call.read(reader)?),
+            ApiKey::InitProducerId => self.init_producer(call, &call.read(reader)?),
+            ApiKey::FindCoordinator => self.find_coordinator(call, &call.read(reader)?),
+            ApiKey::JoinGroup => self.join_group(call, &call.read(reader)?),
+            ApiKey::SyncGroup => self.sync_group(call, &call.read(reader)?),
+            ApiKey::Heartbeat => self.heartbeat(call, &call.read(reader)?),
+            ApiKey::LeaveGroup => self.leave_group(call, &call.read(reader)?),
+            ApiKey::OffsetCommit => self.offset_commit(call, &call.read(reader)?),
+            ApiKey::OffsetFetch => self.offset_fetch(call, &call.read(reader)?),
+            ApiKey::DescribeGroups => self.describe_groups(call, &call.read(reader)?),
+            // The first is answered before, and the others are never offered.
             ApiKey::ApiVersions
             | ApiKey::SaslHandshake
             | ApiKey::SaslAuthenticate
-            | ApiKey::DescribeConfigs => Err(Unanswerable),
+            | ApiKey::DescribeConfigs => {
+                Err(Closing::Unspoken { api_key: call.api.number(), version: call.version, spoken: None })
+            }
         }
     }
 
-    /// The versions that are offered of an API.
+    /// The versions that are offered of an API: those that can be read.
     ///
-    /// Unless a table says otherwise they begin at 0, though the lowest may not be understood: librdkafka looks for
-    /// versions of ten years ago to tell what a broker can do, and then uses the highest. (Kafka 4 itself does the
-    /// same for Produce: KAFKA-18659.)
+    /// But `Produce` begins at 0 unless a table says otherwise, as it does with Kafka 4 itself (KAFKA-18659):
+    /// librdkafka looks for versions of ten years ago to tell which compression a broker knows, and then uses the
+    /// highest.
     fn offered(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
-        if UNSERVED.contains(&api) {
-            return None;
-        }
-        match &self.settings.versions {
-            Some(table) => table.get(&api).cloned(),
-            None => Some(0..=*api.versions().end()),
+        match (&self.settings.versions, api) {
+            _ if UNSERVED.contains(&api) => None,
+            (Some(table), _) => table.get(&api).cloned(),
+            (None, ApiKey::Produce) => Some(0..=*api.versions().end()),
+            (None, _) => Some(api.versions()),
         }
     }
 
     /// Tells what is offered, whatever version of this API is asked in: one that isn't offered gets version 0
-    /// (KIP-511).
-    fn api_versions(&self, call: &Call<'_>, supported: bool) -> Answered {
+    /// (KIP-511), without its request being read.
+    fn api_versions(
+        &self,
+        call: &Call<'_>,
+        request: Option<ApiVersionsRequest<'_>>,
+        client: &mut Client,
+    ) -> Answered {
+        if let Some(request) = request.as_ref().filter(|_| call.version >= 3) {
+            client.has_software(request.client_software_name, request.client_software_version);
+        }
         let offered = ApiKey::ALL.iter().filter_map(|api| Some((*api, self.offered(*api)?)));
         let key = |(api, versions): (ApiKey, RangeInclusive<i16>)| ApiVersionsResponseKey {
             api_key: api.number(),
             min_version: *versions.start(),
             max_version: *versions.end(),
         };
+        let is_spoken = request.is_some();
         let response = ApiVersionsResponse {
-            error_code: if supported { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION },
+            error_code: if is_spoken { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION },
             api_keys: offered.map(key).collect(),
             throttle_time_ms: call.throttle_ms,
             ..ApiVersionsResponse::default()
         };
-        Call { version: if supported { call.version } else { 0 }, ..*call }.framed(&response)
+        Call { version: if is_spoken { call.version } else { 0 }, ..*call }.framed(&response)
     }
 }
 
 impl Call<'_> {
+    /// The request's body. Bytes behind it are passed over, as in Kafka: librdkafka sends some with `Metadata`.
+    fn read<'de, T: Decode<'de>>(&self, mut body: Reader<'de>) -> Result<T, Closing> {
+        let Self { api, version, .. } = self;
+        let failed = |error| Closing::Because(format!("its {api} version {version} can't be read: {error}"));
+        body.read("request").map_err(failed)
+    }
+
     /// The answer as it goes over the wire.
     pub(super) fn framed<R: Encode>(&self, response: &R) -> Answered {
+        let Self { api, version, .. } = self;
         let mut out = Vec::new();
-        frame_response(response, self.api, self.version, self.correlation_id, &mut out)?;
-        Ok(Some(out))
+        let framed = frame_response(response, *api, *version, self.correlation_id, &mut out);
+        let failed =
+            |error| Closing::Because(format!("{api} version {version} has no way to answer it: {error}"));
+        framed.map(|()| Some(out)).map_err(failed)
     }
 }
 
@@ -264,14 +276,18 @@ mod tests {
     use super::*;
     use crate::kafka::protocol::response_body;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    /// Requests that a real broker took, each API at least once.
-    const KEPT: &str = include_str!("../../../tests/protocol/golden/4.3.1.hex");
+    /// Requests that real brokers took, each version of each API at least once.
+    const KEPT: [&str; 2] = [
+        include_str!("../../../tests/protocol/golden/2.8.2.hex"),
+        include_str!("../../../tests/protocol/golden/4.3.1.hex"),
+    ];
 
     fn requests() -> Vec<Vec<u8>> {
         let byte = |hex: &str, at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        let lines = KEPT.lines().filter_map(|line| line.strip_prefix("> "));
+        let lines = KEPT.iter().flat_map(|kept| kept.lines()).filter_map(|line| line.strip_prefix("> "));
         let frames = lines.map(|hex| (8..hex.len()).step_by(2).map(|at| byte(hex, at)).collect());
         frames.collect()
     }
@@ -283,21 +299,25 @@ mod tests {
         broker
     }
 
-    fn ask(broker: &Broker, frame: &[u8]) -> Result<Outcome, Unanswerable> {
-        broker.handle(frame, 1, (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()))
+    fn ask(broker: &Broker, frame: &[u8]) -> Result<Outcome, Closing> {
+        let mut client = Client::new((Ipv4Addr::LOCALHOST, 4000).into());
+        broker.handle(frame, 1, (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()), &mut client)
     }
 
     #[test]
-    fn what_a_real_broker_took_is_taken() {
+    fn what_real_brokers_took_is_taken() {
         let broker = closed();
-        let mut taken = 0;
+        let mut taken = BTreeSet::new();
         for frame in requests() {
             let api = ApiKey::from_i16(i16::from_be_bytes([frame[0], frame[1]])).unwrap();
             let answered = ask(&broker, &frame).is_ok();
             assert_eq!(answered, !UNSERVED.contains(&api), "{api}");
-            taken += usize::from(answered);
+            taken.extend(answered.then_some((api, i16::from_be_bytes([frame[2], frame[3]]))));
         }
-        assert!(taken >= 15);
+        let served = ApiKey::ALL.iter().filter(|api| !UNSERVED.contains(api));
+        let all: BTreeSet<_> =
+            served.flat_map(|api| api.versions().map(move |version| (*api, version))).collect();
+        assert_eq!(taken, all);
     }
 
     proptest! {

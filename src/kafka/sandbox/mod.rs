@@ -15,6 +15,7 @@
 //! | `broker` | topics and groups behind one lock; from a request to its answer |
 //! | `serve`, `coordinate` | the requests, about records and about groups |
 //! | `server` | sockets and threads |
+//! | `report` | what is said of connections that are closed |
 //! | `faults` | misbehaviour on demand |
 //!
 //! ```
@@ -33,6 +34,7 @@ mod coordinate;
 pub mod faults;
 mod group;
 mod log;
+mod report;
 mod serve;
 mod server;
 mod topics;
@@ -40,6 +42,7 @@ mod topics;
 pub use broker::MOST_GROUPS;
 pub use group::{LARGEST_METADATA, LONGEST_REBALANCE, MOST_MEMBERS, SESSION_TIMEOUTS};
 pub use log::{LARGEST_BATCH, PARTITION_BYTES};
+pub use report::Report;
 pub use server::{LARGEST_REQUEST, MOST_CONNECTIONS};
 pub use topics::{MOST_PARTITIONS, MOST_TOPICS};
 
@@ -75,6 +78,8 @@ pub struct SandboxSettings {
     /// The APIs that it offers with their versions, as another broker would; `None` for all that it knows. Versions
     /// that it doesn't know are offered all the same, and whoever uses one loses the connection.
     pub versions: Option<BTreeMap<ApiKey, RangeInclusive<i16>>>,
+    /// Hears, in a line each, of the connections that the sandbox closes: who was there, and why it was let go.
+    pub report: Report,
 }
 
 impl Default for SandboxSettings {
@@ -86,6 +91,7 @@ impl Default for SandboxSettings {
             nodes: 1,
             partition_bytes: PARTITION_BYTES,
             versions: None,
+            report: Report::default(),
         }
     }
 }

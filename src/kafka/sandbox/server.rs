@@ -3,6 +3,7 @@
 
 use super::broker::{Broker, Outcome};
 use super::faults::Fault;
+use super::report::{Client, Closing};
 use crate::kafka::protocol::frame_length;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -110,31 +111,50 @@ fn accept(listener: &TcpListener, node: i32, broker: &Arc<Broker>, open: &Arc<(M
             broker.pause(ACCEPT_AGAIN);
             continue;
         };
-        let Some(serial) = register(&open.0, &socket) else { continue };
-        let (broker, shared) = (Arc::clone(broker), Arc::clone(open));
+        // Else it has gone already.
+        let Ok(address) = socket.peer_addr() else { continue };
+        let client = Client::new(address);
+        let serial = match register(&open.0, &socket) {
+            Ok(serial) => serial,
+            Err(closing) => {
+                tell(broker, &client, &closing);
+                continue;
+            }
+        };
+        let (own, shared) = (Arc::clone(broker), Arc::clone(open));
         let thread = std::thread::Builder::new().name(format!("sandbox-{node}-{serial}"));
         let spawned = thread.spawn(move || {
-            // How a connection ends is the client's business.
-            let _ = converse(&socket, node, &broker);
+            let mut client = Client::new(address);
+            if let Err(closing) = converse(&socket, node, &own, &mut client) {
+                tell(&own, &client, &closing);
+            }
+            // Until the copy that is kept is gone too, only this ends the connection. It may have ended by itself.
+            let _ = socket.shutdown(Shutdown::Both);
             forget(&shared, serial);
         });
-        if spawned.is_err() {
+        if let Err(error) = spawned {
+            tell(broker, &client, &Closing::Because(format!("there is no thread to serve it: {error}")));
             forget(open, serial);
         }
     }
 }
 
-/// Keeps a way to end the connection; `None` where there are too many.
-fn register(open: &Mutex<Open>, socket: &TcpStream) -> Option<u64> {
-    let copy = socket.try_clone().ok()?;
+fn tell(broker: &Broker, client: &Client, closing: &Closing) {
+    broker.settings.report.say(&format!("closed the connection of {client}: {closing}"));
+}
+
+/// Keeps a way to end the connection.
+fn register(open: &Mutex<Open>, socket: &TcpStream) -> Result<u64, Closing> {
+    let copy = socket.try_clone();
+    let copy = copy.map_err(|error| Closing::Because(format!("there is no file left for it: {error}")))?;
     let mut open = lock(open);
     if open.sockets.len() >= MOST_CONNECTIONS {
-        return None;
+        return Err(Closing::Because(format!("there are {MOST_CONNECTIONS} others, and no room for more")));
     }
     open.serial = open.serial.wrapping_add(1);
     let serial = open.serial;
     open.sockets.insert(serial, copy);
-    Some(serial)
+    Ok(serial)
 }
 
 fn forget(open: &(Mutex<Open>, Condvar), serial: u64) {
@@ -142,66 +162,81 @@ fn forget(open: &(Mutex<Open>, Condvar), serial: u64) {
     open.1.notify_all();
 }
 
-/// Serves one client until it goes or nothing more can be said to it.
-fn converse(socket: &TcpStream, node: i32, broker: &Broker) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(IDLE))?;
-    socket.set_write_timeout(Some(STUCK))?;
-    let addresses = (socket.local_addr()?.ip().to_canonical(), socket.peer_addr()?.ip().to_canonical());
+/// Serves one client until it goes, or until there is a reason to let it go.
+fn converse(socket: &TcpStream, node: i32, broker: &Broker, client: &mut Client) -> Result<(), Closing> {
+    let failed = |error: io::Error| Closing::Because(format!("its connection can't be used: {error}"));
+    socket.set_nodelay(true).map_err(failed)?;
+    socket.set_read_timeout(Some(IDLE)).map_err(failed)?;
+    socket.set_write_timeout(Some(STUCK)).map_err(failed)?;
+    let here = socket.local_addr().map_err(failed)?.ip().to_canonical();
+    let there = socket.peer_addr().map_err(failed)?.ip().to_canonical();
     while let Some(frame) = read_frame(socket)? {
-        let Ok(outcome) = broker.handle(&frame, node, addresses) else { break };
-        let (throttle, goes_on) = (outcome.throttle, write(socket, outcome, broker)?);
-        if !goes_on {
-            break;
+        let outcome = broker.handle(&frame, node, (here, there), client)?;
+        let throttle = outcome.throttle;
+        if let Some(fault) = write(socket, outcome, broker)? {
+            return Err(Closing::Because(format!("it was asked to misbehave: {fault:?}")));
         }
         if !throttle.is_zero() {
             broker.pause(throttle);
         }
     }
-    // Until the copy that is kept is gone too, only this ends the connection.
-    socket.shutdown(Shutdown::Both)
+    Ok(())
 }
 
-/// `None` at the end of the connection.
-fn read_frame(mut socket: &TcpStream) -> io::Result<Option<Vec<u8>>> {
+/// `None` at the end of the connection, which is the client's to choose.
+fn read_frame(mut socket: &TcpStream) -> Result<Option<Vec<u8>>, Closing> {
     let mut prefix = [0; 4];
     match socket.read_exact(&mut prefix) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
+        Err(error) if is_timeout(&error) => {
+            return Err(Closing::Because(format!("it asked for nothing in {} s", IDLE.as_secs())));
+        }
+        Err(_) => return Ok(None),
+        Ok(()) => {}
     }
-    let length = frame_length(prefix, LARGEST_REQUEST)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    let length = frame_length(prefix, LARGEST_REQUEST).map_err(|_| Closing::of_length(prefix))?;
     let mut frame = Vec::new();
     // Room is made as bytes come, not by what the prefix claims.
-    socket.take(length as u64).read_to_end(&mut frame)?;
-    Ok((frame.len() == length).then_some(frame))
+    let read = socket.take(length as u64).read_to_end(&mut frame);
+    match read.is_ok() && frame.len() == length {
+        true => Ok(Some(frame)),
+        false => {
+            let read = frame.len();
+            Err(Closing::Because(format!("its request ended after {read} of {length} bytes")))
+        }
+    }
 }
 
-/// Writes the answer, or what the fault makes of it. `false` if the connection is to be closed.
-fn write(mut socket: &TcpStream, outcome: Outcome, broker: &Broker) -> io::Result<bool> {
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Writes the answer, or what the fault makes of it; gives the fault for which the connection is to be closed.
+fn write(mut socket: &TcpStream, outcome: Outcome, broker: &Broker) -> Result<Option<Fault>, Closing> {
     /// Length and correlation id.
     const HEAD: usize = 8;
     let mut answer = outcome.answer.unwrap_or_default();
     match outcome.fault {
         Some(Fault::Slow(time)) => broker.pause(time),
-        Some(Fault::Drop | Fault::Lose) => return Ok(false),
-        Some(Fault::Hush) => return Ok(true),
+        Some(Fault::Drop | Fault::Lose) => return Ok(outcome.fault),
+        Some(Fault::Hush) => return Ok(None),
         Some(Fault::HalfClose) => {
-            socket.shutdown(Shutdown::Write)?;
-            // What the client still says is heard, to its end.
-            io::copy(&mut socket, &mut io::sink())?;
-            return Ok(false);
+            // What the client still says is heard, to its end, whichever end that is.
+            let heard =
+                socket.shutdown(Shutdown::Write).and_then(|()| io::copy(&mut socket, &mut io::sink()));
+            return Ok(outcome.fault.filter(|_| heard.is_ok()));
         }
-        Some(Fault::Cut(length)) => {
-            answer.truncate(length);
-            socket.write_all(&answer)?;
-            return Ok(false);
-        }
+        Some(Fault::Cut(length)) => answer.truncate(length),
         Some(Fault::Garbage) => answer.iter_mut().skip(HEAD).for_each(|byte| *byte = 0xff),
         Some(Fault::Stranger) => answer.iter_mut().skip(HEAD - 1).take(1).for_each(|byte| *byte ^= 1),
         Some(Fault::Error(_) | Fault::Corrupt | Fault::Omit | Fault::NoBrokers | Fault::Throttle(_))
         | None => {}
     }
-    socket.write_all(&answer)?;
-    Ok(true)
+    match socket.write_all(&answer) {
+        Err(error) if is_timeout(&error) => {
+            return Err(Closing::Because(format!("it took nothing of an answer in {} s", STUCK.as_secs())));
+        }
+        // Whoever has gone is told nothing more: the next read shows its end.
+        Err(_) | Ok(()) => {}
+    }
+    Ok(outcome.fault.filter(|fault| matches!(fault, Fault::Cut(_))))
 }
