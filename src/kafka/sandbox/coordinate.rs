@@ -1,7 +1,7 @@
 //! Requests about groups.
 
 use super::broker::{Answered, Broker, Call, State};
-use super::group::{Committed, Group, Joined, LARGEST_METADATA, Profile, Reply, Stamp, Token};
+use super::group::{Committed, Group, Joined, LARGEST_METADATA, Newcomer, Profile, Reply, Stamp, Token};
 use crate::kafka::protocol::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribeGroupsResponseGroup, DescribeGroupsResponseMember,
 };
@@ -34,17 +34,40 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const OF_GROUP: i8 = 0;
 
 impl State {
-    /// The group, with its timers run out, if this node coordinates it.
+    /// The group, with its timers run out, if this node coordinates it. It is made if there is none.
     fn coordinated(&mut self, call: &Call<'_>, group: &str) -> Result<&mut Group, ErrorCode> {
-        if let Some(code) = self.rules.error(call.api, None) {
-            return Err(code);
-        }
-        if self.coordinator != call.node {
-            return Err(ErrorCode::NOT_COORDINATOR);
-        }
+        self.may_ask(call)?;
         let group = self.group(group)?;
         group.tick(Instant::now());
         Ok(group)
+    }
+
+    /// The group if there is one: asking about it doesn't make it.
+    fn existing(&mut self, call: &Call<'_>, group: &str) -> Result<Option<&mut Group>, ErrorCode> {
+        self.may_ask(call)?;
+        if group.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        let mut group = self.groups.get_mut(group);
+        if let Some(group) = group.as_mut() {
+            group.tick(Instant::now());
+        }
+        Ok(group)
+    }
+
+    /// A group whose members ask something, so that there is one.
+    fn joined(&mut self, call: &Call<'_>, group: &str) -> Result<&mut Group, ErrorCode> {
+        self.existing(call, group)?.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+    }
+
+    fn may_ask(&mut self, call: &Call<'_>) -> Result<(), ErrorCode> {
+        if let Some(code) = self.rules.error(call.api, None) {
+            return Err(code);
+        }
+        match self.coordinator == call.node {
+            true => Ok(()),
+            false => Err(ErrorCode::NOT_COORDINATOR),
+        }
     }
 }
 
@@ -102,14 +125,19 @@ impl Broker {
                 .map(|one| (one.name.to_owned(), one.metadata.to_vec()))
                 .collect(),
             session: milliseconds(request.session_timeout_ms),
-            rebalance: milliseconds(request.rebalance_timeout_ms),
+            // Version 0 has one timeout for both.
+            rebalance: milliseconds(match call.version {
+                0 => request.session_timeout_ms,
+                _ => request.rebalance_timeout_ms,
+            }),
         };
         let mut state = self.lock();
         let token = state.next_serial();
         let name = profile.instance.as_deref().unwrap_or(call.client_id);
-        let fresh = format!("{name}-{:016x}-{token}", self.seed);
+        let newcomer =
+            Newcomer { id: format!("{name}-{:016x}-{token}", self.seed), comes_back: call.version >= 4 };
         let joined = state.coordinated(call, request.group_id).map(|group| {
-            group.join(token, request.member_id, fresh, profile, Instant::now());
+            group.join(token, request.member_id, newcomer, profile, Instant::now());
         });
         let reply = match joined {
             Ok(()) => self.await_reply(state, request.group_id, token),
@@ -139,6 +167,7 @@ impl Broker {
             throttle_time_ms: call.throttle_ms,
             error_code,
             generation_id: joined.generation,
+            protocol_type: error_code.is_none().then_some(request.protocol_type),
             protocol_name: Some(&joined.protocol),
             leader: &joined.leader,
             member_id: &joined.member_id,
@@ -183,7 +212,7 @@ impl Broker {
         let mut state = self.lock();
         let token = state.next_serial();
         let group = match says_protocol || call.version < 5 {
-            true => state.coordinated(call, request.group_id),
+            true => state.joined(call, request.group_id),
             false => Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
         };
         let asked = group.map(|group| {
@@ -201,8 +230,14 @@ impl Broker {
             Reply::Refused(code, _) => (code, Vec::new()),
             Reply::Joined(_) => (ErrorCode::UNKNOWN_SERVER_ERROR, Vec::new()),
         };
-        let (throttle_time_ms, assignment) = (call.throttle_ms, assignment.as_slice());
-        call.framed(&SyncGroupResponse { throttle_time_ms, error_code, assignment, ..Default::default() })
+        let is_synced = error_code.is_none();
+        call.framed(&SyncGroupResponse {
+            throttle_time_ms: call.throttle_ms,
+            error_code,
+            protocol_type: request.protocol_type.filter(|_| is_synced),
+            protocol_name: request.protocol_name.filter(|_| is_synced),
+            assignment: &assignment,
+        })
     }
 
     pub(super) fn heartbeat(&self, call: &Call<'_>, request: &HeartbeatRequest<'_>) -> Answered {
@@ -213,7 +248,7 @@ impl Broker {
         };
         let mut state = self.lock();
         let outcome =
-            state.coordinated(call, request.group_id).map(|group| group.heartbeat(&stamp, Instant::now()));
+            state.joined(call, request.group_id).map(|group| group.heartbeat(&stamp, Instant::now()));
         drop(state);
         let error_code = outcome.unwrap_or_else(|code| code);
         call.framed(&HeartbeatResponse { throttle_time_ms: call.throttle_ms, error_code })
@@ -224,7 +259,7 @@ impl Broker {
         // Before version 3 one member leaves, and its error is that of all.
         let leaving = if call.version < 3 { &alone[..] } else { &request.members };
         let mut state = self.lock();
-        let left = state.coordinated(call, request.group_id).map(|group| {
+        let left = state.joined(call, request.group_id).map(|group| {
             let leave = |one: &LeaveGroupRequestMember<'_>| {
                 group.leave(one.member_id, one.group_instance_id, Instant::now())
             };
@@ -306,7 +341,7 @@ impl Broker {
         for name in &request.groups {
             let known = state.groups.contains_key(*name);
             // A group that nobody knows is dead, and asking doesn't make it.
-            if let (true, Err(code)) = (known, state.coordinated(call, name).map(drop)) {
+            if let (true, Err(code)) = (known, state.existing(call, name).map(drop)) {
                 refused.insert(*name, code);
             }
         }
@@ -348,8 +383,8 @@ fn positions(
     group: &str,
     asked: Option<&[OffsetFetchRequestTopic<'_>]>,
 ) -> Positions {
-    let committed = match state.coordinated(call, group) {
-        Ok(group) => group.committed.clone(),
+    let committed = match state.existing(call, group) {
+        Ok(group) => group.map(|group| group.committed.clone()).unwrap_or_default(),
         Err(error_code) => return Positions { error_code, topics: Vec::new() },
     };
     let mut every: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
@@ -417,6 +452,9 @@ fn commit(
     }
     // Before anything is asked of the group, as in Kafka.
     state.log_mut(topic, asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if stamp.generation >= 0 && state.existing(call, group)?.is_none() {
+        return Err(ErrorCode::ILLEGAL_GENERATION);
+    }
     let group = state.coordinated(call, group)?;
     group.may_commit(stamp, Instant::now())?;
     if asked.committed_metadata.is_some_and(|metadata| metadata.len() > LARGEST_METADATA) {

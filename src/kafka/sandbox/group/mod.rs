@@ -69,6 +69,14 @@ pub(super) struct Profile {
     pub(super) rebalance: Duration,
 }
 
+/// The id that a member gets if it has none.
+#[derive(Clone, Debug)]
+pub(super) struct Newcomer {
+    pub(super) id: String,
+    /// Whether it has to join again under that id before it counts (KIP-394), as newer clients know to.
+    pub(super) comes_back: bool,
+}
+
 /// A member.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -235,12 +243,12 @@ impl Group {
 
     // ---- joining -------------------------------------------------------------------------------------------
 
-    /// A member joins, or joins again; `fresh` is the id it gets if it has none.
+    /// A member joins, or joins again.
     pub(super) fn join(
         &mut self,
         token: Token,
         member_id: &str,
-        fresh: String,
+        newcomer: Newcomer,
         profile: Profile,
         now: Instant,
     ) {
@@ -249,13 +257,14 @@ impl Group {
         }
         let known = profile.instance.as_ref().and_then(|instance| self.instances.get(instance).cloned());
         if member_id.is_empty() {
-            match (known, profile.instance.is_some()) {
-                (Some(old), _) => self.replace(token, &old, fresh, profile, now),
-                (None, true) => self.add(token, fresh, profile, now),
-                (None, false) => {
-                    self.pending.insert(fresh.clone(), now + profile.session);
-                    self.reply(Some(token), Reply::Refused(ErrorCode::MEMBER_ID_REQUIRED, fresh));
+            let Newcomer { id, comes_back } = newcomer;
+            match known {
+                Some(old) => self.replace(token, &old, id, profile, now),
+                None if profile.instance.is_none() && comes_back => {
+                    self.pending.insert(id.clone(), now + profile.session);
+                    self.reply(Some(token), Reply::Refused(ErrorCode::MEMBER_ID_REQUIRED, id));
                 }
+                None => self.add(token, id, profile, now),
             }
         } else if self.pending.remove(member_id).is_some() {
             self.add(token, member_id.to_owned(), profile, now);

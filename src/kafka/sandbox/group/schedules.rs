@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// What a client does.
 #[derive(Clone, Debug)]
 enum Act {
-    Join { client: usize, is_static: bool },
+    Join { client: usize, is_static: bool, comes_back: bool },
     Sync { client: usize },
     Beat { client: usize },
     Leave { client: usize },
@@ -23,7 +23,8 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let client = 0..4usize;
     prop_oneof![
-        6 => (client.clone(), any::<bool>()).prop_map(|(client, is_static)| Act::Join { client, is_static }),
+        6 => (client.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(client, is_static, comes_back)| Act::Join { client, is_static, comes_back }),
         6 => client.clone().prop_map(|client| Act::Sync { client }),
         3 => client.clone().prop_map(|client| Act::Beat { client }),
         1 => client.clone().prop_map(|client| Act::Leave { client }),
@@ -61,7 +62,7 @@ impl World {
         self.serial
     }
 
-    fn join(&mut self, client: usize, is_static: bool) {
+    fn join(&mut self, client: usize, is_static: bool, comes_back: bool) {
         let token = self.token(client);
         let profile = Profile {
             instance: is_static.then(|| format!("static-{client}")),
@@ -73,7 +74,8 @@ impl World {
             rebalance: Duration::from_secs(5),
         };
         let id = self.clients[client].id.clone();
-        self.group.join(token, &id, format!("fresh-{token}"), profile, self.now);
+        let newcomer = Newcomer { id: format!("fresh-{token}"), comes_back };
+        self.group.join(token, &id, newcomer, profile, self.now);
     }
 
     fn sync(&mut self, client: usize) {
@@ -117,7 +119,7 @@ impl World {
     fn play(&mut self, act: &Act) {
         match *act {
             Act::Join { client, .. } | Act::Sync { client } if self.clients[client].waits.is_some() => {}
-            Act::Join { client, is_static } => self.join(client, is_static),
+            Act::Join { client, is_static, comes_back } => self.join(client, is_static, comes_back),
             Act::Sync { client } => self.sync(client),
             Act::Beat { client } => {
                 let Client { id, generation, .. } = &self.clients[client];
