@@ -152,6 +152,7 @@ fn a_topic_made_anew_has_another_id_and_nothing_of_its_predecessor() {
     assert_eq!(by_name(&sandbox), (ErrorCode::NONE, Some(TOPIC.into()), new, vec![leads; 2]));
     assert_eq!(by_id(&sandbox, old), (ErrorCode::UNKNOWN_TOPIC_ID, None, old, vec![]));
     assert_eq!(fetch(&sandbox, old, 0, -1), (ErrorCode::UNKNOWN_TOPIC_ID, 0, (-1, -1)));
+    assert_eq!(fetch(&sandbox, Uuid::ZERO, 0, -1).0, ErrorCode::UNKNOWN_TOPIC_ID);
     assert_eq!(produce(&sandbox, old), ErrorCode::UNKNOWN_TOPIC_ID);
     assert_eq!(commit(&sandbox, old, 1), ErrorCode::UNKNOWN_TOPIC_ID);
     assert_eq!(committed(&sandbox, old), (ErrorCode::UNKNOWN_TOPIC_ID, -1));

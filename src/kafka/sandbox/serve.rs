@@ -289,8 +289,10 @@ impl Broker {
 
 /// The name of a topic that is asked for, or the id that no topic has.
 fn asked(state: &State, topic: &MetadataRequestTopic<'_>) -> Result<String, Uuid> {
-    let id = if topic.name.is_some() { Uuid::ZERO } else { topic.topic_id };
-    state.name(topic.name.unwrap_or_default(), id).map_err(|_| id)
+    match topic.name {
+        Some(name) => Ok(name.to_owned()),
+        None => state.name("", topic.topic_id).map_err(|_| topic.topic_id),
+    }
 }
 
 /// What there is to say of a topic; `made` says why it can't be made if it isn't there.

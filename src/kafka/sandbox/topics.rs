@@ -33,7 +33,7 @@ impl State {
 
     /// The name of a topic that is asked for by its name, or else by its id.
     pub(super) fn name(&self, name: &str, id: Uuid) -> Result<String, ErrorCode> {
-        if id == Uuid::ZERO {
+        if !name.is_empty() {
             return Ok(name.to_owned());
         }
         let named = self.topics.iter().find(|(_, topic)| topic.id == id);
