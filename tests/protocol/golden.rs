@@ -143,10 +143,11 @@ fn used(kafka: &str) -> Vec<i16> {
 #[test]
 fn the_highest_versions_are_used_that_a_real_broker_speaks() {
     // In the order of their numbers: Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch,
-    // FindCoordinator, JoinGroup, Heartbeat, LeaveGroup, SyncGroup, DescribeGroups, SaslHandshake, ApiVersions,
-    // InitProducerId, OffsetForLeaderEpoch, DescribeConfigs, SaslAuthenticate.
-    assert_eq!(used(KEPT[0]), [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 5, 1, 3, 4, 4, 4, 2]);
-    assert_eq!(used(KEPT[1]), [12, 12, 11, 13, 9, 9, 6, 9, 4, 5, 5, 6, 1, 4, 5, 4, 4, 2]);
+    // FindCoordinator, JoinGroup, Heartbeat, LeaveGroup, SyncGroup, DescribeGroups, ListGroups, SaslHandshake,
+    // ApiVersions, CreateTopics, DeleteTopics, InitProducerId, OffsetForLeaderEpoch, DescribeConfigs,
+    // SaslAuthenticate, CreatePartitions.
+    assert_eq!(used(KEPT[0]), [9, 12, 6, 11, 8, 7, 3, 7, 4, 4, 5, 5, 4, 1, 3, 7, 6, 4, 4, 4, 2, 3]);
+    assert_eq!(used(KEPT[1]), [12, 12, 11, 13, 9, 9, 6, 9, 4, 5, 5, 6, 5, 1, 4, 7, 6, 5, 4, 4, 2, 3]);
 }
 
 #[test]
@@ -166,6 +167,8 @@ fn it_shows_what_it_should() {
         all("OffsetFetchResponse")
             .contains("committed_offset: 3, committed_leader_epoch: 0, metadata: Some(\"m\")")
     );
+    assert!(all("ListGroupsResponse").contains("group_state: \"Stable\", group_type: \"classic\""));
+    assert!(all("CreateTopicsResponse").contains("name: \"retention.ms\", value: Some(\"1000\")"));
     assert!(all("DescribeGroupsResponse").contains("group_state: \"Stable\""));
     assert!(all("SaslHandshakeResponse").contains("ErrorCode(33), mechanisms: [\"PLAIN\"]"));
     assert!(all("SaslAuthenticateResponse").contains("session_lifetime_ms: 3600000"));

@@ -1,6 +1,9 @@
 //! All messages, and what can be done with each of them alike.
 
 use sluicegate::kafka::protocol::api_versions::*;
+use sluicegate::kafka::protocol::create_partitions::*;
+use sluicegate::kafka::protocol::create_topics::*;
+use sluicegate::kafka::protocol::delete_topics::*;
 use sluicegate::kafka::protocol::describe_configs::*;
 use sluicegate::kafka::protocol::describe_groups::*;
 use sluicegate::kafka::protocol::fetch::*;
@@ -9,6 +12,7 @@ use sluicegate::kafka::protocol::heartbeat::*;
 use sluicegate::kafka::protocol::init_producer_id::*;
 use sluicegate::kafka::protocol::join_group::*;
 use sluicegate::kafka::protocol::leave_group::*;
+use sluicegate::kafka::protocol::list_groups::*;
 use sluicegate::kafka::protocol::list_offsets::*;
 use sluicegate::kafka::protocol::metadata::*;
 use sluicegate::kafka::protocol::offset_commit::*;
@@ -86,4 +90,8 @@ messages! {
     OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     DescribeGroups: DescribeGroupsRequest, DescribeGroupsResponse;
     DescribeConfigs: DescribeConfigsRequest, DescribeConfigsResponse;
+    ListGroups: ListGroupsRequest, ListGroupsResponse;
+    CreateTopics: CreateTopicsRequest, CreateTopicsResponse;
+    DeleteTopics: DeleteTopicsRequest, DeleteTopicsResponse;
+    CreatePartitions: CreatePartitionsRequest, CreatePartitionsResponse;
 }

@@ -10,6 +10,9 @@ use super::support::{LONG, eventually};
 use sluicegate::kafka::group::assignor::{Assignment, Subscription};
 use sluicegate::kafka::protocol::api_versions::*;
 use sluicegate::kafka::protocol::consumer_protocol::{encode_assignment, encode_subscription};
+use sluicegate::kafka::protocol::create_partitions::*;
+use sluicegate::kafka::protocol::create_topics::*;
+use sluicegate::kafka::protocol::delete_topics::*;
 use sluicegate::kafka::protocol::describe_configs::*;
 use sluicegate::kafka::protocol::describe_groups::*;
 use sluicegate::kafka::protocol::fetch::*;
@@ -18,6 +21,7 @@ use sluicegate::kafka::protocol::heartbeat::*;
 use sluicegate::kafka::protocol::init_producer_id::*;
 use sluicegate::kafka::protocol::join_group::*;
 use sluicegate::kafka::protocol::leave_group::*;
+use sluicegate::kafka::protocol::list_groups::*;
 use sluicegate::kafka::protocol::list_offsets::*;
 use sluicegate::kafka::protocol::metadata::*;
 use sluicegate::kafka::protocol::offset_commit::*;
@@ -192,6 +196,44 @@ fn cluster(with: &mut Conversation) {
     assert!(response.results[0].configs.iter().any(|config| config.name == "retention.ms"));
 }
 
+/// A topic's life.
+fn administration(with: &mut Conversation) {
+    let made = format!("made-{}", with.round);
+    let configs = vec![CreateTopicsRequestConfig { name: "retention.ms", value: Some("1000") }];
+    let topic = CreateTopicsRequestTopic {
+        name: &made,
+        num_partitions: 1,
+        replication_factor: 1,
+        configs,
+        ..CreateTopicsRequestTopic::default()
+    };
+    let twice = CreateTopicsRequestTopic {
+        name: TOPIC,
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![CreateTopicsRequestAssignment { partition_index: 0, broker_ids: vec![1] }],
+        ..CreateTopicsRequestTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic, twice], ..CreateTopicsRequest::default() };
+    let answer = with.ask(&request);
+    let response = answer.read::<CreateTopicsRequest>();
+    let code = |name: &str| response.topics.iter().find(|topic| topic.name == name).unwrap().error_code;
+    assert_eq!((code(&made), code(TOPIC)), (ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS));
+    let topic = |name| CreatePartitionsRequestTopic { name, count: 2, assignments: None };
+    let topics = vec![topic(&made), topic("nowhere")];
+    let request = CreatePartitionsRequest { topics, timeout_ms: 10_000, validate_only: false };
+    let answer = with.ask_until(&request, |answer| {
+        let response = answer.read::<CreatePartitionsRequest>();
+        response.results.iter().any(|topic| topic.name == made && topic.error_code.is_none())
+    });
+    assert!(answer.read::<CreatePartitionsRequest>().results.iter().any(|topic| !topic.error_code.is_none()));
+    let topic_names = vec![made.as_str(), "nowhere"];
+    let answer = with.ask(&DeleteTopicsRequest { topic_names, timeout_ms: 10_000, ..Default::default() });
+    let response = answer.read::<DeleteTopicsRequest>();
+    let code = |name: &str| response.responses.iter().find(|one| one.name == Some(name)).unwrap().error_code;
+    assert_eq!((code(&made), code("nowhere")), (ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+}
+
 /// The way of the records.
 fn records(with: &mut Conversation) {
     assert_eq!(produce(with, TOPIC, Some(b"key")), (ErrorCode::NONE, 0));
@@ -293,6 +335,10 @@ fn membership(with: &mut Conversation) {
     // In another order than asked for, on a newer broker.
     let described = response.groups.iter().find(|group| group.group_id == GROUP).unwrap();
     assert_eq!(described.members[0].member_assignment, assignment);
+    let answer = with.ask(&ListGroupsRequest::default());
+    let response = answer.read::<ListGroupsRequest>();
+    let listed = response.groups.iter().find(|group| group.group_id == GROUP).unwrap();
+    assert_eq!(listed.protocol_type, "consumer");
     let members = vec![LeaveGroupRequestMember { member_id, ..LeaveGroupRequestMember::default() }];
     let answer = with.ask(&LeaveGroupRequest { group_id, members, ..LeaveGroupRequest::default() });
     let left = answer.read::<LeaveGroupRequest>();
@@ -375,6 +421,7 @@ fn whole_exchange(version: &str) -> Option<Vec<Exchange>> {
     for round in 0..with.rounds() {
         with.round = round;
         cluster(&mut with);
+        administration(&mut with);
         records(&mut with);
         membership(&mut with);
     }

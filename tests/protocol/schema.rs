@@ -173,7 +173,7 @@ impl Field {
     }
 
     fn number(&self, number: i64) -> String {
-        if self.name == "error_code" { format!("ErrorCode({number})") } else { number.to_string() }
+        if self.name.ends_with("error_code") { format!("ErrorCode({number})") } else { number.to_string() }
     }
 
     /// What it is where it isn't said.

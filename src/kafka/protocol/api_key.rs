@@ -72,10 +72,16 @@ apis! {
     SyncGroup = 14, 0..=5, flexible Some(4);
     /// Who is in a group.
     DescribeGroups = 15, 0..=6, flexible Some(5);
+    /// The groups that a broker coordinates.
+    ListGroups = 16, 0..=5, flexible Some(3);
     /// Agree on a way to authenticate.
     SaslHandshake = 17, 0..=1, flexible None;
     /// Which APIs a broker speaks, in which versions.
     ApiVersions = 18, 0..=4, flexible Some(3);
+    /// Make topics.
+    CreateTopics = 19, 2..=7, flexible Some(5);
+    /// Delete topics.
+    DeleteTopics = 20, 1..=6, flexible Some(4);
     /// Give a producer a number of its own.
     InitProducerId = 22, 0..=5, flexible Some(2);
     /// Where the records of a leader's reign end.
@@ -84,6 +90,8 @@ apis! {
     DescribeConfigs = 32, 1..=4, flexible Some(4);
     /// One step of authentication.
     SaslAuthenticate = 36, 0..=2, flexible Some(2);
+    /// Let topics have more partitions.
+    CreatePartitions = 37, 0..=3, flexible Some(2);
 }
 
 impl ApiKey {

@@ -92,6 +92,8 @@ codes! {
     36 TOPIC_ALREADY_EXISTS lasting "there is such a topic already",
     37 INVALID_PARTITIONS lasting "a topic can't have that number of partitions",
     38 INVALID_REPLICATION_FACTOR lasting "there aren't so many brokers to replicate to",
+    39 INVALID_REPLICA_ASSIGNMENT lasting "the partitions can't be assigned to brokers like that",
+    40 INVALID_CONFIG lasting "there is no such setting, or it can't have that value",
     41 NOT_CONTROLLER retriable "this broker is not the controller",
     42 INVALID_REQUEST lasting "the broker finds no sense in the request; its log says more",
     43 UNSUPPORTED_FOR_MESSAGE_FORMAT lasting "the topic is in a record format that doesn't know of this",

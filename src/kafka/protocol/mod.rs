@@ -41,6 +41,9 @@
 
 pub mod api_versions;
 pub mod consumer_protocol;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
 pub mod describe;
 pub mod describe_configs;
 pub mod describe_groups;
@@ -50,6 +53,7 @@ pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_commit;

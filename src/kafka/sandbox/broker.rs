@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 pub const MOST_GROUPS: usize = 1_000;
 /// A waiting request looks around at least this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// What the sandbox has none of: authentication, settings.
-const UNSERVED: [ApiKey; 3] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate, ApiKey::DescribeConfigs];
+/// What the sandbox has none of: authentication.
+const UNSERVED: [ApiKey; 2] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
 
 /// Everything the sandbox knows.
 #[derive(Debug)]
@@ -200,11 +200,13 @@ impl Broker {
             ApiKey::OffsetCommit => self.offset_commit(call, &call.read(reader)?),
             ApiKey::OffsetFetch => self.offset_fetch(call, &call.read(reader)?),
             ApiKey::DescribeGroups => self.describe_groups(call, &call.read(reader)?),
+            ApiKey::ListGroups => self.list_groups(call, &call.read(reader)?),
+            ApiKey::CreateTopics => self.create_topics(call, &call.read(reader)?),
+            ApiKey::DeleteTopics => self.delete_topics(call, &call.read(reader)?),
+            ApiKey::CreatePartitions => self.create_partitions(call, &call.read(reader)?),
+            ApiKey::DescribeConfigs => self.describe_configs(call, &call.read(reader)?),
             // The first is answered before, and the others are never offered.
-            ApiKey::ApiVersions
-            | ApiKey::SaslHandshake
-            | ApiKey::SaslAuthenticate
-            | ApiKey::DescribeConfigs => {
+            ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
                 Err(Closing::Unspoken { api_key: call.api.number(), version: call.version, spoken: None })
             }
         }

@@ -237,6 +237,11 @@ impl Log {
         Ok((epoch < last || end < offset).then_some((epoch, end)))
     }
 
+    /// This node leads from the beginning.
+    pub(super) fn begin_with(&mut self, leader: i32) {
+        (self.leader, self.replica) = (leader, leader);
+    }
+
     /// Another node leads from now on, or nobody.
     pub(super) fn lead(&mut self, leader: i32) {
         self.leader = leader;

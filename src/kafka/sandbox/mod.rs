@@ -13,7 +13,8 @@
 //! | `group` | a consumer group with its rebalances; pure |
 //! | `topics` | the topics with their ids |
 //! | `broker` | topics and groups behind one lock; from a request to its answer |
-//! | `serve`, `coordinate` | the requests, about records and about groups |
+//! | `serve`, `coordinate`, `admin` | the requests: about records, about groups, about the cluster |
+//! | `configs` | the settings that topics and brokers have |
 //! | `server` | sockets and threads |
 //! | `report` | what is said of connections that are closed |
 //! | `faults` | misbehaviour on demand |
@@ -29,7 +30,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod admin;
 mod broker;
+mod configs;
 mod coordinate;
 pub mod faults;
 mod group;

@@ -4,6 +4,7 @@
 use super::broker::{Broker, State};
 use super::log::Log;
 use crate::kafka::protocol::{ErrorCode, Uuid};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 /// No more topics than this.
@@ -19,6 +20,8 @@ pub(super) struct Topic {
     /// Random, and never zero.
     pub(super) id: Uuid,
     pub(super) logs: Vec<Log>,
+    /// The settings that were chosen for it.
+    pub(super) configs: BTreeMap<String, String>,
 }
 
 impl State {
@@ -69,7 +72,7 @@ impl Broker {
     ) -> Result<(), ErrorCode> {
         self.may_make(state, name, partitions)?;
         let logs = (0..partitions).map(|number| self.new_log(number, epoch)).collect();
-        state.topics.insert(name.to_owned(), Topic { id: random_id(), logs });
+        state.topics.insert(name.to_owned(), Topic { id: random_id(), logs, configs: BTreeMap::new() });
         self.wake();
         Ok(())
     }
@@ -95,14 +98,21 @@ impl Broker {
 
     /// Lets a topic have this many partitions, which must be more than it has.
     pub(super) fn add_partitions(&self, state: &mut State, name: &str, total: i32) -> Result<(), ErrorCode> {
+        let present = self.may_grow(state, name, total)?;
         let topic = state.topics.get_mut(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let present = i32::try_from(topic.logs.len()).unwrap_or(i32::MAX);
-        if !(present.saturating_add(1)..=MOST_PARTITIONS).contains(&total) {
-            return Err(ErrorCode::INVALID_PARTITIONS);
-        }
         topic.logs.extend((present..total).map(|number| self.new_log(number, 0)));
         self.wake();
         Ok(())
+    }
+
+    /// How many partitions a topic has, if it can get this many.
+    pub(super) fn may_grow(&self, state: &State, name: &str, total: i32) -> Result<i32, ErrorCode> {
+        let topic = state.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let present = i32::try_from(topic.logs.len()).unwrap_or(i32::MAX);
+        match (present.saturating_add(1)..=MOST_PARTITIONS).contains(&total) {
+            true => Ok(present),
+            false => Err(ErrorCode::INVALID_PARTITIONS),
+        }
     }
 
     /// The nodes take turns in leading the partitions of a topic.
