@@ -206,3 +206,56 @@ proptest! {
         prop_assert_eq!(given(&members, &lists), all_of(&sizes, &members));
     }
 }
+
+/// How long large groups take; for `cargo test --release --test group large -- --ignored --nocapture`.
+#[test]
+#[ignore = "says how long it takes; only a release build tells anything"]
+fn large_groups_are_assigned_quickly() {
+    const MEMBERS: usize = 1_000;
+    const PARTITIONS: usize = 10_000;
+    for topics in [1, 10, 1_000] {
+        let sizes: TopicSizes = (0..topics).map(|i| (topic(i), (PARTITIONS / topics) as i32)).collect();
+        let group =
+            || -> Vec<Subscriber> { (0..MEMBERS).map(|i| member(i, (0..topics).collect())).collect() };
+        let settled = |members: &mut [Subscriber]| {
+            let lists = Assignor::CooperativeSticky.assign(&sizes, members);
+            for (member, list) in members.iter_mut().zip(lists) {
+                member.subscription.owned = list;
+            }
+        };
+        let fresh = group();
+        let mut steady = group();
+        settled(&mut steady);
+        // One had everything, and all the others are new.
+        let mut hoarded = group();
+        hoarded[7].subscription.owned = all_of(&sizes, &hoarded).into_iter().collect();
+        // Half of the members had everything.
+        let mut doubled = group();
+        settled(&mut doubled[..MEMBERS / 2]);
+        // One can't be given anything, so that nobody is as poor.
+        let mut left_out = group();
+        left_out[3].subscription.topics = [topic(topics)].into();
+        settled(&mut left_out);
+        // No two topics have the same subscribers.
+        let mut choosy = group();
+        for (i, member) in choosy.iter_mut().enumerate() {
+            member.subscription.topics.remove(&topic(i % topics));
+        }
+        let scenes = [
+            ("fresh", fresh),
+            ("steady", steady),
+            ("hoarded", hoarded),
+            ("doubled", doubled),
+            ("left out", left_out),
+            ("choosy", choosy),
+        ];
+        for (name, members) in scenes {
+            for assignor in Assignor::ALL {
+                let begun = std::time::Instant::now();
+                let lists = assignor.assign(&sizes, &members);
+                println!("{topics} topics, {name}, {assignor}: {:?}", begun.elapsed());
+                assert_eq!(lists.len(), MEMBERS);
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@
 use super::sticky;
 use crate::relay::record::Partition;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -132,15 +132,19 @@ pub(super) fn wanted<'a>(
     sizes: &'a TopicSizes,
     members: &[&Subscriber],
 ) -> Vec<(&'a Arc<str>, i32, Vec<usize>)> {
-    sizes
-        .iter()
-        .filter(|(_, size)| **size > 0)
-        .filter_map(|(topic, size)| {
-            let wanting = |place: &usize| members[*place].subscription.topics.contains(topic);
-            let subscribers: Vec<usize> = (0..members.len()).filter(wanting).collect();
-            (!subscribers.is_empty()).then_some((topic, *size, subscribers))
-        })
-        .collect()
+    let existing = sizes.iter().filter(|(_, size)| **size > 0);
+    let mut topics: Vec<_> = existing.map(|(topic, size)| (topic, *size, Vec::new())).collect();
+    let places: HashMap<&str, usize> =
+        topics.iter().enumerate().map(|(at, topic)| (&**topic.0, at)).collect();
+    for (member, subscriber) in members.iter().enumerate() {
+        for topic in &subscriber.subscription.topics {
+            if let Some(at) = places.get(&**topic) {
+                topics[*at].2.push(member);
+            }
+        }
+    }
+    topics.retain(|(_, _, subscribers)| !subscribers.is_empty());
+    topics
 }
 
 fn range(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition>> {

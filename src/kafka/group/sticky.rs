@@ -11,6 +11,7 @@ use super::assignor::{Subscriber, Subscription, TopicSizes, wanted};
 use crate::relay::record::Partition;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A partition by the place of its topic in the list of wanted topics, and its number.
@@ -25,29 +26,40 @@ struct Claim {
     contested: bool,
 }
 
+/// The claims on each topic's partitions, by number.
+type Claims = Vec<Vec<Option<Claim>>>;
+
 /// How things stand while they are being evened out.
 struct Table {
-    /// For each topic the places of the members that want it.
-    subscribers: Vec<Vec<usize>>,
+    /// For each topic the places of the members that want it, in order.
+    subscribers: Vec<Rc<[usize]>>,
+    /// For each topic the first one that the same members want.
+    alike: Vec<usize>,
     /// For each member what it holds, by topic.
     holdings: Vec<BTreeMap<usize, Vec<i32>>>,
     /// For each member how many partitions it holds.
     loads: Vec<usize>,
-    claims: HashMap<Place, Claim>,
+    claims: Claims,
 }
 
 /// One list for each of the members, which come in the order of service.
 pub(super) fn assign(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition>> {
     let topics = wanted(sizes, members);
-    let claims = claims(&topics, sizes, members);
+    let (mut subscribers, mut alike) = (Vec::new(), Vec::new());
+    let mut firsts: HashMap<Rc<[usize]>, usize> = HashMap::new();
+    for (topic, (_, _, wanting)) in topics.iter().enumerate() {
+        let wanting: Rc<[usize]> = wanting.as_slice().into();
+        alike.push(*firsts.entry(Rc::clone(&wanting)).or_insert(topic));
+        subscribers.push(wanting);
+    }
     let mut table = Table {
-        subscribers: topics.iter().map(|(_, _, subscribers)| subscribers.clone()).collect(),
+        subscribers,
+        alike,
         holdings: vec![BTreeMap::new(); members.len()],
         loads: vec![0; members.len()],
-        claims,
+        claims: claims(&topics, members),
     };
-    let extents: Vec<i32> = topics.iter().map(|(_, size, _)| *size).collect();
-    let free = table.keep(&extents);
+    let free = table.keep();
     table.hand_out(free);
     table.even_out();
 
@@ -57,24 +69,17 @@ pub(super) fn assign(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Par
 
 /// The claims that count: for each partition those of its newest generation, since a claim of an older one
 /// comes from a member that has missed how it was given to somebody else.
-fn claims(
-    topics: &[(&Arc<str>, i32, Vec<usize>)],
-    sizes: &TopicSizes,
-    members: &[&Subscriber],
-) -> HashMap<Place, Claim> {
+fn claims(topics: &[(&Arc<str>, i32, Vec<usize>)], members: &[&Subscriber]) -> Claims {
     let places: HashMap<&str, usize> = topics.iter().enumerate().map(|(i, t)| (&**t.0, i)).collect();
-    let mut claims: HashMap<Place, Claim> = HashMap::new();
+    let mut claims: Claims = topics.iter().map(|(_, size, _)| vec![None; *size as usize]).collect();
     for (member, subscriber) in members.iter().enumerate() {
         let generation = generation_of(&subscriber.subscription);
         for partition in &subscriber.subscription.owned {
-            let exists =
-                sizes.get(partition.topic()).is_some_and(|size| (0..*size).contains(&partition.number()));
-            let Some(topic) = places.get(partition.topic()).filter(|_| exists) else { continue };
-            let claim = claims.entry((*topic, partition.number())).or_insert(Claim {
-                member,
-                generation,
-                contested: false,
-            });
+            let topic = places.get(partition.topic()).map(|topic| &mut claims[*topic]);
+            let number = usize::try_from(partition.number()).ok();
+            let place = topic.zip(number).and_then(|(topic, number)| topic.get_mut(number));
+            let Some(place) = place else { continue };
+            let claim = place.get_or_insert(Claim { member, generation, contested: false });
             if generation > claim.generation {
                 *claim = Claim { member, generation, contested: false };
             } else if generation == claim.generation && claim.member != member {
@@ -100,13 +105,14 @@ fn generation_of(subscription: &Subscription) -> i32 {
 impl Table {
     /// Lets everybody keep what it rightly claims; gives back what is left, the topics that the fewest want
     /// first, since they leave the least choice.
-    fn keep(&mut self, extents: &[i32]) -> Vec<(usize, Vec<i32>)> {
+    fn keep(&mut self) -> Vec<(usize, Vec<i32>)> {
         let mut free = Vec::new();
-        for (topic, size) in extents.iter().enumerate() {
+        for topic in 0..self.claims.len() {
             let mut unclaimed = Vec::new();
-            for number in 0..*size {
-                let kept = self.claims.get(&(topic, number)).filter(|claim| !claim.contested);
-                match kept.map(|claim| claim.member).filter(|m| self.subscribers[topic].contains(m)) {
+            for number in 0..self.claims[topic].len() as i32 {
+                let kept = self.claim((topic, number)).filter(|claim| !claim.contested);
+                let wants = |member: &usize| self.subscribers[topic].binary_search(member).is_ok();
+                match kept.map(|claim| claim.member).filter(wants) {
                     Some(member) => self.give(member, (topic, number)),
                     None => unclaimed.push(number),
                 }
@@ -115,6 +121,10 @@ impl Table {
         }
         free.sort_by_key(|(topic, _)| (self.subscribers[*topic].len(), *topic));
         free
+    }
+
+    fn claim(&self, (topic, number): Place) -> Option<Claim> {
+        *self.claims[topic].get(usize::try_from(number).ok()?)?
     }
 
     /// Gives each free partition to whoever of its topic's subscribers has least.
@@ -142,7 +152,12 @@ impl Table {
                 .filter(|member| !content[*member])
                 .max_by_key(|member| (self.loads[*member], Reverse(*member)))
             {
-                if self.relieve(rich) {
+                let least = self.loads.iter().copied().min().unwrap_or(0);
+                if self.loads[rich] < least + 2 {
+                    // Nor can anybody else give: all that are left have no more than this one.
+                    break;
+                }
+                if self.relieve(rich, least) {
                     moved = true;
                 } else {
                     content[rich] = true;
@@ -151,25 +166,30 @@ impl Table {
         }
     }
 
-    /// Moves one partition away from `rich`, by as short a chain as there is to the poorest it can reach.
-    fn relieve(&mut self, rich: usize) -> bool {
-        let mut came_from: HashMap<usize, (usize, usize)> = HashMap::new();
-        let mut seen_topics = vec![false; self.subscribers.len()];
+    /// Moves one partition away from `rich`, by as short a chain as there is to the poorest it can reach. Nobody
+    /// has fewer than `least`.
+    fn relieve(&mut self, rich: usize, least: usize) -> bool {
+        let mut came_from: Vec<Option<(usize, usize)>> = vec![None; self.loads.len()];
+        // Topics that the same members want lead to the same members.
+        let mut seen = vec![false; self.subscribers.len()];
         let mut poorest: Option<usize> = None;
         let mut front = VecDeque::from([rich]);
-        while let Some(member) = front.pop_front() {
+        'search: while let Some(member) = front.pop_front() {
             for topic in self.holdings[member].keys() {
-                if std::mem::replace(&mut seen_topics[*topic], true) {
+                if std::mem::replace(&mut seen[self.alike[*topic]], true) {
                     continue;
                 }
-                for next in &self.subscribers[*topic] {
-                    if *next == rich || came_from.contains_key(next) {
+                for next in &*self.subscribers[*topic] {
+                    if *next == rich || came_from[*next].is_some() {
                         continue;
                     }
-                    came_from.insert(*next, (member, *topic));
+                    came_from[*next] = Some((member, *topic));
                     front.push_back(*next);
                     if poorest.is_none_or(|found| self.loads[*next] < self.loads[found]) {
                         poorest = Some(*next);
+                        if self.loads[*next] == least {
+                            break 'search;
+                        }
                     }
                 }
             }
@@ -177,7 +197,7 @@ impl Table {
         let Some(mut to) = poorest.filter(|found| self.loads[*found] + 2 <= self.loads[rich]) else {
             return false;
         };
-        while let Some((from, topic)) = came_from.get(&to).copied() {
+        while let Some((from, topic)) = came_from[to] {
             let number = self.take(from, topic, to);
             self.give(to, (topic, number));
             to = from;
@@ -193,8 +213,8 @@ impl Table {
     /// Takes the partition of `topic` from `from` that hurts least: one that `to` had, one that `from` never
     /// had, or else any.
     fn take(&mut self, from: usize, topic: usize, to: usize) -> i32 {
-        let claims = &self.claims;
-        let owner = |number: i32| claims.get(&(topic, number)).map(|claim| claim.member);
+        let claims = &self.claims[topic];
+        let owner = |number: i32| claims[number as usize].map(|claim| claim.member);
         let held = self.holdings[from].entry(topic).or_default();
         let place = held
             .iter()
@@ -214,7 +234,7 @@ impl Table {
     fn granted(&self, member: usize) -> Vec<Place> {
         let all = self.holdings[member].iter();
         all.flat_map(|(topic, numbers)| numbers.iter().map(move |number| (*topic, *number)))
-            .filter(|place| self.claims.get(place).is_none_or(|c| c.member == member && !c.contested))
+            .filter(|place| self.claim(*place).is_none_or(|c| c.member == member && !c.contested))
             .collect()
     }
 }
