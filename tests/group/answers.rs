@@ -44,7 +44,7 @@ impl Talk {
     fn ask(&mut self) -> Ask {
         for _ in 0..100 {
             match self.member.poll(self.now) {
-                Step::Ask(ask) => return ask,
+                Step::Ask(ask) | Step::AskBeside(ask) => return ask,
                 Step::Wait(until) => self.now = until,
                 Step::Over => panic!("it is over"),
             }
@@ -251,7 +251,9 @@ fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     while talk.now < asked + session {
         assert_eq!(talk.events(), []);
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) => talk.answer(&ask, Answer::Failed("broken pipe".into())),
+            Step::Ask(ask) | Step::AskBeside(ask) => {
+                talk.answer(&ask, Answer::Failed("broken pipe".into()));
+            }
             Step::Wait(until) => talk.now = until,
             Step::Over => panic!(),
         }
@@ -345,7 +347,7 @@ fn what_is_not_released_in_time_is_lost_before_the_rebalance_ends() {
     loop {
         match talk.member.poll(talk.now) {
             Step::Ask(ask) if matches!(ask.request, Request::Join { .. }) => break,
-            Step::Ask(ask) => {
+            Step::Ask(ask) | Step::AskBeside(ask) => {
                 let refusal = Refusal::RebalanceInProgress;
                 talk.answer(&ask, Answer::Refused { refusal, member_id: String::new() });
             }
@@ -392,7 +394,9 @@ fn leaving_does_not_wait_for_a_join() {
     talk.answer(&ask, Answer::Failed("nobody there".into()));
     while talk.member.poll(talk.now) != Step::Over {
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) => talk.answer(&ask, Answer::Failed("nobody there".into())),
+            Step::Ask(ask) | Step::AskBeside(ask) => {
+                talk.answer(&ask, Answer::Failed("nobody there".into()));
+            }
             Step::Wait(until) => talk.now = until,
             Step::Over => {}
         }
@@ -485,7 +489,7 @@ proptest! {
         let begun = talk.now;
         let mut asked = 0;
         for (kind, code, number) in answers {
-            let Step::Ask(ask) = talk.member.poll(talk.now) else {
+            let (Step::Ask(ask) | Step::AskBeside(ask)) = talk.member.poll(talk.now) else {
                 if let Step::Wait(until) = talk.member.poll(talk.now) {
                     talk.now = until;
                 }

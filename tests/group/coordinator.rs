@@ -4,6 +4,7 @@
 use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
 use sluicegate::kafka::group::exchange::{Answer, Joined, Stamp};
 use sluicegate::kafka::group::refusal::Refusal;
+use sluicegate::relay::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a request whose answer is sent later. Nobody waits for the answer to [`NOBODY`].
@@ -67,11 +68,18 @@ pub struct Coordinator {
     loading_until: u64,
     ids: u64,
     initial_delay: u64,
+    /// Before Kafka 2.7 a heartbeat of a member that has joined and not been given anything yet is refused.
+    pub beats_while_completing: bool,
     pub replies: Vec<(Token, Answer)>,
 }
 
 fn refused(refusal: Refusal) -> Answer {
     Answer::Refused { refusal, member_id: String::new() }
+}
+
+/// What a leader gives a member.
+pub fn given(partitions: Vec<Partition>) -> Assignment {
+    Assignment { partitions, user_data: Vec::new() }
 }
 
 impl Coordinator {
@@ -95,6 +103,7 @@ impl Coordinator {
             loading_until: 0,
             ids: 0,
             initial_delay,
+            beats_while_completing: true,
             replies: Vec::new(),
         }
     }
@@ -170,12 +179,14 @@ impl Coordinator {
         }
         match self.group.state {
             State::Empty => refused(Refusal::UnknownMemberId),
-            State::CompletingRebalance => refused(Refusal::RebalanceInProgress),
+            State::CompletingRebalance if !self.beats_while_completing => {
+                refused(Refusal::RebalanceInProgress)
+            }
             State::PreparingRebalance => {
                 self.restart_session(&stamp.member_id, now);
                 refused(Refusal::RebalanceInProgress)
             }
-            State::Stable => {
+            State::Stable | State::CompletingRebalance => {
                 self.restart_session(&stamp.member_id, now);
                 Answer::Done
             }
@@ -345,7 +356,13 @@ impl Coordinator {
         if self.group.state == State::PreparingRebalance {
             return;
         }
-        let waiting: Vec<Token> = self.group.members.values_mut().filter_map(|m| m.syncs.take()).collect();
+        let mut waiting = Vec::new();
+        for member in self.group.members.values_mut() {
+            if let Some(token) = member.syncs.take() {
+                member.expires = now + member.session;
+                waiting.push(token);
+            }
+        }
         for token in waiting {
             self.reply(Some(token), refused(Refusal::RebalanceInProgress));
         }

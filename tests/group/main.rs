@@ -7,4 +7,5 @@ mod checks;
 mod coordinator;
 mod network;
 mod schedules;
+mod slow;
 mod world;

@@ -13,9 +13,10 @@ impl World {
         let delay = 1 + self.chance(60);
         let fresh = matches!(request, Request::FindCoordinator);
         self.conns += u64::from(fresh);
-        let (conns, now) = (self.conns, self.now);
+        let conns = self.conns;
         let place = &mut self.places[slot];
         let process = place.process.as_mut().unwrap();
+        process.beside = None;
         if fresh {
             process.conn = conns;
         } else {
@@ -25,6 +26,23 @@ impl World {
             self.joins[slot] += 1;
         }
         process.outstanding = Some(id);
+        self.transmit(slot, delay, id, request);
+    }
+
+    /// On a connection of its own, so that it may overtake what waits.
+    pub fn send_beside(&mut self, slot: usize, id: RequestId, request: Request) {
+        assert!(matches!(request, Request::Heartbeat { .. }));
+        let delay = 1 + self.chance(60);
+        let process = self.places[slot].process.as_mut().unwrap();
+        assert!(process.outstanding.is_some(), "beside nothing");
+        process.beside = Some(id);
+        self.transmit(slot, delay, id, request);
+    }
+
+    fn transmit(&mut self, slot: usize, delay: u64, id: RequestId, request: Request) {
+        let now = self.now;
+        let place = &mut self.places[slot];
+        let process = place.process.as_mut().unwrap();
         let conn = process.conn;
         let cut = place.cut_until > now;
         let lost = !cut && place.lost_requests > 0;
@@ -99,9 +117,10 @@ impl World {
 
     /// What is in flight of revoked partitions is done; what was committed of it is answered first.
     fn release(&mut self, slot: usize, incarnation: u64, partitions: Vec<(Partition, u64)>) {
-        // Events from before a pause are heard first.
-        self.hear(slot);
+        // What time alone has brought, and events from before a pause, are heard first.
         let now = self.instant(self.now);
+        self.places[slot].process.as_mut().unwrap().machine.released(&[], now);
+        self.hear(slot);
         let process = self.places[slot].process.as_mut().unwrap();
         if process.commits > 0 {
             let packet = Packet::Release { partitions };
@@ -177,6 +196,9 @@ impl World {
 
     pub fn deliver_replies(&mut self) {
         for (token, answer) in std::mem::take(&mut self.coordinator.replies) {
+            if self.slow_hears(token, &answer) {
+                continue;
+            }
             let Some((slot, incarnation, conn, id)) = self.waiting.remove(&token) else { continue };
             let delay = 1 + self.chance(60) + self.chance(self.places[slot].lateness);
             self.posts.push(Post {
@@ -205,6 +227,7 @@ impl World {
             return;
         }
         process.outstanding = process.outstanding.filter(|outstanding| *outstanding != id);
+        process.beside = process.beside.filter(|beside| *beside != id);
         process.machine.answered(id, answer, now);
         process.wake = self.now;
         self.hear(slot);

@@ -26,6 +26,8 @@ enum Act {
     Subscribe(usize, usize),
     Ghost(bool, bool),
     Commit(usize, usize),
+    Dawdle(u64, u64),
+    EndDawdling,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -33,6 +35,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         12 => (1..2_000_u64).prop_map(Act::Pass),
         4 => (2_000..20_000_u64).prop_map(Act::Pass),
+        1 => (20_000..90_000_u64).prop_map(Act::Pass),
         5 => slot().prop_map(Act::Start),
         2 => slot().prop_map(Act::Kill),
         2 => slot().prop_map(Act::Leave),
@@ -45,6 +48,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..2_usize).prop_map(Act::Grow),
         1 => (slot(), 0..3_usize).prop_map(|(slot, topics)| Act::Subscribe(slot, topics)),
         1 => any::<(bool, bool)>().prop_map(|(claims, joins)| Act::Ghost(claims, joins)),
+        1 => (0..120_000_u64, 0..40_000_u64).prop_map(|(joins, syncs)| Act::Dawdle(joins, syncs)),
+        1 => Just(Act::EndDawdling),
         8 => (slot(), 0..8_usize).prop_map(|(slot, which)| Act::Commit(slot, which)),
     ]
 }
@@ -101,6 +106,8 @@ fn perform(world: &mut World, act: Act, has_statics: bool) {
         }
         Act::Ghost(claims, joins) => world.ghost(claims, joins),
         Act::Commit(slot, which) => world.commit(slot, which),
+        Act::Dawdle(joins_after, syncs_after) => world.dawdle(joins_after, syncs_after),
+        Act::EndDawdling => world.end_dawdling(),
     }
 }
 
@@ -161,7 +168,7 @@ fn world(assignor: Assignor, statics: bool, sizes: [i32; 2]) -> World {
     })
 }
 
-/// The join takes longer than the lease allows: what was claimed in it is lost, and still the leader withholds it.
+/// The join takes longer than the lease allows, since no heartbeat comes through: what was claimed in it is lost, and still the leader withholds it.
 #[test]
 fn what_was_claimed_in_a_join_and_lost_meanwhile_goes_to_its_next_owner() {
     let mut world = world(Assignor::CooperativeSticky, false, [1, 1]);
@@ -169,6 +176,13 @@ fn what_was_claimed_in_a_join_and_lost_meanwhile_goes_to_its_next_owner() {
     world.pass(2_000);
     world.ghost(false, false);
     world.start(0);
+    world.pass(4_000);
+    world.lose(1, 30, 0);
+    for _ in 0..2 {
+        world.ghost(false, false);
+        world.pass(8_000);
+    }
+    world.lose(1, 0, 0);
     world.pass(QUIET);
     assert!(world.lost > 0);
     world.assert_settled();
@@ -212,4 +226,48 @@ fn a_static_leader_that_came_back_notices_new_partitions() {
         world.pass(20_000);
         assert_eq!(world.loads(), [8]);
     }
+}
+
+/// A member that lives and takes its time: its rebalance waits far longer than a session lasts.
+#[test]
+fn nothing_is_lost_while_another_member_takes_its_time_to_join_or_to_assign() {
+    for (joins_after, syncs_after) in [(120_000, 0), (0, 12_000), (60_000, 12_000)] {
+        let mut world = world(Assignor::CooperativeSticky, false, [3, 4]);
+        world.start(0);
+        world.start(1);
+        world.pass(30_000);
+        world.dawdle(joins_after, syncs_after);
+        world.pass(2 * QUIET);
+        // It has its part by now, and the next rebalance waits for it.
+        world.start(2);
+        let before = world.coordinator.generation();
+        let rebalanced = (0..400).find(|_| {
+            world.pass(1_000);
+            world.coordinator.generation() > before
+        });
+        assert!(rebalanced.is_some_and(|seconds| seconds * 1_000 >= joins_after), "{rebalanced:?}");
+        world.pass(QUIET);
+        assert_eq!(world.lost, 0, "{joins_after} {syncs_after}");
+        assert!(!world.slow.as_ref().unwrap().held.is_empty(), "it takes no part");
+        assert_eq!(
+            world.shared().iter().map(Vec::len).sum::<usize>() + world.slow.as_ref().unwrap().held.len(),
+            7
+        );
+    }
+}
+
+/// An eager member holds nothing meanwhile, and is in its place as soon as the others are.
+#[test]
+fn an_eager_member_waits_for_one_that_takes_its_time() {
+    let mut world = world(Assignor::Range, false, [3, 4]);
+    world.start(0);
+    world.dawdle(120_000, 0);
+    world.pass(20_000);
+    let generation = world.coordinator.generation();
+    world.start(1);
+    world.pass(130_000);
+    assert_eq!(world.coordinator.generation(), generation + 1);
+    let shared = world.shared().iter().map(Vec::len).sum::<usize>();
+    assert_eq!(shared + world.slow.as_ref().unwrap().held.len(), 7);
+    assert_eq!(world.lost, 0);
 }

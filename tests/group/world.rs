@@ -2,6 +2,7 @@
 //! lost, processes die, pause and restart. Whatever happens, it is checked that nobody acts on what another has.
 
 use super::coordinator::{Coordinator, JoinRequest, NOBODY, Token};
+use super::slow::Slow;
 use sluicegate::kafka::group::assignor::{Assignor, Subscription, TopicSizes};
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
 use sluicegate::kafka::group::membership::{Event, Membership, Settings, Step};
@@ -56,6 +57,8 @@ pub struct Process {
     /// What its consumer believes it holds: since which event, and whether it is to give it up.
     pub held: BTreeMap<Partition, (u64, bool)>,
     pub outstanding: Option<RequestId>,
+    /// What is asked beside it.
+    pub beside: Option<RequestId>,
     pub commits: usize,
     pub over: bool,
     pub fatal: Option<String>,
@@ -94,6 +97,7 @@ pub struct World {
     pub joins: Vec<usize>,
     pub commits_accepted: usize,
     pub lost: usize,
+    pub slow: Option<Slow>,
 }
 
 pub fn topic(number: usize) -> Arc<str> {
@@ -104,10 +108,12 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let sizes: TopicSizes = plan.sizes.iter().enumerate().map(|(i, n)| (topic(i), *n)).collect();
         let slots = plan.statics.len();
+        let mut coordinator = Coordinator::new(plan.initial_delay);
+        coordinator.beats_while_completing = !plan.seed.is_multiple_of(3);
         Self {
             base: Instant::now(),
             now: 0,
-            coordinator: Coordinator::new(plan.initial_delay),
+            coordinator,
             home: 0,
             places: (0..slots).map(|_| Place::default()).collect(),
             posts: Vec::new(),
@@ -122,6 +128,7 @@ impl World {
             joins: vec![0; slots],
             commits_accepted: 0,
             lost: 0,
+            slow: None,
             plan,
         }
     }
@@ -167,6 +174,7 @@ impl World {
             wake: self.now,
             held: BTreeMap::new(),
             outstanding: None,
+            beside: None,
             commits: 0,
             over: false,
             fatal: None,
@@ -283,6 +291,7 @@ impl World {
 
     /// All is well from now on.
     pub fn heal(&mut self) {
+        self.end_dawdling();
         for place in &mut self.places {
             (place.cut_until, place.paused_until, place.slow_release) = (0, 0, None);
             (place.lost_requests, place.lost_answers, place.lateness) = (0, 0, 0);
@@ -305,7 +314,9 @@ impl World {
                 Some(process.wake.max(place.paused_until))
             });
             let posts = self.posts.iter().map(|post| post.at);
-            let next = wakes.chain(posts).chain(self.coordinator.next_timer()).min().unwrap_or(end);
+            let slow = self.slow.as_ref().map(Slow::next);
+            let next =
+                wakes.chain(posts).chain(slow).chain(self.coordinator.next_timer()).min().unwrap_or(end);
             if next > end {
                 break;
             }
@@ -327,7 +338,10 @@ impl World {
         let awake = |place: &Place| {
             place.process.as_ref().is_some_and(|p| !p.over && p.wake.max(place.paused_until) <= end)
         };
-        !self.places.iter().any(awake) && self.coordinator.next_timer().is_none_or(|timer| timer > end)
+        let dawdles = self.slow.as_ref().is_some_and(|slow| slow.next() <= end);
+        !dawdles
+            && !self.places.iter().any(awake)
+            && self.coordinator.next_timer().is_none_or(|timer| timer > end)
     }
 
     fn happen(&mut self) {
@@ -338,6 +352,7 @@ impl World {
             self.arrive(post);
             self.deliver_replies();
         }
+        self.drive_slow();
         for slot in 0..self.places.len() {
             self.drive(slot);
         }
@@ -360,6 +375,10 @@ impl World {
                 Step::Ask(ask) => {
                     assert!(ask.deadline > now);
                     self.send(slot, ask.id, ask.request);
+                }
+                Step::AskBeside(ask) => {
+                    assert!(ask.deadline > now);
+                    self.send_beside(slot, ask.id, ask.request);
                 }
                 Step::Wait(until) => {
                     assert!(until > now, "waits for what is past");

@@ -109,6 +109,10 @@ impl Member {
                     let answer = self.ask(&ask);
                     membership.answered(ask.id, answer, Instant::now());
                 }
+                Step::AskBeside(ask) => {
+                    let answer = self.ask(&ask);
+                    membership.answered(ask.id, answer, Instant::now());
+                }
                 Step::Wait(until) => self.await_words(until),
                 Step::Over => return,
             }

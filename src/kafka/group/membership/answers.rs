@@ -12,8 +12,12 @@ impl Membership {
     /// What came of the request `id`. Ignored if the membership waits for it no longer.
     pub fn answered(&mut self, id: RequestId, answer: Answer, now: Instant) {
         self.step_to(now);
+        if let Some(beat) = self.beside.take_if(|beat| beat.id == id) {
+            return self.answered_beside(beat, answer);
+        }
         let Some(outstanding) = self.outstanding.take_if(|outstanding| outstanding.id == id) else { return };
         let asked = outstanding.asked;
+        self.beside = None;
         match (outstanding.request, answer) {
             (request, Answer::Failed(reason)) => self.request_failed_of(&request, &reason),
             (request, Answer::Refused { refusal, member_id }) => {
@@ -67,6 +71,7 @@ impl Membership {
     }
 
     pub(super) fn request_failed(&mut self, reason: &str) {
+        self.beside = None;
         if let Some(outstanding) = self.outstanding.take() {
             self.request_failed_of(&outstanding.request, reason);
         }
@@ -101,12 +106,12 @@ impl Membership {
         };
         let asked_first = self.joining_since.take();
         let came_back = self.settings.instance_id.is_some() && self.member_id.is_empty();
-        // A new generation began with this member in it, so after it had asked for the first time.
+        // A new generation began with this member in it: after it had asked for the first time, and after the last
+        // heartbeat that was still heard in the one before.
         if self.generation != Some(joined.generation)
-            && let (Some(asked), Some(standing)) = (asked_first, &mut self.standing)
+            && let (Some(asked), Some(standing)) = (asked_first, self.standing)
         {
-            let later = |known: Instant| known.max(asked);
-            *standing = Standing { heard: later(standing.heard), at_rest: later(standing.at_rest) };
+            self.heard_at_rest(asked.max(standing.heard));
         }
         let leads = joined.leader == joined.member_id;
         self.came_back |= came_back && self.settings.is_cooperative();
@@ -133,7 +138,7 @@ impl Membership {
         if !matches!(self.phase, Phase::Syncing { .. }) {
             return;
         }
-        self.standing = Some(Standing { heard: asked, at_rest: asked });
+        self.heard_at_rest(asked);
         self.id_is_stored = true;
         self.synced = self.generation;
         self.next_beat = asked + self.settings.heartbeat_interval;
@@ -146,7 +151,7 @@ impl Membership {
     fn beat(&mut self, stamp: &Stamp, asked: Instant) {
         self.failures = 0;
         if self.stamp().as_ref() == Some(stamp) {
-            self.standing = Some(Standing { heard: asked, at_rest: asked });
+            self.heard_at_rest(asked);
             self.adopt();
         }
     }
@@ -220,12 +225,10 @@ impl Membership {
     }
 
     fn rebalance_in_progress(&mut self, request: &Request, asked: Instant) {
-        if matches!(request, Request::Heartbeat { .. }) && self.synced == self.generation {
+        if matches!(request, Request::Heartbeat { .. }) {
             // Heard, as any other: but the rebalance has begun to wait for us.
             self.failures = 0;
-            if let Some(standing) = &mut self.standing {
-                standing.heard = standing.heard.max(asked);
-            }
+            self.heard(asked);
         }
         match (&self.phase, request) {
             (Phase::Stable, Request::Heartbeat { .. }) => self.rejoin(),
@@ -237,8 +240,7 @@ impl Membership {
 
     /// The generation is over for this member, or the membership is: everything is lost, and it joins again.
     fn fall(&mut self, refusal: Refusal) {
-        let joins = matches!(&self.outstanding, Some(outstanding) if
-            matches!(outstanding.request, Request::Join { .. }));
+        let joins = self.joins();
         self.lose_all();
         if joins {
             // Its answer tells the rest.
@@ -262,7 +264,7 @@ impl Membership {
         let sentence = refusal.sentence(&self.settings.group, self.settings.instance_id.as_deref());
         self.events.push_back(Event::Fatal(sentence.unwrap_or_else(|| refusal.to_string())));
         self.standing = None;
-        self.outstanding = None;
+        (self.outstanding, self.beside) = (None, None);
         self.phase = Phase::Over;
     }
 }

@@ -1,6 +1,8 @@
 //! The partitions a member has been given, and which of them it is about to give up.
 
+use super::{Event, Membership, Phase};
 use crate::relay::record::Partition;
+use crate::relay::source::Severity;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts the times partitions were given, so that a partition that was lost and came back is told from one
@@ -66,5 +68,52 @@ impl Holdings {
         let late = std::mem::take(&mut self.giving_up);
         self.held.retain(|partition, _| !late.contains(partition));
         late.into_iter().collect()
+    }
+}
+
+impl Membership {
+    pub(super) fn give_up_all_but(&mut self, kept: &BTreeSet<Partition>) {
+        let revoked = self.holdings.give_up_all_but(kept);
+        if !revoked.is_empty() {
+            self.events.push_back(Event::Revoked(revoked));
+        }
+    }
+
+    pub(super) fn outlive_lease(&mut self) {
+        self.notice(
+            Severity::Warning,
+            format!(
+                "The coordinator of group {} could not be reached for too long: the partitions are given up, and \
+                 this member joins again.",
+                self.settings.group
+            ),
+        );
+        self.lose_all();
+        if matches!(self.phase, Phase::Stable | Phase::GivingUp { .. }) {
+            self.phase = Phase::Joining;
+        }
+        self.go_on_when_released();
+    }
+
+    pub(super) fn lose_all(&mut self) {
+        self.unconfirmed = None;
+        let lost = self.holdings.lose_all();
+        if !lost.is_empty() {
+            self.events.push_back(Event::Lost(lost));
+        }
+    }
+
+    pub(super) fn lose_unreleased(&mut self) {
+        let lost = self.holdings.lose_unreleased();
+        if !lost.is_empty() {
+            let text = format!(
+                "What was in flight of {} revoked partitions of group {} did not finish within the rebalance \
+                 timeout: its results are not committed, and the next owner sends it again.",
+                lost.len(),
+                self.settings.group
+            );
+            self.notice(Severity::Warning, text);
+            self.events.push_back(Event::Lost(lost));
+        }
     }
 }

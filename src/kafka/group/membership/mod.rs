@@ -7,6 +7,7 @@
 //!     while let Some(event) = membership.next_event() { … tell the consumer … }
 //!     match membership.poll(Instant::now()) {
 //!         Step::Ask(ask) => … send it; its answer goes into membership.answered(ask.id, answer, now) …
+//!         Step::AskBeside(ask) => … the same on a second connection …
 //!         Step::Wait(until) => … wait for an answer, a word of the consumer, or until then …
 //!         Step::Over => break,
 //!     }
@@ -25,12 +26,16 @@
 //! rebalance has waited for it for the rebalance timeout. So the lease ends at the earlier of
 //!
 //! 1. the last *asking* that is known to have been heard, plus the session timeout, and
-//! 2. the last asking to which the answer showed the group at rest, plus the rebalance timeout: a rebalance that
-//!    nobody has told us of yet began after that.
+//! 2. the last asking to which the answer showed the group at rest, plus the rebalance timeout that the coordinator
+//!    was told: a rebalance that nobody has told us of yet began after that.
 //!
-//! While a join is outstanding nothing is known of its arrival, so it prolongs nothing; once its answer brings a
-//! new generation, the session began anew after the asking, and the partitions that were claimed in it are safe
-//! in that generation. What outlives the lease is lost at once, in whatever state.
+//! While a join is outstanding nothing is known of its arrival, so it prolongs nothing; heartbeats beside it prolong
+//! the session alone. Once its answer brings a new generation, the session began anew after the asking, and the
+//! partitions that were claimed in it are safe in that generation. What outlives the lease is lost at once, in
+//! whatever state.
+//!
+//! So a rebalance may take as long as the coordinator was told to wait without anything being lost. That is longer
+//! than this member takes for itself ([`COORDINATOR_PATIENCE`]), since other members take their own time.
 //!
 //! All this takes a request to be heard before its connection is closed, or never. So a connection is to be
 //! reset when it is given up (see [`Request::FindCoordinator`]): a join that arrives after a later one would
@@ -47,6 +52,7 @@
 //! more when it is back, which costs a rebalance that stops nobody and moves nothing else.
 
 mod answers;
+mod beside;
 mod holdings;
 mod leader;
 mod settings;
@@ -74,6 +80,10 @@ pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 pub const JOIN_MARGIN: Duration = Duration::from_secs(5);
 /// How long a member that has released everything tries to tell that it leaves.
 pub const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the coordinator is told to wait for this member in a rebalance, at least: as long as Java's members take
+/// by default (`max.poll.interval.ms`). It waits as long as any member says; a member that isn't heard within its
+/// session timeout is not waited for.
+pub const COORDINATOR_PATIENCE: Duration = Duration::from_secs(300);
 /// The least wait after a failure.
 const RETRY_FLOOR: Duration = Duration::from_millis(50);
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -87,6 +97,9 @@ pub enum Step {
     /// Send this, and give its answer back by [`Membership::answered`]. There is never more than one at a time;
     /// one that comes while another is unanswered replaces it.
     Ask(Ask),
+    /// The same, on another connection to the same coordinator: a heartbeat while the other request waits. Never
+    /// more than one at a time either; it is over once the other is answered or replaced.
+    AskBeside(Ask),
     /// Nothing, until then or until something else happens.
     Wait(Instant),
     /// The membership has ended.
@@ -186,6 +199,8 @@ pub struct Membership {
     phase: Phase,
     coordinator_known: bool,
     outstanding: Option<Outstanding>,
+    /// A heartbeat beside it.
+    beside: Option<Outstanding>,
     requests: u64,
     /// Nothing is asked before, after a failure.
     not_before: Instant,
@@ -235,6 +250,7 @@ impl Membership {
             phase: Phase::Joining,
             coordinator_known: false,
             outstanding: None,
+            beside: None,
             requests: 0,
             not_before: now,
             failures: 0,
@@ -335,7 +351,7 @@ impl Membership {
         }
         let deadline = self.deadline();
         if let Some(outstanding) = &self.outstanding {
-            return Step::Wait(deadline.min(outstanding.deadline));
+            return self.poll_beside(outstanding.deadline, deadline);
         }
         let Some((request, due)) = self.due() else { return Step::Wait(deadline) };
         let due = due.max(self.not_before);
@@ -354,7 +370,7 @@ impl Membership {
     pub fn lease_until(&self) -> Option<Instant> {
         let standing = self.standing.as_ref()?;
         let session_end = standing.heard + self.settings.session_timeout;
-        Some(session_end.min(standing.at_rest + self.settings.rebalance_timeout))
+        Some(session_end.min(standing.at_rest + self.settings.coordinator_patience()))
     }
 
     /// What a commit carries now; `None` without a membership.
@@ -390,8 +406,9 @@ impl Membership {
     fn step_to(&mut self, now: Instant) {
         self.now = self.now.max(now);
         if self.outstanding.as_ref().is_some_and(|outstanding| outstanding.deadline <= self.now) {
-            self.request_failed("no answer came in time");
+            self.overdue();
         }
+        self.give_up_beside();
         if !self.holdings.is_empty() && self.lease_until().is_none_or(|end| end <= self.now) {
             self.outlive_lease();
         }
@@ -456,7 +473,8 @@ impl Membership {
 
     fn ask(&mut self, request: Request) -> Ask {
         let settings = &self.settings;
-        let prompt = settings.request_timeout.min(settings.session_timeout / 3);
+        let prompt = settings.prompt();
+        self.beside = None;
         let patience = match &request {
             Request::FindCoordinator => {
                 self.moved = true;
@@ -467,9 +485,13 @@ impl Membership {
                 self.joined_topics = self.topics.clone();
                 self.has_news = false;
                 self.claimed = self.holdings.all().cloned().collect();
+                self.next_beat = self.now + settings.heartbeat_interval;
                 settings.rebalance_timeout + ANSWER_MARGIN
             }
-            Request::Sync { .. } => settings.session_timeout + ANSWER_MARGIN,
+            Request::Sync { .. } => {
+                self.next_beat = self.now + settings.heartbeat_interval;
+                settings.session_timeout + ANSWER_MARGIN
+            }
             Request::Heartbeat { .. } => {
                 self.next_beat = self.now + settings.heartbeat_interval;
                 prompt
@@ -487,7 +509,7 @@ impl Membership {
             member_id: self.member_id.clone(),
             instance_id: self.settings.instance_id.clone(),
             session_timeout: self.settings.session_timeout,
-            rebalance_timeout: self.settings.rebalance_timeout,
+            rebalance_timeout: self.settings.coordinator_patience(),
             protocols: self.settings.assignors.iter().map(|a| (*a, self.subscription(*a))).collect(),
         }
     }
@@ -524,13 +546,6 @@ impl Membership {
         self.go_on_when_released();
     }
 
-    fn give_up_all_but(&mut self, kept: &BTreeSet<Partition>) {
-        let revoked = self.holdings.give_up_all_but(kept);
-        if !revoked.is_empty() {
-            self.events.push_back(Event::Revoked(revoked));
-        }
-    }
-
     fn go_on_when_released(&mut self) {
         if self.holdings.is_giving_up() {
             return;
@@ -550,46 +565,8 @@ impl Membership {
 
     /// Gives up waiting for an answer, and the connection with it.
     fn abandon(&mut self) {
-        self.outstanding = None;
+        (self.outstanding, self.beside) = (None, None);
         self.coordinator_known = false;
-    }
-
-    fn outlive_lease(&mut self) {
-        self.notice(
-            Severity::Warning,
-            format!(
-                "The coordinator of group {} could not be reached for too long: the partitions are given up, and \
-                 this member joins again.",
-                self.settings.group
-            ),
-        );
-        self.lose_all();
-        if matches!(self.phase, Phase::Stable | Phase::GivingUp { .. }) {
-            self.phase = Phase::Joining;
-        }
-        self.go_on_when_released();
-    }
-
-    fn lose_all(&mut self) {
-        self.unconfirmed = None;
-        let lost = self.holdings.lose_all();
-        if !lost.is_empty() {
-            self.events.push_back(Event::Lost(lost));
-        }
-    }
-
-    fn lose_unreleased(&mut self) {
-        let lost = self.holdings.lose_unreleased();
-        if !lost.is_empty() {
-            let text = format!(
-                "What was in flight of {} revoked partitions of group {} did not finish within the rebalance \
-                 timeout: its results are not committed, and the next owner sends it again.",
-                lost.len(),
-                self.settings.group
-            );
-            self.notice(Severity::Warning, text);
-            self.events.push_back(Event::Lost(lost));
-        }
     }
 
     fn notice(&mut self, severity: Severity, text: String) {

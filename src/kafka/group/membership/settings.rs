@@ -1,6 +1,6 @@
 //! What a membership is told by its operator.
 
-use super::Assignor;
+use super::{Assignor, COORDINATOR_PATIENCE};
 use std::time::Duration;
 
 /// Who joins which group, and how patient it is.
@@ -15,8 +15,8 @@ pub struct Settings {
     /// After so long without a sign of life the coordinator gives a member's partitions to others, and the
     /// member itself stops using them (`session.timeout.ms`).
     pub session_timeout: Duration,
-    /// How long a rebalance waits for a member to finish what is in flight and to join again
-    /// (`max.poll.interval.ms` in Java).
+    /// How long this member has to finish what is in flight before it joins again (`max.poll.interval.ms` in Java).
+    /// The coordinator is told at least [`COORDINATOR_PATIENCE`].
     pub rebalance_timeout: Duration,
     /// The time between two signs of life (`heartbeat.interval.ms`).
     pub heartbeat_interval: Duration,
@@ -63,6 +63,16 @@ impl Settings {
             return Err("The rebalance timeout and the request timeout can't be zero.".into());
         }
         Ok(())
+    }
+
+    /// How long an answer may take that has nothing to wait for: short enough for a second try within a session.
+    pub(super) fn prompt(&self) -> Duration {
+        self.request_timeout.min(self.session_timeout / 3)
+    }
+
+    /// How long the coordinator is to wait for this member in a rebalance.
+    pub(super) fn coordinator_patience(&self) -> Duration {
+        self.rebalance_timeout.max(COORDINATOR_PATIENCE)
     }
 
     /// Whether partitions are kept while joining again.
