@@ -1,41 +1,40 @@
-//! The thin thread around [`Membership`]: it sends what the membership asks for, on a connection of its own to the
-//! coordinator, and carries words between it and the other threads. It decides nothing.
+//! The thin thread around [`Membership`]: it has others ask what the membership wants asked, and carries words between
+//! it and the other threads. It decides nothing, and waits for no answer: what is asked of the coordinator goes over a
+//! [`line`], and heartbeats beside a join or a sync over another one.
 //!
-//! A heartbeat thus never waits for a fetch, a commit or a webhook.
+//! A heartbeat thus never waits for a fetch, a commit, a webhook or another member of the group.
+
+mod line;
+mod requests;
 
 use super::quota::Quota;
 use super::state::Shared;
-use crate::kafka::cluster::{ClusterError, Links, Target};
-use crate::kafka::group::assignor::{Subscriber, TopicSizes};
-use crate::kafka::group::exchange::{Answer, Ask, Joined, Request};
+use crate::kafka::cluster::{Cluster, ClusterError, Links};
+use crate::kafka::group::assignor::TopicSizes;
+use crate::kafka::group::exchange::{Answer, Ask, Request};
 use crate::kafka::group::membership::{Event, Membership, Settings, Step};
 use crate::kafka::group::refusal::Refusal;
-use crate::kafka::protocol::ErrorCode;
-use crate::kafka::protocol::consumer_protocol::{
-    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
-};
-use crate::kafka::protocol::heartbeat::HeartbeatRequest;
-use crate::kafka::protocol::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
-use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupRequestMember};
-use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use crate::relay::backoff::Jitter;
 use crate::relay::record::Partition;
 use crate::relay::source::{Lease, Notice, Polled, Severity};
+use line::{Inbox, Job, Line, Reply};
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What consumers call their kind of group.
-const PROTOCOL_TYPE: &str = "consumer";
 /// How soon sizes of topics are asked for again when that failed.
 const SIZES_AGAIN: Duration = Duration::from_millis(500);
 
 /// The thread's own.
 pub(super) struct Member {
-    links: Links,
+    cluster: Arc<Cluster>,
     shared: Arc<Shared>,
     settings: Settings,
     lease: Lease,
+    inbox: Arc<Inbox>,
+    /// For what is asked beside a request that waits; started when it is needed.
+    beside: Option<Line>,
     coordinator: Option<i32>,
     /// The assignor of the generation that was joined last.
     protocol: String,
@@ -54,15 +53,30 @@ impl Member {
         lease: Lease,
         quota: Quota,
     ) -> Self {
-        let (coordinator, protocol, needed, subscribed, leaving) = (None, String::new(), None, None, false);
-        Self { links, shared, settings, lease, coordinator, protocol, needed, subscribed, leaving, quota }
+        Self {
+            cluster: Arc::clone(links.cluster()),
+            shared,
+            settings,
+            lease,
+            inbox: Arc::default(),
+            beside: None,
+            coordinator: None,
+            protocol: String::new(),
+            needed: None,
+            subscribed: None,
+            leaving: false,
+            quota,
+        }
     }
 
     /// Runs until the group is left.
     pub(super) fn run(mut self) {
         if let Some(topics) = self.await_topics() {
             let membership = Membership::new(self.settings.clone(), topics, Jitter::new(), Instant::now());
-            self.drive(membership);
+            match self.line("member-line", None) {
+                Ok(line) => self.drive(membership, line),
+                Err(error) => self.shared.fail(format!("no thread can be started for the group: {error}")),
+            }
         }
         self.lease.end();
         let mut state = self.shared.lock();
@@ -85,34 +99,25 @@ impl Member {
         None
     }
 
-    fn drive(&mut self, mut membership: Membership) {
+    fn drive(&mut self, mut membership: Membership, mut line: Line) {
         let is_cooperative = self.settings.assignors.iter().all(|assignor| assignor.is_cooperative());
         self.quota.attach(&mut membership);
         loop {
             self.take_words(&mut membership);
+            self.take_replies(&mut membership);
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
-            self.find_sizes(&mut membership);
+            self.find_sizes();
             self.quota.before_asking(&mut membership, is_cooperative);
             let step = membership.poll(Instant::now());
-            // What time alone has brought is told before a request that may wait for long.
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
             self.publish(&membership);
             match step {
-                Step::Ask(ask) => {
-                    if matches!(ask.request, Request::Join { .. }) {
-                        self.quota.joins();
-                    }
-                    let answer = self.ask(&ask);
-                    membership.answered(ask.id, answer, Instant::now());
-                }
-                Step::AskBeside(ask) => {
-                    let answer = self.ask(&ask);
-                    membership.answered(ask.id, answer, Instant::now());
-                }
+                Step::Ask(ask) => self.ask(&mut line, ask),
+                Step::AskBeside(ask) => self.ask_beside(&mut membership, ask),
                 Step::Wait(until) => self.await_words(until),
                 Step::Over => return,
             }
@@ -151,6 +156,38 @@ impl Member {
         }
     }
 
+    /// Answers to what was asked.
+    fn take_replies(&mut self, membership: &mut Membership) {
+        while let Some(reply) = self.inbox.take() {
+            match reply {
+                Reply::Answer { id, outcome, coordinator } => {
+                    self.coordinator = coordinator.or(self.coordinator);
+                    let answer = outcome.unwrap_or_else(|error| self.failed(error));
+                    if let Answer::Joined(joined) = &answer {
+                        self.protocol.clone_from(&joined.protocol);
+                    }
+                    membership.answered(id, answer, Instant::now());
+                }
+                Reply::Sizes(topics, Ok(())) => {
+                    let known = self.cluster.sizes();
+                    let size = |topic: &Arc<str>| (Arc::clone(topic), known.get(topic).copied().unwrap_or(0));
+                    membership.sizes(topics.iter().map(size).collect(), Instant::now());
+                }
+                Reply::Sizes(topics, Err(_)) => self.needed = Some((topics, Instant::now() + SIZES_AGAIN)),
+            }
+        }
+    }
+
+    fn failed(&self, error: ClusterError) -> Answer {
+        match error {
+            ClusterError::Fatal(text) => {
+                self.shared.fail(text.clone());
+                Answer::Failed(text)
+            }
+            ClusterError::Retriable(text) => Answer::Failed(text),
+        }
+    }
+
     /// Waits until somebody has something to say, or until then.
     fn await_words(&self, until: Instant) {
         let until = self.quota.look_again(self.needed.as_ref().map_or(until, |(_, at)| until.min(*at)));
@@ -160,7 +197,7 @@ impl Member {
                 || !state.commit_errors.is_empty()
                 || (state.closed && !self.leaving)
                 || state.subscribed != self.subscribed;
-            if news || Instant::now() >= until {
+            if news || !self.inbox.is_empty() || Instant::now() >= until {
                 return;
             }
             state = self.shared.wait_for_chores(state, until);
@@ -227,181 +264,54 @@ impl Member {
         }
     }
 
+    // ---- requests ----------------------------------------------------------------------------------------
+
     /// Asks for the sizes that the membership lacks to assign.
-    fn find_sizes(&mut self, membership: &mut Membership) {
+    fn find_sizes(&mut self) {
         let Some((topics, _)) = self.needed.take_if(|(_, at)| *at <= Instant::now()) else { return };
-        let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
-        match self.links.refresh(Some(&names)) {
-            Ok(_) => {
-                let known = self.links.cluster().sizes();
-                let size = |topic: &Arc<str>| (Arc::clone(topic), known.get(topic).copied().unwrap_or(0));
-                membership.sizes(topics.iter().map(size).collect(), Instant::now());
-            }
+        match self.beside() {
+            Ok(line) => line.add(Job::Sizes(topics)),
             Err(_) => self.needed = Some((topics, Instant::now() + SIZES_AGAIN)),
         }
     }
 
-    // ---- requests ----------------------------------------------------------------------------------------
+    fn ask(&mut self, line: &mut Line, ask: Ask) {
+        match &ask.request {
+            // Whatever is under way is not wanted any more.
+            Request::FindCoordinator => {
+                line.give_up();
+                self.beside.iter().for_each(Line::give_up);
+                self.coordinator = None;
+            }
+            Request::Join { .. } => self.quota.joins(),
+            _ => {}
+        }
+        line.add(Job::Ask { ask, coordinator: None, protocol: self.protocol.clone() });
+    }
 
-    fn ask(&mut self, ask: &Ask) -> Answer {
-        let timeout = ask.deadline.saturating_duration_since(Instant::now());
-        let outcome = match &ask.request {
-            Request::FindCoordinator => self.find_coordinator(),
-            Request::Join { .. } => self.join(&ask.request, timeout),
-            Request::Sync { .. } => self.sync(&ask.request, timeout),
-            Request::Heartbeat { stamp } => {
-                let request = HeartbeatRequest {
-                    group_id: &self.settings.group,
-                    generation_id: stamp.generation,
-                    member_id: &stamp.member_id,
-                    group_instance_id: stamp.instance_id.as_deref(),
-                };
-                let target = coordinator(self.coordinator);
-                target.and_then(|to| self.links.call_within(to, &request, timeout, |a| done(a.error_code)))
-            }
-            Request::Leave { member_id } => self.leave(member_id, timeout),
-        };
-        match outcome {
-            Ok(answer) => answer,
-            Err(ClusterError::Fatal(text)) => {
-                self.shared.fail(text.clone());
-                Answer::Failed(text)
-            }
-            Err(ClusterError::Retriable(text)) => Answer::Failed(text),
+    fn ask_beside(&mut self, membership: &mut Membership, ask: Ask) {
+        let (id, coordinator) = (ask.id, self.coordinator);
+        match self.beside() {
+            Ok(line) => line.add(Job::Ask { ask, coordinator, protocol: String::new() }),
+            Err(error) => membership.answered(id, Answer::Failed(error.to_string()), Instant::now()),
         }
     }
 
-    fn find_coordinator(&mut self) -> Result<Answer, ClusterError> {
-        if let Some(id) = self.coordinator.take() {
-            self.shared.lock().coordinator = None;
-            self.links.reset(Target::Broker(id));
-        }
-        let id = self.links.coordinator(&self.settings.group)?;
-        let canceller = self.links.open(Target::Broker(id))?.canceller();
-        self.shared.lock().coordinator = Some(canceller);
-        self.coordinator = Some(id);
-        Ok(Answer::Coordinator)
-    }
-
-    fn join(&mut self, request: &Request, timeout: Duration) -> Result<Answer, ClusterError> {
-        let Request::Join { member_id, instance_id, session_timeout, rebalance_timeout, protocols } = request
-        else {
-            return Err(ClusterError::Retriable("not a join".into()));
-        };
-        let unwritable =
-            |error| ClusterError::Fatal(format!("the group's subscription can't be written: {error}"));
-        let encoded = protocols.iter().map(|(assignor, subscription)| {
-            Ok((assignor.name(), encode_subscription(subscription).map_err(unwritable)?))
-        });
-        let encoded: Vec<(&str, Vec<u8>)> = encoded.collect::<Result<_, ClusterError>>()?;
-        let protocol = |(name, metadata)| JoinGroupRequestProtocol { name, metadata };
-        let request = JoinGroupRequest {
-            group_id: &self.settings.group,
-            session_timeout_ms: milliseconds(*session_timeout),
-            rebalance_timeout_ms: milliseconds(*rebalance_timeout),
-            member_id,
-            group_instance_id: instance_id.as_deref(),
-            protocol_type: PROTOCOL_TYPE,
-            protocols: encoded.iter().map(|(name, bytes)| protocol((*name, bytes.as_slice()))).collect(),
-            reason: None,
-        };
-        let target = coordinator(self.coordinator)?;
-        {
-            let mut state = self.shared.lock();
-            if state.closed && !self.leaving {
-                return Err(ClusterError::Retriable("closing".into()));
+    fn beside(&mut self) -> io::Result<&mut Line> {
+        /// A connection that wasn't used for so many heartbeats may be dead, which a new one is not.
+        const HEARTBEATS_TO_IDLE: u32 = 3;
+        let line = match self.beside.take() {
+            Some(line) => line,
+            None => {
+                self.line("member-beside", Some(self.settings.heartbeat_interval * HEARTBEATS_TO_IDLE))?
             }
-            state.is_joining = true;
-        }
-        let answer = self.links.call_within(target, &request, timeout, joined);
-        self.shared.lock().is_joining = false;
-        let answer = answer??;
-        if let Answer::Joined(joined) = &answer {
-            self.protocol.clone_from(&joined.protocol);
-        }
-        Ok(answer)
-    }
-
-    fn sync(&mut self, request: &Request, timeout: Duration) -> Result<Answer, ClusterError> {
-        let Request::Sync { stamp, assignments } = request else {
-            return Err(ClusterError::Retriable("not a sync".into()));
         };
-        let unwritable =
-            |error| ClusterError::Fatal(format!("the group's assignment can't be written: {error}"));
-        let encoded = assignments.iter().map(|(member_id, assignment)| {
-            Ok((member_id.as_str(), encode_assignment(assignment).map_err(unwritable)?))
-        });
-        let encoded: Vec<(&str, Vec<u8>)> = encoded.collect::<Result<_, ClusterError>>()?;
-        let assignment = |(member_id, assignment)| SyncGroupRequestAssignment { member_id, assignment };
-        let request = SyncGroupRequest {
-            group_id: &self.settings.group,
-            generation_id: stamp.generation,
-            member_id: &stamp.member_id,
-            group_instance_id: stamp.instance_id.as_deref(),
-            protocol_type: Some(PROTOCOL_TYPE),
-            protocol_name: Some(&self.protocol),
-            assignments: encoded.iter().map(|(id, bytes)| assignment((*id, bytes.as_slice()))).collect(),
-        };
-        let target = coordinator(self.coordinator)?;
-        self.links.call_within(target, &request, timeout, |answer| {
-            match Refusal::from_code(answer.error_code.0) {
-                Some(refusal) => Ok(Answer::Refused { refusal, member_id: String::new() }),
-                // The coordinator hands on nothing to a member that the leader left out.
-                None if answer.assignment.is_empty() => {
-                    Ok(Answer::Synced(crate::kafka::group::assignor::Assignment::default()))
-                }
-                None => decode_assignment(answer.assignment).map(Answer::Synced).map_err(|error| {
-                    ClusterError::Retriable(format!("the leader's assignment can't be read: {error}"))
-                }),
-            }
-        })?
+        Ok(self.beside.insert(line))
     }
 
-    fn leave(&mut self, member_id: &str, timeout: Duration) -> Result<Answer, ClusterError> {
-        let members = vec![LeaveGroupRequestMember { member_id, ..Default::default() }];
-        let request = LeaveGroupRequest { group_id: &self.settings.group, members, ..Default::default() };
-        let target = coordinator(self.coordinator)?;
-        self.links.call_within(target, &request, timeout, |answer| {
-            let of_member = answer.members.first().map(|member| member.error_code);
-            let code = Some(answer.error_code).filter(|code| *code != ErrorCode::NONE).or(of_member);
-            done(code.unwrap_or(ErrorCode::NONE))
-        })
+    fn line(&self, name: &'static str, idle: Option<Duration>) -> io::Result<Line> {
+        // To find the coordinator takes two connections and a question.
+        let links = Links::new(Arc::clone(&self.cluster), self.settings.prompt() / 2);
+        Line::start(name, links, &self.settings.group, idle, &self.shared, &self.inbox)
     }
-}
-
-fn coordinator(id: Option<i32>) -> Result<Target, ClusterError> {
-    id.map(Target::Broker).ok_or_else(|| ClusterError::Retriable("no coordinator is known".into()))
-}
-
-fn done(code: ErrorCode) -> Answer {
-    match Refusal::from_code(code.0) {
-        Some(refusal) => Answer::Refused { refusal, member_id: String::new() },
-        None => Answer::Done,
-    }
-}
-
-fn joined(answer: JoinGroupResponse<'_>) -> Result<Answer, ClusterError> {
-    if let Some(refusal) = Refusal::from_code(answer.error_code.0) {
-        return Ok(Answer::Refused { refusal, member_id: answer.member_id.to_owned() });
-    }
-    let unreadable =
-        |error| ClusterError::Retriable(format!("a member's subscription can't be read: {error}"));
-    let members = answer.members.iter().map(|member| {
-        Ok(Subscriber {
-            member_id: member.member_id.to_owned(),
-            instance_id: member.group_instance_id.map(str::to_owned),
-            subscription: decode_subscription(member.metadata).map_err(unreadable)?,
-        })
-    });
-    Ok(Answer::Joined(Joined {
-        generation: answer.generation_id,
-        protocol: answer.protocol_name.unwrap_or_default().to_owned(),
-        leader: answer.leader.to_owned(),
-        member_id: answer.member_id.to_owned(),
-        members: members.collect::<Result<_, ClusterError>>()?,
-    }))
-}
-
-fn milliseconds(time: Duration) -> i32 {
-    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }

@@ -1,7 +1,7 @@
 //! What the coordinator's answers, and its refusals, change.
 
 use super::leader::Role;
-use super::{CommitFate, Event, Membership, Phase, RETRY_FLOOR, Refusal, Standing};
+use super::{CommitFate, Event, Membership, Phase, RETRY_FLOOR, Refusal};
 use crate::kafka::group::assignor::{Assignment, Assignor};
 use crate::kafka::group::exchange::{Answer, Joined, Request, RequestId, Stamp};
 use crate::relay::source::Severity;

@@ -66,7 +66,7 @@ impl Settings {
     }
 
     /// How long an answer may take that has nothing to wait for: short enough for a second try within a session.
-    pub(super) fn prompt(&self) -> Duration {
+    pub fn prompt(&self) -> Duration {
         self.request_timeout.min(self.session_timeout / 3)
     }
 

@@ -1,0 +1,155 @@
+//! The requests of a member and the answers to them, between values and bytes.
+
+use crate::kafka::cluster::ClusterError;
+use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
+use crate::kafka::group::exchange::{Answer, Joined, Stamp};
+use crate::kafka::group::refusal::Refusal;
+use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::consumer_protocol::{
+    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
+};
+use crate::kafka::protocol::heartbeat::HeartbeatRequest;
+use crate::kafka::protocol::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
+use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupRequestMember, LeaveGroupResponse};
+use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+use std::time::{Duration, Instant};
+
+/// What consumers call their kind of group.
+const PROTOCOL_TYPE: &str = "consumer";
+
+/// An error once `deadline` is past.
+pub(super) fn in_time(deadline: Instant) -> Result<(), ClusterError> {
+    match Instant::now() < deadline {
+        true => Ok(()),
+        false => Err(ClusterError::Retriable("there is no time left to ask".into())),
+    }
+}
+
+/// A join, but for the subscriptions.
+pub(super) struct Joining<'a> {
+    pub group: &'a str,
+    pub member_id: &'a str,
+    pub instance_id: Option<&'a str>,
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+}
+
+impl<'a> Joining<'a> {
+    pub(super) fn request(&self, encoded: &'a [(&str, Vec<u8>)]) -> JoinGroupRequest<'a> {
+        let protocol = |(name, metadata): &'a (&str, Vec<u8>)| JoinGroupRequestProtocol { name, metadata };
+        JoinGroupRequest {
+            group_id: self.group,
+            session_timeout_ms: milliseconds(self.session_timeout),
+            rebalance_timeout_ms: milliseconds(self.rebalance_timeout),
+            member_id: self.member_id,
+            group_instance_id: self.instance_id,
+            protocol_type: PROTOCOL_TYPE,
+            protocols: encoded.iter().map(protocol).collect(),
+            reason: None,
+        }
+    }
+}
+
+pub(super) fn subscriptions(
+    protocols: &[(Assignor, Subscription)],
+) -> Result<Vec<(&'static str, Vec<u8>)>, ClusterError> {
+    let unwritable =
+        |error| ClusterError::Fatal(format!("the group's subscription can't be written: {error}"));
+    let encoded = protocols.iter().map(|(assignor, subscription)| {
+        Ok((assignor.name(), encode_subscription(subscription).map_err(unwritable)?))
+    });
+    encoded.collect()
+}
+
+pub(super) fn assignments(
+    assignments: &[(String, Assignment)],
+) -> Result<Vec<(&str, Vec<u8>)>, ClusterError> {
+    let unwritable = |error| ClusterError::Fatal(format!("the group's assignment can't be written: {error}"));
+    let encoded = assignments.iter().map(|(member_id, assignment)| {
+        Ok((member_id.as_str(), encode_assignment(assignment).map_err(unwritable)?))
+    });
+    encoded.collect()
+}
+
+pub(super) fn sync<'a>(
+    group: &'a str,
+    stamp: &'a Stamp,
+    protocol: &'a str,
+    encoded: &'a [(&str, Vec<u8>)],
+) -> SyncGroupRequest<'a> {
+    let assignment =
+        |(member_id, assignment): &'a (&str, Vec<u8>)| SyncGroupRequestAssignment { member_id, assignment };
+    SyncGroupRequest {
+        group_id: group,
+        generation_id: stamp.generation,
+        member_id: &stamp.member_id,
+        group_instance_id: stamp.instance_id.as_deref(),
+        protocol_type: Some(PROTOCOL_TYPE),
+        protocol_name: Some(protocol),
+        assignments: encoded.iter().map(assignment).collect(),
+    }
+}
+
+pub(super) fn synced(answer: &SyncGroupResponse<'_>) -> Result<Answer, ClusterError> {
+    match Refusal::from_code(answer.error_code.0) {
+        Some(refusal) => Ok(Answer::Refused { refusal, member_id: String::new() }),
+        // The coordinator hands on nothing to a member that the leader left out.
+        None if answer.assignment.is_empty() => Ok(Answer::Synced(Assignment::default())),
+        None => decode_assignment(answer.assignment).map(Answer::Synced).map_err(|error| {
+            ClusterError::Retriable(format!("the leader's assignment can't be read: {error}"))
+        }),
+    }
+}
+
+pub(super) fn heartbeat<'a>(group: &'a str, stamp: &'a Stamp) -> HeartbeatRequest<'a> {
+    HeartbeatRequest {
+        group_id: group,
+        generation_id: stamp.generation,
+        member_id: &stamp.member_id,
+        group_instance_id: stamp.instance_id.as_deref(),
+    }
+}
+
+pub(super) fn leave<'a>(group: &'a str, member_id: &'a str) -> LeaveGroupRequest<'a> {
+    let members = vec![LeaveGroupRequestMember { member_id, ..Default::default() }];
+    LeaveGroupRequest { group_id: group, members, ..Default::default() }
+}
+
+pub(super) fn left(answer: &LeaveGroupResponse<'_>) -> Answer {
+    let of_member = answer.members.first().map(|member| member.error_code);
+    let code = Some(answer.error_code).filter(|code| *code != ErrorCode::NONE).or(of_member);
+    done(code.unwrap_or(ErrorCode::NONE))
+}
+
+pub(super) fn done(code: ErrorCode) -> Answer {
+    match Refusal::from_code(code.0) {
+        Some(refusal) => Answer::Refused { refusal, member_id: String::new() },
+        None => Answer::Done,
+    }
+}
+
+pub(super) fn joined(answer: JoinGroupResponse<'_>) -> Result<Answer, ClusterError> {
+    if let Some(refusal) = Refusal::from_code(answer.error_code.0) {
+        return Ok(Answer::Refused { refusal, member_id: answer.member_id.to_owned() });
+    }
+    let unreadable =
+        |error| ClusterError::Retriable(format!("a member's subscription can't be read: {error}"));
+    let members = answer.members.iter().map(|member| {
+        Ok(Subscriber {
+            member_id: member.member_id.to_owned(),
+            instance_id: member.group_instance_id.map(str::to_owned),
+            subscription: decode_subscription(member.metadata).map_err(unreadable)?,
+        })
+    });
+    Ok(Answer::Joined(Joined {
+        generation: answer.generation_id,
+        protocol: answer.protocol_name.unwrap_or_default().to_owned(),
+        leader: answer.leader.to_owned(),
+        member_id: answer.member_id.to_owned(),
+        members: members.collect::<Result<_, ClusterError>>()?,
+    }))
+}
+
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
