@@ -33,6 +33,10 @@ fn survives(api: ApiKey, fault: Fault, times: usize) {
     }
     let mut reader = Reader::member(&sandbox);
     reader.until_all(&what, &sandbox);
+    if api == ApiKey::SyncGroup && faults.left(api) > 0 {
+        // One that is only slow is not asked for again by itself.
+        faults.rebalance(crate::reader::GROUP);
+    }
     reader.until(&what, |_| faults.left(api) == 0);
     inject();
     write(&sandbox, 5);
