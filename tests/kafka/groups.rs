@@ -1,9 +1,11 @@
 //! Instances of ours that share a group.
 
 use crate::support::eventually;
+use crate::support::jvm::program;
+use crate::support::program::Program;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Shared, bodies, listened, matrix, newest, numbered, start};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PARTITIONS: u32 = 6;
 
@@ -79,6 +81,87 @@ fn an_instance_that_leaves_hands_over_without_a_duplicate() {
         other.wait().expect(0);
         assert_eq!(bodies(&receiver), numbered(0..1_200), "{}", shared.version);
     }
+}
+
+/// Another member's rest between two polls, during which a rebalance waits for it: ten sessions of ours.
+const REST: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_member_that_takes_its_time_to_join_costs_the_others_nothing() {
+    for shared in matrix() {
+        let topic = "leisure";
+        six(shared, topic);
+        write(shared, topic, 0);
+        let receiver = Receiver::accepting();
+        let more = ["--assignor", "cooperative-sticky", "--session-timeout", "2s"];
+        let mut one = listened(&shared.address(), topic, &receiver, &more);
+        eventually("it has all", || shares(shared, topic) == [6]);
+        eventually("all", || receiver.begun() == 600);
+        // A broker that has just started looks for its coordinators.
+        one.said().for_each(drop);
+        let mut java = program("Member");
+        java.args([&shared.address(), topic, topic, "cooperative-sticky", "-", "java"]);
+        let mut java = Program::start(java);
+        eventually("they share", || shares(shared, topic) == [3, 3]);
+        java.say(&format!("rest {}", REST.as_millis()));
+        let begun = Instant::now();
+        let other = start(&shared.address(), topic, &receiver, &more);
+        let rebalances = || shared.admin(|admin| admin.group(topic)).unwrap().0 == "PreparingRebalance";
+        eventually("a rebalance waits for it", rebalances);
+        eventually("three sessions are over", || begun.elapsed() > Duration::from_secs(6));
+        let before = receiver.begun();
+        write(shared, topic, 600);
+        eventually("what it keeps goes on", || receiver.begun() >= before + 300);
+        assert!(rebalances(), "{}: the rebalance is over too early to show anything", shared.version);
+        eventually("all share", || shares(shared, topic) == [2, 2, 2]);
+        let said: Vec<String> = one.said().map(|line| line.text).collect();
+        let loses = |line: &&String| line.contains("lost [") || line.contains("did not answer");
+        assert_eq!(said.iter().find(loses), None, "{}", shared.version);
+        java.say("leave");
+        java.close();
+        other.signal("TERM");
+        other.wait().expect(0);
+        one.kill();
+    }
+}
+
+/// Members whose partitions the broker assigns (KIP-848) can't be sent along what they may use of the limit.
+#[test]
+fn a_limit_for_the_group_ends_the_run_where_the_broker_assigns() {
+    let Some(shared) = newest() else { return };
+    six(shared, "assigned");
+    let address = shared.address();
+    let java = |topic: &str| {
+        let mut java = program("Member");
+        java.args([address.as_str(), topic, topic, "consumer", "-", "java"]);
+        Program::start(java)
+    };
+    let receiver = Receiver::accepting();
+    let more = ["--session-timeout", "6s", "--timeout", "1s"];
+    let limited = [&more[..], &["--group-max-concurrency", "4"]].concat();
+    let mut first = java("assigned");
+    eventually("it has all", || shares(shared, "assigned") == [6]);
+    let ended = start(&shared.address(), "assigned", &receiver, &limited).wait().expect(1);
+    ended.saying("group.protocol=consumer").saying("--group-max-concurrency");
+    // Without a limit they share.
+    let ours = start(&shared.address(), "assigned", &receiver, &more);
+    eventually("they share", || shares(shared, "assigned") == [3, 3]);
+    first.say("leave");
+    first.close();
+    ours.signal("TERM");
+    ours.wait().expect(0);
+    // Where ours were first, the broker turns the newcomer away, and they go on.
+    six(shared, "splitting");
+    let ours = start(&shared.address(), "splitting", &receiver, &limited);
+    eventually("it has all", || shares(shared, "splitting") == [6]);
+    let refused = java("splitting");
+    eventually("it is told", || {
+        refused.said().any(|line| line.text.contains("Cannot upgrade classic group"))
+    });
+    write(shared, "splitting", 0);
+    eventually("all", || receiver.begun() == 600);
+    ours.signal("TERM");
+    ours.wait().expect(0);
 }
 
 #[test]

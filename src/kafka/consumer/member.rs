@@ -209,6 +209,10 @@ impl Member {
         let mut state = self.shared.lock();
         match event {
             Event::Assigned { added, user_data } => {
+                if let Some(text) = self.quota.cannot_be_split(membership, &self.settings.group) {
+                    drop(state);
+                    return self.shared.fail(text);
+                }
                 // First how much may be sent, then what.
                 if let Some(text) = self.quota.granted(&user_data) {
                     state.news.push_back(Polled::Notice(Notice { severity: Severity::Warning, text }));

@@ -48,6 +48,18 @@ impl Quota {
         self.claimed = self.claim;
     }
 
+    /// Why the limit can't be kept, if that is so: nobody splits it.
+    pub(super) fn cannot_be_split(&self, membership: &Membership, group: &str) -> Option<String> {
+        self.limit?;
+        membership.is_assigned_by_coordinator().then(|| {
+            format!(
+                "group {group} has members with group.protocol=consumer, so the broker assigns the partitions and nobody \
+                 splits --group-max-concurrency: give those members group.protocol=classic, take another group, or run \
+                 without that flag"
+            )
+        })
+    }
+
     /// An assignment has come. A sentence if its leader knows nothing of a limit: then nothing may be sent.
     pub(super) fn granted(&self, user_data: &[u8]) -> Option<String> {
         self.limit?;

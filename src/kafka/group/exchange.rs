@@ -99,7 +99,7 @@ pub struct Joined {
     pub generation: i32,
     /// The name of the assignor all members offered.
     pub protocol: String,
-    /// The member id of the one that assigns.
+    /// The member id of the one that assigns; empty where the coordinator does (KIP-848).
     pub leader: String,
     /// The id of this member.
     pub member_id: String,

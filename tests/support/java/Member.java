@@ -1,6 +1,7 @@
 // A consumer in a group: BROKERS GROUP TOPIC ASSIGNOR INSTANCE (- for none) CLIENT-ID.
 // Prints "assigned P...", "revoked P...", "lost P...", "left" and "record P OFFSET VALUE".
-// "leave" on its input makes it leave the group; the end of its input ends it at once.
+// "leave" on its input makes it leave the group, "rest MS" makes it not poll for so long, while its heartbeats go on;
+// the end of its input ends it at once. With the ASSIGNOR "consumer" the broker assigns (KIP-848).
 
 import java.time.Duration;
 import java.util.*;
@@ -11,23 +12,32 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 
 public class Member {
     static volatile boolean leaving;
+    static volatile long rest;
 
     public static void main(String[] args) throws Exception {
-        var assignor = switch (args[3]) {
+        Class<?> assignor = switch (args[3]) {
+            case "consumer" -> null;
             case "range" -> RangeAssignor.class;
             case "roundrobin" -> RoundRobinAssignor.class;
             case "cooperative-sticky" -> CooperativeStickyAssignor.class;
             default -> throw new IllegalArgumentException(args[3]);
         };
         var config = new HashMap<String, Object>(Map.of("bootstrap.servers", args[0], "group.id", args[1],
-            "client.id", args[5], "auto.offset.reset", "earliest", "session.timeout.ms", "6000",
-            "heartbeat.interval.ms", "500", "partition.assignment.strategy", assignor.getName()));
+            "client.id", args[5], "auto.offset.reset", "earliest"));
+        if (assignor == null) {
+            config.put("group.protocol", "consumer");
+        } else {
+            config.putAll(Map.of("session.timeout.ms", "6000", "heartbeat.interval.ms", "500",
+                "partition.assignment.strategy", assignor.getName()));
+        }
         if (!args[4].equals("-")) config.put("group.instance.id", args[4]);
         var deserializer = new StringDeserializer();
         listen();
         try (var consumer = new KafkaConsumer<String, String>(config, deserializer, deserializer)) {
             consumer.subscribe(List.of(args[2].split(",")), new Events());
             while (!leaving) {
+                Thread.sleep(rest);
+                rest = 0;
                 for (var record : consumer.poll(Duration.ofMillis(50))) {
                     System.out.println("record " + record.topic() + "-" + record.partition() + " " + record.offset()
                         + " " + record.value());
@@ -56,7 +66,9 @@ public class Member {
         var thread = new Thread(() -> {
             var in = new Scanner(System.in);
             while (in.hasNextLine()) {
-                if (in.nextLine().equals("leave")) leaving = true;
+                var line = in.nextLine();
+                if (line.equals("leave")) leaving = true;
+                if (line.startsWith("rest ")) rest = Long.parseLong(line.substring(5));
             }
             if (!leaving) Runtime.getRuntime().halt(1);
         });

@@ -114,6 +114,7 @@ impl Membership {
             self.heard_at_rest(asked.max(standing.heard));
         }
         let leads = joined.leader == joined.member_id;
+        self.assigned_by_coordinator = joined.leader.is_empty();
         self.came_back |= came_back && self.settings.is_cooperative();
         self.id_is_stored &= self.member_id == joined.member_id;
         self.moved = false;

@@ -229,6 +229,8 @@ pub struct Membership {
     /// in the meantime.
     claimed: BTreeSet<Partition>,
     role: Role,
+    /// The coordinator assigns by itself (KIP-848): no member leads.
+    assigned_by_coordinator: bool,
     holdings: Holdings,
     epoch: u64,
     /// An assignment whose lease was over when it came: it counts from the next heartbeat on.
@@ -269,6 +271,7 @@ impl Membership {
             has_news: false,
             claimed: BTreeSet::new(),
             role: Role::Follower,
+            assigned_by_coordinator: false,
             holdings: Holdings::default(),
             epoch: 0,
             unconfirmed: None,
@@ -395,6 +398,12 @@ impl Membership {
     /// What is held, those that are to be given up among it.
     pub fn held(&self) -> impl Iterator<Item = &Partition> {
         self.holdings.all()
+    }
+
+    /// Whether the coordinator itself split the partitions, since other members have joined by its own protocol
+    /// (KIP-848): then no member leads, and nothing is sent along.
+    pub fn is_assigned_by_coordinator(&self) -> bool {
+        self.assigned_by_coordinator
     }
 
     /// Whether the member has an assignment and nothing is about to change.
