@@ -264,6 +264,53 @@ fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     assert_eq!((member_id.as_str(), subscription.owned), ("m", vec![]));
 }
 
+/// A heartbeat shows whether the machine was suspended or its clock set.
+#[test]
+fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
+    for (refusal, kept) in [(None, true), (Some(Refusal::UnknownMemberId), false)] {
+        let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
+        let beat = talk.ask();
+        let asked = talk.now;
+        talk.member.slept(600 * SECOND, talk.now);
+        assert_eq!((talk.events(), talk.member.lease_until()), (vec![], None));
+        // What was asked before the sleep proves nothing.
+        talk.answer(&beat, Answer::Done);
+        assert_eq!((talk.events(), talk.member.lease_until()), (vec![], None));
+        assert!(talk.member.may_commit(&p(0)));
+        let ask = talk.ask();
+        assert_eq!(ask.request, Request::FindCoordinator);
+        talk.answer(&ask, Answer::Coordinator);
+        let ask = talk.ask();
+        assert!(matches!(ask.request, Request::Heartbeat { .. }));
+        assert_eq!(talk.now, asked, "it lost time");
+        let refused = |refusal| Answer::Refused { refusal, member_id: String::new() };
+        talk.answer(&ask, refusal.map_or(Answer::Done, refused));
+        let lease = kept.then(|| talk.now + Settings::default().session_timeout);
+        assert_eq!(talk.member.lease_until(), lease);
+        assert_eq!(talk.events(), if kept { vec![] } else { vec![Event::Lost(vec![p(0)])] });
+    }
+}
+
+#[test]
+fn a_short_sleep_takes_its_time_off_the_lease_and_a_silent_coordinator_ends_it() {
+    let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
+    let lease = talk.member.lease_until().unwrap();
+    talk.member.slept(20 * SECOND, talk.now);
+    assert_eq!(talk.member.lease_until(), Some(lease - 20 * SECOND));
+    talk.member.slept(600 * SECOND, talk.now);
+    let begun = talk.now;
+    let lost = (0..1_000).find_map(|_| {
+        let now = talk.now;
+        match talk.member.poll(talk.now) {
+            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("nobody there".into())),
+            Step::Wait(until) => talk.now = until,
+            Step::Over => panic!("it is over"),
+        }
+        (talk.events() == [Event::Lost(vec![p(0)])]).then_some(now)
+    });
+    assert_eq!(lost, Some(begun + Settings::default().session_timeout));
+}
+
 /// The coordinator answers a join in a generation that is complete already without beginning the session anew.
 #[test]
 fn a_join_that_brings_no_new_generation_prolongs_nothing() {

@@ -4,6 +4,7 @@
 //!
 //! A heartbeat thus never waits for a fetch, a commit, a webhook or another member of the group.
 
+mod clock;
 mod line;
 mod requests;
 
@@ -17,6 +18,7 @@ use crate::kafka::group::refusal::Refusal;
 use crate::relay::backoff::Jitter;
 use crate::relay::record::Partition;
 use crate::relay::source::{Lease, Notice, Polled, Severity};
+use clock::{Clock, Reading};
 use line::{Inbox, Job, Line, Reply};
 use std::collections::BTreeSet;
 use std::io;
@@ -102,7 +104,12 @@ impl Member {
     fn drive(&mut self, mut membership: Membership, mut line: Line) {
         let is_cooperative = self.settings.assignors.iter().all(|assignor| assignor.is_cooperative());
         self.quota.attach(&mut membership);
+        let mut clock = Clock::new(Reading::take());
         loop {
+            let reading = Reading::take();
+            if let Some(gap) = clock.gap(reading) {
+                membership.slept(gap, reading.now);
+            }
             self.take_words(&mut membership);
             self.take_replies(&mut membership);
             while let Some(event) = membership.next_event() {
@@ -114,7 +121,7 @@ impl Member {
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
-            self.publish(&membership);
+            self.publish(&membership, reading);
             match step {
                 Step::Ask(ask) => self.ask(&mut line, ask),
                 Step::AskBeside(ask) => self.ask_beside(&mut membership, ask),
@@ -253,9 +260,11 @@ impl Member {
     }
 
     /// Until when sending is allowed, what commits carry, and whether all is at rest.
-    fn publish(&self, membership: &Membership) {
+    fn publish(&self, membership: &Membership, reading: Reading) {
         match membership.lease_until() {
-            Some(until) => self.lease.renew(self.quota.lease(until)),
+            Some(until) => {
+                self.lease.renew_by_both(self.quota.lease(until), reading.now, reading.wall);
+            }
             None => self.lease.end(),
         }
         let mut state = self.shared.lock();

@@ -85,6 +85,7 @@ impl Membership {
         if let Some(standing) = &mut self.standing {
             standing.heard = standing.heard.max(asked);
         }
+        self.trust_lease();
     }
 
     /// It has, and no rebalance had begun.
@@ -92,6 +93,7 @@ impl Membership {
         let later = |known: Instant| known.max(asked);
         let known = self.standing.unwrap_or(Standing { heard: asked, at_rest: asked });
         self.standing = Some(Standing { heard: later(known.heard), at_rest: later(known.at_rest) });
+        self.trust_lease();
     }
 
     /// Whether a join is under way.

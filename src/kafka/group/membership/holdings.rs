@@ -97,6 +97,7 @@ impl Membership {
 
     pub(super) fn lose_all(&mut self) {
         self.unconfirmed = None;
+        self.doubted_until = None;
         let lost = self.holdings.lose_all();
         if !lost.is_empty() {
             self.events.push_back(Event::Lost(lost));

@@ -56,6 +56,7 @@ mod beside;
 mod holdings;
 mod leader;
 mod settings;
+mod suspend;
 
 pub use holdings::Epoch;
 pub use leader::{Attach, opaque};
@@ -220,6 +221,8 @@ pub struct Membership {
     /// The generation in which what is held was given or confirmed.
     synced: Option<i32>,
     standing: Option<Standing>,
+    /// The lease may be over without a sign of it; until then that is to be cleared up.
+    doubted_until: Option<Instant>,
     /// When the first join was asked of those that led to no answer yet.
     joining_since: Option<Instant>,
     joined_topics: BTreeSet<Arc<str>>,
@@ -266,6 +269,7 @@ impl Membership {
             generation: None,
             synced: None,
             standing: None,
+            doubted_until: None,
             joining_since: None,
             joined_topics: BTreeSet::new(),
             has_news: false,
@@ -371,9 +375,7 @@ impl Membership {
 
     /// Until when what is held may be sent without further word from the coordinator; `None` for not at all.
     pub fn lease_until(&self) -> Option<Instant> {
-        let standing = self.standing.as_ref()?;
-        let session_end = standing.heard + self.settings.session_timeout;
-        Some(session_end.min(standing.at_rest + self.settings.coordinator_patience()))
+        self.lease_end().filter(|_| self.doubted_until.is_none())
     }
 
     /// What a commit carries now; `None` without a membership.
@@ -418,7 +420,7 @@ impl Membership {
             self.overdue();
         }
         self.give_up_beside();
-        if !self.holdings.is_empty() && self.lease_until().is_none_or(|end| end <= self.now) {
+        if self.has_outlived_lease() {
             self.outlive_lease();
         }
         match self.phase {
@@ -435,7 +437,8 @@ impl Membership {
 
     /// When something has to happen though nobody says a word.
     fn deadline(&self) -> Instant {
-        let lease = if self.holdings.is_empty() { None } else { self.lease_until() };
+        let kept_until = self.doubted_until.or_else(|| self.lease_end());
+        let lease = kept_until.filter(|_| !self.holdings.is_empty());
         let of_phase = match self.phase {
             Phase::Assigning { until, .. } | Phase::Parting { until } => Some(until),
             _ => self.release_deadline(),

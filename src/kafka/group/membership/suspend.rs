@@ -1,0 +1,51 @@
+//! What a member thinks of time in which its own clock stood still.
+//!
+//! A monotonic clock stops while its machine is suspended, and the coordinator's goes on. So what was heard before is
+//! older than it looks. Whoever drives the membership notices by the wall clock; but that one may also have been set,
+//! and then nothing has happened. So a member that seems to have slept through its lease doubts it: nothing is sent
+//! until a heartbeat shows who is right, and nothing is lost before.
+
+use super::Membership;
+use std::time::{Duration, Instant};
+
+impl Membership {
+    /// The clock behind `now` stood still for `gap` since it was looked at last.
+    pub fn slept(&mut self, gap: Duration, now: Instant) {
+        self.now = self.now.max(now);
+        let before = |at: Instant| at.checked_sub(gap);
+        for outstanding in self.outstanding.iter_mut().chain(&mut self.beside) {
+            outstanding.asked = before(outstanding.asked).unwrap_or(outstanding.asked);
+        }
+        self.joining_since = self.joining_since.and_then(before);
+        self.next_beat = self.now;
+        let Some(standing) = &mut self.standing else { return };
+        if let (Some(heard), Some(at_rest)) = (before(standing.heard), before(standing.at_rest)) {
+            (standing.heard, standing.at_rest) = (heard, at_rest);
+        }
+        if !self.holdings.is_empty() && self.lease_end().is_none_or(|end| end <= self.now) {
+            self.doubted_until = Some(self.now + self.settings.session_timeout);
+            // What was asked before is answered by what was true before, if at all.
+            self.abandon();
+        }
+    }
+
+    /// The lease, whether it is doubted or not.
+    pub(super) fn lease_end(&self) -> Option<Instant> {
+        let standing = self.standing.as_ref()?;
+        let session_end = standing.heard + self.settings.session_timeout;
+        Some(session_end.min(standing.at_rest + self.settings.coordinator_patience()))
+    }
+
+    /// Whether the time is over in which what is held may be kept.
+    pub(super) fn has_outlived_lease(&self) -> bool {
+        let end = self.doubted_until.or_else(|| self.lease_end());
+        !self.holdings.is_empty() && end.is_none_or(|end| end <= self.now)
+    }
+
+    /// Something was heard: that may end the doubt.
+    pub(super) fn trust_lease(&mut self) {
+        if self.lease_end().is_some_and(|end| end > self.now) {
+            self.doubted_until = None;
+        }
+    }
+}
