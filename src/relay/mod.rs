@@ -89,6 +89,8 @@ use transport::Transport;
 
 /// How soon a thread that can't be started is tried again.
 const HIRE_AGAIN: Duration = Duration::from_secs(1);
+/// So much a source is asked after it was closed, at most.
+const MOST_LAST_WORDS: usize = 100;
 
 /// One run: everything from `source` goes through the gate to `transport`.
 pub struct Relay<'a> {
@@ -419,6 +421,14 @@ impl Run<'_> {
             self.observer.on(&Event::Refused { record: &letter.record, refusal: &letter.refusal, fate });
         }
         self.source.close();
+        // What the closing itself has to say.
+        for _ in 0..MOST_LAST_WORDS {
+            match self.source.poll(Want::NOTHING, Duration::ZERO) {
+                Ok(Polled::Notice(notice)) => self.observer.on(&Event::Notice(&notice)),
+                Ok(Polled::Nothing | Polled::End) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
         let totals = self.snapshot(Instant::now()).totals;
         self.observer.on(&Event::Ended(&totals));
         failure.map_or(Ok(totals), Err)

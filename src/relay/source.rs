@@ -181,7 +181,7 @@ pub trait Source {
         None
     }
 
-    /// Leaves the group and closes; nothing is polled or committed after it. Bounded in time.
+    /// Leaves the group and closes; nothing is committed after it, and no records are polled. Bounded in time.
     fn close(&mut self) {}
 }
 
