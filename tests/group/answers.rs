@@ -428,6 +428,35 @@ fn a_dynamic_member_says_that_it_leaves_and_a_static_one_does_not() {
 }
 
 #[test]
+fn leaving_that_fails_is_told_once() {
+    let failures = [
+        Answer::Failed("broken pipe".into()),
+        Answer::Refused { refusal: Refusal::NotCoordinator, member_id: String::new() },
+        Answer::Refused { refusal: Refusal::GroupAuthorizationFailed, member_id: String::new() },
+    ];
+    for failure in failures {
+        let mut talk = Talk::settled(Assignor::Range, None, &[p(0)]);
+        let begun = talk.now;
+        talk.member.leave(talk.now);
+        talk.member.released(&[p(0)], talk.now);
+        let mut told = 0;
+        loop {
+            match talk.member.poll(talk.now) {
+                Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, failure.clone()),
+                Step::Wait(until) => talk.now = until,
+                Step::Over => break,
+            }
+            while let Some(event) = talk.member.next_event() {
+                told += usize::from(matches!(event, Event::Notice(_)));
+            }
+        }
+        told += std::iter::from_fn(|| talk.member.next_event()).count();
+        assert_eq!(told, 1, "{failure:?}");
+        assert!(talk.now - begun <= 3 * SECOND, "longer than closing waits");
+    }
+}
+
+#[test]
 fn leaving_does_not_wait_for_a_join() {
     let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
     talk.refuse(Refusal::RebalanceInProgress);

@@ -5,6 +5,10 @@ use crate::support::jvm::program;
 use crate::support::program::Program;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Shared, bodies, listened, matrix, newest, numbered, start};
+use sluicegate::kafka::protocol::ApiKey;
+use sluicegate::kafka::sandbox::faults::Fault;
+use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PARTITIONS: u32 = 6;
@@ -162,6 +166,52 @@ fn a_limit_for_the_group_ends_the_run_where_the_broker_assigns() {
     eventually("all", || receiver.begun() == 600);
     ours.signal("TERM");
     ours.wait().expect(0);
+}
+
+/// A coordinator that can be made silent.
+fn sandbox(topic: &str) -> Sandbox {
+    let sandbox = Sandbox::start(SandboxSettings::default()).unwrap();
+    sandbox.create(topic, PARTITIONS as i32).unwrap();
+    sandbox
+}
+
+/// Each costs what an answer may take within a session, not what any request may.
+#[test]
+fn a_heartbeat_and_a_search_that_get_lost_cost_no_partition() {
+    let sandbox = sandbox("silent");
+    let receiver = Receiver::accepting();
+    let session = Duration::from_secs(6);
+    let mut one = listened(&sandbox.address().to_string(), "silent", &receiver, &["--session-timeout", "6s"]);
+    eventually("it has all", || one.said().any(|line| line.text.contains("] assigned")));
+    let faults = sandbox.faults();
+    faults.inject(ApiKey::Heartbeat, Fault::Hush, 1);
+    faults.inject(ApiKey::FindCoordinator, Fault::Hush, 1);
+    eventually("both are lost", || {
+        faults.left(ApiKey::Heartbeat) == 0 && faults.left(ApiKey::FindCoordinator) == 0
+    });
+    let begun = Instant::now();
+    eventually("a session is over", || begun.elapsed() > session);
+    let said: Vec<String> = one.said().map(|line| line.text).collect();
+    assert!(said.iter().any(|line| line.contains("did not answer")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("lost [")), "{said:#?}");
+    one.kill();
+}
+
+#[test]
+fn a_leave_that_nobody_answers_is_told() {
+    let sandbox = sandbox("left");
+    let receiver = Receiver::accepting();
+    let mut one = listened(&sandbox.address().to_string(), "left", &receiver, &[]);
+    eventually("it has all", || one.said().any(|line| line.text.contains("] assigned")));
+    sandbox.faults().inject(ApiKey::LeaveGroup, Fault::Hush, 10);
+    let begun = Instant::now();
+    let kill = Command::new("kill").args(["-TERM", &one.pid().to_string()]).status().unwrap();
+    assert!(kill.success());
+    eventually("it ends", || one.has_ended());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let said: Vec<String> = one.said().map(|line| line.text).collect();
+    let told = said.iter().filter(|line| line.contains("may not know that this member leaves")).count();
+    assert_eq!(told, 1, "{said:#?}");
 }
 
 #[test]

@@ -78,8 +78,10 @@ impl Membership {
     }
 
     fn request_failed_of(&mut self, request: &Request, reason: &str) {
+        if matches!(self.phase, Phase::Parting { .. }) {
+            self.leave_failed(reason);
         // The first failure is told, and of those in a row ever fewer: the reason may have become another one.
-        if self.failures.saturating_add(1).is_power_of_two() {
+        } else if self.failures.saturating_add(1).is_power_of_two() {
             let group = &self.settings.group;
             let text =
                 format!("The coordinator of group {group} did not answer: {reason}. Looking for it again.");
@@ -87,6 +89,18 @@ impl Membership {
         }
         self.coordinator_known = false;
         self.retry(request);
+    }
+
+    /// Nobody was told that this member leaves, as far as it knows.
+    pub(super) fn leave_failed(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.leave_failed, true) {
+            let (group, session) = (&self.settings.group, self.settings.session_timeout);
+            let text = format!(
+                "The coordinator of group {group} may not know that this member leaves: {reason}. Its partitions go to \
+                 others at the latest when its session ends, {session:?} after its last heartbeat."
+            );
+            self.notice(Severity::Warning, text);
+        }
     }
 
     /// After a failure: not at once, and later each time.
@@ -178,7 +192,15 @@ impl Membership {
     }
 
     fn refused(&mut self, request: &Request, refusal: Refusal, member_id: String, asked: Instant) {
-        if matches!(request, Request::Leave { .. }) {
+        let has_moved = matches!(
+            refusal,
+            Refusal::NotCoordinator | Refusal::CoordinatorNotAvailable | Refusal::CoordinatorLoadInProgress
+        );
+        if matches!(request, Request::Leave { .. }) && !has_moved {
+            // Who isn't known need not leave.
+            if refusal != Refusal::UnknownMemberId {
+                self.leave_failed(&format!("it answered with {refusal}"));
+            }
             self.phase = Phase::Over;
             return;
         }

@@ -79,8 +79,8 @@ pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// So long before the end of a rebalance, at most, partitions that aren't released are lost, so that the join
 /// still arrives in time. A quarter of the rebalance timeout where that is less.
 pub const JOIN_MARGIN: Duration = Duration::from_secs(5);
-/// How long a member that has released everything tries to tell that it leaves.
-pub const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a member that has released everything tries to tell that it leaves: within what closing waits for it.
+pub const LEAVE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// How long the coordinator is told to wait for this member in a rebalance, at least: as long as Java's members take
 /// by default (`max.poll.interval.ms`). It waits as long as any member says; a member that isn't heard within its
 /// session timeout is not waited for.
@@ -221,6 +221,8 @@ pub struct Membership {
     /// The generation in which what is held was given or confirmed.
     synced: Option<i32>,
     standing: Option<Standing>,
+    /// That leaving failed was told.
+    leave_failed: bool,
     /// The lease may be over without a sign of it; until then that is to be cleared up.
     doubted_until: Option<Instant>,
     /// When the first join was asked of those that led to no answer yet.
@@ -269,6 +271,7 @@ impl Membership {
             generation: None,
             synced: None,
             standing: None,
+            leave_failed: false,
             doubted_until: None,
             joining_since: None,
             joined_topics: BTreeSet::new(),
@@ -426,7 +429,10 @@ impl Membership {
         match self.phase {
             Phase::Assigning { until, .. } if until <= self.now => self.assign(),
             Phase::Stable if self.unconfirmed.is_none() && self.wants_to_rejoin() => self.rejoin(),
-            Phase::Parting { until } if until <= self.now => self.phase = Phase::Over,
+            Phase::Parting { until } if until <= self.now => {
+                self.leave_failed("no answer came in time");
+                self.phase = Phase::Over;
+            }
             _ => {}
         }
         if self.release_deadline().is_some_and(|deadline| deadline <= self.now) {
