@@ -264,7 +264,7 @@ fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     assert_eq!((member_id.as_str(), subscription.owned), ("m", vec![]));
 }
 
-/// A heartbeat shows whether the machine was suspended or its clock set.
+/// The next answer shows whether the machine was suspended or its clock set.
 #[test]
 fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
     for (refusal, kept) in [(None, true), (Some(Refusal::UnknownMemberId), false)] {
@@ -281,13 +281,15 @@ fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
         assert_eq!(ask.request, Request::FindCoordinator);
         talk.answer(&ask, Answer::Coordinator);
         let ask = talk.ask();
-        assert!(matches!(ask.request, Request::Heartbeat { .. }));
+        assert!(matches!(ask.request, Request::Sync { .. }));
         assert_eq!(talk.now, asked, "it lost time");
         let refused = |refusal| Answer::Refused { refusal, member_id: String::new() };
-        talk.answer(&ask, refusal.map_or(Answer::Done, refused));
+        let synced = Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] });
+        talk.answer(&ask, refusal.map_or(synced, refused));
         let lease = kept.then(|| talk.now + Settings::default().session_timeout);
         assert_eq!(talk.member.lease_until(), lease);
-        assert_eq!(talk.events(), if kept { vec![] } else { vec![Event::Lost(vec![p(0)])] });
+        let kept_all = Event::Assigned { added: vec![], user_data: vec![] };
+        assert_eq!(talk.events(), [if kept { kept_all } else { Event::Lost(vec![p(0)]) }]);
     }
 }
 
@@ -338,9 +340,9 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
     }
 }
 
-/// Other members may have had the partitions since: a heartbeat shows whether the assignment still counts.
+/// Other members may have had the partitions since.
 #[test]
-fn an_assignment_that_comes_after_its_lease_waits_for_a_heartbeat() {
+fn an_assignment_that_comes_after_its_lease_is_asked_for_once_more() {
     let mut talk = Talk::new(Assignor::CooperativeSticky, None);
     let (ask, _, _) = talk.asks_to_join();
     let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
@@ -351,8 +353,32 @@ fn an_assignment_that_comes_after_its_lease_waits_for_a_heartbeat() {
     assert_eq!(talk.events(), []);
     assert!(!talk.member.may_commit(&p(0)) && !talk.member.is_settled());
     let ask = talk.ask();
-    talk.answer(&ask, Answer::Done);
+    assert!(matches!(ask.request, Request::Sync { .. }));
+    talk.answer(&ask, Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] }));
     assert_eq!(talk.events(), [Event::Assigned { added: vec![p(0)], user_data: vec![] }]);
+}
+
+/// A coordinator that still reads the group's state answers a heartbeat without looking.
+#[test]
+fn a_heartbeat_asked_after_the_lease_prolongs_nothing() {
+    let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[]);
+    let lease = talk.member.lease_until().unwrap();
+    while talk.now < lease {
+        match talk.member.poll(talk.now) {
+            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("broken pipe".into())),
+            Step::Wait(until) => talk.now = until,
+            Step::Over => panic!("it is over"),
+        }
+    }
+    loop {
+        let ask = talk.ask();
+        let finds = ask.request == Request::FindCoordinator;
+        talk.answer(&ask, if finds { Answer::Coordinator } else { Answer::Done });
+        if !finds {
+            break;
+        }
+    }
+    assert_eq!(talk.member.lease_until(), Some(lease));
 }
 
 /// The new coordinator never heard of the id that the old one gave.

@@ -9,14 +9,15 @@ use std::sync::Arc;
 impl World {
     /// No partition is held under a live lease by two.
     pub fn assert_exclusive(&self) {
-        let now = self.instant(self.now);
         let mut owners: BTreeMap<&Partition, usize> = BTreeMap::new();
         if let Some(slow) = &self.slow {
             owners.extend(slow.held.iter().map(|partition| (partition, usize::MAX)));
         }
         for slot in 0..self.places.len() {
-            let Some(process) = self.process(slot) else { continue };
-            if process.machine.lease_until().is_none_or(|end| end <= now) {
+            let Some(process) = self.process(slot).filter(|_| self.places[slot].sleep.is_none()) else {
+                continue;
+            };
+            if process.machine.lease_until().is_none_or(|end| end <= self.clock(slot)) {
                 continue;
             }
             for partition in process.machine.held() {

@@ -70,7 +70,7 @@ impl World {
             }
             return;
         }
-        let now = self.instant(self.now);
+        let now = self.clock(slot);
         match packet {
             Packet::Request { conn, id, request } => {
                 let dead =
@@ -118,7 +118,7 @@ impl World {
     /// What is in flight of revoked partitions is done; what was committed of it is answered first.
     fn release(&mut self, slot: usize, incarnation: u64, partitions: Vec<(Partition, u64)>) {
         // What time alone has brought, and events from before a pause, are heard first.
-        let now = self.instant(self.now);
+        let now = self.clock(slot);
         self.places[slot].process.as_mut().unwrap().machine.released(&[], now);
         self.hear(slot);
         let process = self.places[slot].process.as_mut().unwrap();
@@ -211,7 +211,7 @@ impl World {
     }
 
     fn answer(&mut self, slot: usize, conn: u64, id: RequestId, answer: Answer) {
-        let now = self.instant(self.now);
+        let now = self.clock(slot);
         let local = matches!(answer, Answer::Failed(_));
         let place = &mut self.places[slot];
         let process = place.process.as_mut().unwrap();

@@ -28,6 +28,8 @@ enum Act {
     Commit(usize, usize),
     Dawdle(u64, u64),
     EndDawdling,
+    Suspend(usize, u64),
+    SetClock(usize, u64),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -50,6 +52,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<(bool, bool)>().prop_map(|(claims, joins)| Act::Ghost(claims, joins)),
         1 => (0..120_000_u64, 0..40_000_u64).prop_map(|(joins, syncs)| Act::Dawdle(joins, syncs)),
         1 => Just(Act::EndDawdling),
+        2 => (slot(), 100..25_000_u64).prop_map(|(slot, ms)| Act::Suspend(slot, ms)),
+        1 => (slot(), 50..100_000_u64).prop_map(|(slot, ms)| Act::SetClock(slot, ms)),
         8 => (slot(), 0..8_usize).prop_map(|(slot, which)| Act::Commit(slot, which)),
     ]
 }
@@ -108,6 +112,12 @@ fn perform(world: &mut World, act: Act, has_statics: bool) {
         Act::Commit(slot, which) => world.commit(slot, which),
         Act::Dawdle(joins_after, syncs_after) => world.dawdle(joins_after, syncs_after),
         Act::EndDawdling => world.end_dawdling(),
+        Act::Suspend(slot, ms) => world.suspend(slot, ms),
+        Act::SetClock(slot, ms) => {
+            if world.places[slot].paused_until <= world.now {
+                world.wake_up(slot, ms);
+            }
+        }
     }
 }
 
@@ -270,4 +280,23 @@ fn an_eager_member_waits_for_one_that_takes_its_time() {
     let shared = world.shared().iter().map(Vec::len).sum::<usize>();
     assert_eq!(shared + world.slow.as_ref().unwrap().held.len(), 7);
     assert_eq!(world.lost, 0);
+}
+
+/// Others have its partitions when it wakes up; where only a clock was set, nothing happens.
+#[test]
+fn a_member_that_slept_sends_nothing_of_what_others_have() {
+    let mut world = world(Assignor::CooperativeSticky, false, [3, 4]);
+    (0..2).for_each(|slot| world.start(slot));
+    world.pass(30_000);
+    let generation = world.coordinator.generation();
+    world.wake_up(0, 3_600_000);
+    assert_eq!(world.process(0).unwrap().machine.lease_until(), None);
+    world.pass(1_000);
+    assert_eq!((world.lost, world.coordinator.generation()), (0, generation));
+    world.assert_settled();
+    world.suspend(0, 60_000);
+    // That nobody sends what another has is checked all the time.
+    world.pass(QUIET);
+    world.assert_settled();
+    assert_eq!((world.lost, world.loads().iter().sum::<usize>()), (1, 7));
 }

@@ -126,6 +126,7 @@ impl Membership {
             && let (Some(asked), Some(standing)) = (asked_first, self.standing)
         {
             self.heard_at_rest(asked.max(standing.heard));
+            self.trust_lease();
         }
         let leads = joined.leader == joined.member_id;
         self.assigned_by_coordinator = joined.leader.is_empty();
@@ -154,30 +155,28 @@ impl Membership {
             return;
         }
         self.heard_at_rest(asked);
+        self.trust_lease();
         self.id_is_stored = true;
+        if self.lease_until().is_none_or(|end| end <= self.now) {
+            // Others may have had the partitions since. Asked for once more, an assignment that still counts is there.
+            return;
+        }
         self.synced = self.generation;
         self.next_beat = asked + self.settings.heartbeat_interval;
         self.phase = Phase::Stable;
-        self.unconfirmed = Some(assignment);
-        self.adopt();
+        self.adopt(assignment);
     }
 
     /// The heartbeat found the group at rest.
     fn beat(&mut self, stamp: &Stamp, asked: Instant) {
         self.failures = 0;
         if self.stamp().as_ref() == Some(stamp) {
-            self.heard_at_rest(asked);
-            self.adopt();
+            self.beaten(asked);
         }
     }
 
-    /// Takes the assignment over, unless its lease is over already: then the next heartbeat shows whether it
-    /// still counts.
-    fn adopt(&mut self) {
-        if !matches!(self.phase, Phase::Stable) || self.lease_until().is_none_or(|end| end <= self.now) {
-            return;
-        }
-        let Some(assignment) = self.unconfirmed.take() else { return };
+    /// Takes the assignment over.
+    fn adopt(&mut self, assignment: Assignment) {
         let given: BTreeSet<_> = assignment.partitions.into_iter().collect();
         self.give_up_all_but(&given);
         self.epoch += 1;
@@ -255,7 +254,7 @@ impl Membership {
         }
         match (&self.phase, request) {
             (Phase::Stable, Request::Heartbeat { .. }) => self.rejoin(),
-            (Phase::Syncing { .. }, Request::Sync { .. }) => self.phase = Phase::Joining,
+            (Phase::Syncing { .. }, Request::Sync { .. }) => self.rejoin(),
             (_, Request::Join { .. }) => self.retry(request),
             _ => {}
         }

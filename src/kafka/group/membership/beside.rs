@@ -55,7 +55,7 @@ impl Membership {
         let joins = self.joins();
         match answer {
             Answer::Done => {
-                self.heard_at_rest(beat.asked);
+                self.beaten(beat.asked);
                 if joins {
                     // A group at rest has not heard of the join.
                     self.expect_answer_soon();
@@ -88,12 +88,19 @@ impl Membership {
         self.trust_lease();
     }
 
+    /// A heartbeat was answered without an error. Asked within the lease, it prolongs the lease. Asked later, it proves
+    /// nothing: a coordinator that still reads the group's state says the same to everybody.
+    pub(super) fn beaten(&mut self, asked: Instant) {
+        if self.lease_end().is_some_and(|end| asked < end) {
+            self.heard_at_rest(asked);
+        }
+    }
+
     /// It has, and no rebalance had begun.
     pub(super) fn heard_at_rest(&mut self, asked: Instant) {
         let later = |known: Instant| known.max(asked);
         let known = self.standing.unwrap_or(Standing { heard: asked, at_rest: asked });
         self.standing = Some(Standing { heard: later(known.heard), at_rest: later(known.at_rest) });
-        self.trust_lease();
     }
 
     /// Whether a join is under way.

@@ -96,7 +96,6 @@ impl Membership {
     }
 
     pub(super) fn lose_all(&mut self) {
-        self.unconfirmed = None;
         self.doubted_until = None;
         let lost = self.holdings.lose_all();
         if !lost.is_empty() {

@@ -34,6 +34,10 @@
 //! partitions that were claimed in it are safe in that generation. What outlives the lease is lost at once, in
 //! whatever state.
 //!
+//! A heartbeat that was asked after the lease prolongs nothing: a coordinator that still reads the group's state
+//! answers it without looking. An assignment that came too late, or a sleep ([`Membership::slept`]), is cleared up by
+//! a sync.
+//!
 //! So a rebalance may take as long as the coordinator was told to wait without anything being lost. That is longer
 //! than this member takes for itself ([`COORDINATOR_PATIENCE`]), since other members take their own time.
 //!
@@ -238,8 +242,6 @@ pub struct Membership {
     assigned_by_coordinator: bool,
     holdings: Holdings,
     epoch: u64,
-    /// An assignment whose lease was over when it came: it counts from the next heartbeat on.
-    unconfirmed: Option<Assignment>,
 
     events: VecDeque<Event>,
     now: Instant,
@@ -281,7 +283,6 @@ impl Membership {
             assigned_by_coordinator: false,
             holdings: Holdings::default(),
             epoch: 0,
-            unconfirmed: None,
             events: VecDeque::new(),
             now,
         }
@@ -413,7 +414,7 @@ impl Membership {
 
     /// Whether the member has an assignment and nothing is about to change.
     pub fn is_settled(&self) -> bool {
-        matches!(self.phase, Phase::Stable) && self.unconfirmed.is_none() && !self.wants_to_rejoin()
+        matches!(self.phase, Phase::Stable) && !self.wants_to_rejoin()
     }
 
     /// Lets time pass: what is overdue is given up.
@@ -428,7 +429,7 @@ impl Membership {
         }
         match self.phase {
             Phase::Assigning { until, .. } if until <= self.now => self.assign(),
-            Phase::Stable if self.unconfirmed.is_none() && self.wants_to_rejoin() => self.rejoin(),
+            Phase::Stable if self.wants_to_rejoin() => self.rejoin(),
             Phase::Parting { until } if until <= self.now => {
                 self.leave_failed("no answer came in time");
                 self.phase = Phase::Over;
@@ -556,7 +557,6 @@ impl Membership {
 
     /// Joins again: at once while keeping everything, or after giving up everything.
     fn rejoin(&mut self) {
-        self.unconfirmed = None;
         self.phase = Phase::GivingUp { since: self.now };
         if !self.settings.is_cooperative() {
             self.give_up_all_but(&BTreeSet::new());

@@ -3,9 +3,10 @@
 //! A monotonic clock stops while its machine is suspended, and the coordinator's goes on. So what was heard before is
 //! older than it looks. Whoever drives the membership notices by the wall clock; but that one may also have been set,
 //! and then nothing has happened. So a member that seems to have slept through its lease doubts it: nothing is sent
-//! until a heartbeat shows who is right, and nothing is lost before.
+//! until it is told once more what it has been given, and nothing is lost before. A heartbeat would not do: a
+//! coordinator that still reads the group's state answers it without looking.
 
-use super::Membership;
+use super::{Membership, Phase};
 use std::time::{Duration, Instant};
 
 impl Membership {
@@ -26,6 +27,9 @@ impl Membership {
             self.doubted_until = Some(self.now + self.settings.session_timeout);
             // What was asked before is answered by what was true before, if at all.
             self.abandon();
+            if matches!(self.phase, Phase::Stable) {
+                self.phase = Phase::Syncing { assignments: Vec::new() };
+            }
         }
     }
 
