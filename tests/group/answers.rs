@@ -10,20 +10,20 @@ use sluicegate::relay::record::Partition;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub const SECOND: Duration = Duration::from_secs(1);
 
 /// A member whose coordinator is this test.
-struct Talk {
-    member: Membership,
-    now: Instant,
+pub struct Talk {
+    pub member: Membership,
+    pub now: Instant,
 }
 
-fn p(number: i32) -> Partition {
+pub fn p(number: i32) -> Partition {
     Partition::new("t", number)
 }
 
 impl Talk {
-    fn new(assignor: Assignor, instance_id: Option<&str>) -> Self {
+    pub fn new(assignor: Assignor, instance_id: Option<&str>) -> Self {
         let now = Instant::now();
         let instance_id = instance_id.map(str::to_owned);
         let settings = Settings { assignors: vec![assignor], instance_id, ..Settings::default() };
@@ -33,7 +33,7 @@ impl Talk {
     }
 
     /// One that was given these partitions in generation 1.
-    fn settled(assignor: Assignor, instance_id: Option<&str>, partitions: &[Partition]) -> Self {
+    pub fn settled(assignor: Assignor, instance_id: Option<&str>, partitions: &[Partition]) -> Self {
         let mut talk = Self::new(assignor, instance_id);
         talk.join(1, partitions);
         assert_eq!(talk.events(), [Event::Assigned { added: partitions.into(), user_data: vec![] }]);
@@ -41,7 +41,7 @@ impl Talk {
     }
 
     /// The next request, as soon as it comes.
-    fn ask(&mut self) -> Ask {
+    pub fn ask(&mut self) -> Ask {
         for _ in 0..100 {
             match self.member.poll(self.now) {
                 Step::Ask(ask) | Step::AskBeside(ask) => return ask,
@@ -52,17 +52,17 @@ impl Talk {
         panic!("asks nothing");
     }
 
-    fn answer(&mut self, ask: &Ask, answer: Answer) {
+    pub fn answer(&mut self, ask: &Ask, answer: Answer) {
         self.member.answered(ask.id, answer, self.now);
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    pub fn refuse(&mut self, refusal: Refusal) {
         let ask = self.ask();
         self.answer(&ask, Answer::Refused { refusal, member_id: String::new() });
     }
 
     /// Answers the search for the coordinator, if there is one, and gives back the join.
-    fn asks_to_join(&mut self) -> (Ask, String, Subscription) {
+    pub fn asks_to_join(&mut self) -> (Ask, String, Subscription) {
         let mut ask = self.ask();
         if ask.request == Request::FindCoordinator {
             self.answer(&ask, Answer::Coordinator);
@@ -93,7 +93,7 @@ impl Talk {
         self.answer(&ask, Answer::Synced(Assignment { partitions: partitions.into(), user_data: vec![] }));
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    pub fn events(&mut self) -> Vec<Event> {
         let events = std::iter::from_fn(|| self.member.next_event());
         events.filter(|event| !matches!(event, Event::Notice(_))).collect()
     }
@@ -237,148 +237,6 @@ fn the_coordinator_is_looked_for_again_and_a_loading_one_is_waited_for() {
     talk.refuse(Refusal::CoordinatorLoadInProgress);
     assert!(matches!(talk.ask().request, Request::Heartbeat { .. }));
     assert_eq!(talk.events(), []);
-}
-
-/// The lease counts from the asking; once it is over everything is lost, and the member joins again.
-#[test]
-fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
-    let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
-    let ask = talk.ask();
-    let (asked, session) = (talk.now, Settings::default().session_timeout);
-    talk.now += 2 * SECOND;
-    talk.answer(&ask, Answer::Done);
-    assert_eq!(talk.member.lease_until(), Some(asked + session));
-    while talk.now < asked + session {
-        assert_eq!(talk.events(), []);
-        match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => {
-                talk.answer(&ask, Answer::Failed("broken pipe".into()));
-            }
-            Step::Wait(until) => talk.now = until,
-            Step::Over => panic!(),
-        }
-    }
-    let _ = talk.member.poll(talk.now);
-    assert_eq!(talk.events(), [Event::Lost(vec![p(0)])]);
-    let (_, member_id, subscription) = talk.asks_to_join();
-    assert_eq!((member_id.as_str(), subscription.owned), ("m", vec![]));
-}
-
-/// The next answer shows whether the machine was suspended or its clock set.
-#[test]
-fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
-    for (refusal, kept) in [(None, true), (Some(Refusal::UnknownMemberId), false)] {
-        let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
-        let beat = talk.ask();
-        let asked = talk.now;
-        talk.member.slept(600 * SECOND, talk.now);
-        assert_eq!((talk.events(), talk.member.lease_until()), (vec![], None));
-        // What was asked before the sleep proves nothing.
-        talk.answer(&beat, Answer::Done);
-        assert_eq!((talk.events(), talk.member.lease_until()), (vec![], None));
-        assert!(talk.member.may_commit(&p(0)));
-        let ask = talk.ask();
-        assert_eq!(ask.request, Request::FindCoordinator);
-        talk.answer(&ask, Answer::Coordinator);
-        let ask = talk.ask();
-        assert!(matches!(ask.request, Request::Sync { .. }));
-        assert_eq!(talk.now, asked, "it lost time");
-        let refused = |refusal| Answer::Refused { refusal, member_id: String::new() };
-        let synced = Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] });
-        talk.answer(&ask, refusal.map_or(synced, refused));
-        let lease = kept.then(|| talk.now + Settings::default().session_timeout);
-        assert_eq!(talk.member.lease_until(), lease);
-        let kept_all = Event::Assigned { added: vec![], user_data: vec![] };
-        assert_eq!(talk.events(), [if kept { kept_all } else { Event::Lost(vec![p(0)]) }]);
-    }
-}
-
-#[test]
-fn a_short_sleep_takes_its_time_off_the_lease_and_a_silent_coordinator_ends_it() {
-    let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
-    let lease = talk.member.lease_until().unwrap();
-    talk.member.slept(20 * SECOND, talk.now);
-    assert_eq!(talk.member.lease_until(), Some(lease - 20 * SECOND));
-    talk.member.slept(600 * SECOND, talk.now);
-    let begun = talk.now;
-    let lost = (0..1_000).find_map(|_| {
-        let now = talk.now;
-        match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("nobody there".into())),
-            Step::Wait(until) => talk.now = until,
-            Step::Over => panic!("it is over"),
-        }
-        (talk.events() == [Event::Lost(vec![p(0)])]).then_some(now)
-    });
-    assert_eq!(lost, Some(begun + Settings::default().session_timeout));
-}
-
-/// The coordinator answers a join in a generation that is complete already without beginning the session anew.
-#[test]
-fn a_join_that_brings_no_new_generation_prolongs_nothing() {
-    for generation in [1, 2] {
-        let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
-        let lease = talk.member.lease_until();
-        let ask = talk.ask();
-        talk.now += 2 * SECOND;
-        talk.answer(
-            &ask,
-            Answer::Refused { refusal: Refusal::RebalanceInProgress, member_id: String::new() },
-        );
-        let (ask, _, _) = talk.asks_to_join();
-        let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
-        let joined = Joined { generation, protocol, leader, member_id, members: vec![] };
-        let beaten = talk.member.lease_until();
-        assert!(beaten > lease, "the heartbeat was heard");
-        talk.now += 2 * SECOND;
-        talk.member.coordinator_lost("gone", talk.now);
-        let asked_first = ask.deadline - Settings::default().rebalance_timeout - 5 * SECOND;
-        let (ask, _, _) = talk.asks_to_join();
-        talk.answer(&ask, Answer::Joined(joined));
-        let begun_anew = asked_first + Settings::default().session_timeout;
-        assert_eq!(talk.member.lease_until(), if generation == 1 { beaten } else { Some(begun_anew) });
-    }
-}
-
-/// Other members may have had the partitions since.
-#[test]
-fn an_assignment_that_comes_after_its_lease_is_asked_for_once_more() {
-    let mut talk = Talk::new(Assignor::CooperativeSticky, None);
-    let (ask, _, _) = talk.asks_to_join();
-    let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
-    talk.answer(&ask, Answer::Joined(Joined { generation: 1, protocol, leader, member_id, members: vec![] }));
-    let ask = talk.ask();
-    talk.now += Settings::default().session_timeout + SECOND;
-    talk.answer(&ask, Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] }));
-    assert_eq!(talk.events(), []);
-    assert!(!talk.member.may_commit(&p(0)) && !talk.member.is_settled());
-    let ask = talk.ask();
-    assert!(matches!(ask.request, Request::Sync { .. }));
-    talk.answer(&ask, Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] }));
-    assert_eq!(talk.events(), [Event::Assigned { added: vec![p(0)], user_data: vec![] }]);
-}
-
-/// A coordinator that still reads the group's state answers a heartbeat without looking.
-#[test]
-fn a_heartbeat_asked_after_the_lease_prolongs_nothing() {
-    let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[]);
-    let lease = talk.member.lease_until().unwrap();
-    while talk.now < lease {
-        match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("broken pipe".into())),
-            Step::Wait(until) => talk.now = until,
-            Step::Over => panic!("it is over"),
-        }
-    }
-    loop {
-        let ask = talk.ask();
-        let finds = ask.request == Request::FindCoordinator;
-        talk.answer(&ask, if finds { Answer::Coordinator } else { Answer::Done });
-        if !finds {
-            break;
-        }
-    }
-    assert_eq!(talk.member.lease_until(), Some(lease));
 }
 
 /// The new coordinator never heard of the id that the old one gave.

@@ -5,6 +5,7 @@ mod answers;
 mod assignors;
 mod checks;
 mod coordinator;
+mod leases;
 mod network;
 mod schedules;
 mod slow;
