@@ -1,6 +1,6 @@
 // A consumer in a group: BROKERS GROUP TOPIC ASSIGNOR INSTANCE (- for none) CLIENT-ID.
 // Prints "assigned P...", "revoked P...", "lost P...", "left" and "record P OFFSET VALUE".
-// "leave" on its input makes it leave the group, "rest MS" makes it not poll for so long, while its heartbeats go on;
+// "leave" on its input makes it leave the group, "rest" makes it poll no more until "work", while its heartbeats go on;
 // the end of its input ends it at once. With the ASSIGNOR "consumer" the broker assigns (KIP-848).
 
 import java.time.Duration;
@@ -12,7 +12,7 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 
 public class Member {
     static volatile boolean leaving;
-    static volatile long rest;
+    static volatile boolean resting;
 
     public static void main(String[] args) throws Exception {
         Class<?> assignor = switch (args[3]) {
@@ -36,8 +36,7 @@ public class Member {
         try (var consumer = new KafkaConsumer<String, String>(config, deserializer, deserializer)) {
             consumer.subscribe(List.of(args[2].split(",")), new Events());
             while (!leaving) {
-                Thread.sleep(rest);
-                rest = 0;
+                while (resting && !leaving) Thread.sleep(10);
                 for (var record : consumer.poll(Duration.ofMillis(50))) {
                     System.out.println("record " + record.topic() + "-" + record.partition() + " " + record.offset()
                         + " " + record.value());
@@ -68,7 +67,8 @@ public class Member {
             while (in.hasNextLine()) {
                 var line = in.nextLine();
                 if (line.equals("leave")) leaving = true;
-                if (line.startsWith("rest ")) rest = Long.parseLong(line.substring(5));
+                if (line.equals("rest")) resting = true;
+                if (line.equals("work")) resting = false;
             }
             if (!leaving) Runtime.getRuntime().halt(1);
         });
