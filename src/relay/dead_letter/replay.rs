@@ -59,6 +59,10 @@ impl Source for Letters {
         self.source.outage()
     }
 
+    fn stalled(&self) -> usize {
+        self.source.stalled()
+    }
+
     fn hold(&mut self, partitions: &[Partition]) -> bool {
         self.source.hold(partitions)
     }

@@ -119,6 +119,10 @@ impl<S: Source> Source for FailLast<S> {
         self.source.outage()
     }
 
+    fn stalled(&self) -> usize {
+        self.source.stalled()
+    }
+
     fn close(&mut self) {
         self.source.close();
     }
