@@ -3,7 +3,9 @@
 use super::NetError;
 use super::race::{Connected, race};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A connection that is silent for so long is asked whether its peer is still there (TCP keep-alive).
@@ -14,6 +16,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_QUESTIONS: u32 = 6;
 /// A name's further addresses are left out.
 const MOST_ADDRESSES: usize = 16;
+/// At most this many lookups wait for a resolver that doesn't answer, each in a thread.
+const MOST_LOOKUPS: usize = 64;
 
 /// The addresses of a name, in the resolver's order (RFC 6724), at most sixteen. An IPv6 address may stand in
 /// brackets. How long a resolver may take is the system's own setting (`resolv.conf`: 10 s by default).
@@ -31,6 +35,62 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
         return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")));
     }
     Ok(addresses)
+}
+
+/// The same, given up at the deadline: a resolver of the system knows none, so it is waited for in a thread of its
+/// own, which ends when the resolver does.
+pub fn resolve_until(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, NetError> {
+    looked_up(host, port, deadline, resolve)
+}
+
+/// Looks a name up by `resolver`; an address that is written out needs nobody.
+fn looked_up(
+    host: &str,
+    port: u16,
+    deadline: Instant,
+    resolver: fn(&str, u16) -> Result<Vec<SocketAddr>, NetError>,
+) -> Result<Vec<SocketAddr>, NetError> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let late = |kind: io::ErrorKind| NetError::Resolve { host: host.to_owned(), reason: kind.into() };
+    let Some(lookup) = Lookup::begin() else {
+        let reason = io::Error::other("too many earlier lookups are still without an answer");
+        return Err(NetError::Resolve { host: host.to_owned(), reason });
+    };
+    let (answer, answers) = mpsc::sync_channel(1);
+    let name = host.to_owned();
+    let look_up = move || {
+        let _lookup = lookup;
+        // Nobody listens any more after the deadline.
+        let _ = answer.send(resolver(&name, port));
+    };
+    if let Err(reason) = std::thread::Builder::new().name("resolve".into()).spawn(look_up) {
+        return Err(NetError::Resolve { host: host.to_owned(), reason });
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    answers.recv_timeout(left).unwrap_or_else(|_| Err(late(io::ErrorKind::TimedOut)))
+}
+
+/// A lookup under way, counted.
+struct Lookup;
+
+/// How many there are.
+static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+
+impl Lookup {
+    /// One more, unless there are too many.
+    fn begin() -> Option<Self> {
+        let more = |count: usize| (count < MOST_LOOKUPS).then_some(count + 1);
+        LOOKUPS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        LOOKUPS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Connects to the first address that answers; see [`dial`].
@@ -89,6 +149,21 @@ mod tests {
         let error = resolve("no-such-host.invalid", 9092).unwrap_err();
         assert_eq!(error.kind(), Kind::Resolve);
         assert!(error.to_string().starts_with("no-such-host.invalid has no address ("), "{error}");
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_is_waited_for_until_the_deadline() {
+        let silent = |_: &str, _: u16| -> Result<Vec<SocketAddr>, NetError> {
+            std::thread::sleep(Duration::from_secs(3)); // as long as the resolver takes
+            Ok(Vec::new())
+        };
+        let (begun, time) = (Instant::now(), Duration::from_millis(100));
+        let error = looked_up("slow.example", 9092, begun + time, silent).unwrap_err();
+        assert!(begun.elapsed() >= time && begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(error.to_string().starts_with("slow.example has no address (no answer in time)"), "{error}");
+        let never = |_: &str, _: u16| -> Result<Vec<SocketAddr>, NetError> { panic!("nobody is asked") };
+        assert_eq!(looked_up("[::1]", 9092, begun, never).unwrap(), ["[::1]:9092".parse().unwrap()]);
+        assert!(!resolve_until("localhost", 9092, soon()).unwrap().is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod stream;
 mod tls;
 mod trust;
 
-pub use dial::{connect, dial, resolve};
+pub use dial::{connect, dial, resolve, resolve_until};
 pub use error::{Kind, NO_TLS, NetError};
 pub use race::Connected;
 pub use stream::{Canceller, Stream};
