@@ -234,6 +234,7 @@ fn connector(
         max_idle: properties.max_idle.unwrap_or(defaults.max_idle),
         connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
+        reporter: super::requests::REPORTER,
         ..Settings::default()
     };
     Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))

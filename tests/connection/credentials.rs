@@ -22,12 +22,12 @@ fn scram512(username: &str, password: &str) -> Sasl {
     Sasl::ScramSha512 { username: username.into(), password: Secret::new(password) }
 }
 
-fn with(sasl: Sasl) -> Connector {
+pub fn with(sasl: Sasl) -> Connector {
     connector(Security { protocol: Protocol::SaslPlaintext, sasl: Some(sasl), ..Security::default() })
 }
 
 /// An unsecured token (RFC 7515 appendix A.5) that holds until so long from now.
-fn token(seconds: i64) -> String {
+pub fn token(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
     let claims = format!("{{\"sub\":\"alice\",\"iat\":{},\"exp\":{}}}", now - 7200, now + seconds);
     let encode = |text: &str| {
@@ -38,16 +38,16 @@ fn token(seconds: i64) -> String {
 }
 
 /// A file with a token, gone when it is dropped.
-struct TokenFile(PathBuf);
+pub struct TokenFile(pub PathBuf);
 
 impl TokenFile {
-    fn new(name: &str, token: &str) -> Self {
+    pub fn new(name: &str, token: &str) -> Self {
         let path = std::env::temp_dir().join(format!("sluicegate-{name}-{}", std::process::id()));
         std::fs::write(&path, token).unwrap();
         Self(path)
     }
 
-    fn sasl(&self) -> Sasl {
+    pub fn sasl(&self) -> Sasl {
         Sasl::OauthBearer(TokenSource::File(self.0.clone()))
     }
 }

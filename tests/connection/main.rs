@@ -1,8 +1,11 @@
 //! One socket to one broker: settings, TLS and SASL against a real broker, and peers that misbehave.
 
+mod addresses;
 mod credentials;
+mod double;
 mod peers;
 mod properties;
+mod refusals;
 mod secured;
 #[path = "../support/mod.rs"]
 mod support;

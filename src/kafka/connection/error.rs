@@ -1,10 +1,12 @@
 //! What can go wrong between us and a broker, as sentences that name it and say what to do.
 
 use super::versions::{Missing, oldest_asked};
-use crate::kafka::protocol::{ApiKey, DecodeError, EncodeError};
+use crate::kafka::protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
 use crate::kafka::security::{Protocol, SecurityError};
 use crate::net::{Kind, NetError};
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Why there is no answer. After any of these but [`Unsupported`](Self::Unsupported) and
 /// [`Encode`](Self::Encode), which send nothing, the connection can't be used any more.
@@ -68,10 +70,37 @@ pub enum ConnectionError {
         broker: String,
         /// The SASL mechanism.
         mechanism: &'static str,
+        /// The broker's error code, if it is the broker that refuses.
+        code: Option<ErrorCode>,
         /// What was said. Holds no secret.
         reason: String,
         /// Whether trying again is of no use before somebody mends something.
         fatal: bool,
+    },
+    /// None of the addresses of a broker's name led to a connection.
+    Addresses {
+        /// The broker's address as it was given.
+        broker: String,
+        /// Those that took the connection, with what came of it.
+        tried: Vec<(SocketAddr, ConnectionError)>,
+        /// The others, if there were any.
+        unreachable: Option<Box<NetError>>,
+    },
+    /// A broker refuses a client that was let in before, by this broker or another. It may be tried again.
+    Refused {
+        /// How long no login is tried there.
+        pause: Duration,
+        /// How many refusals there were in a row.
+        refusals: u32,
+        /// The refusal.
+        reason: Box<ConnectionError>,
+    },
+    /// Nothing was sent, because the broker refused a login a moment ago.
+    Paused {
+        /// The broker's address as it was given.
+        broker: String,
+        /// How long it is until the next one may be tried.
+        left: Duration,
     },
     /// The connection failed before.
     Unusable {
@@ -89,7 +118,11 @@ impl ConnectionError {
             Self::Net(error) => error.is_fatal(),
             Self::Authentication { fatal, .. } => *fatal,
             Self::Greeting { .. } | Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => false,
-            Self::Unusable { .. } => false,
+            // One that only broke, or was out of reach, may go better.
+            Self::Addresses { tried, unreachable, .. } => {
+                unreachable.is_none() && tried.iter().all(|(_, error)| error.is_fatal())
+            }
+            Self::Refused { .. } | Self::Paused { .. } | Self::Unusable { .. } => false,
         }
     }
 
@@ -98,6 +131,9 @@ impl ConnectionError {
         match self {
             Self::Greeting { reason, .. } => reason.is_stranger(),
             Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => true,
+            Self::Addresses { tried, unreachable, .. } => {
+                unreachable.is_none() && tried.iter().all(|(_, error)| error.is_stranger())
+            }
             _ => false,
         }
     }
@@ -107,6 +143,10 @@ impl ConnectionError {
         match self {
             Self::Net(error) => error.kind() == Kind::Timeout,
             Self::Greeting { reason, .. } => reason.is_timeout(),
+            Self::Addresses { tried, unreachable, .. } => {
+                let of_socket = unreachable.as_ref().is_none_or(|error| error.kind() == Kind::Timeout);
+                of_socket && tried.iter().all(|(_, error)| error.is_timeout())
+            }
             _ => false,
         }
     }
@@ -147,9 +187,52 @@ impl fmt::Display for ConnectionError {
             Self::Authentication { broker, mechanism, reason, .. } => {
                 write!(f, "no authentication with {broker} by {mechanism}: {reason}")
             }
+            Self::Addresses { broker, tried, unreachable } => {
+                write!(f, "no address of {broker} leads to a connection: ")?;
+                for (place, (address, error)) in tried.iter().enumerate() {
+                    let between = if place == 0 { "" } else { "; " };
+                    write!(f, "{between}{address}: {error}")?;
+                }
+                unreachable.as_ref().map_or(Ok(()), |error| write!(f, "; {error}"))
+            }
+            Self::Refused { pause, refusals, reason } => refused(f, *pause, *refusals, reason),
+            Self::Paused { broker, left } => write!(
+                f,
+                "{broker} refused a login a moment ago, so the next one waits for another {} ms",
+                left.as_millis()
+            ),
             Self::Unusable { broker } => write!(f, "the connection to {broker} failed before: open another"),
         }
     }
+}
+
+/// Of a client that was let in before.
+fn refused(
+    f: &mut fmt::Formatter<'_>,
+    pause: Duration,
+    refusals: u32,
+    reason: &ConnectionError,
+) -> fmt::Result {
+    let said = reason.to_string();
+    f.write_str(&said)?;
+    let code = match reason {
+        ConnectionError::Authentication { code, .. } => *code,
+        _ => None,
+    };
+    // Where the broker has words of its own for it, its code is not among them.
+    if let Some(code) = code.filter(|code| !said.contains(&code.to_string())) {
+        write!(f, " ({code})")?;
+    }
+    write!(f, ". Brokers let this client in before, so it tries again in {} ms", pause.as_millis())?;
+    if refusals > 1 {
+        write!(f, " ({refusals} refusals in a row)")?;
+    }
+    if code == Some(ErrorCode::SASL_AUTHENTICATION_FAILED) {
+        f.write_str(
+            "; Amazon MSK refuses good credentials like this while it gets too many new connections",
+        )?;
+    }
+    Ok(())
 }
 
 fn unsupported(f: &mut fmt::Formatter<'_>, broker: &str, missing: &[Missing]) -> fmt::Result {
@@ -179,8 +262,14 @@ impl std::error::Error for ConnectionError {
             Self::Greeting { reason, .. } => Some(reason),
             Self::Frame { reason, .. } | Self::Decode { reason, .. } => Some(reason),
             Self::Encode { reason, .. } => Some(reason),
+            Self::Authentication { code, .. } => code.as_ref().map(|code| code as _),
+            Self::Addresses { tried, unreachable, .. } => {
+                let first = tried.first().map(|(_, error)| error as _);
+                first.or(unreachable.as_deref().map(|error| error as _))
+            }
+            Self::Refused { reason, .. } => Some(reason),
             Self::Order { .. } | Self::Unsupported { .. } => None,
-            Self::Authentication { .. } | Self::Unusable { .. } => None,
+            Self::Paused { .. } | Self::Unusable { .. } => None,
         }
     }
 }

@@ -6,12 +6,15 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `connector`, `logins` | the way to a connection, and what comes after a refusal |
 //! | `wire`, `inbox` | frames over a stream, tied by their numbers |
 //! | `sasl`, `scram`, `token` | who we are, without a socket |
 //! | [Versions] | what the broker speaks |
 
+mod connector;
 mod error;
 mod inbox;
+mod logins;
 mod sasl;
 mod scram;
 mod token;
@@ -19,6 +22,7 @@ mod versions;
 mod wire;
 
 pub use crate::net::Canceller;
+pub use connector::{Connector, Settings, share};
 pub use error::ConnectionError;
 pub use versions::{Missing, Versions};
 pub use wire::Ticket;
@@ -26,15 +30,12 @@ pub use wire::Ticket;
 use super::protocol::api_versions::ApiVersionsRequest;
 use super::protocol::sasl_authenticate::SaslAuthenticateRequest;
 use super::protocol::sasl_handshake::SaslHandshakeRequest;
-use super::protocol::{ApiKey, ErrorCode, Hidden, LARGEST_FRAME, Request};
-use super::security::{Sasl, Security};
-#[cfg(feature = "tls")]
-use crate::net::TlsClient;
-use crate::net::{Stream, connect, resolve};
+use super::protocol::{ApiKey, ErrorCode, Hidden, Request};
+use super::security::Sasl;
+use crate::net::Stream;
 use crate::relay::backoff::Jitter;
 use sasl::{Exchange, MOST_MESSAGES, Step};
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::Wire;
 
@@ -46,112 +47,6 @@ const REAUTHENTICATE_SPREAD_PERCENT: u32 = 10;
 const SOONEST_REAUTHENTICATION: Duration = Duration::from_millis(1050);
 /// So much of what a broker says about a failure is shown, in characters.
 const LONGEST_REASON: usize = 300;
-
-/// Settings of all connections of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How brokers are trusted and who we are.
-    pub security: Security,
-    /// What we call ourselves, in the brokers' logs and quotas (`client.id`).
-    pub client_id: String,
-    /// The longest time for reaching any of a broker's addresses, within the deadline of the opening.
-    pub connect_timeout: Duration,
-    /// The longest time for TLS, and for each answer while a connection is opened or authenticated anew.
-    pub request_timeout: Duration,
-    /// The largest answer that is taken, in bytes without its length.
-    pub largest_frame: usize,
-    /// A connection that was not used for so long is replaced before its next use, since whatever is between may have
-    /// forgotten it (`connections.max.idle.ms`); zero: never.
-    pub max_idle: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            security: Security::default(),
-            client_id: "sluicegate".into(),
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            largest_frame: LARGEST_FRAME,
-            // A minute less than brokers wait by default.
-            max_idle: Duration::from_secs(540),
-        }
-    }
-}
-
-/// Opens connections. Cheap to clone; all clones share their TLS sessions.
-#[derive(Clone, Debug)]
-pub struct Connector(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    #[cfg(feature = "tls")]
-    tls: Option<TlsClient>,
-}
-
-impl Connector {
-    /// Checks the settings and reads the certificates that they name. Contacts nobody.
-    pub fn new(settings: Settings) -> Result<Self, ConnectionError> {
-        settings.security.check()?;
-        #[cfg(feature = "tls")]
-        let tls = match settings.security.protocol.has_tls() {
-            true => Some(TlsClient::new(&settings.security.tls)?),
-            false => None,
-        };
-        Ok(Self(Arc::new(Shared {
-            settings,
-            #[cfg(feature = "tls")]
-            tls,
-        })))
-    }
-
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// Connects to a broker, by any of its name's addresses, and gets as far as being allowed to ask.
-    pub fn open(&self, host: &str, port: u16, deadline: Instant) -> Result<Connection, ConnectionError> {
-        let settings = self.settings();
-        let broker = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        let stream = self.stream(host, port, &broker, deadline)?;
-        let wire = Wire::new(broker, settings.client_id.clone(), stream, settings.largest_frame);
-        let mut connection = Connection {
-            wire,
-            connector: self.clone(),
-            versions: Versions::default(),
-            reauthenticate_at: None,
-            last_used: Instant::now(),
-            proven: false,
-        };
-        connection.greet(deadline)?;
-        connection.authenticate(deadline)?;
-        Ok(connection)
-    }
-
-    fn stream(
-        &self,
-        host: &str,
-        port: u16,
-        broker: &str,
-        deadline: Instant,
-    ) -> Result<Stream, ConnectionError> {
-        let settings = self.settings();
-        let addresses = resolve(host, port)?;
-        let socket = connect(broker, &addresses, deadline.min(Instant::now() + settings.connect_timeout))?;
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &self.0.tls {
-            let deadline = deadline.min(Instant::now() + settings.request_timeout);
-            return Ok(Stream::tls(socket, tls, host, deadline)?);
-        }
-        Ok(Stream::plain(socket))
-    }
-}
 
 /// A connection to a broker that has let us in.
 #[derive(Debug)]
@@ -166,6 +61,28 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Gets as far as being allowed to ask.
+    fn begin(
+        connector: Connector,
+        broker: String,
+        stream: Stream,
+        deadline: Instant,
+    ) -> Result<Self, ConnectionError> {
+        let settings = connector.settings();
+        let wire = Wire::new(broker, settings.client_id.clone(), stream, settings.largest_frame);
+        let mut connection = Self {
+            wire,
+            connector,
+            versions: Versions::default(),
+            reauthenticate_at: None,
+            last_used: Instant::now(),
+            proven: false,
+        };
+        connection.greet(deadline)?;
+        connection.authenticate(deadline)?;
+        Ok(connection)
+    }
+
     /// Asks and waits for the answer, which borrows from the connection. An error code in the answer is the
     /// caller's. Authenticates anew before, where that is due.
     pub fn call<R: Request>(
@@ -246,7 +163,8 @@ impl Connection {
     /// connection on which one is always due is closed by its broker when the session ends.
     pub fn reauthenticate_if_due(&mut self, now: Instant, deadline: Instant) -> Result<(), ConnectionError> {
         if self.reauthenticate_at.is_some_and(|due| due <= now) && !self.wire.awaits_answers() {
-            self.authenticate(deadline)?;
+            let renewed = self.authenticate(deadline);
+            renewed.map_err(|error| self.connector.refused(&self.wire.broker, error))?;
         }
         Ok(())
     }
@@ -330,9 +248,9 @@ impl Connection {
             ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
                 let reason =
                     format!("the broker has enabled {}: set sasl.mechanism to that", shortened(&enabled));
-                Err(self.unauthenticated(sasl, reason, true))
+                Err(self.unauthenticated(sasl, Some(error_code), reason, true))
             }
-            code => Err(self.unauthenticated(sasl, code.to_string(), !code.is_retriable())),
+            code => Err(self.unauthenticated(sasl, Some(code), code.to_string(), !code.is_retriable())),
         }
     }
 
@@ -346,7 +264,7 @@ impl Connection {
         let begun = Exchange::begin(sasl, deadline);
         // A token that can't be had now may be there at the next attempt.
         let (mut exchange, mut message) =
-            begun.map_err(|reason| self.unauthenticated(sasl, reason, false))?;
+            begun.map_err(|reason| self.unauthenticated(sasl, None, reason, false))?;
         for _ in 0..MOST_MESSAGES {
             let request = SaslAuthenticateRequest { auth_bytes: Hidden(&message) };
             let response = self.wire.call(&request, version, deadline)?;
@@ -354,21 +272,27 @@ impl Connection {
             if !code.is_none() {
                 let said = response.error_message.map(shortened).unwrap_or_else(|| code.to_string());
                 let reason = format!("{said}: check the credentials and that the broker knows them");
-                return Err(self.unauthenticated(sasl, reason, !code.is_retriable()));
+                return Err(self.unauthenticated(sasl, Some(code), reason, !code.is_retriable()));
             }
             let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
             match exchange.next(response.auth_bytes.0) {
                 Ok(Step::Done) => return Ok(lifetime.map(Duration::from_millis)),
                 Ok(Step::Send(next)) => message = next,
-                Err(reason) => return Err(self.unauthenticated(sasl, reason, true)),
+                Err(reason) => return Err(self.unauthenticated(sasl, None, reason, true)),
             }
         }
-        Err(self.unauthenticated(sasl, "the exchange has no end".into(), true))
+        Err(self.unauthenticated(sasl, None, "the exchange has no end".into(), true))
     }
 
-    fn unauthenticated(&self, sasl: &Sasl, reason: String, fatal: bool) -> ConnectionError {
+    fn unauthenticated(
+        &self,
+        sasl: &Sasl,
+        code: Option<ErrorCode>,
+        reason: String,
+        fatal: bool,
+    ) -> ConnectionError {
         let (broker, mechanism) = (self.wire.broker.clone(), sasl.mechanism());
-        ConnectionError::Authentication { broker, mechanism, reason, fatal }
+        ConnectionError::Authentication { broker, mechanism, code, reason, fatal }
     }
 }
 
