@@ -3,6 +3,7 @@
 mod addresses;
 mod credentials;
 mod double;
+mod links;
 mod peers;
 mod properties;
 mod refusals;

@@ -1,40 +1,53 @@
-//! The connections of one thread to the brokers: who is asked, and over which connection.
+//! The connections of one thread to the brokers: who is asked, over which connection, and by when.
+//!
+//! A connection belongs to an address, so "any broker" and "that broker" share it where they are the same. Any broker
+//! is one of those that the metadata names, the same one until it fails or [`Links::ask_another`] is called; those
+//! named at the start stand in while none is known or none of those tried can be reached. Invariant: a call ends by its
+//! deadline, whatever has to be opened, looked up or logged in to for it.
 
 use super::{Address, Cluster, ClusterError, of_code};
-use crate::kafka::connection::Connection;
+use crate::kafka::connection::{Connection, ConnectionError, share};
 use crate::kafka::protocol::find_coordinator::FindCoordinatorRequest;
 use crate::kafka::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
 use crate::kafka::protocol::{ApiKey, ErrorCode, Request};
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `key_type` of a FindCoordinator request.
 const COORDINATOR_OF_GROUP: i8 = 0;
 
+/// A call to [`Target::Any`] tries no more of the known brokers than this before those that were named at the start.
+const MOST_BROKERS_TRIED: usize = 4;
+
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// Any broker that answers.
+    /// Any broker that answers. What it is asked must be fit to be asked again, at another one.
     Any,
     /// This one.
     Broker(i32),
 }
 
-/// One thread's connections: one a target.
+/// One thread's connections: one an address, whoever is meant by it.
 #[derive(Debug)]
 pub struct Links {
     cluster: Arc<Cluster>,
-    open: HashMap<Target, Connection>,
+    open: Vec<(Address, Connection)>,
     timeout: Duration,
-    /// Where the search for any broker begins.
-    turn: usize,
+    /// Who is asked by [`Target::Any`]: a known broker, or one named at the start while no known one can be reached.
+    any: Option<Address>,
+    /// The next call begins with those named at the start: the brokers ask for it, or the last one had no time for them.
+    starts_over: bool,
+    /// The first to be tried of those named at the start.
+    first_named: usize,
 }
 
 impl Links {
-    /// No connection yet; a request may take `timeout`.
+    /// No connection yet; a request may take `timeout`, with whatever has to be opened for it.
     pub fn new(cluster: Arc<Cluster>, timeout: Duration) -> Self {
-        Self { cluster, open: HashMap::new(), timeout, turn: 0 }
+        Self { cluster, open: Vec::new(), timeout, any: None, starts_over: false, first_named: 0 }
     }
 
     /// How long a request may take.
@@ -55,7 +68,7 @@ impl Links {
         request: &R,
         read: impl FnOnce(R::Response<'_>) -> T,
     ) -> Result<T, ClusterError> {
-        self.call_within(target, request, self.timeout, read)
+        self.call_until(target, request, Instant::now() + self.timeout, read)
     }
 
     /// The same with another time limit: for requests that wait at the broker.
@@ -66,33 +79,49 @@ impl Links {
         timeout: Duration,
         read: impl FnOnce(R::Response<'_>) -> T,
     ) -> Result<T, ClusterError> {
-        self.open(target)?;
-        let Some(connection) = self.open.get_mut(&target) else {
-            return Err(ClusterError::Retriable("the connection is gone".into()));
-        };
-        let outcome = connection.call(request, Instant::now() + timeout).map(read);
-        if outcome.is_err() {
-            // What was asked must not arrive any more behind what is asked next.
-            self.reset(target);
+        self.call_until(target, request, Instant::now() + timeout, read)
+    }
+
+    /// The same by a deadline, which holds for all that is needed: the connection, TLS, the login, the answer. By
+    /// [`Target::Any`], a broker that does not answer costs its [share] of the time, and then the next one is asked.
+    pub fn call_until<R: Request, T>(
+        &mut self,
+        target: Target,
+        request: &R,
+        deadline: Instant,
+        read: impl FnOnce(R::Response<'_>) -> T,
+    ) -> Result<T, ClusterError> {
+        let mut read = Some(read);
+        match target {
+            Target::Broker(id) => {
+                let address = self.address(id)?;
+                // Where it can't even be reached, its address says more than the error.
+                self.open_at(&address, deadline).map_err(|error| unreachable(id, &address, error))?;
+                Ok(self.ask_at(&address, request, deadline, &mut read)?)
+            }
+            Target::Any => self
+                .of_any(deadline, |links, address, until| links.ask_at(address, request, until, &mut read)),
         }
-        Ok(outcome?)
     }
 
     /// Opens the connection to a target unless it is there, for who wants its canceller.
     pub fn open(&mut self, target: Target) -> Result<&mut Connection, ClusterError> {
-        let useless =
-            |connection: &mut Connection| connection.has_gone() || connection.is_stale(Instant::now());
-        if self.open.get_mut(&target).is_some_and(useless) {
-            self.open.remove(&target);
-        }
-        if !self.open.contains_key(&target) {
-            let connection = match target {
-                Target::Any => self.open_any()?,
-                Target::Broker(id) => self.open_broker(id)?,
-            };
-            self.open.insert(target, connection);
-        }
-        self.open.get_mut(&target).ok_or_else(|| ClusterError::Retriable("the connection is gone".into()))
+        self.open_until(target, Instant::now() + self.timeout)
+    }
+
+    /// The same by a deadline.
+    pub fn open_until(&mut self, target: Target, deadline: Instant) -> Result<&mut Connection, ClusterError> {
+        let address = match target {
+            Target::Broker(id) => {
+                let address = self.address(id)?;
+                self.open_at(&address, deadline).map_err(|error| unreachable(id, &address, error))?;
+                address
+            }
+            Target::Any => self.of_any(deadline, |links, address, until| {
+                links.open_at(address, until).map(|_| address.clone())
+            })?,
+        };
+        Ok(self.open_at(&address, deadline)?)
     }
 
     /// Whether this API can be called there.
@@ -100,71 +129,190 @@ impl Links {
         Ok(self.open(target)?.versions().supports(api))
     }
 
-    /// Ends a connection, after an answer that makes it useless.
+    /// Lets the next call to [`Target::Any`] go to another broker than the last one, for when an answer may be out of
+    /// date: to the next of those that are known, in turn. No connection is closed.
+    pub fn ask_another(&mut self) {
+        let known = self.known();
+        let place = self.any.as_ref().and_then(|any| known.iter().position(|address| address == any));
+        self.any = place.and_then(|place| known.get((place + 1) % known.len().max(1)).cloned());
+    }
+
+    /// Ends a connection, after an answer that makes it useless. Of [`Target::Any`], another is asked next.
     pub fn close(&mut self, target: Target) {
-        self.open.remove(&target);
+        self.take(target);
     }
 
     /// Ends a connection so that nothing written on it arrives any more, as far as that is in our power.
     pub fn reset(&mut self, target: Target) {
-        if let Some(connection) = self.open.remove(&target) {
+        if let Some(connection) = self.take(target) {
             connection.reset();
         }
     }
 
-    fn open_broker(&self, id: i32) -> Result<Connection, ClusterError> {
-        let address = self.cluster.known().brokers().get(&id).cloned();
-        let Some(address) = address else {
-            return Err(ClusterError::Retriable(format!("the metadata doesn't name broker {id}")));
-        };
-        self.cluster.connector.open(&address.host, address.port, Instant::now() + self.timeout).map_err(
-            |error| match ClusterError::from(error) {
-                ClusterError::Retriable(text) => ClusterError::Retriable(format!(
-                    "broker {id} says that it is at {address}, and there: {text}. If this goes on, check its \
-                     advertised.listeners and the way from here to there"
-                )),
-                fatal => fatal,
-            },
-        )
+    /// How many connections are kept.
+    pub fn kept(&self) -> usize {
+        self.open.len()
     }
 
-    /// Tries the brokers that are known, then those that were named at the start.
-    fn open_any(&mut self) -> Result<Connection, ClusterError> {
-        let mut addresses: Vec<Address> = self.cluster.known().brokers().values().cloned().collect();
-        self.turn = self.turn.wrapping_add(1);
-        let first = self.turn % addresses.len().max(1);
-        addresses.rotate_left(first);
-        for named in &self.cluster.bootstrap {
-            if !addresses.contains(named) {
-                addresses.push(named.clone());
+    fn take(&mut self, target: Target) -> Option<Connection> {
+        let address = match target {
+            Target::Broker(id) => self.address(id).ok(),
+            Target::Any => {
+                let asked = self.any.clone();
+                self.ask_another();
+                asked
             }
+        };
+        self.take_at(&address?)
+    }
+
+    fn take_at(&mut self, address: &Address) -> Option<Connection> {
+        let place = self.open.iter().position(|(other, _)| other == address)?;
+        Some(self.open.swap_remove(place).1)
+    }
+
+    fn address(&self, id: i32) -> Result<Address, ClusterError> {
+        let address = self.cluster.known().brokers().get(&id).cloned();
+        address.ok_or_else(|| ClusterError::Retriable(format!("the metadata doesn't name broker {id}")))
+    }
+
+    fn known(&self) -> Vec<Address> {
+        self.cluster.known().brokers().values().cloned().collect()
+    }
+
+    /// The connection to an address, kept or new. Those that were not used for too long are closed.
+    fn open_at(&mut self, address: &Address, deadline: Instant) -> Result<&mut Connection, ConnectionError> {
+        let now = Instant::now();
+        self.open.retain(|(_, connection)| !connection.is_stale(now));
+        let mut place = self.open.iter().position(|(other, _)| other == address);
+        if let Some((_, connection)) = place.and_then(|place| self.open.get_mut(place))
+            && connection.has_gone()
+        {
+            self.take_at(address);
+            place = None;
         }
-        let mut said = Vec::new();
-        let (mut fatals, mut strangers) = (0, 0);
-        for Address { host, port } in &addresses {
-            match self.cluster.connector.open(host, *port, Instant::now() + self.timeout) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => {
-                    fatals += usize::from(error.is_fatal());
-                    strangers += usize::from(error.is_stranger());
-                    said.push(error.to_string());
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let connection = self.cluster.connector.open(&address.host, address.port, deadline)?;
+                self.open.push((address.clone(), connection));
+                self.open.len() - 1
+            }
+        };
+        let gone = || ConnectionError::Unusable { broker: address.to_string() };
+        self.open.get_mut(place).map(|(_, connection)| connection).ok_or_else(gone)
+    }
+
+    /// Asks at an address; `read` is used up by an answer alone.
+    fn ask_at<R: Request, T>(
+        &mut self,
+        address: &Address,
+        request: &R,
+        deadline: Instant,
+        read: &mut Option<impl FnOnce(R::Response<'_>) -> T>,
+    ) -> Result<T, ConnectionError> {
+        let gone = || ConnectionError::Unusable { broker: address.to_string() };
+        let connection = self.open_at(address, deadline)?;
+        let outcome = match connection.call(request, deadline) {
+            Ok(answer) => read.take().map(|read| read(answer)).ok_or_else(gone),
+            Err(error) => Err(error),
+        };
+        if outcome.is_err()
+            && let Some(connection) = self.take_at(address)
+        {
+            // What was asked must not arrive any more behind what is asked next.
+            connection.reset();
+        }
+        outcome
+    }
+
+    /// Does it with one broker after another until it works, each for its share of the time: some that are known,
+    /// then those that were named at the start (KIP-899).
+    fn of_any<T>(
+        &mut self,
+        deadline: Instant,
+        mut act: impl FnMut(&mut Self, &Address, Instant) -> Result<T, ConnectionError>,
+    ) -> Result<T, ClusterError> {
+        let known = self.known();
+        let candidates = self.candidates(&known);
+        let (mut failed, mut strangers) = (Vec::new(), 0);
+        for (place, address) in candidates.iter().enumerate() {
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() && place > 0 {
+                break;
+            }
+            let until = now + share(left, candidates.len() - place - 1);
+            let opened = self.open_at(address, until).map(drop);
+            strangers += usize::from(opened.as_ref().is_err_and(|error| error.is_stranger()));
+            match opened.and_then(|()| act(self, address, until)) {
+                Ok(done) => {
+                    // While none is known, the next call goes to one that is known by then.
+                    self.any = (!known.is_empty()).then(|| address.clone());
+                    self.starts_over = false;
+                    return Ok(done);
                 }
+                Err(error) => failed.push(error),
+            }
+            if failed.last().is_some_and(ConnectionError::is_refused_login) {
+                // The same credentials at each of them could lock the account.
+                break;
             }
         }
-        let text = format!("the brokers can't be reached: {}", said.join("; "));
-        // At first one broker's no is enough; later, while brokers are changed one by one, it takes all of them. Where
-        // something else than Kafka has answered from the start, the address is wrong.
-        let first = self.cluster.known().brokers().is_empty();
-        let all = |count: usize| count == addresses.len();
-        Err(if all(fatals) || (first && (fatals > 0 || all(strangers))) {
-            ClusterError::Fatal(text)
-        } else {
-            ClusterError::Retriable(text)
-        })
+        self.move_on(candidates.get(..failed.len()).unwrap_or_default(), &known);
+        Err(unanswered(&failed, strangers, known.is_empty()))
+    }
+
+    /// Lets the next call begin with those that this one, which was in vain, had no time for.
+    fn move_on(&mut self, tried: &[Address], known: &[Address]) {
+        if !self.starts_over {
+            self.any = tried.iter().rfind(|address| known.contains(address)).cloned();
+            self.ask_another();
+        }
+        let named = &self.cluster.bootstrap;
+        let last = tried.iter().rev().find_map(|address| named.iter().position(|other| other == address));
+        self.starts_over = last.is_none();
+        self.first_named = last.map_or(self.first_named, |place| (place + 1) % named.len().max(1));
+    }
+
+    /// Whom to try, in this order.
+    fn candidates(&self, known: &[Address]) -> Vec<Address> {
+        let named = &self.cluster.bootstrap;
+        let named: Vec<&Address> = named.iter().cycle().skip(self.first_named).take(named.len()).collect();
+        let is_open = |address: &Address| self.open.iter().any(|(other, _)| other == address);
+        let place = |wanted: &dyn Fn(&Address) -> bool| known.iter().position(wanted);
+        let first = match &self.any {
+            Some(any) => place(&|address| address == any).unwrap_or(0),
+            // A connection that is there is used; else each client begins with another broker.
+            None => place(&is_open).unwrap_or_else(|| any_number() % known.len().max(1)),
+        };
+        // One named at the start that was reached when no known one was is asked for as long as it answers.
+        let fallen_back = self.any.as_ref().filter(|any| !known.contains(any) && is_open(any));
+        let first_of_all = if self.starts_over { named.as_slice() } else { &[] };
+        let mut candidates: Vec<Address> = first_of_all.iter().copied().chain(fallen_back).cloned().collect();
+        candidates
+            .extend(known.iter().cycle().skip(first).take(known.len().min(MOST_BROKERS_TRIED)).cloned());
+        candidates.extend(named.into_iter().cloned());
+        let mut seen = Vec::with_capacity(candidates.len());
+        candidates.retain(|address| {
+            let is_new = !seen.contains(address);
+            seen.push(address.clone());
+            is_new
+        });
+        candidates
     }
 
     /// Asks for metadata: of these topics, or of all. Gives the error of each topic that has one.
     pub fn refresh(&mut self, topics: Option<&[&str]>) -> Result<Vec<(Arc<str>, ErrorCode)>, ClusterError> {
+        self.refresh_until(topics, Instant::now() + self.timeout)
+    }
+
+    /// The same by a deadline.
+    pub fn refresh_until(
+        &mut self,
+        topics: Option<&[&str]>,
+        deadline: Instant,
+    ) -> Result<Vec<(Arc<str>, ErrorCode)>, ClusterError> {
         let cluster = Arc::clone(&self.cluster);
         let request = MetadataRequest {
             topics: topics.map(|names| names.iter().map(|name| of_name(name)).collect()),
@@ -172,23 +320,40 @@ impl Links {
             include_cluster_authorized_operations: false,
             include_topic_authorized_operations: false,
         };
-        self.call(Target::Any, &request, |answer| {
+        let before = self.known();
+        let answered = self.call_until(Target::Any, &request, deadline, |answer| {
             if answer.error_code != ErrorCode::NONE {
-                return Err(of_code(answer.error_code, "asking for metadata"));
+                return Err(answer.error_code);
             }
             cluster.learn(&answer, topics.is_none())?;
             let failed = answer.topics.iter().filter(|topic| topic.error_code != ErrorCode::NONE);
             let failed = failed.filter_map(|topic| Some((Arc::from(topic.name?), topic.error_code)));
             Ok(failed.collect())
-        })?
+        })?;
+        let now = self.known();
+        if now != before {
+            // Those that are known now are tried before one that was named at the start is asked again.
+            self.any = self.any.take().filter(|any| now.contains(any));
+        }
+        // KIP-1102: the cluster that is meant is found where it was found at first.
+        self.starts_over = answered == Err(ErrorCode::REBOOTSTRAP_REQUIRED);
+        answered.map_err(|code| {
+            self.ask_another();
+            of_code(code, "asking for metadata")
+        })
     }
 
     /// The id of the group's coordinator, which can be asked from then on.
     pub fn coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
+        self.coordinator_until(group, Instant::now() + self.timeout)
+    }
+
+    /// The same by a deadline.
+    pub fn coordinator_until(&mut self, group: &str, deadline: Instant) -> Result<i32, ClusterError> {
         let cluster = Arc::clone(&self.cluster);
         let request =
             FindCoordinatorRequest { key: group, key_type: COORDINATOR_OF_GROUP, ..Default::default() };
-        let found = self.call(Target::Any, &request, |answer| match answer.error_code {
+        let found = self.call_until(Target::Any, &request, deadline, |answer| match answer.error_code {
             ErrorCode::NONE => {
                 let port = u16::try_from(answer.port).unwrap_or(0);
                 let address = Address { host: answer.host.to_owned(), port };
@@ -199,18 +364,59 @@ impl Links {
         })?;
         if found.is_err() {
             // Another broker may know more.
-            self.close(Target::Any);
+            self.ask_another();
         }
         found
     }
 
     /// The same, asked for only where it is not `known` yet.
     pub fn coordinator_unless(&mut self, known: &mut Option<i32>, group: &str) -> Result<i32, ClusterError> {
+        self.coordinator_unless_until(known, group, Instant::now() + self.timeout)
+    }
+
+    /// The same by a deadline.
+    pub fn coordinator_unless_until(
+        &mut self,
+        known: &mut Option<i32>,
+        group: &str,
+        deadline: Instant,
+    ) -> Result<i32, ClusterError> {
         match *known {
             Some(id) => Ok(id),
-            None => Ok(*known.insert(self.coordinator(group)?)),
+            None => Ok(*known.insert(self.coordinator_until(group, deadline)?)),
         }
     }
+}
+
+/// Of a broker that is somewhere else than it says, or out of reach from here.
+fn unreachable(id: i32, address: &Address, error: ConnectionError) -> ClusterError {
+    match ClusterError::from(error) {
+        ClusterError::Retriable(text) => ClusterError::Retriable(format!(
+            "broker {id} says that it is at {address}, and there: {text}. If this goes on, check its \
+             advertised.listeners and the way from here to there"
+        )),
+        fatal => fatal,
+    }
+}
+
+/// What it means that none of the brokers that were tried has answered. At first one broker's no is enough; later,
+/// while brokers are changed one by one, it takes all of them. Where all are `strangers`, which spoke something else
+/// than Kafka from the start, the addresses are wrong.
+fn unanswered(failed: &[ConnectionError], strangers: usize, at_first: bool) -> ClusterError {
+    let said: Vec<String> = failed.iter().map(ToString::to_string).collect();
+    let text = format!("the brokers can't be reached: {}", said.join("; "));
+    let fatals = failed.iter().filter(|error| error.is_fatal()).count();
+    let all = |count: usize| count == failed.len();
+    if all(fatals) || (at_first && (fatals > 0 || all(strangers))) {
+        ClusterError::Fatal(text)
+    } else {
+        ClusterError::Retriable(text)
+    }
+}
+
+/// Spreads clients over brokers.
+fn any_number() -> usize {
+    usize::try_from(RandomState::new().build_hasher().finish() >> 33).unwrap_or(0)
 }
 
 fn of_name(name: &str) -> MetadataRequestTopic<'_> {

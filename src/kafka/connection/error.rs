@@ -126,6 +126,15 @@ impl ConnectionError {
         }
     }
 
+    /// Whether the broker, or one that passes for it, did not agree on who we are.
+    pub fn is_refused_login(&self) -> bool {
+        match self {
+            Self::Authentication { fatal, .. } => *fatal,
+            Self::Refused { reason, .. } => reason.is_refused_login(),
+            _ => false,
+        }
+    }
+
     /// Whether whoever listens there has answered, and not as a broker does.
     pub fn is_stranger(&self) -> bool {
         match self {
