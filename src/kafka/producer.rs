@@ -1,27 +1,34 @@
 //! Records to a topic, acknowledged by all replicas in sync (`acks=all`).
 //!
-//! Synchronous and without state of its own beyond connections: [`Producer::send`] returns once every record is
-//! acknowledged. It is not idempotent (KIP-98): after an error, what was acknowledged before may be there twice when
-//! it is sent again, and nothing is missing.
+//! Synchronous: [`Producer::send`] returns once every record is acknowledged. It is idempotent (KIP-98) where the
+//! brokers let it be: a batch whose acknowledgement is lost is sent again as it was, also by the next
+//! [`send`](Producer::send) of its records, and is in the log once. Where they don't, and after a restart of the
+//! process, it may be there twice. Nothing is missing in either case.
 //!
 //! A topic that refuses a record's timestamp (`message.timestamp.before.max.ms` and `after.max.ms`) gets the record
 //! with the present time, and if it refuses that too (one of the clocks is wrong), with none.
 
+mod batches;
+mod sequences;
+
 use super::cluster::{ClusterError, Links, Target, of_code};
-use super::protocol::ErrorCode;
+use super::protocol::init_producer_id::InitProducerIdRequest;
 use super::protocol::produce::{ProduceRequest, ProduceRequestPartition, ProduceRequestTopic};
-use super::record_batch::{BatchWriter, Compression, NewRecord, ProducerState};
+use super::protocol::{ApiKey, ErrorCode};
+use super::record_batch::{Compression, NewRecord, ProducerState};
 use crate::relay::dead_letter::shown::excerpt;
+pub use batches::BATCH_BYTES;
+use batches::{Batch, murmur2, smaller, split, written};
+use sequences::{Sequences, Written};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A batch is closed before it is larger than this; one record may exceed it alone. Brokers take 1 MiB unless told
-/// otherwise.
-pub const BATCH_BYTES: usize = 512 << 10;
 /// Leaders are looked up again so often for one batch while one send lasts.
 const LEADER_ATTEMPTS: u32 = 3;
-/// What a record weighs in a batch beside its parts: at most so many bytes for its lengths, and for those of a header.
-const RECORD_OVERHEAD: usize = 40;
+/// The time between two questions for an id.
+const ID_PAUSE: Duration = Duration::from_millis(200);
+/// A batch gets at most so many other ids while one send lasts.
+const MOST_RENEWALS: u8 = 2;
 /// All replicas in sync.
 const ACKS_ALL: i16 = -1;
 /// How much of a broker's own words is repeated.
@@ -30,8 +37,6 @@ const MESSAGE_CHARS: usize = 300;
 const NO_TIMESTAMP: i64 = -1;
 /// A record gets other timestamps at most so often: the present time, then none.
 const MOST_TIMESTAMPS: u8 = 2;
-/// The seed of Kafka's murmur2.
-const MURMUR_SEED: u32 = 0x9747_b28c;
 
 /// Sends records to one topic.
 #[derive(Debug)]
@@ -45,13 +50,7 @@ pub struct Producer {
     known: bool,
     /// Records were acknowledged before: a right that is missing now may come back.
     proven: bool,
-}
-
-/// A batch for one partition, and which of the records to send are in it.
-struct Batch {
-    partition: i32,
-    records: Vec<usize>,
-    compression: Compression,
+    sequences: Sequences,
 }
 
 /// What became of a batch.
@@ -61,6 +60,8 @@ enum Delivered {
     TooLarge(ErrorCode, usize),
     /// The topic takes no timestamp as of these records; which they are is said by their place in the batch.
     OtherTimestamps(Vec<usize>),
+    /// The broker does not take this id's numbers, so the batch is not in the log.
+    OtherId(ErrorCode),
 }
 
 /// What a broker says of a batch.
@@ -109,7 +110,8 @@ impl Producer {
     /// Sends to `topic`; the brokers may take up to `timeout` to copy a batch, and a send in which something fails
     /// ends soon after that time.
     pub fn new(links: Links, topic: String, timeout: Duration) -> Self {
-        Self { links, topic, timeout, turn: 0, known: false, proven: false }
+        let sequences = Sequences::new();
+        Self { links, topic, timeout, turn: 0, known: false, proven: false, sequences }
     }
 
     /// The topic.
@@ -137,8 +139,8 @@ impl Producer {
         let mut sending = Sending::new(records);
         let mut pending: VecDeque<Batch> = self.batches(records)?.into();
         let mut failed = BTreeSet::new();
-        // Each round ends a batch, halves it, compresses it, or changes a timestamp in it.
-        while let Some(batch) = pending.pop_front() {
+        // Each round ends a batch, halves it, compresses it, changes a timestamp in it or gives it another id.
+        while let Some(mut batch) = pending.pop_front() {
             if failure.is_some() && Instant::now() >= deadline {
                 break;
             }
@@ -146,7 +148,7 @@ impl Producer {
             if failed.contains(&batch.partition) {
                 continue;
             }
-            match self.deliver(&batch, &sending.records, deadline) {
+            match self.deliver(&mut batch, &sending.records, deadline) {
                 Ok(Delivered::Acknowledged) => {
                     self.proven = true;
                     for at in &batch.records {
@@ -156,23 +158,109 @@ impl Producer {
                     }
                 }
                 Ok(Delivered::TooLarge(code, size)) => {
+                    self.rewrite(&mut batch);
                     let smaller = smaller(batch).ok_or_else(|| self.too_large(code, size))?;
                     smaller.into_iter().rev().for_each(|part| pending.push_front(part));
                 }
                 Ok(Delivered::OtherTimestamps(named)) => {
+                    self.rewrite(&mut batch);
                     if !sending.change(&batch, &named) {
                         return Err(self.refused_timestamps(&batch));
                     }
                     pending.push_front(batch);
                 }
-                Err(error @ ClusterError::Fatal(_)) => return Err(error),
-                Err(error) => {
+                Ok(Delivered::OtherId(code)) => {
+                    self.rewrite(&mut batch);
+                    self.sequences.renew();
+                    batch.renewals += 1;
+                    if batch.renewals <= MOST_RENEWALS {
+                        pending.push_front(batch);
+                        continue;
+                    }
                     failed.insert(batch.partition);
+                    failure = Some(self.of_code(code, &self.writing(batch.partition)));
+                }
+                Err(error) => {
+                    let (partition, places) = (batch.partition, &batch.records);
+                    if let Some(written) = batch.written.filter(|written| written.in_doubt) {
+                        // As they were given, so that they are known when they are given again.
+                        let given = places.iter().filter_map(|at| records.get(*at));
+                        self.sequences.keep(partition, given, written);
+                    }
+                    if let ClusterError::Fatal(_) = error {
+                        return Err(error);
+                    }
+                    failed.insert(partition);
                     failure = Some(error);
                 }
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// The batch is to be written in another way: numbers that may be in a log already are not used for that.
+    fn rewrite(&mut self, batch: &mut Batch) {
+        self.sequences.give_up(batch.partition);
+        if batch.written.take().is_some_and(|written| written.in_doubt) {
+            self.sequences.renew();
+        }
+    }
+
+    fn writing(&self, partition: i32) -> String {
+        format!("writing to topic '{}' partition {partition}", self.topic)
+    }
+
+    /// Gets an id, if one is needed. Without one, whatever is told, records are written all the same.
+    fn identify(&mut self, deadline: Instant) -> Result<(), ClusterError> {
+        while self.sequences.wants_id() {
+            let error = match self.ask_for_id() {
+                Ok((id, epoch)) => {
+                    self.sequences.given(id, epoch);
+                    break;
+                }
+                Err(error) => error,
+            };
+            if matches!(error, ClusterError::Fatal(_)) || self.sequences.failed() {
+                self.go_without(&error.to_string());
+            } else if Instant::now() + ID_PAUSE >= deadline {
+                return Err(error);
+            } else {
+                // A broker that has none left gets more from the controller.
+                std::thread::sleep(ID_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn go_without(&mut self, why: &str) {
+        self.sequences.go_without();
+        (self.links.reporter().info)(&format!(
+            "records of topic '{}' are written without an idempotent producer's id, so one whose acknowledgement is \
+             lost may be there twice: {why}",
+            self.topic
+        ));
+    }
+
+    fn ask_for_id(&mut self) -> Result<(i64, i16), ClusterError> {
+        if !self.links.supports(Target::Any, ApiKey::InitProducerId)? {
+            return Err(ClusterError::Fatal("the brokers have no InitProducerId".into()));
+        }
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            ..InitProducerIdRequest::default()
+        };
+        self.links.call(Target::Any, &request, |answer| match answer.error_code {
+            ErrorCode::NONE => Ok((answer.producer_id, answer.producer_epoch)),
+            code => {
+                let text = format!("asking for a producer's id: the broker answered {code}");
+                Err(if code.is_retriable() {
+                    ClusterError::Retriable(text)
+                } else {
+                    ClusterError::Fatal(text)
+                })
+            }
+        })?
     }
 
     fn too_large(&self, code: ErrorCode, size: usize) -> ClusterError {
@@ -235,11 +323,18 @@ impl Producer {
         }
     }
 
-    /// Shares the records out among the partitions, in batches.
+    /// Shares the records out among the partitions, in batches; first those that were sent before.
     fn batches(&mut self, records: &[NewRecord<'_>]) -> Result<Vec<Batch>, ClusterError> {
         let partitions = self.partitions()?;
+        let mut batches = Vec::new();
+        let mut resumed = BTreeSet::new();
+        for (partition, places, written) in self.sequences.resumed(records, partitions) {
+            resumed.extend(places.iter().copied());
+            let batch = Batch::new(partition, places, Compression::None);
+            batches.push(Batch { written: Some(written), ..batch });
+        }
         let mut shares: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (at, record) in records.iter().enumerate() {
+        for (at, record) in records.iter().enumerate().filter(|(at, _)| !resumed.contains(at)) {
             let partition = match record.key {
                 Some(key) => (murmur2(key) & 0x7fff_ffff) % partitions,
                 None => {
@@ -249,14 +344,10 @@ impl Producer {
             };
             shares.entry(partition).or_default().push(at);
         }
-        let mut batches = Vec::new();
         for (partition, share) in shares {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            batches.extend(split(&share, records).into_iter().map(|records| Batch {
-                partition,
-                records,
-                compression: Compression::None,
-            }));
+            let parts = split(&share, records).into_iter();
+            batches.extend(parts.map(|records| Batch::new(partition, records, Compression::None)));
         }
         Ok(batches)
     }
@@ -264,25 +355,43 @@ impl Producer {
     /// Brings one batch to the leader of its partition, wherever that is by now.
     fn deliver(
         &mut self,
-        batch: &Batch,
+        batch: &mut Batch,
         records: &[NewRecord<'_>],
         deadline: Instant,
     ) -> Result<Delivered, ClusterError> {
-        let bytes = written(batch, records)?;
+        if batch.written.is_none() {
+            self.identify(deadline)?;
+            let state = self.sequences.state(batch.partition);
+            let bytes = written(batch, records, state)?;
+            batch.written = Some(Written { bytes, state, in_doubt: false });
+        }
+        let (partition, count) = (batch.partition, batch.records.len());
         let mut last = None;
         for _ in 0..LEADER_ATTEMPTS {
-            let error = match self.attempt(batch.partition, &bytes) {
+            let Some(written) = batch.written.as_mut() else { break };
+            let error = match self.attempt(partition, written) {
                 Ok(Answer::OtherTimestamps(named)) => return Ok(Delivered::OtherTimestamps(named)),
-                Ok(Answer::Code(ErrorCode::NONE)) => return Ok(Delivered::Acknowledged),
+                // What has the same number and is older than the broker remembers is there too.
+                Ok(Answer::Code(ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER)) => {
+                    self.sequences.acknowledged(partition, written.state, count);
+                    return Ok(Delivered::Acknowledged);
+                }
                 Ok(Answer::Code(
                     code @ (ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE),
                 )) => {
-                    return Ok(Delivered::TooLarge(code, bytes.len()));
+                    return Ok(Delivered::TooLarge(code, written.bytes.len()));
                 }
-                Ok(Answer::Code(code)) => {
-                    let what = format!("writing to topic '{}' partition {}", self.topic, batch.partition);
-                    self.of_code(code, &what)
+                Ok(Answer::Code(code)) if written.state != ProducerState::NONE && is_of_id(code) => {
+                    return Ok(Delivered::OtherId(code));
                 }
+                // Before Kafka 2.8, a right of its own is needed.
+                Ok(Answer::Code(code @ ErrorCode::CLUSTER_AUTHORIZATION_FAILED))
+                    if written.state != ProducerState::NONE =>
+                {
+                    self.go_without(&format!("the broker answered {code}"));
+                    return Ok(Delivered::OtherId(code));
+                }
+                Ok(Answer::Code(code)) => self.of_code(code, &self.writing(partition)),
                 Err(error) => error,
             };
             let ClusterError::Retriable(_) = error else { return Err(error) };
@@ -296,11 +405,14 @@ impl Producer {
         Err(last.unwrap_or_else(|| ClusterError::Retriable("no attempt was made".into())))
     }
 
-    fn attempt(&mut self, partition: i32, batch: &[u8]) -> Result<Answer, ClusterError> {
+    fn attempt(&mut self, partition: i32, written: &mut Written) -> Result<Answer, ClusterError> {
         let Some((leader, _)) = self.links.cluster().leader(&self.topic, partition) else {
             return Ok(Answer::Code(ErrorCode::LEADER_NOT_AVAILABLE));
         };
-        let data = ProduceRequestPartition { index: partition, records: Some(batch) };
+        // What opening the connection takes is not taken from the answer's time: a slow login would leave none, each time.
+        self.links.open(Target::Broker(leader))?;
+        let was_in_doubt = std::mem::replace(&mut written.in_doubt, true);
+        let data = ProduceRequestPartition { index: partition, records: Some(&written.bytes) };
         let topic = self.topic.clone();
         let request = ProduceRequest {
             transactional_id: None,
@@ -312,7 +424,7 @@ impl Producer {
                 ..Default::default()
             }],
         };
-        self.links.call(Target::Broker(leader), &request, |answer| {
+        let answer = self.links.call(Target::Broker(leader), &request, |answer| {
             let written = answer.responses.iter().flat_map(|topic| &topic.partition_responses).next();
             match written {
                 Some(written) if written.error_code == ErrorCode::INVALID_TIMESTAMP => {
@@ -335,8 +447,41 @@ impl Producer {
                 Some(written) => Ok(Answer::Code(written.error_code)),
                 None => Ok(Answer::Code(ErrorCode::UNKNOWN_SERVER_ERROR)),
             }
-        })?
+        })?;
+        if answer.as_ref().map_or(true, Answer::is_refusal) {
+            written.in_doubt = was_in_doubt;
+        }
+        answer
     }
+}
+
+impl Answer {
+    /// Whether the broker says that it wrote nothing.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::OtherTimestamps(_) => true,
+            Self::Code(code) => [
+                ErrorCode::MESSAGE_TOO_LARGE,
+                ErrorCode::RECORD_LIST_TOO_LARGE,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER,
+                ErrorCode::NOT_ENOUGH_REPLICAS,
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ]
+            .contains(code),
+        }
+    }
+}
+
+/// Errors of an id that is forgotten, taken over, or ahead of what the log has (KIP-360).
+fn is_of_id(code: ErrorCode) -> bool {
+    [
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode::UNKNOWN_PRODUCER_ID,
+        ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::PRODUCER_FENCED,
+    ]
+    .contains(&code)
 }
 
 /// Errors that sending the same again won't mend.
@@ -356,118 +501,16 @@ fn advice(code: ErrorCode) -> &'static str {
     }
 }
 
-/// The batch in smaller parts, if there is a way.
-fn smaller(batch: Batch) -> Option<Vec<Batch>> {
-    let Batch { partition, records, compression } = batch;
-    match (records.len(), compression) {
-        (..=1, Compression::None) => {
-            // Where it came from it may have been compressed too.
-            Some(vec![Batch { partition, records, compression: Compression::Gzip }])
-        }
-        (..=1, _) => None,
-        (count, _) => {
-            let (first, second) = records.split_at(count / 2);
-            let part = |part: &[usize]| Batch { partition, records: part.to_vec(), compression };
-            Some(vec![part(first), part(second)])
-        }
-    }
-}
-
-/// At most so many bytes a record takes of a batch.
-fn weight(record: &NewRecord<'_>) -> usize {
-    let part = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let headers =
-        record.headers.iter().map(|h| RECORD_OVERHEAD / 4 + h.name.len() + part(h.value)).sum::<usize>();
-    RECORD_OVERHEAD + part(record.key) + part(record.value) + headers
-}
-
-/// Splits the records at these places so that each part fits into a batch, or is one record.
-fn split(places: &[usize], records: &[NewRecord<'_>]) -> Vec<Vec<usize>> {
-    let mut parts: Vec<Vec<usize>> = Vec::new();
-    let mut room = 0;
-    for at in places {
-        let weight = records.get(*at).map_or(0, weight);
-        match parts.last_mut().filter(|_| weight <= room) {
-            Some(part) => part.push(*at),
-            None => {
-                parts.push(vec![*at]);
-                room = BATCH_BYTES;
-            }
-        }
-        room = room.saturating_sub(weight);
-    }
-    parts
-}
-
-fn written(batch: &Batch, records: &[NewRecord<'_>]) -> Result<Vec<u8>, ClusterError> {
-    let mut writer = BatchWriter::new(batch.compression).producer(ProducerState::NONE);
-    batch.records.iter().filter_map(|at| records.get(*at)).for_each(|record| writer.push(record));
-    writer.finish().map_err(|error| ClusterError::Fatal(format!("a batch can't be written: {error}")))
-}
-
-/// The hash by which Java's producer chooses a keyed record's partition (murmur2, 32 bits), so that the keys of a
-/// dead letter's topic meet where those of its origin do.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    const R: u32 = 24;
-    // Kafka takes the length as a 32-bit number, and a key is never longer.
-    let mut hash = MURMUR_SEED ^ (data.len() as u32);
-    let mut words = data.chunks_exact(4);
-    for word in words.by_ref() {
-        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
-        k ^= k >> R;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    let rest = words.remainder();
-    for (place, byte) in rest.iter().enumerate().rev() {
-        hash ^= u32::from(*byte) << (8 * place);
-    }
-    if !rest.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn hashes_keys_as_java_does() {
-        // Values of Kafka's own Utils.murmur2, as its unit test has them.
-        for (key, hash) in [
-            ("21", -973_932_308_i32),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
-        }
-    }
-
-    #[test]
-    fn closes_a_batch_before_it_grows_too_large() {
-        let record = |value| NewRecord { timestamp: 0, key: None, value: Some(value), headers: &[] };
-        let (large, small) = (vec![b'x'; 2 * BATCH_BYTES], vec![b'x'; BATCH_BYTES / 3]);
-        let records = [&small, &small, &large, &small, &small, &small, &small].map(|value| record(value));
-        let places: Vec<usize> = (0..records.len()).collect();
-        assert_eq!(split(&places, &records), [vec![0, 1], vec![2], vec![3, 4], vec![5, 6]]);
-        for part in split(&places, &records).iter().filter(|part| part.len() > 1) {
-            let batch = Batch { partition: 0, records: part.clone(), compression: Compression::None };
-            assert!(written(&batch, &records).unwrap().len() <= BATCH_BYTES + 100);
-        }
-        assert!(split(&[], &records).is_empty());
-    }
-    #[test]
     fn timestamps_are_changed_where_they_are_refused_and_at_most_twice() {
         let records =
             [1, 2, 3].map(|timestamp| NewRecord { timestamp, key: None, value: None, headers: &[] });
         let mut sending = Sending::new(&records);
-        let batch = Batch { partition: 0, records: vec![2, 0], compression: Compression::None };
+        let batch = Batch::new(0, vec![2, 0], Compression::None);
         let times = |sending: &Sending<'_>| sending.records.iter().map(|it| it.timestamp).collect::<Vec<_>>();
         assert!(sending.change(&batch, &[1]), "the second of the batch is the first record");
         assert_eq!(times(&sending)[1..], [2, 3]);

@@ -10,6 +10,7 @@ mod places;
 mod power_cut;
 mod rotation;
 mod topic;
+mod topic_once;
 mod topic_refusals;
 
 use sluicegate::relay::dead_letter::file::DeadLetterFile;

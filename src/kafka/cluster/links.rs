@@ -6,6 +6,7 @@
 //! deadline, whatever has to be opened, looked up or logged in to for it.
 
 use super::{Address, Cluster, ClusterError, of_code};
+use crate::files::Reporter;
 use crate::kafka::connection::{Connection, ConnectionError, share};
 use crate::kafka::protocol::find_coordinator::FindCoordinatorRequest;
 use crate::kafka::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -58,6 +59,11 @@ impl Links {
     /// The cluster they lead to.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who is told what people should know of these connections.
+    pub fn reporter(&self) -> Reporter {
+        self.cluster.connector.settings().reporter
     }
 
     /// Sends a request, waits for the answer and hands it to `read`. A fault ends the connection; the next call
