@@ -225,6 +225,7 @@ fn connector(
     properties: &crate::kafka::properties::Properties,
 ) -> Result<crate::kafka::connection::Connector, Failure> {
     use crate::kafka::connection::{Connector, Settings};
+    use std::sync::{Mutex, PoisonError};
     let defaults = Settings::default();
     let mut security = properties.security.clone();
     security.tls.reporter = super::requests::REPORTER;
@@ -237,5 +238,28 @@ fn connector(
         reporter: super::requests::REPORTER,
         ..Settings::default()
     };
-    Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))
+    let connector =
+        Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))?;
+    // Everything in the process that connects is one client to the brokers. Dead letters are thus put by a client that
+    // brokers have let in before, and a refused login is retried there too.
+    static CLIENT: Mutex<Option<Connector>> = Mutex::new(None);
+    let mut client = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = client.take().filter(|client| client.settings() == connector.settings());
+    Ok(client.insert(same.unwrap_or(connector)).clone())
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+    use crate::kafka::properties::Properties;
+
+    #[test]
+    fn all_that_connects_in_the_same_way_is_one_client() {
+        let named = |name: &str| {
+            let properties = Properties { client_id: Some(name.into()), ..Properties::default() };
+            connector(&properties).map_err(|failure| failure.text).unwrap()
+        };
+        assert!(named("a") == named("a"));
+        assert!(named("a") != named("b"));
+    }
 }

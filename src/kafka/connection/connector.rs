@@ -67,6 +67,15 @@ impl Default for Settings {
 #[derive(Clone, Debug)]
 pub struct Connector(Arc<Shared>);
 
+/// Whether they are the same client.
+impl PartialEq for Connector {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Connector {}
+
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
