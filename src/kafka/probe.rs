@@ -11,9 +11,9 @@ use super::protocol::{ApiKey, ErrorCode};
 use crate::relay::record::Partition;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// So often a group's coordinator is looked for.
+/// So often a group's coordinator is looked for, within the time of one request.
 const COORDINATOR_ATTEMPTS: u32 = 10;
 /// The time between two looks.
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(500);
@@ -147,13 +147,15 @@ impl Probe {
         if let Some(id) = self.coordinator {
             return Ok(id);
         }
-        let mut found = self.links.coordinator(group);
+        let deadline = Instant::now() + self.links.timeout();
+        let mut found = self.links.coordinator_until(group, deadline);
         for _ in 1..COORDINATOR_ATTEMPTS {
-            if !matches!(found, Err(ClusterError::Retriable(_))) {
+            let is_late = Instant::now() + COORDINATOR_PAUSE >= deadline;
+            if is_late || !matches!(found, Err(ClusterError::Retriable(_))) {
                 break;
             }
             std::thread::sleep(COORDINATOR_PAUSE);
-            found = self.links.coordinator(group);
+            found = self.links.coordinator_until(group, deadline);
         }
         found.inspect(|id| self.coordinator = Some(*id))
     }
