@@ -23,6 +23,11 @@ fn the_sandbox_serves_until_a_signal_and_run_delivers_from_it() {
     assert_eq!(receiver.accepted().len(), 100);
     let ended = binary::run(&["check", "--brokers", address, "--topic", "orders", "--url", &url]).expect(0);
     assert_eq!(ended.stdout.matches("ok     topic orders partition").count(), 3, "{}", ended.stdout);
+    // What it doesn't speak is told.
+    let mut stranger = std::net::TcpStream::connect(address).unwrap();
+    stranger.write_all(&[0, 0, 0, 12, 0, 30, 0, 1, 0, 0, 0, 7, 0, 2, b'm', b'e']).unwrap();
+    let told = sandbox.expect("closed the connection of client \"me\" at ");
+    assert!(told.contains("CreateAcls (30) version 1"), "{told}");
     // A second one can't listen there.
     binary::run(&["sandbox", "--listen", address]).expect(1).saying("Take another --listen");
     let kill = Command::new("kill").args(["-TERM", &sandbox.pid().to_string()]).status();
