@@ -152,7 +152,7 @@ fn answer(
             let key = |api: &ApiKey| ApiVersionsResponseKey {
                 api_key: api.number(),
                 min_version: 0,
-                max_version: api.newest_asked(),
+                max_version: api.newest(),
             };
             let api_keys = ApiKey::ALL.iter().map(key).collect();
             let response = ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() };

@@ -151,7 +151,7 @@ fn a_topic_made_anew_while_a_batch_is_in_doubt_gets_it() {
 fn where_brokers_have_no_ids_to_give_letters_are_put_without_and_it_is_told_once() {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let apis = ApiKey::ALL.iter().copied().filter(|api| *api != ApiKey::InitProducerId);
-    let versions = apis.map(|api| (api, 0..=api.newest_asked())).collect();
+    let versions = apis.map(|api| (api, 0..=api.newest())).collect();
     let sandbox =
         Sandbox::start(SandboxSettings { versions: Some(versions), ..SandboxSettings::default() }).unwrap();
     sandbox.create("dead", 1).unwrap();

@@ -331,10 +331,10 @@ impl Links {
             if answer.error_code != ErrorCode::NONE {
                 return Err(answer.error_code);
             }
-            cluster.learn(&answer, topics.is_none())?;
+            let learned = cluster.learn(&answer, topics.is_none());
             let failed = answer.topics.iter().filter(|topic| topic.error_code != ErrorCode::NONE);
             let failed = failed.filter_map(|topic| Some((Arc::from(topic.name?), topic.error_code)));
-            Ok(failed.collect())
+            Ok(learned.map(|()| failed.collect()))
         })?;
         let now = self.known();
         if now != before {
@@ -343,10 +343,8 @@ impl Links {
         }
         // KIP-1102: the cluster that is meant is found where it was found at first.
         self.starts_over = answered == Err(ErrorCode::REBOOTSTRAP_REQUIRED);
-        answered.map_err(|code| {
-            self.ask_another();
-            of_code(code, "asking for metadata")
-        })
+        let answered = answered.map_err(|code| of_code(code, "asking for metadata")).flatten();
+        answered.inspect_err(|_| self.ask_another())
     }
 
     /// The id of the group's coordinator, which can be asked from then on.

@@ -11,7 +11,7 @@ use super::note;
 use super::offsets;
 use super::state::{Shared, State};
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Leader, Links, Place, Target, of_code};
+use crate::kafka::cluster::{ClusterError, Leader, Links, Place, of_code};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
@@ -176,7 +176,7 @@ impl Keeper {
         let failed = self.links.refresh(names.as_deref())?;
         if wanted {
             // What this broker knows may be old: the next question goes to another.
-            self.links.close(Target::Any);
+            self.links.ask_another();
         }
         let sizes = self.links.cluster().sizes();
         let found = self.topics.choose(sizes.keys());

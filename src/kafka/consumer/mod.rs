@@ -342,10 +342,6 @@ impl Source for Consumer {
         }
         state.closed = true;
         state.cancellers.values().for_each(Canceller::cancel);
-        if state.is_joining {
-            // The other members may take their time; we don't wait for them.
-            state.coordinator.iter().for_each(Canceller::cancel);
-        }
         self.shared.wake();
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         while state.is_member && Instant::now() < deadline {

@@ -63,10 +63,6 @@ pub(crate) struct State {
     pub commit_errors: Vec<(Stamp, ErrorCode)>,
     /// The group has not been left yet.
     pub is_member: bool,
-    /// A join waits for the other members, perhaps for long.
-    pub is_joining: bool,
-    /// What ends the member's request under way.
-    pub coordinator: Option<Canceller>,
     /// Nothing more is wanted.
     pub closed: bool,
     rules: Rules,
@@ -304,8 +300,6 @@ impl State {
             released: Vec::new(),
             commit_errors: Vec::new(),
             is_member: false,
-            is_joining: false,
-            coordinator: None,
             closed: false,
             rules,
             serials: Serials::default(),

@@ -212,7 +212,7 @@ impl Worker {
 
     fn find_coordinator(&mut self, ask: &Ask) -> Result<Answer, ClusterError> {
         self.hang_up();
-        let id = self.links.coordinator(&self.group)?;
+        let id = self.links.coordinator_until(&self.group, ask.deadline)?;
         in_time(ask.deadline)?;
         self.coordinator = Some(id);
         self.connect(ask)?;
@@ -223,7 +223,7 @@ impl Worker {
     fn connect(&mut self, ask: &Ask) -> Result<Target, ClusterError> {
         let id = self.coordinator.ok_or_else(|| ClusterError::Retriable("no coordinator is known".into()))?;
         let target = Target::Broker(id);
-        let canceller = self.links.open(target)?.canceller();
+        let canceller = self.links.open_until(target, ask.deadline)?.canceller();
         let mut switch = lock(&self.switch);
         if switch.given_up.is_some_and(|until| ask.id <= until) {
             return Err(ClusterError::Retriable("the request was given up".into()));
@@ -240,7 +240,7 @@ impl Worker {
     ) -> Result<T, ClusterError> {
         let target = self.connect(ask)?;
         in_time(ask.deadline)?;
-        let outcome = self.links.open(target)?.call(request, ask.deadline).map(read);
+        let outcome = self.links.open_until(target, ask.deadline)?.call(request, ask.deadline).map(read);
         if outcome.is_err() {
             // What was asked must not arrive any more behind what is asked next.
             lock(&self.switch).canceller = None;
