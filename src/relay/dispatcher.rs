@@ -14,8 +14,8 @@
 //! A pause is a guess that the destination is in trouble. Once another record is accepted after it, the record that
 //! was turned away is a *suspect*: it has a backoff of its own, and being turned away again pauses nothing. Whether
 //! that counts against the record depends on what could explain it. Credentials and addresses (401, 404, ...) are the
-//! same for all: it counts as long as others are accepted and no other is turned away. Load (429, 503, ...) is ruled
-//! out by a *trial* alone: see `pause`.
+//! same for all: it counts once another is accepted after it as before it, and none was turned away between. Load (429,
+//! 503, ...) is ruled out by a *trial* alone. Neither counts while the destination comes and goes: see `pause`.
 
 mod answers;
 mod intake;
@@ -343,10 +343,11 @@ impl Dispatcher {
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
         debug_assert!(!self.ledger.is_going(record.partition()), "invariant 6: nothing new of it is sent");
         self.ledger.hold_on(record.partition(), epoch);
+        let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);
         self.brakes.started(number > 1 || is_probe, now);
         self.totals.attempts += 1;
-        let sending = |is_probe| Sending { sequence, sent: now, is_probe, alone_for };
+        let sending = |is_probe| Sending { sequence, sent: now, is_probe, alone_for, accepted_before };
         let sendings = Sendings { origin: sending(probes.origin), target: sending(probes.target) };
         Some(Ticket { sequence, epoch, record, target, attempt, sendings, permit })
     }

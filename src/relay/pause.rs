@@ -3,8 +3,14 @@
 //!
 //! Invariants: while it is paused nothing is sent to it but one probe at a time, and none before the time that the
 //! destination asked for. A pause is a guess that the destination is in trouble; a *trial* is the experiment that
-//! tells whether one record is: another record sent alone after a wait, then that record, then another, each alone
-//! after the same wait. Only if both others are accepted and it is turned away, load and absence explain nothing.
+//! tells whether one record is: another record sent alone after a wait, then that record, then two others, each alone
+//! after the same wait. Only if all others are accepted and it is turned away, load and absence explain nothing.
+//!
+//! # Steadiness
+//! A destination that comes and goes can do so between two requests, and then any comparison blames the record that met
+//! it. The longer a comparison takes, the more fits into it; so it counts only if the destination was steady for some
+//! times as long before it: see [`Pause::is_steady`]. What tells is a record that was turned away and later accepted,
+//! where load can't have been the reason: it is the destination that has changed, since the record has not.
 //!
 //! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
 
@@ -15,8 +21,12 @@ use super::verdict::Trouble;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// How many records are remembered that were turned away within one pause.
+/// How many records are remembered that were turned away with no acceptance since.
 const MOST_ACCUSED: usize = 64;
+/// For so many times as long as a comparison took, the destination has to have been steady before it.
+const STEADY_BEFORE: u32 = 4;
+/// But for no longer than this.
+const LONGEST_STEADY: Duration = Duration::from_secs(60);
 /// With no more requests on their way beside it, one that is turned away was not one too many at once.
 const FEW_AT_ONCE: usize = 1;
 /// After a trial, others are sent for so many times as long as it took.
@@ -62,6 +72,8 @@ pub(super) struct Sending {
     pub is_probe: bool,
     /// Nothing else was on its way since this long before it started; zero if something was.
     pub alone_for: Duration,
+    /// When the last request started that was accepted before this one was sent.
+    pub accepted_before: Option<Instant>,
 }
 
 /// What an answer did.
@@ -106,6 +118,10 @@ pub(super) struct Pause {
     control: Option<(Instant, Duration)>,
     /// The last two different records that were turned away, the latest first.
     turned_away: [Option<(u64, Instant)>; 2],
+    /// Records that were turned away, and when, until another that was sent later is accepted.
+    accused: Vec<(u64, Instant)>,
+    /// When it last accepted a record that it had turned away although load can't have been the reason.
+    changed: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,8 +138,6 @@ struct Closed {
     until: Instant,
     failed_probes: u32,
     is_probing: bool,
-    /// Records that were turned away in this pause, the one that began it first.
-    accused: Vec<u64>,
     /// Probes don't begin before this record where there are others.
     probe_from: u64,
     trial: Option<Trial>,
@@ -134,6 +148,8 @@ struct Trial {
     suspect: u64,
     wait: Duration,
     stage: Stage,
+    /// When the first other record was sent that was accepted.
+    began: Option<Instant>,
 }
 
 /// How far a trial has come: which record is next.
@@ -145,6 +161,9 @@ enum Stage {
     Suspect,
     /// Another, which has to be accepted: the suspect was turned away.
     After,
+    /// One more, which has to be accepted after the same wait as the suspect: where requests are let in at a slow rate,
+    /// the one after the suspect has had twice the time.
+    Again,
 }
 
 impl Pause {
@@ -166,6 +185,8 @@ impl Pause {
             accepted_sent: None,
             control: None,
             turned_away: [None; 2],
+            accused: Vec::new(),
+            changed: None,
         }
     }
 
@@ -286,28 +307,50 @@ impl Pause {
         }
         let mut effect = Effect::default();
         match &mut self.state {
-            State::Open { most } => *most = most.map(|most| most + 1).filter(|most| *most < limit),
+            State::Open { most } => {
+                *most = most.map(|most| most + 1).filter(|most| *most < limit);
+                effect.accused = self.accused_before(sending.sent);
+            }
             State::Closed(closed) if sending.is_probe => {
-                effect.accused = std::mem::take(&mut closed.accused);
                 match closed.trial {
                     None => {
                         effect.reopened = Some(now.saturating_duration_since(closed.since));
                         // What was turned away may have been too many at once: they come back one by one.
                         self.state = State::Open { most: Some(2).filter(|most| *most < limit) };
                     }
-                    Some(Trial { stage: Stage::Before, suspect, .. }) if suspect != sending.sequence => {
-                        self.go_on_with_trial(Stage::Suspect, now);
-                    }
-                    Some(trial) => {
-                        effect.guilty = Some(trial.suspect).filter(|_| trial.stage == Stage::After);
-                        self.end_trial(now);
-                    }
+                    Some(trial) => effect.guilty = self.accepted_in_trial(trial, sending, now),
                 }
+                effect.accused = self.accused_before(sending.sent);
             }
             // It was sent before the pause began: it neither ends nor lengthens it.
             State::Closed(_) => {}
         }
         effect
+    }
+
+    /// A record was accepted in a trial. Gives the suspect if that makes it guilty.
+    fn accepted_in_trial(&mut self, trial: Trial, sending: &Sending, now: Instant) -> Option<u64> {
+        let next = match trial.stage {
+            _ if trial.suspect == sending.sequence => None,
+            Stage::Before => Some(Trial { stage: Stage::Suspect, began: Some(sending.sent), ..trial }),
+            Stage::After => Some(Trial { stage: Stage::Again, ..trial }),
+            Stage::Suspect | Stage::Again => None,
+        };
+        if let Some(next) = next {
+            self.go_on_with_trial(next, now);
+            return None;
+        }
+        self.end_trial(now);
+        let is_steady = trial.began.is_some_and(|began| self.is_steady(trial.suspect, began, now));
+        Some(trial.suspect).filter(|suspect| *suspect != sending.sequence && is_steady)
+    }
+
+    /// Those that were turned away before this time; they are told once.
+    fn accused_before(&mut self, sent: Instant) -> Vec<u64> {
+        if self.accused.is_empty() {
+            return Vec::new();
+        }
+        self.accused.extract_if(.., |(_, at)| *at < sent).map(|(sequence, _)| sequence).collect()
     }
 
     /// It failed, perhaps because of the record.
@@ -346,27 +389,22 @@ impl Pause {
         if !is_suspect {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
+        // Of a suspect that load may excuse, only a trial tells more.
+        if !is_suspect || !trouble.may_be_load() {
+            self.accuse(sending.sequence, now);
+        }
         match &self.state {
             State::Open { .. } if is_suspect => {}
             State::Open { .. } => {
                 effect.paused = Some(self.close(sending.sequence, after, now, jitter));
-                self.accuse(sending.sequence);
             }
-            State::Closed(closed) if sending.is_probe => match &closed.trial {
+            State::Closed(closed) if sending.is_probe => match closed.trial {
                 Some(trial) if trial.suspect == sending.sequence => {
-                    self.go_on_with_trial(Stage::After, now);
+                    self.go_on_with_trial(Trial { stage: Stage::After, ..trial }, now);
                 }
                 // The comparison was turned away as well: it is the destination after all.
-                Some(_) => {
-                    effect.paused = Some(self.close(sending.sequence, after, now, jitter));
-                    self.accuse(sending.sequence);
-                }
-                None => {
-                    self.probe_failed(sending.sequence, after, now, jitter);
-                    if !is_suspect {
-                        self.accuse(sending.sequence);
-                    }
-                }
+                Some(_) => effect.paused = Some(self.close(sending.sequence, after, now, jitter)),
+                None => self.probe_failed(sending.sequence, after, now, jitter),
             },
             // What many requests at once learn together is one piece of news; only a wish for more time counts.
             State::Closed(_) => self.lengthen(after, now),
@@ -381,10 +419,10 @@ impl Pause {
         }
     }
 
-    fn go_on_with_trial(&mut self, stage: Stage, now: Instant) {
-        if let State::Closed(Closed { until, trial: Some(trial), .. }) = &mut self.state {
-            trial.stage = stage;
-            *until = now.checked_add(trial.wait).unwrap_or(now);
+    fn go_on_with_trial(&mut self, trial: Trial, now: Instant) {
+        if let State::Closed(closed) = &mut self.state {
+            closed.until = now.checked_add(trial.wait).unwrap_or(now);
+            closed.trial = Some(trial);
         }
     }
 
@@ -432,7 +470,6 @@ impl Pause {
             until: now.checked_add(delay).unwrap_or(now),
             failed_probes: 0,
             is_probing: false,
-            accused: Vec::new(),
             probe_from: sequence.saturating_add(1),
             trial: None,
         });
@@ -448,12 +485,10 @@ impl Pause {
         closed.probe_from = sequence.saturating_add(1);
     }
 
-    fn accuse(&mut self, sequence: u64) {
-        if let State::Closed(closed) = &mut self.state
-            && closed.accused.len() < MOST_ACCUSED
-            && !closed.accused.contains(&sequence)
-        {
-            closed.accused.push(sequence);
+    fn accuse(&mut self, sequence: u64, now: Instant) {
+        self.accused.retain(|(accused, _)| *accused != sequence);
+        if self.accused.len() < MOST_ACCUSED {
+            self.accused.push((sequence, now));
         }
     }
 
@@ -471,6 +506,21 @@ impl Pause {
     pub(super) fn turned_another_away(&self, sequence: u64, since: Instant) -> bool {
         let mut others = self.turned_away.iter().flatten().filter(|(other, _)| *other != sequence);
         others.any(|(_, at)| *at > since)
+    }
+
+    /// It accepted a record that it had turned away although load can't have been the reason.
+    pub(super) fn has_changed(&mut self, now: Instant) {
+        self.changed = Some(now);
+    }
+
+    /// Whether a comparison that began at `since` and ends now speaks of the record: no other was turned away meanwhile,
+    /// and the destination was steady for some times as long before.
+    pub(super) fn is_steady(&self, sequence: u64, since: Instant, now: Instant) -> bool {
+        let took = now.saturating_duration_since(since);
+        let before = took.saturating_mul(STEADY_BEFORE).min(LONGEST_STEADY);
+        let has_changed =
+            self.changed.is_some_and(|changed| since.saturating_duration_since(changed) <= before);
+        !has_changed && !self.turned_another_away(sequence, since)
     }
 
     /// The record is guilty: a pace that was found by it alone says nothing of the destination.
@@ -502,27 +552,30 @@ impl Pause {
         if let Some(not_before) = self.no_trial_before.filter(|at| *at > now) {
             return Err(not_before);
         }
-        // At a known rate, a fair wait is one that lets the next request pass.
-        let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
-        let wait = wait.max(paced);
+        let wait = self.fair_wait(wait);
         let quiet_since = self.last_activity.filter(|_| self.in_flight == 0).unwrap_or(now);
         self.state = State::Closed(Closed {
             since: now,
             until: quiet_since.checked_add(wait).unwrap_or(now),
             failed_probes: 0,
             is_probing: false,
-            accused: Vec::new(),
             probe_from: 0,
-            trial: Some(Trial { suspect, wait, stage: Stage::Before }),
+            trial: Some(Trial { suspect, wait, stage: Stage::Before, began: None }),
         });
         Ok(())
+    }
+
+    /// At a known rate, a fair wait is one that lets the next request pass.
+    pub(super) fn fair_wait(&self, wait: Duration) -> Duration {
+        let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
+        wait.max(paced)
     }
 
     /// The suspect whose trial is on, and whether it was turned away already.
     pub(super) fn trial(&self) -> Option<(u64, bool)> {
         match &self.state {
             State::Closed(Closed { trial: Some(trial), .. }) => {
-                Some((trial.suspect, trial.stage == Stage::After))
+                Some((trial.suspect, matches!(trial.stage, Stage::After | Stage::Again)))
             }
             _ => None,
         }

@@ -39,8 +39,15 @@ pub(super) struct TurnedAway {
     pub patience: u32,
     /// Whether load may explain the last one.
     pub may_be_load: bool,
+    /// Whether load can't explain the last one: it was sent alone after a fair wait, or answered what load is no reason
+    /// for.
+    pub no_load: bool,
+    /// When the last request started that was accepted before the last one was sent.
+    pub accepted_before: Option<Instant>,
     /// Another record was accepted after it: the record itself may be the reason.
     pub is_suspect: bool,
+    /// The last one was counted against the record.
+    pub is_counted: bool,
     /// The time of the last one by the wall clock.
     pub wall: SystemTime,
     /// What the last answer was: the status, if there was one, and the reason.
@@ -78,10 +85,6 @@ impl Slot {
 
     pub(super) fn record(&self) -> Option<&Record> {
         self.record.as_ref()
-    }
-
-    pub(super) fn is_suspect(&self) -> bool {
-        self.turned_away.as_ref().is_some_and(|turned_away| turned_away.is_suspect)
     }
 }
 

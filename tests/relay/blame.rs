@@ -48,6 +48,18 @@ fn run(
     records: i64,
     most: Duration,
     target: impl Fn(i64) -> Target,
+    receiver: impl FnMut(i64, Duration) -> Outcome,
+) -> Run {
+    run_with_stalls(settings, records, most, target, || Duration::ZERO, receiver)
+}
+
+/// The same on a machine that stalls for this long after each event.
+fn run_with_stalls(
+    settings: Settings,
+    records: i64,
+    most: Duration,
+    target: impl Fn(i64) -> Target,
+    mut stall: impl FnMut() -> Duration,
     mut receiver: impl FnMut(i64, Duration) -> Outcome,
 ) -> Run {
     let concurrency = settings.max_concurrency.get();
@@ -81,7 +93,7 @@ fn run(
         }
         let first = (0..flying.len()).min_by_key(|n| flying[*n].0);
         let at = first.map(|n| flying[n].0).into_iter().chain(wake).min();
-        now = at.unwrap_or(now + Duration::from_millis(10)).max(now);
+        now = at.unwrap_or(now + Duration::from_millis(10)).max(now) + stall();
         if let Some(n) = first.filter(|n| flying[*n].0 <= now) {
             let (_, ticket, outcome) = flying.swap_remove(n);
             let in_flight = flying.len() + 1;
@@ -160,6 +172,48 @@ fn a_destination_that_turns_everybody_away_alike_costs_no_record_an_attempt() {
             let outcome = (run.delivered, &run.letters[..]);
             assert_eq!(outcome, (10_000, &[][..]), "{name} with {concurrency}: {:?}", run.took);
         }
+    }
+}
+
+/// Stalls of up to `longest` after one event of ten.
+fn stalls(seed: u64, longest: Duration) -> impl FnMut() -> Duration {
+    let mut jitter = Jitter::seeded(seed);
+    move || match jitter.up_to(Duration::from_secs(10)) < Duration::from_secs(1) {
+        true => jitter.up_to(longest),
+        false => Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_destination_that_flaps_costs_no_record_an_attempt_on_a_machine_that_stalls() {
+    let quick = Backoff::new(Duration::from_millis(5), Duration::from_millis(50)).unwrap();
+    let (mut refused, mut suspects) = (Vec::new(), 0);
+    for seed in 0..100 {
+        for code in [401, 404, 503] {
+            for (concurrency, flap) in [(2, 100), (16, 50)] {
+                let settings = Settings { backoff: quick, ..settings(concurrency) };
+                let stalls = stalls(seed, Duration::from_millis(200));
+                let run = run_with_stalls(settings, 300, MINUTE, only, stalls, |_, at| {
+                    status(if at.as_millis() / flap % 2 == 1 { code } else { 200 })
+                });
+                suspects += run.suspects.len();
+                refused.extend(run.letters.iter().map(|letter| (seed, code, flap, *letter)));
+                assert_eq!(run.delivered + run.letters.len(), 300, "{code}, seed {seed}: {run:?}");
+            }
+        }
+    }
+    assert!(suspects > 1_000, "what nobody is suspected of proves nothing");
+    assert_eq!(refused, [], "with {suspects} suspects");
+}
+
+#[test]
+fn a_record_that_is_always_turned_away_ends_also_on_a_machine_that_stalls() {
+    for (seed, code) in (0..20).flat_map(|seed| [404, 429, 503].map(|code| (seed, code))) {
+        let stalls = stalls(seed, Duration::from_millis(500));
+        let run = run_with_stalls(settings(4), 2_000, 10 * MINUTE, only, stalls, |n, _| {
+            status(if n == POISON { code } else { 200 })
+        });
+        assert_eq!((run.delivered, run.letters.len()), (1_999, 1), "{code}, seed {seed}: {run:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Dispatcher, PendingLetter, Ticket};
 use crate::relay::dead_letter::{Letter, Refusal};
 use crate::relay::event::Change;
 use crate::relay::failure::RunError;
-use crate::relay::pause::Effect;
+use crate::relay::pause::{Effect, Sending};
 use crate::relay::record::Record;
 use crate::relay::schedule::{Slot, State, TurnedAway};
 use crate::relay::settings::OnRefusal;
@@ -100,8 +100,7 @@ impl Dispatcher {
         let at = At { now, wall };
         let outcome = if self.ledger.is_current(record.partition(), epoch) {
             self.ledger.let_go(record.partition(), epoch);
-            let alone_for = sendings.target.alone_for;
-            self.settle(sequence, &record, verdict, outcome, alone_for, at)
+            self.settle(sequence, &record, verdict, outcome, &sendings.target, at)
         } else {
             self.schedule.remove(sequence);
             Outcome::Forgotten
@@ -124,11 +123,17 @@ impl Dispatcher {
         now: Instant,
     ) -> [Effect; 2] {
         let limit = self.brakes.limit();
-        let is_suspect = self.schedule.get(ticket.sequence).is_some_and(Slot::is_suspect);
+        let turned_away =
+            self.schedule.get(ticket.sequence).and_then(|slot: &Slot| slot.turned_away.as_ref());
+        let is_suspect = turned_away.is_some_and(|before| before.is_suspect);
+        let has_changed = turned_away.is_some_and(|before| before.no_load);
         let (destinations, sendings, jitter) =
             (&mut self.brakes.destinations, ticket.sendings, &mut self.jitter);
         match verdict {
             Verdict::Accepted | Verdict::Refused | Verdict::Stop if was_sent => {
+                if has_changed {
+                    destinations.of_mut(ticket.target).has_changed(now);
+                }
                 destinations.works(ticket.target, sendings, limit, now)
             }
             Verdict::Retry { .. } => destinations.failed(ticket.target, sendings, now, jitter),
@@ -161,7 +166,7 @@ impl Dispatcher {
         record: &Record,
         verdict: Verdict,
         outcome: &Result<Answer, SendError>,
-        alone_for: Duration,
+        sending: &Sending,
         at: At,
     ) -> Outcome {
         match verdict {
@@ -180,7 +185,7 @@ impl Dispatcher {
                 self.put_back(sequence, record, None)
             }
             Verdict::Pause { after, trouble } => {
-                self.turned_away(sequence, record, (after, trouble), reason(outcome), alone_for, at)
+                self.turned_away(record, (after, trouble), reason(outcome), sending, at)
             }
             Verdict::Retry { after } => match self.fails(sequence, at.now) {
                 true => {
@@ -210,6 +215,13 @@ impl Dispatcher {
         !used_up && !too_old
     }
 
+    /// The same for being turned away, which may count at once or later.
+    fn fails_once(&mut self, sequence: u64, now: Instant) -> bool {
+        let turned_away = self.schedule.get_mut(sequence).and_then(|slot| slot.turned_away.as_mut());
+        let is_counted = turned_away.is_some_and(|it| std::mem::replace(&mut it.is_counted, true));
+        is_counted || self.fails(sequence, now)
+    }
+
     fn delay(&mut self, failures: u32, after: Option<Duration>) -> Duration {
         let after = after.map(|after| after.min(self.settings.max_retry_after));
         self.settings.backoff.delay(failures, after, &mut self.jitter)
@@ -220,15 +232,17 @@ impl Dispatcher {
     /// The record was turned away for what may be the destination's trouble.
     fn turned_away(
         &mut self,
-        sequence: u64,
         record: &Record,
         (after, trouble): (Option<Duration>, Trouble),
         answer: Reason,
-        alone_for: Duration,
+        sending: &Sending,
         at: At,
     ) -> Outcome {
+        let Sending { sequence, alone_for, accepted_before, .. } = *sending;
+        let fair_wait = self.fair_wait();
         let Some(slot) = self.schedule.get_mut(sequence) else { return Outcome::Forgotten };
         let before = slot.turned_away.take();
+        let fair_wait = self.brakes.destinations.of(slot.target).fair_wait(fair_wait);
         let now = TurnedAway {
             first: before.as_ref().map_or(at.now, |before| before.first),
             last: at.now,
@@ -236,7 +250,10 @@ impl Dispatcher {
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
             patience: if trouble == Trouble::Rate { RATE_PATIENCE } else { 1 },
             may_be_load: trouble.may_be_load(),
+            no_load: !trouble.may_be_load() || alone_for >= fair_wait,
+            accepted_before,
             is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
+            is_counted: false,
             answer: answer.clone(),
         };
         let (target, times, is_suspect, first) = (slot.target, now.times, now.is_suspect, now.first);
@@ -245,22 +262,26 @@ impl Dispatcher {
             return self.put_back(sequence, record, None);
         }
         let counts = match trouble {
-            Trouble::Setup(_) => self.others_were_accepted(sequence, target, first),
+            Trouble::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
             _ => self.was_tried_alone(sequence, target, (first, alone_for), at.now),
         };
-        if counts && !self.fails(sequence, at.now) {
+        if counts && !self.fails_once(sequence, at.now) {
             return self.refuse(sequence, record.clone(), answer, at);
         }
         let delay = self.delay(times, after);
         self.put_back(sequence, record, Some((at.now, delay)))
     }
 
-    /// Whether others were accepted by the target since this record was first turned away, and no other was turned
-    /// away after them.
-    fn others_were_accepted(&self, sequence: u64, target: Target, first: Instant) -> bool {
+    /// Whether nobody is left who could tell by being accepted, and others were since this record was first turned away.
+    fn is_left_alone_with(&self, sequence: u64, target: Target, first: Instant, now: Instant) -> bool {
         let destination = self.brakes.destinations.of(target);
         let accepted = destination.accepted_sent().filter(|sent| *sent > first);
-        accepted.is_some_and(|sent| !destination.turned_another_away(sequence, sent))
+        accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
+    }
+
+    /// Whether it is the last record under way, or the last acceptance is longer ago than a moment's absence lasts.
+    fn is_alone(&self, accepted_sent: Instant, now: Instant) -> bool {
+        self.schedule.len() == 1 || now.saturating_duration_since(accepted_sent) >= MOMENT
     }
 
     /// Whether the suspect was alone when it was turned away, there is nobody to compare it with now, and another one
@@ -294,8 +315,9 @@ impl Dispatcher {
         (first, wait): (Instant, Duration),
         now: Instant,
     ) -> bool {
-        let accepted = self.brakes.destinations.of(target).control(sequence, first, wait);
-        accepted.is_some_and(|sent| self.schedule.len() == 1 || now.saturating_duration_since(sent) >= MOMENT)
+        let destination = self.brakes.destinations.of(target);
+        let accepted = destination.control(sequence, first, wait);
+        accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
     }
 
     /// The trial's suspect was turned away, and there is no other record to compare it with.
@@ -316,11 +338,12 @@ impl Dispatcher {
 
     /// A failure counts of which that is known only now.
     fn fails_late(&mut self, sequence: u64, now: Instant) {
-        let is_idle = |slot: &Slot| matches!(slot.state(), State::Ready | State::Waiting(_));
-        if !self.schedule.get(sequence).is_some_and(is_idle) || self.fails(sequence, now) {
+        let may_go_on = self.fails_once(sequence, now);
+        let Some(slot) = self.schedule.get(sequence) else { return };
+        // One that is in flight again is refused once it is turned away again.
+        if may_go_on || !matches!(slot.state(), State::Ready | State::Waiting(_)) {
             return;
         }
-        let Some(slot) = self.schedule.get(sequence) else { return };
         let last = slot.turned_away.as_ref().map(|it| (it.answer.clone(), it.wall));
         let (Some((answer, wall)), Some(record)) = (last, slot.record().cloned()) else { return };
         let at = At { now, wall };
@@ -374,25 +397,25 @@ impl Dispatcher {
     /// Another record that was sent later was accepted: this one is a suspect.
     fn accuse(&mut self, accused: u64, accepted_sent: Instant, at: At) {
         let Some(slot) = self.schedule.get(accused) else { return };
-        let is_enough =
-            |it: &&TurnedAway| !it.is_suspect && it.last < accepted_sent && it.times >= it.patience;
+        let is_enough = |it: &&TurnedAway| it.last < accepted_sent && it.times >= it.patience;
         let Some(turned_away) = slot.turned_away.as_ref().filter(is_enough) else { return };
-        if self.schedule.suspects() >= self.most_suspects() {
-            return;
-        }
-        let (target, last, may_be_load) = (slot.target, turned_away.last, turned_away.may_be_load);
-        let cause = cause(&turned_away.answer);
-        let place = (slot.partition.clone(), slot.offset);
-        self.schedule.suspect(accused);
-        let delay = self.delay(1, None);
-        self.schedule.postpone(accused, at.now.checked_add(delay).unwrap_or(at.now));
-        self.changes.push_back(Change::Suspected { partition: place.0, offset: place.1, cause });
-        // Load would not explain it, and nobody else met with it.
-        if !may_be_load && self.others_were_accepted(accused, target, last) {
-            let destination = self.brakes.destinations.of(target);
-            if !destination.turned_another_away(accused, last) {
-                self.fails_late(accused, at.now);
+        let (target, may_be_load, since) =
+            (slot.target, turned_away.may_be_load, turned_away.accepted_before);
+        if !turned_away.is_suspect {
+            if self.schedule.suspects() >= self.most_suspects() {
+                return;
             }
+            let cause = cause(&turned_away.answer);
+            let place = (slot.partition.clone(), slot.offset);
+            self.schedule.suspect(accused);
+            let delay = self.delay(1, None);
+            self.schedule.postpone(accused, at.now.checked_add(delay).unwrap_or(at.now));
+            self.changes.push_back(Change::Suspected { partition: place.0, offset: place.1, cause });
+        }
+        // Load would not explain it, another was accepted before it as after it, and nobody else met with it.
+        let destination = self.brakes.destinations.of(target);
+        if !may_be_load && since.is_some_and(|since| destination.is_steady(accused, since, at.now)) {
+            self.fails_late(accused, at.now);
         }
     }
 
