@@ -277,8 +277,8 @@ impl Control {
                 return Some(Step::PutLetters(self.dispatcher.take_letters()));
             }
         }
-        if self.commits.is_due(now) && self.dispatcher.is_dirty() {
-            let checkpoints = self.dispatcher.uncommitted();
+        if self.commits.is_due(now) {
+            let checkpoints = self.dispatcher.to_commit(now);
             if !checkpoints.is_empty() {
                 self.commits.begin(now);
                 return Some(Step::Commit(checkpoints));
@@ -297,7 +297,7 @@ impl Control {
     ) -> Vec<Partition> {
         match outcome {
             Ok(()) => {
-                self.dispatcher.committed(&checkpoints);
+                self.dispatcher.committed(&checkpoints, self.commits.began);
                 let next = self.commits.began + COMMIT_INTERVAL;
                 self.commits.succeeded(next);
                 Vec::new()
@@ -391,7 +391,7 @@ impl Control {
     /// Partitions are ours.
     pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
         self.heard(now);
-        assigned.iter().for_each(|one| self.dispatcher.assign(one));
+        assigned.iter().for_each(|one| self.dispatcher.assign(one, now));
         self.ask_again();
         self.forget_throttled(|it| assigned.iter().any(|one| one.checkpoint.position.partition == *it));
     }

@@ -1,6 +1,6 @@
 //! How far each partition is done, and whose it is: what may be committed, what may be read ahead.
 //!
-//! Pure: no clock, no I/O. It knows records by partition, offset and weight alone. Nothing here looks at all
+//! Pure: takes `now`, no I/O. It knows records by partition, offset and weight alone. Nothing here looks at all
 //! partitions for a single record; only [`Ledger::full`], [`Ledger::room`] and their like do, which the loop asks
 //! before a poll.
 
@@ -8,7 +8,15 @@ use super::progress::{Admitted, Progress};
 use super::record::{Checkpoint, Offset, Partition, Position};
 use super::source::Assigned;
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
+/// A position that stays the same is committed again once its last commit is this old. A group's positions are not kept
+/// for ever: brokers forget those of a group without members, and of partitions that nobody subscribes to, some days
+/// after their last commit.
+pub const RENEW_AFTER: Duration = Duration::from_secs(24 * 3_600);
+/// One that was committed before the partition was assigned is of an age that nobody knows: it is committed again this
+/// soon.
+pub const RENEW_ASSIGNED_AFTER: Duration = Duration::from_secs(3_600);
 /// With room for this many records, asking the source is worth a poll.
 pub(super) const WORTH_A_POLL: usize = 64;
 
@@ -29,6 +37,8 @@ struct Track {
     revoked: bool,
     /// The source was asked for no more of it.
     throttled: bool,
+    /// When its position is to be committed again, whether or not it has changed.
+    renew_at: Option<Instant>,
 }
 
 /// The bounds of what may be under way.
@@ -38,6 +48,17 @@ pub(super) struct Bounds {
     pub window: usize,
     /// Bytes of records, over all partitions.
     pub bytes: usize,
+}
+
+impl Track {
+    fn checkpoint(&self, partition: &Partition, (next, metadata): (Offset, String)) -> Checkpoint {
+        let position = Position { partition: partition.clone(), next };
+        Checkpoint { position, metadata, reach: self.progress.reach(), assignment: self.assignment }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
 }
 
 /// All assigned partitions.
@@ -55,6 +76,8 @@ pub(super) struct Ledger {
     room_came: bool,
     /// Since that was looked at, records came in or were passed: a partition may be full.
     filled: bool,
+    /// No position is to be committed again before.
+    renew_at: Option<Instant>,
 }
 
 impl Ledger {
@@ -69,6 +92,7 @@ impl Ledger {
             throttled: 0,
             room_came: false,
             filled: false,
+            renew_at: None,
         }
     }
 
@@ -76,7 +100,7 @@ impl Ledger {
 
     /// The partition is ours from this position on. Says which records under way are not of this possession: those
     /// of any other epoch.
-    pub(super) fn assign(&mut self, assigned: &Assigned) -> u64 {
+    pub(super) fn assign(&mut self, assigned: &Assigned, now: Instant) -> u64 {
         let Checkpoint { position, metadata, assignment, .. } = &assigned.checkpoint;
         self.lose(&position.partition);
         let epoch = self.next_epoch;
@@ -95,7 +119,9 @@ impl Ledger {
             under_way: 0,
             revoked: false,
             throttled: false,
+            renew_at: now.checked_add(RENEW_ASSIGNED_AFTER),
         };
+        self.renew_at = earlier(self.renew_at, track.renew_at);
         self.tracks.insert(position.partition.clone(), track);
         epoch
     }
@@ -223,32 +249,42 @@ impl Ledger {
 
     // ---- commits -------------------------------------------------------------------------------------------
 
-    /// Whether something may be new to commit.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
     /// Positions that are ahead of what was committed, or have more done beyond them.
     pub(super) fn uncommitted(&mut self) -> Vec<Checkpoint> {
         let tracks = &self.tracks;
         let mut checkpoints = Vec::new();
         self.dirty.retain(|partition| {
             let Some(track) = tracks.get(partition) else { return false };
-            let Some((next, metadata)) = track.progress.to_commit() else { return false };
-            let position = Position { partition: partition.clone(), next };
-            let reach = track.progress.reach();
-            checkpoints.push(Checkpoint { position, metadata, reach, assignment: track.assignment });
+            let Some(place) = track.progress.to_commit() else { return false };
+            checkpoints.push(track.checkpoint(partition, place));
             true
         });
         checkpoints
     }
 
-    /// These are committed.
-    pub(super) fn committed(&mut self, checkpoints: &[Checkpoint]) {
+    /// Positions that have not changed for so long that they are to be committed again. Of a partition that is being
+    /// given up it is left to whoever has it next.
+    pub(super) fn to_renew(&mut self, now: Instant) -> Vec<Checkpoint> {
+        if self.renew_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let kept = || self.tracks.iter().filter(|(_, track)| !track.revoked);
+        let is_old = |track: &Track| track.renew_at.is_some_and(|at| at <= now);
+        let old = kept().filter(|(_, track)| is_old(track) && !track.progress.has_to_commit());
+        let checkpoints =
+            old.map(|(partition, track)| track.checkpoint(partition, track.progress.position())).collect();
+        self.renew_at = kept().filter_map(|(_, track)| track.renew_at).min();
+        checkpoints
+    }
+
+    /// These are committed, by a commit that began then.
+    pub(super) fn committed(&mut self, checkpoints: &[Checkpoint], began: Instant) {
         for Checkpoint { position, metadata, assignment, .. } in checkpoints {
             let track = self.tracks.get_mut(&position.partition);
             if let Some(track) = track.filter(|track| track.assignment == *assignment) {
                 track.progress.committed(position.next, metadata);
+                track.renew_at = began.checked_add(RENEW_AFTER);
+                self.renew_at = earlier(self.renew_at, track.renew_at);
             }
         }
     }

@@ -68,6 +68,7 @@ pub mod verdict;
 
 pub use control::{COMMIT_INTERVAL, PROGRESS_INTERVAL, TICK};
 pub use failure::RunError;
+pub use ledger::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};
 
 use background::Background;
 use backoff::Jitter;

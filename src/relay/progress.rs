@@ -113,8 +113,13 @@ impl Progress {
 
     /// The watermark and what is done [beyond] it, where that is not what was committed last.
     pub fn to_commit(&self) -> Option<(Offset, String)> {
-        let text = beyond::encode(self.watermark, self.done_beyond());
-        (self.watermark > self.committed.0 || text != self.committed.1).then_some((self.watermark, text))
+        let (watermark, text) = self.position();
+        (watermark > self.committed.0 || text != self.committed.1).then_some((watermark, text))
+    }
+
+    /// The watermark and what is done [beyond] it.
+    pub fn position(&self) -> (Offset, String) {
+        (self.watermark, beyond::encode(self.watermark, self.done_beyond()))
     }
 
     /// Behind the last record that is done; the watermark where nothing is done beyond it.

@@ -22,8 +22,10 @@ const LOOK_EVERY: usize = 500;
 
 fn per_record(count: usize, settings: &Settings) -> Duration {
     let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(1));
-    (0..PARTITIONS)
-        .for_each(|p| dispatcher.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
+    for number in 0..PARTITIONS {
+        let position = Position { partition: partition(number), next: Offset(0) };
+        dispatcher.assign(&position.into(), Instant::now());
+    }
     let partitions: Vec<_> = (0..PARTITIONS).map(partition).collect();
     let value = [b'v'; 1_000];
     let mut records = (0..count as i64).map(|n| {
@@ -48,7 +50,7 @@ fn per_record(count: usize, settings: &Settings) -> Duration {
             done += 1;
         }
         let checkpoints = dispatcher.uncommitted();
-        dispatcher.committed(&checkpoints);
+        dispatcher.committed(&checkpoints, now);
         spent += began.elapsed();
     }
     assert!(dispatcher.is_empty() && done == count);

@@ -65,7 +65,7 @@ fn run_with_stalls(
     let concurrency = settings.max_concurrency.get();
     let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
     let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(7));
-    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into());
+    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into(), start);
     let (mut now, mut next, mut run) = (start, 0, Run::default());
     let mut flying: Vec<(Instant, Ticket<()>, Outcome)> = Vec::new();
     while now < start + most && (next < records || !dispatcher.is_empty()) {

@@ -21,8 +21,10 @@ fn dispatcher(window_size: usize) -> Dispatcher {
     let settings =
         Settings { order: Order::Key, intake: Intake::Sliding, window_size, ..Settings::default() };
     let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(1));
-    (0..PARTITIONS)
-        .for_each(|p| dispatcher.assign(&Position { partition: partition(p), next: Offset(0) }.into()));
+    for number in 0..PARTITIONS {
+        let position = Position { partition: partition(number), next: Offset(0) };
+        dispatcher.assign(&position.into(), Instant::now());
+    }
     dispatcher
 }
 

@@ -201,8 +201,8 @@ fn with_the_gate_a_limit_of_the_destination_is_found_and_seldom_touched() {
         ..Settings::default()
     };
     let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(3));
-    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into());
     let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into(), start);
     let (mut now, mut offset, mut number) = (start, 0, 0_u64);
     let mut flying: Vec<(Instant, bool, Ticket<()>)> = Vec::new();
     while now < start + Duration::from_secs(SECONDS) {

@@ -7,6 +7,7 @@ mod filter;
 mod idle;
 mod keys;
 mod limit;
+mod renewal;
 mod run;
 mod schedule;
 mod share;

@@ -306,7 +306,7 @@ impl World {
                 self.never_again.insert((number, offset));
             }
         }
-        self.process.dispatcher.committed(&checkpoints);
+        self.process.dispatcher.committed(&checkpoints, self.now);
         let held: Vec<i32> = self.process.dispatcher.watermarks().map(|(p, _)| p.number()).collect();
         for number in held {
             let said: BTreeSet<i64> = self.said_done(number).into_iter().collect();
@@ -372,7 +372,7 @@ impl World {
             self.process.done.retain(|(of, _)| *of != number);
             let committed = &self.committed[&number];
             self.process.fetched.insert(number, committed.position.next.0);
-            self.process.dispatcher.assign(&assigned(committed));
+            self.process.dispatcher.assign(&assigned(committed), self.now);
         }
     }
 
@@ -403,7 +403,7 @@ fn assigned(checkpoint: &Checkpoint) -> Assigned {
 impl Process {
     fn new(settings: &Settings, committed: &BTreeMap<i32, Checkpoint>, seed: u64) -> Self {
         let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(seed));
-        committed.values().for_each(|checkpoint| dispatcher.assign(&assigned(checkpoint)));
+        committed.values().for_each(|checkpoint| dispatcher.assign(&assigned(checkpoint), Instant::now()));
         let fetched = committed.iter().map(|(number, c)| (*number, c.position.next.0)).collect();
         Self {
             dispatcher,

@@ -80,6 +80,7 @@ pub struct Part {
     pub owner: Owner,
     pub assignment: u64,
     pub committed: Option<(i64, String)>,
+    pub committed_at: Duration,
     cursor: i64,
     passed: i64,
     start: i64,
@@ -111,6 +112,7 @@ impl Cluster {
             owner: Owner::Nobody,
             assignment: 0,
             committed: None,
+            committed_at: Duration::ZERO,
             cursor: 0,
             passed: 0,
             start: 0,
@@ -250,7 +252,7 @@ impl Cluster {
     }
 
     /// A commit arrives: of assignments that are over nothing is applied. Says whether any was left out.
-    pub fn commit(&mut self, checkpoints: &[Checkpoint]) -> bool {
+    pub fn commit(&mut self, checkpoints: &[Checkpoint], now: Duration) -> bool {
         let mut left_out = false;
         for Checkpoint { position, metadata, assignment, .. } in checkpoints {
             let part = self.parts.iter_mut().find(|part| part.name == position.partition);
@@ -258,7 +260,10 @@ impl Cluster {
                 part.assignment == *assignment && matches!(part.owner, Owner::Us | Owner::Revoking(_))
             });
             match part {
-                Some(part) => part.committed = Some((position.next.0, metadata.clone())),
+                Some(part) => {
+                    part.committed = Some((position.next.0, metadata.clone()));
+                    part.committed_at = now;
+                }
                 None => left_out = true,
             }
         }

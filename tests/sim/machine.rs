@@ -68,6 +68,8 @@ pub struct Sim {
     pub at_once: (Duration, usize),
     pub idle_turns: usize,
     pub busy: usize,
+    /// When a day passed in a moment, and the first assignment after it.
+    pub day_passed: Option<(Duration, u64)>,
     /// The run is through, or ended with what it may end with.
     pub is_over: bool,
 }
@@ -100,6 +102,7 @@ impl Sim {
             at_once: (Duration::ZERO, 0),
             idle_turns: 0,
             busy: 0,
+            day_passed: None,
             is_over: false,
             plan,
         };
@@ -234,7 +237,7 @@ impl Sim {
         let Some(process) = self.process.take() else { return };
         trace!(self.now, "process {} is killed", self.number);
         if let Some(checkpoints) = process.commit.filter(|_| self.dice.chance(50)) {
-            self.cluster.commit(&checkpoints);
+            self.cluster.commit(&checkpoints, self.now);
         }
         self.cluster.leave();
         self.tally.kills += 1;

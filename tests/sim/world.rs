@@ -1,18 +1,18 @@
 //! What happens around the relay: records are appended, commits and letters fare as they may; and what is expected of
 //! it in the end.
 
-use crate::cluster::Entry;
+use crate::cluster::{Entry, Owner};
 use crate::machine::{Event, Sim};
 use crate::plan::{Jobs, Plan, Profile};
 use crate::process::{Done, Process};
 use crate::receiver::Reply;
 use crate::trace::trace;
-use sluicegate::relay::RunError;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::dispatcher::{Dispatcher, PendingLetter};
 use sluicegate::relay::record::{Checkpoint, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order};
 use sluicegate::relay::source::CommitError;
+use sluicegate::relay::{RENEW_AFTER, RunError};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const MOST_POISON: usize = 3;
 const MOST_RUNS: u64 = 8;
 /// Beside a record or a partition that never works, others are delivered within this time.
 const FLOWS_WITHIN: Duration = Duration::from_secs(90);
+/// Positions are committed again this soon after a day in which nothing happened.
+const RENEWED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What was done, for the report.
 #[derive(Clone, Copy, Debug, Default)]
@@ -212,7 +214,7 @@ impl Sim {
             return;
         };
         let Some(checkpoints) = process.commit.clone() else { return };
-        let left_out = self.cluster.commit(&checkpoints);
+        let left_out = self.cluster.commit(&checkpoints, self.now);
         if left_out && self.dice.chance(50) {
             // The group has gone on without this member: nothing that the commit names is its own any more.
             for Checkpoint { position, assignment, .. } in &checkpoints {
@@ -365,7 +367,7 @@ impl Sim {
         if open.is_empty() {
             if !self.plan.until_end {
                 self.flowed();
-                return true;
+                return self.has_renewed();
             }
             // The records that never work keep it from its end.
             if self.has_endless() {
@@ -379,6 +381,28 @@ impl Sim {
             self.plan.calm_at
         );
         false
+    }
+
+    /// Lets a day pass in which nothing happens: says whether all positions were committed again after it.
+    fn has_renewed(&mut self) -> bool {
+        let idle =
+            |process: &Process| process.control.dispatcher.is_empty() && !process.control.is_draining();
+        if !self.process.as_ref().is_some_and(idle) {
+            return true;
+        }
+        let Some((since, later)) = self.day_passed else {
+            trace!(self.now, "a day passes");
+            self.base += RENEW_AFTER;
+            self.day_passed = Some((self.now, self.cluster.next_assignment));
+            return false;
+        };
+        let is_kept = |part: &&crate::cluster::Part| part.owner == Owner::Us && part.assignment < later;
+        let late = self.cluster.parts.iter().filter(is_kept).find(|part| part.committed_at <= since);
+        assert!(
+            late.is_none() || self.now < since + RENEWED_WITHIN,
+            "a day after its last commit {late:?} was not committed again"
+        );
+        late.is_none()
     }
 
     /// How long everything may take once the world is calm.

@@ -19,10 +19,10 @@ impl Dispatcher {
     // ---- partitions ----------------------------------------------------------------------------------------
 
     /// The partition is ours, from this position on.
-    pub fn assign(&mut self, assigned: &Assigned) {
+    pub fn assign(&mut self, assigned: &Assigned, now: Instant) {
         let partition = &assigned.checkpoint.position.partition;
         self.lose(partition);
-        self.ledger.assign(assigned);
+        self.ledger.assign(assigned, now);
     }
 
     /// The partition has to be given up: what is in flight may finish, nothing else of it goes out.

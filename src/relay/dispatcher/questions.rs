@@ -13,14 +13,19 @@ use std::time::Instant;
 const STUBBORN: u32 = 3;
 
 impl Dispatcher {
-    /// Whether anything may be new to commit.
-    pub fn is_dirty(&self) -> bool {
-        self.ledger.is_dirty()
-    }
-
     /// Positions that are ahead of what was committed, or have more done beyond them.
     pub fn uncommitted(&mut self) -> Vec<Checkpoint> {
         self.ledger.uncommitted()
+    }
+
+    /// The same, and unless it is coming to its end those that have not changed for [so long](crate::relay::RENEW_AFTER)
+    /// that they are to be committed again.
+    pub fn to_commit(&mut self, now: Instant) -> Vec<Checkpoint> {
+        let mut checkpoints = self.ledger.uncommitted();
+        if !self.draining {
+            checkpoints.extend(self.ledger.to_renew(now));
+        }
+        checkpoints
     }
 
     /// The partitions that are still ours under the assignment that their checkpoint was made under.
@@ -29,9 +34,9 @@ impl Dispatcher {
         checkpoints.into_iter().filter(is_ours).map(|it| it.position.partition).collect()
     }
 
-    /// These positions are committed.
-    pub fn committed(&mut self, checkpoints: &[Checkpoint]) {
-        self.ledger.committed(checkpoints);
+    /// These positions are committed, by a commit that began then.
+    pub fn committed(&mut self, checkpoints: &[Checkpoint], began: Instant) {
+        self.ledger.committed(checkpoints, began);
     }
 
     /// How far each assigned partition is done.
