@@ -342,7 +342,7 @@ impl Dispatcher {
         let is_probe = probes.origin || probes.target;
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
         debug_assert!(!self.ledger.is_going(record.partition()), "invariant 6: nothing new of it is sent");
-        self.ledger.hold_on(record.partition(), epoch);
+        self.ledger.hold_on(epoch);
         let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);
         self.brakes.started(number > 1 || is_probe, now);

@@ -2,12 +2,13 @@
 //!
 //! Pure: takes `now`, no I/O. It knows records by partition, offset and weight alone. Nothing here looks at all
 //! partitions for a single record; only [`Ledger::full`], [`Ledger::room`] and their like do, which the loop asks
-//! before a poll.
+//! before a poll. Each possession of a partition has a number, its *epoch*: a record is counted by that, so that one of
+//! an earlier possession counts nowhere, and no name is looked up for it.
 
 use super::progress::{Admitted, Progress};
 use super::record::{Checkpoint, Offset, Partition, Position};
 use super::source::Assigned;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// A position that stays the same is committed again once its last commit is this old. A group's positions are not kept
@@ -23,8 +24,7 @@ pub(super) const WORTH_A_POLL: usize = 64;
 /// One assigned partition.
 #[derive(Debug)]
 struct Track {
-    /// Tells this possession of the partition from earlier ones.
-    epoch: u64,
+    partition: Partition,
     /// The source's own number of it, handed back with each commit.
     assignment: u64,
     progress: Progress,
@@ -51,8 +51,8 @@ pub(super) struct Bounds {
 }
 
 impl Track {
-    fn checkpoint(&self, partition: &Partition, (next, metadata): (Offset, String)) -> Checkpoint {
-        let position = Position { partition: partition.clone(), next };
+    fn checkpoint(&self, (next, metadata): (Offset, String)) -> Checkpoint {
+        let position = Position { partition: self.partition.clone(), next };
         Checkpoint { position, metadata, reach: self.progress.reach(), assignment: self.assignment }
     }
 }
@@ -65,12 +65,16 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 #[derive(Debug)]
 pub(super) struct Ledger {
     bounds: Bounds,
-    tracks: HashMap<Partition, Track>,
+    /// By epoch.
+    tracks: BTreeMap<u64, Track>,
+    /// The epoch of each partition that is ours.
+    epochs: HashMap<Partition, u64>,
     next_epoch: u64,
     bytes: usize,
-    revoked: BTreeSet<Partition>,
-    /// Partitions that may have something new to commit.
-    dirty: BTreeSet<Partition>,
+    /// Those that are being given up.
+    revoked: BTreeSet<u64>,
+    /// Those that may have something new to commit.
+    dirty: BTreeSet<u64>,
     throttled: usize,
     /// A throttled partition has got room since that was looked at.
     room_came: bool,
@@ -84,7 +88,8 @@ impl Ledger {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            tracks: HashMap::new(),
+            tracks: BTreeMap::new(),
+            epochs: HashMap::new(),
             next_epoch: 0,
             bytes: 0,
             revoked: BTreeSet::new(),
@@ -96,11 +101,14 @@ impl Ledger {
         }
     }
 
+    fn of(&self, partition: &Partition) -> Option<&Track> {
+        self.epochs.get(partition).and_then(|epoch| self.tracks.get(epoch))
+    }
+
     // ---- possession ----------------------------------------------------------------------------------------
 
-    /// The partition is ours from this position on. Says which records under way are not of this possession: those
-    /// of any other epoch.
-    pub(super) fn assign(&mut self, assigned: &Assigned, now: Instant) -> u64 {
+    /// The partition is ours from this position on.
+    pub(super) fn assign(&mut self, assigned: &Assigned, now: Instant) {
         let Checkpoint { position, metadata, assignment, .. } = &assigned.checkpoint;
         self.lose(&position.partition);
         let epoch = self.next_epoch;
@@ -108,10 +116,10 @@ impl Ledger {
         let mut progress = Progress::new(position.next, metadata);
         if assigned.uncommitted {
             progress.begins_uncommitted();
-            self.dirty.insert(position.partition.clone());
+            self.dirty.insert(epoch);
         }
         let track = Track {
-            epoch,
+            partition: position.partition.clone(),
             assignment: *assignment,
             progress,
             busy: 0,
@@ -122,70 +130,71 @@ impl Ledger {
             renew_at: now.checked_add(RENEW_ASSIGNED_AFTER),
         };
         self.renew_at = earlier(self.renew_at, track.renew_at);
-        self.tracks.insert(position.partition.clone(), track);
-        epoch
+        self.epochs.insert(track.partition.clone(), epoch);
+        self.tracks.insert(epoch, track);
     }
 
     /// The partition has to be given up once nothing of it is in flight.
     pub(super) fn revoke(&mut self, partition: &Partition) {
-        if let Some(track) = self.tracks.get_mut(partition) {
+        let Some(epoch) = self.epochs.get(partition) else { return };
+        if let Some(track) = self.tracks.get_mut(epoch) {
             track.revoked = true;
-            self.revoked.insert(partition.clone());
+            self.revoked.insert(*epoch);
         }
     }
 
     /// The partition is not ours any more: nothing of it counts.
     pub(super) fn lose(&mut self, partition: &Partition) {
-        if let Some(track) = self.tracks.remove(partition) {
+        let Some(epoch) = self.epochs.remove(partition) else { return };
+        if let Some(track) = self.tracks.remove(&epoch) {
             self.throttled -= usize::from(track.throttled);
             // What is still in flight of it weighs on until it is answered; it is taken off here, as a whole.
             self.bytes = self.bytes.saturating_sub(track.bytes);
             self.room_came = true;
         }
-        self.revoked.remove(partition);
-        self.dirty.remove(partition);
+        self.revoked.remove(&epoch);
+        self.dirty.remove(&epoch);
     }
 
-    /// Whether the partition is ours under this epoch.
-    pub(super) fn is_current(&self, partition: &Partition, epoch: u64) -> bool {
-        self.tracks.get(partition).is_some_and(|track| track.epoch == epoch)
+    /// Whether this possession of its partition goes on.
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        self.tracks.contains_key(&epoch)
     }
 
     /// Whether the partition is ours under this assignment of the source.
     pub(super) fn is_under(&self, partition: &Partition, assignment: u64) -> bool {
-        self.tracks.get(partition).is_some_and(|track| track.assignment == assignment)
+        self.of(partition).is_some_and(|track| track.assignment == assignment)
     }
 
     /// Whether the partition is being given up, or gone: nothing new of it is sent.
     pub(super) fn is_going(&self, partition: &Partition) -> bool {
-        self.tracks.get(partition).is_none_or(|track| track.revoked)
+        self.of(partition).is_none_or(|track| track.revoked)
     }
 
     /// Revoked partitions of which nothing is in flight and nothing is left to commit.
     pub(super) fn releasable(&self) -> Vec<Partition> {
-        let is_free = |partition: &&Partition| {
-            let track = self.tracks.get(*partition);
-            track.is_some_and(|track| track.busy == 0 && !track.progress.has_to_commit())
-        };
-        self.revoked.iter().filter(is_free).cloned().collect()
+        let tracks = self.revoked.iter().filter_map(|epoch| self.tracks.get(epoch));
+        let free = tracks.filter(|track| track.busy == 0 && !track.progress.has_to_commit());
+        free.map(|track| track.partition.clone()).collect()
     }
 
     // ---- records -------------------------------------------------------------------------------------------
 
     /// Takes the next record of a partition in; gives the epoch where it is ours and new.
     pub(super) fn admit(&mut self, partition: &Partition, offset: Offset) -> Option<(Admitted, u64)> {
-        let track = self.tracks.get_mut(partition).filter(|track| !track.revoked)?;
+        let epoch = *self.epochs.get(partition)?;
+        let track = self.tracks.get_mut(&epoch).filter(|track| !track.revoked)?;
         let admitted = track.progress.admit(offset);
         if admitted == Admitted::Done {
-            self.dirty.insert(partition.clone());
+            self.dirty.insert(epoch);
         }
         self.filled |= admitted != Admitted::Not;
-        (admitted != Admitted::Not).then_some((admitted, track.epoch))
+        (admitted != Admitted::Not).then_some((admitted, epoch))
     }
 
     /// A record that was taken in is under way from now on.
-    pub(super) fn enter(&mut self, partition: &Partition, weight: usize) {
-        if let Some(track) = self.tracks.get_mut(partition) {
+    pub(super) fn enter(&mut self, epoch: u64, weight: usize) {
+        if let Some(track) = self.tracks.get_mut(&epoch) {
             track.bytes += weight;
             track.under_way += 1;
             self.bytes += weight;
@@ -193,55 +202,54 @@ impl Ledger {
     }
 
     /// A record is under way no longer, done or not.
-    pub(super) fn leave(&mut self, partition: &Partition, epoch: u64, weight: usize) {
-        let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) else { return };
+    pub(super) fn leave(&mut self, epoch: u64, weight: usize) {
+        let Some(track) = self.tracks.get_mut(&epoch) else { return };
         track.bytes = track.bytes.saturating_sub(weight);
         track.under_way = track.under_way.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(weight);
-        self.note_room(partition);
+        self.note_room(epoch);
     }
 
     /// The partition may have got room: the loop is told only once it is no longer full.
-    fn note_room(&mut self, partition: &Partition) {
+    fn note_room(&mut self, epoch: u64) {
         if self.throttled == 0 || self.room_came {
             return;
         }
         let (alone, free) = (self.tracks.len() == 1, self.free());
-        let track = self.tracks.get(partition).filter(|track| track.throttled);
+        let track = self.tracks.get(&epoch).filter(|track| track.throttled);
         self.room_came = track.is_some_and(|track| !self.is_full(track, alone, free));
     }
 
     /// No record of the partition lies between the last one taken in and `position`. Of a partition that is being
     /// given up, records may have been left out, so nothing is passed there.
     pub(super) fn pass(&mut self, position: &Position) {
-        if let Some(track) = self.tracks.get_mut(&position.partition).filter(|track| !track.revoked) {
+        let Some(epoch) = self.epochs.get(&position.partition) else { return };
+        if let Some(track) = self.tracks.get_mut(epoch).filter(|track| !track.revoked) {
             track.progress.pass(position.next);
             self.filled = true;
-            self.dirty.insert(position.partition.clone());
+            self.dirty.insert(*epoch);
         }
     }
 
     /// The record is done.
-    pub(super) fn done(&mut self, partition: &Partition, epoch: u64, offset: Offset) {
-        let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) else { return };
+    pub(super) fn done(&mut self, epoch: u64, offset: Offset) {
+        let Some(track) = self.tracks.get_mut(&epoch) else { return };
         let before = track.progress.watermark();
         track.progress.done(offset);
         debug_assert!(track.progress.watermark() >= before, "invariant 2: a watermark never goes back");
-        if !self.dirty.contains(partition) {
-            self.dirty.insert(partition.clone());
-        }
+        self.dirty.insert(epoch);
     }
 
     /// One more record of it is in flight, or in the hands of the dead letters.
-    pub(super) fn hold_on(&mut self, partition: &Partition, epoch: u64) {
-        if let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) {
+    pub(super) fn hold_on(&mut self, epoch: u64) {
+        if let Some(track) = self.tracks.get_mut(&epoch) {
             track.busy += 1;
         }
     }
 
     /// That is over.
-    pub(super) fn let_go(&mut self, partition: &Partition, epoch: u64) {
-        if let Some(track) = self.tracks.get_mut(partition).filter(|track| track.epoch == epoch) {
+    pub(super) fn let_go(&mut self, epoch: u64) {
+        if let Some(track) = self.tracks.get_mut(&epoch) {
             debug_assert!(track.busy > 0, "as many end as began");
             track.busy = track.busy.saturating_sub(1);
         }
@@ -253,10 +261,10 @@ impl Ledger {
     pub(super) fn uncommitted(&mut self) -> Vec<Checkpoint> {
         let tracks = &self.tracks;
         let mut checkpoints = Vec::new();
-        self.dirty.retain(|partition| {
-            let Some(track) = tracks.get(partition) else { return false };
+        self.dirty.retain(|epoch| {
+            let Some(track) = tracks.get(epoch) else { return false };
             let Some(place) = track.progress.to_commit() else { return false };
-            checkpoints.push(track.checkpoint(partition, place));
+            checkpoints.push(track.checkpoint(place));
             true
         });
         checkpoints
@@ -268,19 +276,19 @@ impl Ledger {
         if self.renew_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let kept = || self.tracks.iter().filter(|(_, track)| !track.revoked);
+        let kept = || self.tracks.values().filter(|track| !track.revoked);
         let is_old = |track: &Track| track.renew_at.is_some_and(|at| at <= now);
-        let old = kept().filter(|(_, track)| is_old(track) && !track.progress.has_to_commit());
-        let checkpoints =
-            old.map(|(partition, track)| track.checkpoint(partition, track.progress.position())).collect();
-        self.renew_at = kept().filter_map(|(_, track)| track.renew_at).min();
+        let old = kept().filter(|track| is_old(track) && !track.progress.has_to_commit());
+        let checkpoints = old.map(|track| track.checkpoint(track.progress.position())).collect();
+        self.renew_at = kept().filter_map(|track| track.renew_at).min();
         checkpoints
     }
 
     /// These are committed, by a commit that began then.
     pub(super) fn committed(&mut self, checkpoints: &[Checkpoint], began: Instant) {
         for Checkpoint { position, metadata, assignment, .. } in checkpoints {
-            let track = self.tracks.get_mut(&position.partition);
+            let epoch = self.epochs.get(&position.partition);
+            let track = epoch.and_then(|epoch| self.tracks.get_mut(epoch));
             if let Some(track) = track.filter(|track| track.assignment == *assignment) {
                 track.progress.committed(position.next, metadata);
                 track.renew_at = began.checked_add(RENEW_AFTER);
@@ -291,7 +299,7 @@ impl Ledger {
 
     /// How far each assigned partition is done.
     pub(super) fn watermarks(&self) -> impl Iterator<Item = (&Partition, Offset)> {
-        self.tracks.iter().map(|(partition, track)| (partition, track.progress.watermark()))
+        self.tracks.values().map(|track| (&track.partition, track.progress.watermark()))
     }
 
     // ---- room ----------------------------------------------------------------------------------------------
@@ -311,8 +319,8 @@ impl Ledger {
         (self.room_came, self.filled) = (false, false);
         let alone = self.tracks.len() == 1;
         let free = self.free();
-        let full = self.tracks.iter().filter(|(_, track)| !track.revoked && self.is_full(track, alone, free));
-        let mut full: Vec<Partition> = full.map(|(partition, _)| partition.clone()).collect();
+        let full = self.tracks.values().filter(|track| !track.revoked && self.is_full(track, alone, free));
+        let mut full: Vec<Partition> = full.map(|track| track.partition.clone()).collect();
         full.sort();
         full
     }
@@ -337,7 +345,8 @@ impl Ledger {
         }
         self.throttled = 0;
         for partition in partitions {
-            if let Some(track) = self.tracks.get_mut(partition) {
+            let epoch = self.epochs.get(partition);
+            if let Some(track) = epoch.and_then(|epoch| self.tracks.get_mut(epoch)) {
                 track.throttled = true;
                 self.throttled += 1;
             }

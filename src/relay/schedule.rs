@@ -9,6 +9,7 @@ use super::record::{Offset, Partition, Record};
 use super::settings::Order;
 use super::transport::Target;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Instant, SystemTime};
 
 /// Where a record stands.
@@ -134,10 +135,33 @@ impl Ready {
     }
 }
 
+/// Hashes the numbers of records. They count up and come from nobody else, so one multiplication spreads them.
+#[derive(Debug, Default)]
+struct SequenceHasher(u64);
+
+impl SequenceHasher {
+    /// 2^64 divided by the golden ratio: neighbours end up far apart.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+}
+
+impl Hasher for SequenceHasher {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(Self::SPREAD);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// All records under way.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    slots: HashMap<u64, Slot>,
+    slots: HashMap<u64, Slot, BuildHasherDefault<SequenceHasher>>,
     next_sequence: u64,
     lanes: Lanes,
     ready: Ready,
@@ -153,7 +177,7 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(order: Order) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             next_sequence: 0,
             lanes: Lanes::new(order),
             ready: Ready::default(),

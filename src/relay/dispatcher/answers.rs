@@ -98,8 +98,8 @@ impl Dispatcher {
         let Ticket { sequence, epoch, record, target, sendings, permit, .. } = ticket;
         drop(permit);
         let at = At { now, wall };
-        let outcome = if self.ledger.is_current(record.partition(), epoch) {
-            self.ledger.let_go(record.partition(), epoch);
+        let outcome = if self.ledger.is_current(epoch) {
+            self.ledger.let_go(epoch);
             self.settle(sequence, &record, verdict, outcome, &sendings.target, at)
         } else {
             self.schedule.remove(sequence);
@@ -486,7 +486,7 @@ impl Dispatcher {
     /// The record is done: it counts towards what may be committed, and its successor may go.
     pub(super) fn finish(&mut self, sequence: u64) {
         if let Some(slot) = self.schedule.get(sequence) {
-            self.ledger.done(&slot.partition, slot.epoch, slot.offset);
+            self.ledger.done(slot.epoch, slot.offset);
         }
         self.remove(sequence);
     }
@@ -494,7 +494,7 @@ impl Dispatcher {
     /// The record is under way no longer.
     pub(super) fn remove(&mut self, sequence: u64) {
         if let Some(slot) = self.schedule.remove(sequence) {
-            self.ledger.leave(&slot.partition, slot.epoch, slot.weight);
+            self.ledger.leave(slot.epoch, slot.weight);
         }
     }
 
@@ -505,7 +505,7 @@ impl Dispatcher {
     pub fn take_letters(&mut self) -> Vec<PendingLetter> {
         let taken = std::mem::take(&mut self.letters);
         for letter in &taken {
-            self.ledger.hold_on(letter.letter.record.partition(), letter.epoch);
+            self.ledger.hold_on(letter.epoch);
         }
         taken
     }
@@ -517,11 +517,10 @@ impl Dispatcher {
 
     /// These records are durably kept: done, unless their partition was lost meanwhile.
     pub fn kept(&mut self, letters: &[PendingLetter]) {
-        for PendingLetter { sequence, epoch, letter } in letters {
+        for PendingLetter { sequence, epoch, .. } in letters {
             self.totals.dead_lettered += 1;
-            let partition = letter.record.partition();
-            if self.is_pending(*sequence) && self.ledger.is_current(partition, *epoch) {
-                self.ledger.let_go(partition, *epoch);
+            if self.is_pending(*sequence) && self.ledger.is_current(*epoch) {
+                self.ledger.let_go(*epoch);
                 self.finish(*sequence);
             }
         }
@@ -534,10 +533,10 @@ impl Dispatcher {
     pub fn not_kept(&mut self, letters: Vec<PendingLetter>) {
         for pending in letters {
             let partition = pending.letter.record.partition();
-            if !self.is_pending(pending.sequence) || !self.ledger.is_current(partition, pending.epoch) {
+            if !self.is_pending(pending.sequence) || !self.ledger.is_current(pending.epoch) {
                 continue;
             }
-            self.ledger.let_go(partition, pending.epoch);
+            self.ledger.let_go(pending.epoch);
             if self.ledger.is_going(partition) {
                 self.remove(pending.sequence);
             } else {

@@ -79,14 +79,14 @@ impl Dispatcher {
             return;
         }
         if !self.settings.filter.passes(&record) {
-            self.ledger.done(record.partition(), epoch, record.offset());
+            self.ledger.done(epoch, record.offset());
             self.totals.filtered += 1;
             return;
         }
         // Where most of a fetch is left out, or it is large, a record must not keep all of it in memory.
         let is_copied = record.shared_bytes() > COPIED_BEYOND || !self.settings.filter.is_all();
         let record = if is_copied { record.detach() } else { record };
-        self.ledger.enter(record.partition(), record.weight());
+        self.ledger.enter(epoch, record.weight());
         self.taken = self.taken.saturating_add(1);
         self.schedule.insert(Entry { record, epoch, target, now });
         self.comes_ready(target, now);
