@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// A wake-up takes no longer, even on a busy machine; workers by themselves look every 5 s.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(20);
 
 /// A source that brings what a test sends it; records only where some are wanted.
