@@ -155,7 +155,9 @@ impl Record {
         value: Option<&[u8]>,
         headers: &[Header<'_>],
     ) -> Self {
-        let mut payload = Vec::new();
+        let length_of = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let of_headers: usize = headers.iter().map(|h| h.name.len() + length_of(h.value)).sum();
+        let mut payload = Vec::with_capacity(length_of(key) + length_of(value) + of_headers);
         let mut keep = |bytes: &[u8]| {
             let room = (u32::MAX as usize).saturating_sub(payload.len());
             let start = payload.len() as u32;
