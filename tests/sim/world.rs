@@ -385,10 +385,13 @@ impl Sim {
 
     /// Lets a day pass in which nothing happens: says whether all positions were committed again after it.
     fn has_renewed(&mut self) -> bool {
-        let idle =
-            |process: &Process| process.control.dispatcher.is_empty() && !process.control.is_draining();
-        if !self.process.as_ref().is_some_and(idle) {
+        let Some(process) = &self.process else { return true };
+        if process.control.is_draining() || !process.control.dispatcher.is_empty() {
             return true;
+        }
+        // It may not know yet what is assigned to it, and makes one commit at a time.
+        if self.day_passed.is_none() && (!self.cluster.news.is_empty() || process.commit.is_some()) {
+            return false;
         }
         let Some((since, later)) = self.day_passed else {
             trace!(self.now, "a day passes");
