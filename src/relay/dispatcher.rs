@@ -199,26 +199,10 @@ impl Dispatcher {
         match self.brakes.destinations.origin().passage(now) {
             Passage::Wait(until) => Choice::Wait(until),
             Passage::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
-            Passage::Open => match self.brakes.destinations.next_due().filter(|(at, _)| *at <= now) {
-                Some((_, target)) => self.look_at(target, now),
+            Passage::Open => match self.due_probe(now) {
+                Some((target, candidate)) => self.choose_probe(target, candidate, now),
                 None => self.choose_any(now),
             },
-        }
-    }
-
-    /// A target that stood aside may go on, or is to be probed.
-    fn look_at(&mut self, target: Target, now: Instant) -> Choice {
-        match self.brakes.destinations.passage(target, now) {
-            Passage::Open => {
-                self.brakes.destinations.come_back(target);
-                self.schedule.resume_target(target);
-                Choice::Again
-            }
-            Passage::Wait(until) => {
-                self.brakes.destinations.stand_aside(target, until);
-                Choice::Again
-            }
-            Passage::Probe(candidate) => self.choose_probe(target, candidate, now),
         }
     }
 
@@ -233,12 +217,7 @@ impl Dispatcher {
         };
         match (chosen, candidate) {
             (Some(sequence), _) => Choice::Record(sequence, Probes { origin: is_origin, target: !is_origin }),
-            (None, Candidate::Any { .. }) if is_origin => self.choose_aside(now),
-            (None, Candidate::Any { .. }) => {
-                // Until one comes: see `comes_ready`.
-                self.brakes.destinations.stand_aside(target, None);
-                Choice::Again
-            }
+            (None, Candidate::Any { .. }) => self.choose_aside(now),
             (None, Candidate::Suspect(_)) => {
                 self.brakes.destinations.of_mut(target).end_trial(now);
                 self.review(target, now);
@@ -254,30 +233,10 @@ impl Dispatcher {
 
     /// The origin is to be probed, and all that is ready is of targets that are paused by themselves.
     fn choose_aside(&mut self, now: Instant) -> Choice {
-        let Some((at, target)) = self.brakes.destinations.next_due() else {
-            return Choice::Wait(self.next_due());
-        };
-        if at > now {
-            return Choice::Wait(self.next_due());
-        }
-        let probe = self.schedule.probe(0, Some(target));
-        match (probe, self.brakes.destinations.passage(target, now)) {
-            (Some(sequence), Passage::Probe(_)) => {
-                Choice::Record(sequence, Probes { origin: true, target: true })
-            }
-            (_, Passage::Open) => {
-                self.brakes.destinations.come_back(target);
-                self.schedule.resume_target(target);
-                Choice::Again
-            }
-            (_, Passage::Wait(until)) => {
-                self.brakes.destinations.stand_aside(target, until);
-                Choice::Again
-            }
-            (None, Passage::Probe(_)) => {
-                self.brakes.destinations.stand_aside(target, None);
-                Choice::Again
-            }
+        let chosen = self.due_probe(now).and_then(|(target, _)| self.schedule.probe(0, Some(target)));
+        match chosen {
+            Some(sequence) => Choice::Record(sequence, Probes { origin: true, target: true }),
+            None => Choice::Wait(self.next_due()),
         }
     }
 
@@ -360,24 +319,27 @@ impl Dispatcher {
             false => self.schedule.wake_due(now),
         };
         targets.into_iter().for_each(|target| self.comes_ready(target, now));
-        self.wants_probe = false;
         self.rests = self.settings.intake == Intake::Batch
             && self.schedule.first_fresh().is_none()
             && self.brakes.destinations.origin().pauses_beyond(now).is_some();
+        self.wants_probe = self.due_probe(now).is_some();
+    }
+
+    /// The first target that is to be probed and has a record to do it with. Of those that are due before it, some go on
+    /// with all others, some wait on.
+    fn due_probe(&mut self, now: Instant) -> Option<(Target, Candidate)> {
         for _ in 0..MOST_LOOKS {
-            let Some((_, target)) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now) else {
-                return;
-            };
+            let (_, target) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now)?;
             match self.brakes.destinations.passage(target, now) {
-                Passage::Probe(_) if self.schedule.probe(0, Some(target)).is_some() => {
-                    self.wants_probe = true;
-                    return;
+                Passage::Probe(candidate) if self.schedule.probe(0, Some(target)).is_some() => {
+                    return Some((target, candidate));
                 }
                 // Until a record comes: see `comes_ready`.
                 Passage::Probe(_) => self.brakes.destinations.stand_aside(target, None),
                 Passage::Open | Passage::Wait(_) => self.review(target, now),
             }
         }
+        None
     }
 
     /// A record of the target is ready: where its probe waited for one, it may go.
