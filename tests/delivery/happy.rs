@@ -138,22 +138,28 @@ fn idle_costs_next_to_nothing_and_a_record_goes_out_at_once() {
     let receiver = Receiver::accepting();
     let running = start(broker, "idle", &receiver.url(), &[]);
     eventually("the first record", || receiver.begun() == 1);
-    let before = cpu_ticks(running.pid());
-    std::thread::sleep(Duration::from_secs(5)); // what is measured is idleness
-    let used = cpu_ticks(running.pid()) - before;
-    println!("idle: {used} of 500 ticks of CPU time");
     // Below 1 % of a core in an optimised build; this one may be unoptimised.
-    assert!(used <= if cfg!(debug_assertions) { 10 } else { 5 }, "{used} ticks of 500");
-    let mut slowest = Duration::ZERO;
-    for n in 1..=5 {
-        // kcat itself takes a moment; what counts is the time since the broker had the record.
-        broker.produce_numbers("idle", n, 1);
-        let produced = Instant::now();
-        eventually("the next record", || receiver.begun() == n + 1);
-        slowest = slowest.max(produced.elapsed());
+    let most = if cfg!(debug_assertions) { 10 } else { 5 };
+    // A machine is busy for a while, a fault is always there.
+    for measurement in 1..=3 {
+        let before = cpu_ticks(running.pid());
+        std::thread::sleep(Duration::from_secs(5)); // what is measured is idleness
+        let used = cpu_ticks(running.pid()) - before;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..5 {
+            // kcat itself takes a moment; what counts is the time since the broker had the record.
+            let begun = receiver.begun();
+            broker.produce_numbers("idle", begun, 1);
+            let produced = Instant::now();
+            eventually("the next record", || receiver.begun() > begun);
+            slowest = slowest.max(produced.elapsed());
+        }
+        println!("idle: {used} of 500 ticks of CPU time, a record was on its way within {slowest:?}");
+        if used <= most && slowest < Duration::from_millis(100) {
+            break;
+        }
+        assert!(measurement < 3, "{used} ticks of 500, {slowest:?}");
     }
-    println!("a record was on its way within {slowest:?}");
-    assert!(slowest < Duration::from_millis(100), "{slowest:?}");
 }
 
 /// User and system time in hundredths of a second.
