@@ -278,7 +278,7 @@ impl Control {
             }
         }
         if self.commits.is_due(now) {
-            let checkpoints = self.dispatcher.to_commit(now);
+            let checkpoints = self.dispatcher.due_commits(now);
             if !checkpoints.is_empty() {
                 self.commits.begin(now);
                 return Some(Step::Commit(checkpoints));

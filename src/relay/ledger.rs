@@ -272,7 +272,7 @@ impl Ledger {
 
     /// Positions that have not changed for so long that they are to be committed again. Of a partition that is being
     /// given up it is left to whoever has it next.
-    pub(super) fn to_renew(&mut self, now: Instant) -> Vec<Checkpoint> {
+    pub(super) fn renewals(&mut self, now: Instant) -> Vec<Checkpoint> {
         if self.renew_at.is_none_or(|at| at > now) {
             return Vec::new();
         }

@@ -20,10 +20,10 @@ impl Dispatcher {
 
     /// The same, and unless it is coming to its end those that have not changed for [so long](crate::relay::RENEW_AFTER)
     /// that they are to be committed again.
-    pub fn to_commit(&mut self, now: Instant) -> Vec<Checkpoint> {
+    pub fn due_commits(&mut self, now: Instant) -> Vec<Checkpoint> {
         let mut checkpoints = self.ledger.uncommitted();
         if !self.draining {
-            checkpoints.extend(self.ledger.to_renew(now));
+            checkpoints.extend(self.ledger.renewals(now));
         }
         checkpoints
     }
