@@ -197,7 +197,7 @@ fn a_broker_that_lacks_what_is_needed_is_named_with_all_of_it() {
         (&too_new, "does not speak Metadata 4 to 13 (it has 99 to 100): use a later sluicegate"),
         (
             &too_old,
-            "does not speak Metadata 4 to 13 (it has 0 to 3), Fetch 4 to 12 (it has 0 to 3): use Kafka 2.4 or \
+            "does not speak Metadata 4 to 13 (it has 0 to 3), Fetch 4 to 18 (it has 0 to 3): use Kafka 2.4 or \
              later, or what is compatible with it",
         ),
     ];

@@ -1,0 +1,166 @@
+//! What becomes of the log that a cursor reads: other leaders, other bounds, a cut, another topic of its name.
+
+use super::{
+    Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, RETRY, Reset, Rules, Serials, Shift, Trouble,
+};
+use crate::kafka::protocol::Uuid;
+use std::time::Instant;
+
+impl Cursor {
+    /// What the metadata tells: the id of the topic, zero where there is none, and who leads the partition.
+    pub fn metadata_was(
+        &mut self,
+        topic: Uuid,
+        leader: Option<(i32, i32)>,
+        now: Instant,
+        serials: &mut Serials,
+    ) -> Vec<Output> {
+        let is_another = self.topic != Uuid::ZERO && topic != Uuid::ZERO && self.topic != topic;
+        if topic != Uuid::ZERO {
+            self.topic = topic;
+        }
+        let former = self.leader.map(|(_, epoch)| epoch);
+        self.leader = leader.or(self.leader.filter(|_| self.phase == Phase::Revoked));
+        match self.phase {
+            _ if is_another && self.phase != Phase::Revoked => {
+                let position = self.next;
+                match self.phase {
+                    Phase::Unresolved => {}
+                    Phase::Placing(Beginning::First(_)) => self.turn(Phase::Unresolved, serials),
+                    _ => self.begin_anew(position, serials),
+                }
+            }
+            Phase::Revoked => {
+                if is_another {
+                    self.assignment = serials.draw();
+                }
+                return Vec::new();
+            }
+            Phase::Stopped => return Vec::new(),
+            _ => {}
+        }
+        let Some((_, epoch)) = leader else {
+            self.suffer(Trouble::Leaderless, now);
+            return Vec::new();
+        };
+        if former.is_some_and(|former| former != epoch) {
+            self.replica = None;
+            if self.phase == Phase::Reading {
+                // What the former leader still answers may be gone from the new one's log.
+                let phase = if self.epochs.is_empty() { Phase::Reading } else { Phase::Checking };
+                self.turn(phase, serials);
+            }
+        }
+        let was_leaderless = self.standing.as_ref().is_some_and(|s| s.trouble == Trouble::Leaderless);
+        if was_leaderless { self.answered() } else { Vec::new() }
+    }
+
+    /// The broker says that the position lies outside of the log.
+    pub fn out_of_range(&mut self, ask: Ask, serials: &mut Serials) {
+        if self.stands(ask) && self.phase == Phase::Reading {
+            self.turn(Phase::Outside, serials);
+        }
+    }
+
+    pub(super) fn reset(
+        &mut self,
+        bounds: Bounds,
+        rules: &Rules,
+        now: Instant,
+        serials: &mut Serials,
+    ) -> Vec<Output> {
+        let position = self.next;
+        if (bounds.first..=bounds.end).contains(&position) {
+            // It was true a moment ago: the leader had not caught up, or its records are not decided yet.
+            let out = self.check(serials);
+            self.not_before = Some(now + RETRY.0);
+            return out;
+        }
+        let shift = match position < bounds.first {
+            true => Shift::Deleted { position, bounds },
+            false => Shift::Beyond { position, bounds },
+        };
+        let next = match rules.reset {
+            Reset::Fail => return vec![Output::Ends(shift)],
+            Reset::Earliest => bounds.first,
+            Reset::Latest => bounds.end,
+        };
+        let mut out = vec![Output::Told(shift, next)];
+        self.epochs.clear();
+        if next > position && self.pending.is_none() {
+            // What was read before stays, and is delivered.
+            self.next = next;
+        } else {
+            self.begins_at(next);
+        }
+        self.log_end = Some(bounds.end);
+        if let Some(end) = &mut self.end {
+            *end = (*end).min(bounds.end);
+        }
+        out.extend(self.read(serials));
+        out
+    }
+
+    /// Where the log of the epoch ends that was asked for (KIP-320).
+    pub fn epoch_end_was(
+        &mut self,
+        ask: Ask,
+        answer: EpochEnd,
+        rules: &Rules,
+        serials: &mut Serials,
+    ) -> Vec<Output> {
+        if self.phase != Phase::Checking || !self.stands(ask) {
+            return Vec::new();
+        }
+        let mut out = self.answered();
+        match answer {
+            EpochEnd::At { epoch, end } => out.extend(self.compare(epoch, end, rules, serials)),
+            EpochEnd::Unchecked => out.extend(self.read(serials)),
+            EpochEnd::Unknown if self.topic == Uuid::ZERO => {
+                // A log that never was under that leader is another one.
+                let position = self.next;
+                self.begin_anew(position, serials);
+            }
+            EpochEnd::Unknown => {
+                // The same topic, and nothing left of what was read: where it begins and ends says the rest.
+                self.epochs.clear();
+                self.turn(Phase::Outside, serials);
+            }
+        }
+        out
+    }
+
+    /// Holds what was read against the leader's log: both agree up to the end of the newest epoch that both know.
+    fn compare(&mut self, epoch: i32, end: i64, rules: &Rules, serials: &mut Serials) -> Vec<Output> {
+        let parted = self.epochs.iter().find(|(_, of)| *of > epoch).map(|(from, _)| *from);
+        let cut = parted.map_or(end, |from| from.min(end));
+        self.epochs.retain(|(_, of)| *of <= epoch);
+        let (position, reach) = (self.next, self.reach.max(self.next));
+        let mut out = Vec::new();
+        if cut < position || (cut < reach && self.pending.is_none()) {
+            // What is known to be done beyond the position may be something else now.
+            let shift = Shift::Cut { position: reach, at: cut };
+            if rules.reset == Reset::Fail {
+                return vec![Output::Ends(shift)];
+            }
+            // Below the cut, what was not done is still there and still wanted.
+            let next = if self.announced { cut.min(self.committed) } else { cut };
+            self.epochs.retain(|(from, _)| *from < next);
+            self.assignment = serials.draw();
+            self.begins_at(next);
+            self.turn(Phase::Placing(Beginning::At(next)), serials);
+            return vec![Output::Told(shift, next)];
+        }
+        if let Some(begin) = self.pending.as_mut().filter(|_| reach > position && cut < reach) {
+            begin.text.clear();
+            self.reach = position;
+            out.push(Output::Told(Shift::NotesDropped { position, reach }, position));
+        }
+        // Where the leader knows less than was asked, an older epoch of ours is still to be found there.
+        match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {
+            true => self.turn(Phase::Checking, serials),
+            false => out.extend(self.read(serials)),
+        }
+        out
+    }
+}
