@@ -10,6 +10,8 @@
 #[path = "../support/dice.rs"]
 mod dice;
 
+mod trouble;
+
 use dice::Dice;
 
 use sluicegate::kafka::config::{Reset, Start};

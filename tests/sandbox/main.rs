@@ -12,6 +12,7 @@ mod reader;
 mod sharing;
 mod strangers;
 mod topics;
+mod trouble;
 mod trust;
 mod versions;
 mod wire;

@@ -1,0 +1,98 @@
+//! What trouble does to a cursor, on a clock of the test's own.
+
+use sluicegate::kafka::config::{Reset, Start};
+use sluicegate::kafka::consumer::cursor::{
+    Bounds, CORRUPT_ATTEMPTS, Cursor, EpochEnd, Output, Phase, Rules, Serials, Trouble,
+};
+use sluicegate::kafka::protocol::{ErrorCode, Uuid};
+use std::time::{Duration, Instant};
+
+const RULES: Rules = Rules { reset: Reset::Earliest, until_end: false, commits: true };
+
+/// A cursor that reads from 0 on.
+fn reading(now: Instant, serials: &mut Serials) -> Cursor {
+    let mut cursor = Cursor::new(serials);
+    cursor.metadata_was(Uuid([1; 16]), Some((1, 0)), now, serials);
+    cursor.committed_was(cursor.ask(), Err(Start::Earliest), "", serials);
+    cursor.bounds_were(cursor.ask(), Bounds { first: 0, end: 9, at: None }, &RULES, now, serials);
+    cursor.committed_to(0);
+    assert!(cursor.wants_records(now));
+    cursor
+}
+
+/// What comes of this trouble for so long, tried as often as the cursor wants to.
+fn suffers(trouble: &Trouble, time: Duration) -> (Cursor, Vec<Output>, u32) {
+    let (began, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(began, &mut serials);
+    let (mut out, mut tries) = (Vec::new(), 0);
+    let mut now = began;
+    while now < began + time {
+        if cursor.wants_records(now) {
+            out.extend(cursor.failed(cursor.ask(), trouble.clone(), now, &mut serials));
+            tries += 1;
+        }
+        now += Duration::from_millis(10);
+    }
+    (cursor, out, tries)
+}
+
+#[test]
+fn what_kafka_calls_retriable_is_tried_for_ever_but_not_all_the_time() {
+    for code in
+        [ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::UNKNOWN_TOPIC_ID]
+    {
+        let (cursor, out, tries) = suffers(&Trouble::Refused(code), Duration::from_secs(600));
+        assert_eq!((cursor.phase(), out.len()), (&Phase::Reading, 0), "{code}");
+        assert!((200..400).contains(&tries), "{code}: {tries}");
+    }
+}
+
+#[test]
+fn what_lasts_stops_the_partition() {
+    let lasting = Trouble::Refused(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+    assert_eq!(suffers(&lasting, Duration::from_secs(55)).1, []);
+    assert_eq!(suffers(&lasting, Duration::from_secs(65)).1, [Output::Stopped(lasting)]);
+    let corrupt = Trouble::Corrupt("it is".into());
+    let (cursor, out, tries) = suffers(&corrupt, Duration::from_secs(65));
+    assert_eq!((out, tries), (vec![Output::Stopped(corrupt)], CORRUPT_ATTEMPTS));
+    assert!(cursor.is_unreadable());
+    let large = Trouble::TooLarge("it is".into());
+    assert_eq!(suffers(&large, Duration::from_secs(65)).2, 1);
+}
+
+#[test]
+fn a_right_that_is_missing_is_asked_for_rarely_and_for_ever() {
+    let forbidden = Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    let (cursor, out, tries) = suffers(&forbidden, Duration::from_secs(600));
+    assert!(out.is_empty() && cursor.is_unreadable() && (100..130).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_trouble_that_is_over_leaves_nothing_behind() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    cursor.failed(cursor.ask(), Trouble::Connection, now, &mut serials);
+    assert!(!cursor.wants_records(now));
+    cursor.trouble_told();
+    assert_eq!(cursor.went_well(Some(12)), [Output::Recovered]);
+    assert!(cursor.wants_records(now) && cursor.standing().is_none());
+    assert_eq!(cursor.log_end(), Some(12));
+}
+
+#[test]
+fn a_late_answer_counts_for_nothing() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    cursor.fetched(4, Some((0, 0)));
+    let asked = cursor.ask();
+    cursor.metadata_was(Uuid([1; 16]), Some((2, 1)), now, &mut serials);
+    assert_eq!(cursor.phase(), &Phase::Checking);
+    assert!(!cursor.stands(asked));
+    assert_eq!(cursor.failed(asked, Trouble::TooLarge(String::new()), now, &mut serials), []);
+    let question = cursor.ask();
+    let fine = EpochEnd::At { epoch: 0, end: 4 };
+    assert_eq!(cursor.epoch_end_was(question, fine, &RULES, &mut serials), []);
+    assert_eq!((cursor.phase(), cursor.next()), (&Phase::Reading, 4));
+    assert_eq!(cursor.epoch_end_was(question, EpochEnd::At { epoch: 0, end: 1 }, &RULES, &mut serials), []);
+    assert_eq!(cursor.phase(), &Phase::Reading);
+}
