@@ -420,8 +420,8 @@ impl Producer {
             timeout_ms: i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX),
             topic_data: vec![ProduceRequestTopic {
                 name: &topic,
+                topic_id: self.links.cluster().topic_id(&topic),
                 partition_data: vec![data],
-                ..Default::default()
             }],
         };
         let answer = self.links.call(Target::Broker(leader), &request, |answer| {
@@ -466,6 +466,7 @@ impl Answer {
                 ErrorCode::NOT_LEADER_OR_FOLLOWER,
                 ErrorCode::NOT_ENOUGH_REPLICAS,
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                ErrorCode::UNKNOWN_TOPIC_ID,
                 ErrorCode::TOPIC_AUTHORIZATION_FAILED,
             ]
             .contains(code),
