@@ -2,7 +2,7 @@
 
 use sluicegate::kafka::config::{Reset, Start};
 use sluicegate::kafka::consumer::cursor::{
-    Bounds, CORRUPT_ATTEMPTS, Cursor, EpochEnd, Output, Phase, Rules, Serials, Trouble,
+    Bounds, CORRUPT_ATTEMPTS, Committed, Cursor, EpochEnd, Output, Phase, Question, Rules, Serials, Trouble,
 };
 use sluicegate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::{Duration, Instant};
@@ -77,6 +77,19 @@ fn a_trouble_that_is_over_leaves_nothing_behind() {
     assert_eq!(cursor.went_well(Some(12)), [Output::Recovered]);
     assert!(cursor.wants_records(now) && cursor.standing().is_none());
     assert_eq!(cursor.log_end(), Some(12));
+}
+
+#[test]
+fn a_position_that_is_committed_again_keeps_its_epoch() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = Cursor::new(&mut serials);
+    cursor.metadata_was(Uuid([1; 16]), Some((1, 7)), now, &mut serials);
+    let committed = Committed { next: 5, epoch: 3, note: None };
+    cursor.committed_was(cursor.ask(), Ok(committed), "", &mut serials);
+    cursor.bounds_were(cursor.ask(), Bounds { first: 0, end: 9, at: None }, &RULES, now, &mut serials);
+    assert_eq!(cursor.question(now).map(|(question, _)| question), Some(Question::EpochEnd(3)));
+    cursor.epoch_end_was(cursor.ask(), EpochEnd::At { epoch: 3, end: 8 }, &RULES, &mut serials);
+    assert_eq!((cursor.next(), cursor.epoch_before(5)), (5, 3));
 }
 
 #[test]

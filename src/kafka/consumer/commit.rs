@@ -267,3 +267,28 @@ fn meaning(partition: &Partition, code: ErrorCode, stamp: Stamp) -> Refused {
         code => Refused::Other(of_code(code, &format!("committing {partition}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: i32, metadata: usize) -> Entry {
+        let (partition, metadata) = (Partition::new("topic", number), "x".repeat(metadata));
+        Entry { partition, topic: Uuid::ZERO, next: 1, epoch: 0, metadata }
+    }
+
+    #[test]
+    fn what_a_broker_would_refuse_as_too_large_goes_in_several_requests() {
+        assert!(split(&[]).is_empty());
+        // As much as a group of 1,000 partitions may have to say.
+        let entries: Vec<Entry> = (0..1_000).map(|number| entry(number, 4_096)).collect();
+        let requests = split(&entries);
+        let size = |request: &&[Entry]| request.iter().map(Entry::size).sum::<usize>();
+        assert!(requests.len() > 8 && requests.iter().all(|request| size(request) <= MOST_BYTES));
+        let numbers = requests.into_iter().flatten().map(|entry| entry.partition.number());
+        assert!(numbers.eq(0..1_000), "each once, in order");
+        // One that is too large by itself is still asked for.
+        let huge = [entry(0, 1), entry(1, 2 * MOST_BYTES), entry(2, 1)];
+        assert_eq!(split(&huge).iter().map(|request| request.len()).collect::<Vec<_>>(), [1, 1, 1]);
+    }
+}

@@ -17,7 +17,6 @@ use crate::kafka::protocol::fetch::{
 };
 use crate::kafka::record_batch::transactions::{Aborted, Judgement, Transactions};
 use crate::kafka::record_batch::{BatchError, Batches, Unpacker};
-use crate::relay::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,45 +89,35 @@ impl Fetcher {
     fn find_out(&mut self, questions: &[(Asked, Question)]) -> Result<(), ClusterError> {
         let canceller = self.links.open(Target::Broker(self.broker))?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
-        let mut by_question: BTreeMap<Question, Vec<&Asked>> = BTreeMap::new();
+        let mut bounds: BTreeMap<(bool, Option<i64>), Vec<&Asked>> = BTreeMap::new();
+        let mut ends: Vec<(&Asked, i32)> = Vec::new();
         for (asked, question) in questions {
-            let question = match question {
-                // Epochs differ from partition to partition, and go into one request.
-                Question::EpochEnd(_) => Question::EpochEnd(0),
-                other => *other,
-            };
-            by_question.entry(question).or_default().push(asked);
-        }
-        for (question, of_it) in by_question {
             match question {
-                Question::Committed => {}
                 Question::Bounds { uncommitted, at } => {
-                    let asked: Vec<_> =
-                        of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
-                    let found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
-                    self.answer(&of_it, found, |cursor, asked, bounds, rules, serials| {
-                        cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
-                    });
+                    bounds.entry((*uncommitted, *at)).or_default().push(asked);
                 }
-                Question::EpochEnd(_) => {
-                    let epoch_of = |partition: &Partition| {
-                        let of_it = |(asked, _): &&(Asked, Question)| asked.partition == *partition;
-                        match questions.iter().find(of_it) {
-                            Some((_, Question::EpochEnd(epoch))) => *epoch,
-                            _ => -1,
-                        }
-                    };
-                    let asked: Vec<_> = of_it
-                        .iter()
-                        .map(|asked| (&asked.partition, asked.leader_epoch, epoch_of(&asked.partition)))
-                        .collect();
-                    let found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
-                    self.answer(&of_it, found, |cursor, asked, end, rules, serials| {
-                        cursor.epoch_end_was(asked.ask, end, rules, serials)
-                    });
-                }
+                // Epochs differ from partition to partition, and go into one request.
+                Question::EpochEnd(epoch) => ends.push((asked, *epoch)),
+                Question::Committed => {}
             }
         }
+        for ((uncommitted, at), of_it) in bounds {
+            let asked: Vec<_> = of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
+            let found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
+            self.answer(&of_it, found, |cursor, asked, bounds, rules, serials| {
+                cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
+            });
+        }
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<_> =
+            ends.iter().map(|(asked, epoch)| (&asked.partition, asked.leader_epoch, *epoch)).collect();
+        let found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
+        let of_it: Vec<&Asked> = ends.iter().map(|(asked, _)| *asked).collect();
+        self.answer(&of_it, found, |cursor, asked, end, rules, serials| {
+            cursor.epoch_end_was(asked.ask, end, rules, serials)
+        });
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to ask.
 pub(super) enum Job {
@@ -212,7 +212,9 @@ impl Worker {
 
     fn find_coordinator(&mut self, ask: &Ask) -> Result<Answer, ClusterError> {
         self.hang_up();
-        let id = self.links.coordinator_until(&self.group, ask.deadline)?;
+        // So much of the time is left that one lost answer is no lost session.
+        let step = Instant::now() + self.links.timeout();
+        let id = self.links.coordinator_until(&self.group, ask.deadline.min(step))?;
         in_time(ask.deadline)?;
         self.coordinator = Some(id);
         self.connect(ask)?;
