@@ -6,15 +6,15 @@
 //! by others; nothing here waits for them but the end of the run, and that only until a deadline.
 
 mod job;
+mod outcomes;
 
 use super::backoff::Jitter;
-use super::dead_letter::DeadLetterError;
 use super::dispatcher::{Dispatcher, PendingLetter};
 use super::event::Change;
 use super::failure::RunError;
 use super::record::{Checkpoint, Partition, Record};
 use super::settings::{Intake, Settings};
-use super::source::{Assigned, CommitError, Outage, Want};
+use super::source::{Assigned, Outage, Want};
 use super::transport::Target;
 use job::Job;
 use std::collections::HashMap;
@@ -286,70 +286,6 @@ impl Control {
         }
         let releasable = self.dispatcher.releasable();
         (!releasable.is_empty()).then_some(Step::Release(releasable))
-    }
-
-    /// What the last [`Step::Commit`] came to. Gives the partitions that are lost by it.
-    pub fn commit_done(
-        &mut self,
-        checkpoints: Vec<Checkpoint>,
-        outcome: &Result<(), CommitError>,
-        now: Instant,
-    ) -> Vec<Partition> {
-        match outcome {
-            Ok(()) => {
-                self.dispatcher.committed(&checkpoints, self.commits.began);
-                let next = self.commits.began + COMMIT_INTERVAL;
-                self.commits.succeeded(next);
-                Vec::new()
-            }
-            Err(CommitError::Retriable(error)) => {
-                self.commit_error = Some(error.clone());
-                self.commits.failed(now, &mut self.jitter);
-                Vec::new()
-            }
-            Err(CommitError::Fenced(_)) => {
-                // Somebody else has the partitions and will send from what was committed before.
-                self.commits.succeeded(now);
-                // It speaks of the assignments that the commit was made under, not of a later one of the same name.
-                let lost = self.dispatcher.still_ours(checkpoints);
-                self.lost(&lost);
-                lost
-            }
-            Err(error @ CommitError::Fatal(_)) => {
-                self.commits.failed(now, &mut self.jitter);
-                self.fail(RunError::Commit(error.clone()));
-                Vec::new()
-            }
-        }
-    }
-
-    /// What the last [`Step::PutLetters`] came to. Gives when it is tried again, if it is.
-    pub fn letters_done(
-        &mut self,
-        letters: Vec<PendingLetter>,
-        outcome: &Result<(), DeadLetterError>,
-        now: Instant,
-    ) -> Option<Duration> {
-        match outcome {
-            Ok(()) => {
-                self.letters.succeeded(now);
-                self.dispatcher.kept(&letters);
-                None
-            }
-            Err(DeadLetterError::Retriable(_)) => {
-                let delay = self.letters.failed(now, &mut self.jitter);
-                self.dispatcher.not_kept(letters);
-                Some(delay)
-            }
-            Err(error @ DeadLetterError::Fatal(_)) => {
-                self.letters.succeeded(now);
-                self.letters_closed = true;
-                self.dispatcher.not_kept(letters);
-                self.dispatcher.give_letters_up();
-                self.fail(RunError::DeadLetters(error.clone()));
-                None
-            }
-        }
     }
 
     /// These partitions were given up.

@@ -342,10 +342,19 @@ impl Run<'_> {
     }
 
     fn committed(&mut self, checkpoints: Vec<Checkpoint>, outcome: &Result<(), CommitError>) {
-        let told = checkpoints.clone();
-        let lost = self.hub.lock().control.commit_done(checkpoints, outcome, Instant::now());
+        let mut told = checkpoints.clone();
+        if let Err(CommitError::Partial(refused)) = outcome {
+            told.retain(|one| !refused.contains(&one.position.partition));
+        }
+        let (lost, failures) = {
+            let control = &mut self.hub.lock().control;
+            (control.commit_done(checkpoints, outcome, Instant::now()), control.failed_commits())
+        };
         match outcome {
-            Ok(()) => self.observer.on(&Event::Committed(&told)),
+            Ok(()) | Err(CommitError::Partial(_)) if told.is_empty() => {}
+            Ok(()) | Err(CommitError::Partial(_)) => self.observer.on(&Event::Committed(&told)),
+            // The first failure is told, and of those in a row ever fewer.
+            Err(_) if !failures.is_power_of_two() => {}
             Err(error) => self.observer.on(&Event::CommitFailed { error: &error.to_string() }),
         }
         if !lost.is_empty() {

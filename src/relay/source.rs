@@ -111,6 +111,8 @@ impl std::error::Error for SourceError {}
 pub enum CommitError {
     /// It may work when tried again: the positions stay uncommitted until then.
     Retriable(String),
+    /// These partitions' positions were not taken, for now; those of the others are committed. The source tells why.
+    Partial(Vec<Partition>),
     /// The partitions are no longer ours; a [`Polled::Lost`] says so too. The positions are given up.
     Fenced(String),
     /// It will never work: the run ends.
@@ -119,8 +121,10 @@ pub enum CommitError {
 
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Retriable(text) | Self::Fenced(text) | Self::Fatal(text)) = self;
-        f.write_str(text)
+        match self {
+            Self::Partial(refused) => write!(f, "not committed: {refused:?}"),
+            Self::Retriable(text) | Self::Fenced(text) | Self::Fatal(text) => f.write_str(text),
+        }
     }
 }
 

@@ -92,6 +92,15 @@ struct Commit {
     note: String,
 }
 
+/// A question on its way, with the log as its leader had it, and what was committed.
+struct Asked {
+    question: Question,
+    ask: Ask,
+    is_known: bool,
+    log: Log,
+    committed: Option<(i64, i32, String)>,
+}
+
 /// A fetch on its way, with what the broker answered.
 struct Fetch {
     ask: Ask,
@@ -116,6 +125,7 @@ struct World {
     handed: i64,
     in_flight: Vec<(u64, i64, u64)>,
     fetches: Vec<Fetch>,
+    asked: Vec<Asked>,
     commit: Option<Commit>,
     /// Of the values, not of offsets.
     done: HashSet<u64>,
@@ -155,6 +165,7 @@ impl World {
             handed: 0,
             in_flight: Vec::new(),
             fetches: Vec::new(),
+            asked: Vec::new(),
             commit: None,
             done: HashSet::new(),
             told: Vec::new(),
@@ -185,20 +196,33 @@ impl World {
         }
     }
 
-    fn metadata(&mut self) {
+    fn metadata(&mut self, is_led: bool) {
         let before = self.cursor.assignment();
-        let leader = Some((1, self.log.epoch()));
+        let leader = is_led.then_some((1, self.log.epoch()));
         let out = self.cursor.metadata_was(self.topic(), leader, self.now, &mut self.serials);
         self.apply(before, out);
     }
 
-    /// Answers what the cursor wants to know, by the log as it is now or as it was a moment ago.
-    fn answer(&mut self, log: &Log, committed: Option<(i64, i32, String)>) {
+    /// Asks what the cursor wants to know; the answer is of the log as it is now, and comes when it comes.
+    fn begin_question(&mut self) {
         let Some((question, ask)) = self.cursor.question(self.now) else { return };
-        trace!(self, "{question:?} {committed:?} {:?}", self.cursor);
-        let before = self.cursor.assignment();
+        if question != Question::Committed && self.cursor.leader().is_none() || self.asked.len() > 2 {
+            return;
+        }
+        trace!(self, "{question:?} {:?} {:?}", self.committed, self.cursor);
         // A leader that knows of another epoch than the one that asks refuses.
-        let knows = self.cursor.leader().map(|(_, epoch)| epoch) == Some(log.epoch());
+        let is_known = self.cursor.leader().map(|(_, epoch)| epoch) == Some(self.log.epoch());
+        let (log, committed) = (self.log.clone(), self.committed.clone());
+        self.asked.push(Asked { question, ask, is_known, log, committed });
+    }
+
+    fn end_question(&mut self) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.asked.len());
+        let Asked { question, ask, is_known: knows, log, committed } = self.asked.swap_remove(at);
+        let before = self.cursor.assignment();
         let out = match question {
             Question::Committed => {
                 let found = committed.map(|(next, epoch, metadata)| Committed {
@@ -272,7 +296,7 @@ impl World {
 
     /// The buffer is needed for others: what was fetched and not handed over is dropped.
     fn rewind(&mut self) {
-        if *self.cursor.phase() == Phase::Reading && !self.chunks.is_empty() {
+        if !self.chunks.is_empty() {
             self.chunks.clear();
             self.cursor.rewind(self.handed, &mut self.serials);
         }
@@ -370,6 +394,7 @@ impl World {
         self.chunks.clear();
         self.in_flight.clear();
         self.fetches.clear();
+        self.asked.clear();
     }
 
     fn fault(&mut self) {
@@ -402,7 +427,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.dice.below(28) {
+        match self.dice.below(30) {
             24..26 => self.begin_commit(),
             26..28 => self.end_commit(true),
             0..4 => self.begin_fetch(),
@@ -415,11 +440,12 @@ impl World {
                 self.end_commit(by_id);
             }
             16..19 => self.grow(),
-            19 => self.metadata(),
-            20 => {
-                let (log, committed) = (self.log.clone(), self.committed.clone());
-                self.answer(&log, committed);
+            19 => {
+                let is_led = self.dice.below(4) > 0;
+                self.metadata(is_led);
             }
+            20 => self.begin_question(),
+            28..30 => self.end_question(),
             21 => self.rewind(),
             22 => self.fault(),
             _ => self.now += Duration::from_millis(200),
@@ -430,9 +456,11 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..5_000 {
             self.now += Duration::from_secs(3);
-            self.metadata();
-            let (log, committed) = (self.log.clone(), self.committed.clone());
-            self.answer(&log, committed);
+            self.metadata(true);
+            self.begin_question();
+            while !self.asked.is_empty() {
+                self.end_question();
+            }
             self.begin_fetch();
             while !self.fetches.is_empty() {
                 self.end_fetch();
@@ -482,7 +510,7 @@ fn run(seed: u64, has_ids: bool) -> World {
 fn seeds() -> std::ops::Range<u64> {
     match std::env::var("SLUICEGATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..20_000,
+        None => 0..30_000,
     }
 }
 

@@ -109,3 +109,79 @@ fn a_late_answer_counts_for_nothing() {
     assert_eq!(cursor.epoch_end_was(question, EpochEnd::At { epoch: 0, end: 1 }, &RULES, &mut serials), []);
     assert_eq!(cursor.phase(), &Phase::Reading);
 }
+
+#[test]
+fn an_election_behind_a_moment_without_a_leader_is_one() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    cursor.fetched(9, Some((0, 0)));
+    cursor.metadata_was(Uuid([1; 16]), None, now, &mut serials);
+    cursor.metadata_was(Uuid([1; 16]), Some((2, 1)), now, &mut serials);
+    assert_eq!(cursor.phase(), &Phase::Checking);
+    // What that leader answers counts no more once there is another.
+    let asked = cursor.ask();
+    cursor.metadata_was(Uuid([1; 16]), Some((3, 2)), now, &mut serials);
+    cursor.epoch_end_was(asked, EpochEnd::At { epoch: 0, end: 9 }, &RULES, &mut serials);
+    assert_eq!(cursor.phase(), &Phase::Checking);
+}
+
+#[test]
+fn what_was_written_behind_the_end_is_not_passed() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let rules = Rules { until_end: true, ..RULES };
+    let mut cursor = Cursor::new(&mut serials);
+    cursor.metadata_was(Uuid([1; 16]), Some((1, 0)), now, &mut serials);
+    cursor.committed_was(cursor.ask(), Err(Start::Earliest), "", &mut serials);
+    cursor.bounds_were(cursor.ask(), Bounds { first: 0, end: 9, at: None }, &rules, now, &mut serials);
+    cursor.fetched(20, Some((0, 0)));
+    cursor.handed_to(8);
+    assert!(cursor.has_ended());
+    assert_eq!((cursor.passed(), cursor.passed()), (Some(9), None));
+}
+
+#[test]
+fn an_outage_and_then_one_error_stop_nothing() {
+    let (began, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(began, &mut serials);
+    let later = began + Duration::from_secs(100);
+    for now in [began, began, began, began, later] {
+        assert_eq!(cursor.failed(cursor.ask(), Trouble::Connection, now, &mut serials), []);
+    }
+    for trouble in [Trouble::Refused(ErrorCode::UNKNOWN_SERVER_ERROR), Trouble::Corrupt("it is".into())] {
+        assert_eq!(cursor.failed(cursor.ask(), trouble, later, &mut serials), []);
+    }
+    assert_eq!(cursor.phase(), &Phase::Reading);
+}
+
+#[test]
+fn a_topic_made_anew_begins_at_0_whatever_a_leader_that_lags_says_of_the_former_one() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    cursor.fetched(9, Some((0, 0)));
+    cursor.metadata_was(Uuid([2; 16]), Some((1, 0)), now, &mut serials);
+    let of_the_former = Bounds { first: 5, end: 9, at: None };
+    let out = cursor.bounds_were(cursor.ask(), of_the_former, &RULES, now, &mut serials);
+    assert!(out.contains(&Output::Begins { next: 0, text: String::new(), uncommitted: true }), "{out:?}");
+}
+
+#[test]
+fn nobody_knows_whether_a_partition_that_is_held_may_be_read() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    let forbidden = Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    cursor.failed(cursor.ask(), forbidden, now, &mut serials);
+    assert!(cursor.is_unreadable());
+    cursor.hold(true);
+    assert!(!cursor.is_unreadable());
+}
+
+#[test]
+fn a_replica_that_fails_is_left_alone_for_a_while() {
+    let (now, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(now, &mut serials);
+    cursor.lend(2, now + Duration::from_secs(300));
+    assert_eq!((cursor.broker(now), cursor.avoids_replicas(now)), (Some(2), false));
+    cursor.failed(cursor.ask(), Trouble::Connection, now, &mut serials);
+    assert_eq!((cursor.broker(now), cursor.avoids_replicas(now)), (Some(1), true));
+    assert!(!cursor.avoids_replicas(now + Duration::from_secs(60)));
+}

@@ -1,10 +1,9 @@
 //! Which log a position belongs to: topics that are deleted and made anew while records are under way, logs that were
 //! written anew below what is done, and where partitions begin that nobody has committed.
 
-use crate::support::broker::NEW;
-use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
+use crate::truncation::{part_them, produce, two_in_sync};
 use crate::{Shared, bodies, deliver, matrix, newest, numbered, start};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,18 +102,11 @@ fn a_topic_made_anew_while_nothing_runs_is_sent_from_its_beginning() {
 
 #[test]
 fn what_is_done_beyond_the_position_is_not_believed_of_a_log_that_was_written_anew() {
-    let Some(mut cluster) = Cluster::start(NEW, 3) else { return };
-    let (brokers, admin, topic) = (cluster.addresses(), cluster.admin(), "noted");
-    admin.create(topic, 1, 2, &["min.insync.replicas=1", "unclean.leader.election.enable=true"]);
-    crate::truncation::produce(&brokers, topic, 0..12);
-    let leader = usize::try_from(admin.leaders(topic)[&0]).unwrap();
-    let follower = (1..=3).find(|node| *node != leader && admin.lead(topic, 0, *node).is_ok()).unwrap();
-    admin.lead(topic, 0, leader).unwrap();
-    eventually("the first leader", || admin.leaders(topic)[&0] == leader as i32);
-    eventually("both in sync", || admin.in_sync(topic)[&0] == 2);
-    cluster.kill(follower);
-    eventually("the follower is gone", || admin.in_sync(topic)[&0] == 1);
-    crate::truncation::produce(&brokers, topic, 12..30);
+    let Some((mut cluster, admin, topic)) = two_in_sync("noted") else { return };
+    let brokers = cluster.addresses();
+    produce(&brokers, topic, 0..12);
+    let (leader, follower) = part_them(&mut cluster, &admin, topic);
+    produce(&brokers, topic, 12..30);
     // Record 10 is never answered, and all others are done.
     let stuck = Receiver::start(|request| match request.text() {
         "10" => Reply::Silence,
@@ -130,7 +122,7 @@ fn what_is_done_beyond_the_position_is_not_believed_of_a_log_that_was_written_an
     cluster.kill(leader);
     cluster.boot(follower);
     eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
-    crate::truncation::produce(&brokers, topic, 100..130);
+    produce(&brokers, topic, 100..130);
     let receiver = Receiver::accepting();
     let ended = deliver(&brokers, topic, &receiver, &[]);
     let delivered = bodies(&receiver);

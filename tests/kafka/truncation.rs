@@ -1,5 +1,6 @@
 //! A log that was cut short and written on by another leader: its new records must not pass for the old ones.
 
+use crate::support::admin::Admin;
 use crate::support::broker::NEW;
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
@@ -20,12 +21,16 @@ pub fn produce(brokers: &str, topic: &str, numbers: std::ops::Range<usize>) {
     assert!(kcat.wait().unwrap().success());
 }
 
-#[test]
-fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
-    let Some(mut cluster) = Cluster::start(NEW, 3) else { return };
-    let (brokers, admin, topic) = (cluster.addresses(), cluster.admin(), "cut-short");
+/// A cluster with a topic of one partition on two nodes, either of which may lead it.
+pub fn two_in_sync(topic: &'static str) -> Option<(Cluster, Admin, &'static str)> {
+    let cluster = Cluster::start(NEW, 3)?;
+    let admin = cluster.admin();
     admin.create(topic, 1, 2, &["min.insync.replicas=1", "unclean.leader.election.enable=true"]);
-    produce(&brokers, topic, 0..10);
+    Some((cluster, admin, topic))
+}
+
+/// From here on the follower knows of nothing that is written; who leads, and who follows.
+pub fn part_them(cluster: &mut Cluster, admin: &Admin, topic: &str) -> (usize, usize) {
     let leader = usize::try_from(admin.leaders(topic)[&0]).unwrap();
     let follower = (1..=3).find(|node| *node != leader && admin.lead(topic, 0, *node).is_ok()).unwrap();
     admin.lead(topic, 0, leader).unwrap();
@@ -33,6 +38,15 @@ fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
     eventually("both in sync", || admin.in_sync(topic)[&0] == 2);
     cluster.kill(follower);
     eventually("the follower is gone", || admin.in_sync(topic)[&0] == 1);
+    (leader, follower)
+}
+
+#[test]
+fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
+    let Some((mut cluster, admin, topic)) = two_in_sync("cut-short") else { return };
+    let brokers = cluster.addresses();
+    produce(&brokers, topic, 0..10);
+    let (leader, follower) = part_them(&mut cluster, &admin, topic);
     produce(&brokers, topic, 10..30);
     let receiver = Receiver::accepting();
     deliver(&brokers, topic, &receiver, &[]);
@@ -49,4 +63,23 @@ fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
         numbered(100..140).into_iter().filter(|body| !delivered.contains(body)).collect();
     assert!(missing.is_empty(), "skipped {missing:?}\n{}", ended.stderr);
     ended.saying("cut-short-0").saying("WARN");
+}
+
+#[test]
+fn a_position_beyond_a_shorter_log_goes_back_to_where_the_logs_part() {
+    let Some((mut cluster, admin, topic)) = two_in_sync("cut-shorter") else { return };
+    let brokers = cluster.addresses();
+    produce(&brokers, topic, 0..10);
+    let (leader, follower) = part_them(&mut cluster, &admin, topic);
+    produce(&brokers, topic, 10..30);
+    deliver(&brokers, topic, &Receiver::accepting(), &[]);
+    cluster.kill(leader);
+    cluster.boot(follower);
+    eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
+    produce(&brokers, topic, 100..102);
+    // Whatever is said of positions outside of a log: where it was cut is known.
+    let receiver = Receiver::accepting();
+    let ended = deliver(&brokers, topic, &receiver, &["--offset-reset", "latest"]);
+    assert_eq!(bodies(&receiver), numbered(100..102), "{}", ended.stderr);
+    ended.saying("cut off at offset 10");
 }

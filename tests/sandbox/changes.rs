@@ -111,3 +111,37 @@ fn a_topic_that_is_made_anew_is_read_from_its_start() {
     reader.until("the new records", |reader| reader.seen.values().all(|offsets| offsets.len() == 12 + 6));
     assert!(reader.was_told("deleted and created anew"), "{:?}", reader.notices);
 }
+
+#[test]
+fn an_election_behind_a_time_without_a_leader_is_checked() {
+    let sandbox = sandbox(2);
+    write(&sandbox, 5);
+    let mut reader = Reader::member(&sandbox);
+    reader.until_all("before", &sandbox);
+    let faults = sandbox.faults();
+    faults.without_leader(&first());
+    reader.until("the word of it", |reader| reader.was_told("it has no leader"));
+    // Some records are gone, and more than those are written in their place before anybody looks.
+    faults.truncate(&first(), 5);
+    faults.without_leader(&first());
+    write(&sandbox, 20);
+    let before = reader.seen[&first()].len();
+    faults.move_leader(&first(), 2);
+    let (_, end) = sandbox.range(TOPIC, 0).unwrap();
+    reader.until("the end", |reader| reader.seen[&first()].last() == Some(&(end - 1)));
+    let anew: std::collections::BTreeSet<i64> = reader.seen[&first()][before..].iter().copied().collect();
+    assert!((6..end).all(|offset| anew.contains(&offset)), "{anew:?} of {end}");
+    assert!(reader.was_told("cut off at offset"), "{:?}", reader.notices);
+}
+
+#[test]
+fn latest_is_not_forgotten_when_the_first_answer_misses_the_topic() {
+    let sandbox = sandbox(1);
+    write(&sandbox, 5);
+    sandbox.faults().omit_topic(TOPIC, 1);
+    let latest = Config { start: sluicegate::kafka::config::Start::Latest, ..fixed(Reset::Earliest) };
+    let mut reader = Reader::open(&sandbox, latest);
+    reader.until("its beginning", |_| sandbox.committed(crate::reader::GROUP).values().sum::<i64>() == 60);
+    write(&sandbox, 1);
+    reader.until("what is new", |reader| reader.seen.values().map(Vec::len).sum::<usize>() == 12);
+}

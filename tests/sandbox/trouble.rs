@@ -153,3 +153,36 @@ fn a_group_that_the_broker_has_not_heard_of_has_committed_nothing() {
     reader.until_all("from the beginning", &sandbox);
     assert!(sandbox.committed(GROUP).values().all(|next| *next == 6));
 }
+
+/// A commit needs the right to read, and where a partition begins does not: what may be described and not read is
+/// refused at its first commit.
+#[test]
+fn a_position_that_is_refused_keeps_no_other_waiting() {
+    for code in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION] {
+        let sandbox = sandbox(1);
+        write(&sandbox, 4);
+        sandbox.faults().fail(ApiKey::OffsetCommit, partition(1), code, LASTING);
+        let mut reader = Reader::member(&sandbox);
+        reader.until("the others", |reader| has_all(reader, &[0, 2, 3], 12));
+        assert!(!reader.seen.contains_key(&partition(1)), "its first position is not committed");
+        reader.until("its line", |reader| {
+            reader.notices.iter().any(|line| line.contains("orders-1") && line.contains(&code.to_string()))
+        });
+        sandbox.faults().clear();
+        reader.until_all("all of it", &sandbox);
+    }
+}
+
+#[test]
+fn partitions_that_begin_together_are_told_in_one_line() {
+    let sandbox = sandbox(1);
+    write(&sandbox, 4);
+    let mut reader = Reader::open(&sandbox, fixed());
+    reader.until("all of it", |reader| has_all(reader, &[0, 1, 2, 3], 12));
+    let lines =
+        reader.notices.iter().filter(|line| line.contains("nothing is committed")).collect::<Vec<_>>();
+    assert!(
+        lines.len() == 1 && lines[0].contains("4 partitions") && lines[0].contains("48 records"),
+        "{lines:?}"
+    );
+}

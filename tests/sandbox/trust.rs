@@ -70,3 +70,41 @@ fn partitions_by_hand_are_not_committed_for_a_group_with_members() {
     let refused = reader.fails("a commit");
     assert!(refused.contains("--group"), "{refused:?}");
 }
+
+/// The broker takes its time to say that the note is too long, and meanwhile the topic is made anew: what is tried
+/// again without it is no longer ours to commit.
+#[test]
+fn a_commit_that_is_tried_again_is_not_committed_into_another_topic() {
+    use sluicegate::relay::record::Checkpoint;
+    use sluicegate::relay::source::{Polled, Source, Want};
+    use std::time::Duration;
+    let sandbox = sandbox(1);
+    write(&sandbox, 5);
+    let Reader { mut consumer, .. } = Reader::open(&sandbox, config(Share::Fixed(None)));
+    let mut committer = consumer.committer();
+    let want = Want { records: 100, bytes: 1 << 20 };
+    let (mut begun, mut count) = (Vec::new(), 0);
+    while count < 60 {
+        match consumer.poll(want, Duration::from_millis(50)).unwrap() {
+            Polled::Assigned(new) => {
+                let new: Vec<Checkpoint> = new.into_iter().map(|one| one.checkpoint).collect();
+                committer.commit(&new).unwrap();
+                begun.extend(new);
+            }
+            Polled::Records(records) => count += records.len(),
+            _ => {}
+        }
+    }
+    for one in &mut begun {
+        one.position.next.0 = 15;
+        one.metadata = "x".repeat(5_000);
+    }
+    sandbox.faults().inject(ApiKey::OffsetCommit, Fault::Slow(Duration::from_millis(400)), 1);
+    let asked = std::thread::spawn(move || committer.commit(&begun));
+    crate::support::eventually("it is on its way", || sandbox.faults().left(ApiKey::OffsetCommit) == 0);
+    sandbox.delete(TOPIC).unwrap();
+    sandbox.create(TOPIC, 4).unwrap();
+    write(&sandbox, 20);
+    let _ = asked.join().unwrap();
+    assert!(sandbox.committed(GROUP).values().all(|next| *next != 15), "{:?}", sandbox.committed(GROUP));
+}

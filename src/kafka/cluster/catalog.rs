@@ -171,7 +171,10 @@ impl Catalog {
         }
         let highest = told.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
         let size = usize::try_from(highest.saturating_add(1)).unwrap_or(0).min(told.partitions.len());
-        topic.partitions = vec![Slot::default(); size];
+        // A topic never shrinks: a broker that names fewer partitions lags behind.
+        let is_same = !is_another && id != Uuid::ZERO;
+        topic.partitions = if is_same { before.clone() } else { Vec::new() };
+        topic.partitions.resize(if is_same { size.max(before.len()) } else { size }, Slot::default());
         for partition in &told.partitions {
             let at = usize::try_from(partition.partition_index).ok();
             let Some((at, slot)) = at.and_then(|at| topic.partitions.get_mut(at).map(|slot| (at, slot)))

@@ -1,6 +1,7 @@
 //! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
 
 use super::cursor::Cursor;
+use super::nag::Nag;
 use super::note::{self, Note};
 use super::state::Shared;
 use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
@@ -14,10 +15,14 @@ use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A commit is split into requests of about so many bytes: brokers refuse what does not fit into one record of the
 /// topic that keeps the positions.
 const MOST_BYTES: usize = 500_000;
+
+/// A position that the broker did not take by itself is tried again after this, and keeps no other waiting.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3);
 
 /// Commits for the group.
 pub(super) struct Committer {
@@ -25,6 +30,9 @@ pub(super) struct Committer {
     config: Arc<Config>,
     shared: Arc<Shared>,
     coordinator: Option<i32>,
+    /// Partitions whose positions were not taken, and when they are tried again.
+    refused: BTreeMap<Partition, Instant>,
+    nag: Nag,
 }
 
 /// The first error that an answer holds, by what it asks for.
@@ -42,16 +50,23 @@ enum Refused {
 
 impl Committer {
     pub(super) fn new(links: Links, config: Arc<Config>, shared: Arc<Shared>) -> Self {
-        Self { links, config, shared, coordinator: None }
+        let nag = Nag::new("all positions are committed again");
+        Self { links, config, shared, coordinator: None, refused: BTreeMap::new(), nag }
     }
 
-    /// Commits these, once more without their metadata if the broker finds it too large.
-    fn commit_current(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+    /// Commits these, once more with less beside them if the broker finds it too large. Gives those that it doesn't
+    /// take.
+    fn commit_current(
+        &mut self,
+        checkpoints: &[Checkpoint],
+    ) -> Result<Vec<(Partition, ErrorCode)>, CommitError> {
         let shared = Arc::clone(&self.shared);
-        let outcome = match self.attempt(&shared, checkpoints, true) {
-            Err(Refused::Metadata) => self.attempt(&shared, checkpoints, false),
-            outcome => outcome,
-        };
+        let mut outcome = Err(Refused::Metadata);
+        for beside in [Beside::All, Beside::Identity, Beside::Nothing] {
+            if outcome == Err(Refused::Metadata) {
+                outcome = self.attempt(&shared, checkpoints, beside);
+            }
+        }
         outcome.map_err(|refused| match refused {
             Refused::Metadata => CommitError::Retriable("the broker refused the commit's metadata".into()),
             Refused::Coordinator(code) => {
@@ -84,18 +99,20 @@ impl Committer {
         &mut self,
         shared: &Shared,
         checkpoints: &[Checkpoint],
-        with_metadata: bool,
-    ) -> Result<(), Refused> {
+        beside: Beside,
+    ) -> Result<Vec<(Partition, ErrorCode)>, Refused> {
         let Self { links, config, coordinator, .. } = self;
         let cluster = Arc::clone(links.cluster());
         let name = cluster.id().map(|id| note::cluster_name(&id)).unwrap_or_default();
         let (stamp, entries) = {
             let state = shared.lock();
             let entry = |checkpoint: &Checkpoint| {
-                let cursor = state.cursors.get(&checkpoint.position.partition);
-                cursor.map(|cursor| Entry::new(checkpoint, cursor, &name, with_metadata))
+                let cursor = state.cursors.get(&checkpoint.position.partition)?;
+                Some(Entry::new(checkpoint, cursor, &name, beside))
             };
-            (state.stamp.clone(), checkpoints.iter().filter_map(entry).collect::<Vec<Entry>>())
+            // A checkpoint of an assignment that is over speaks of another's records, or of a log that is no more.
+            let current = checkpoints.iter().filter(|one| state.is_current(one));
+            (state.stamp.clone(), current.filter_map(entry).collect::<Vec<Entry>>())
         };
         let stamp = match (&config.share, stamp) {
             (Share::Group(_), None) => {
@@ -105,7 +122,11 @@ impl Committer {
             (Share::Group(_), Some(stamp)) => stamp,
             (Share::Fixed(_), _) => Stamp { generation: -1, member_id: String::new(), instance_id: None },
         };
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
         let id = links.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
+        let mut left = Vec::new();
         for entries in split(&entries) {
             let request = OffsetCommitRequest {
                 group_id: &config.group,
@@ -125,12 +146,27 @@ impl Committer {
                 }
                 !unknown.contains(code) || is_there(&cluster, entries, partition)
             });
-            if let Some((partition, code)) = refused.first() {
-                return Err(meaning(partition, *code, stamp));
+            for (partition, code) in refused {
+                // Most codes speak of the group, and so of all of them.
+                match meaning(code, &stamp) {
+                    Some(refused) => return Err(refused),
+                    None => left.push((partition, code)),
+                }
             }
         }
-        Ok(())
+        Ok(left)
     }
+}
+
+/// What is committed beside a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// The whole note.
+    All,
+    /// Which log it is, without what is done beyond.
+    Identity,
+    /// Nothing: the broker takes no more.
+    Nothing,
 }
 
 /// A position as it is committed.
@@ -143,23 +179,24 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(checkpoint: &Checkpoint, cursor: &Cursor, cluster: &str, with_metadata: bool) -> Self {
+    fn new(checkpoint: &Checkpoint, cursor: &Cursor, cluster: &str, beside: Beside) -> Self {
         let Checkpoint { position, metadata, reach, .. } = checkpoint;
         let next = position.next.0;
+        let reach = if beside == Beside::All { reach.0.max(next) } else { next };
         let note = Note {
             topic: cursor.topic(),
             cluster: cluster.to_owned(),
             position: next,
-            reach: reach.0.max(next),
-            epoch: cursor.epoch_before(reach.0.max(next)),
-            text: metadata.clone(),
+            reach,
+            epoch: cursor.epoch_before(reach),
+            text: if beside == Beside::All { metadata.clone() } else { String::new() },
         };
         Self {
             partition: position.partition.clone(),
             topic: cursor.topic(),
             next,
             epoch: cursor.epoch_before(next),
-            metadata: if with_metadata { note.encode() } else { String::new() },
+            metadata: if beside == Beside::Nothing { String::new() } else { note.encode() },
         }
     }
 
@@ -194,7 +231,8 @@ fn split(entries: &[Entry]) -> Vec<&[Entry]> {
 fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool {
     let read = entries.iter().find(|entry| entry.partition == *partition).map(|entry| entry.topic);
     let known = cluster.topic_id(partition.topic());
-    cluster.sizes().contains_key(partition.topic()) && read.is_none_or(|read| known == read)
+    let size = cluster.sizes().get(partition.topic()).copied();
+    size.is_some_and(|size| partition.number() < size) && read.is_none_or(|read| known == read)
 }
 
 /// What an answer refuses. From some version on it names topics by their ids.
@@ -214,28 +252,42 @@ fn refusals(answer: &OffsetCommitResponse<'_>, entries: &[Entry]) -> Vec<(Partit
 
 impl Commit for Committer {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
+        let now = Instant::now();
+        self.refused.retain(|_, again| now < *again);
+        let (rest, asked): (Vec<&Checkpoint>, Vec<&Checkpoint>) =
+            checkpoints.iter().partition(|one| self.refused.contains_key(&one.position.partition));
+        let asked: Vec<Checkpoint> = asked.into_iter().cloned().collect();
+        let mut left: Vec<Partition> = rest.iter().map(|one| one.position.partition.clone()).collect();
+        let refused = if asked.is_empty() { Vec::new() } else { self.commit_current(&asked)? };
         let shared = Arc::clone(&self.shared);
-        let current = {
-            let state = shared.lock();
-            // A checkpoint of an assignment that is over speaks of another's records, or of a log that is no more.
-            checkpoints.iter().filter(|one| state.is_current(one)).cloned().collect::<Vec<_>>()
-        };
-        if current.is_empty() {
-            return Ok(());
-        }
-        self.commit_current(&current)?;
         let mut state = shared.lock();
-        for checkpoint in &current {
+        for checkpoint in &asked {
+            let partition = &checkpoint.position.partition;
             let is_current = state.is_current(checkpoint);
-            let position = &checkpoint.position;
-            if let Some(cursor) = state.cursors.get_mut(&position.partition).filter(|_| is_current) {
-                cursor.committed_to(position.next.0);
+            let Some(cursor) = state.cursors.get_mut(partition).filter(|_| is_current) else { continue };
+            match refused.iter().find(|(one, _)| one == partition) {
+                None => cursor.committed_to(checkpoint.position.next.0),
+                Some((_, code)) => cursor.commit_refused(*code, now),
             }
         }
         drop(state);
         // What waited for its first commit is fetched now.
         shared.wake_fetchers();
-        Ok(())
+        if !asked.is_empty() {
+            match refused.first() {
+                None => self.nag.recovered(&shared),
+                Some((partition, code)) => {
+                    let text =
+                        format!("the position of {partition} can't be committed: the broker answered {code}");
+                    self.nag.tell(&shared, &text);
+                }
+            }
+        }
+        for (partition, _) in refused {
+            self.refused.insert(partition.clone(), now + REFUSED_AGAIN);
+            left.push(partition);
+        }
+        if left.is_empty() { Ok(()) } else { Err(CommitError::Partial(left)) }
     }
 }
 
@@ -254,17 +306,23 @@ fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
     topics.into_iter().map(topic).collect()
 }
 
-fn meaning(partition: &Partition, code: ErrorCode, stamp: Stamp) -> Refused {
+/// What a code says of the whole request; `None` where it speaks of its partition alone.
+fn meaning(code: ErrorCode, stamp: &Stamp) -> Option<Refused> {
     match code {
-        ErrorCode::OFFSET_METADATA_TOO_LARGE | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => Refused::Metadata,
+        ErrorCode::OFFSET_METADATA_TOO_LARGE | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => {
+            Some(Refused::Metadata)
+        }
         ErrorCode::ILLEGAL_GENERATION
         | ErrorCode::UNKNOWN_MEMBER_ID
         | ErrorCode::FENCED_INSTANCE_ID
-        | ErrorCode::REBALANCE_IN_PROGRESS => Refused::Membership(stamp, code),
+        | ErrorCode::REBALANCE_IN_PROGRESS => Some(Refused::Membership(stamp.clone(), code)),
         ErrorCode::NOT_COORDINATOR
         | ErrorCode::COORDINATOR_NOT_AVAILABLE
-        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Refused::Coordinator(code),
-        code => Refused::Other(of_code(code, &format!("committing {partition}"))),
+        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Some(Refused::Coordinator(code)),
+        ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::INVALID_GROUP_ID => {
+            Some(Refused::Other(of_code(code, "committing")))
+        }
+        _ => None,
     }
 }
 

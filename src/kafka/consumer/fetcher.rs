@@ -51,7 +51,14 @@ enum Refused {
 
 impl Fetcher {
     pub(super) fn new(broker: i32, links: Links, shared: Arc<Shared>, config: Arc<Config>) -> Self {
-        Self { broker, links, shared, config, unpacker: Unpacker::default(), nag: Nag::default() }
+        Self {
+            broker,
+            links,
+            shared,
+            config,
+            unpacker: Unpacker::default(),
+            nag: Nag::new("the brokers answer again"),
+        }
     }
 
     /// Runs until closed, or until the broker has had none of our partitions for a while.
@@ -82,7 +89,8 @@ impl Fetcher {
                 }
             }
         }
-        self.shared.lock().cancellers.remove(&self.broker);
+        let mut state = self.shared.lock();
+        state.cancellers.remove(&self.broker);
     }
 
     /// Asks what cursors want to know of the logs that this broker leads, in as few requests as there are questions.
@@ -158,7 +166,8 @@ impl Fetcher {
         // What was asked moves on while the answer is taken in; the request keeps what it was.
         let names = asked.to_vec();
         let Self { links, shared, unpacker, config, .. } = self;
-        let request = request(&names, &config.rack);
+        let rack = if names.iter().any(|asked| asked.of_leader_alone) { "" } else { &config.rack };
+        let request = request(&names, rack);
         let timeout = config.request_timeout + LONG_POLL;
         let cluster = Arc::clone(links.cluster());
         let mut taker = Taker {
@@ -340,7 +349,7 @@ fn lend_replica(asked: &Asked, preferred: i32, shared: &Shared) {
         let until = Instant::now() + REPLICA_LEASE;
         shared.change(&asked.partition, |cursor, _| {
             if cursor.stands(asked.ask) {
-                cursor.lend(Some((preferred, until)));
+                cursor.lend(preferred, until);
             }
             Vec::new()
         });

@@ -16,9 +16,8 @@ use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
 use crate::relay::source::{Outage, Polled, Severity};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Metadata is asked for no more often than this, however many ask for it.
@@ -27,6 +26,8 @@ const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
 const MISSING_ROUNDS: u32 = 4;
 /// The time between two tries of what failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The time between two questions for metadata while something is missing in it.
+const UNSETTLED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 /// How often troubles that stand are looked at.
 const LOOK_AT_TROUBLES: Duration = Duration::from_secs(1);
 /// The run ends once nothing could be read for so long, and only a person can mend that.
@@ -39,7 +40,6 @@ pub(super) struct Keeper {
     config: Arc<Config>,
     topics: Topics,
     coordinator: Option<i32>,
-    fetchers: HashMap<i32, JoinHandle<()>>,
     refreshed: Option<Instant>,
     /// When troubles were looked at last.
     looked: Instant,
@@ -50,6 +50,8 @@ pub(super) struct Keeper {
     complete: bool,
     /// So often in a row one was missing.
     missing_rounds: u32,
+    /// So often in a row a topic was missing, or a partition without a leader.
+    unsettled: u32,
     /// The topics that there were at the start.
     first_topics: Option<BTreeSet<Arc<str>>>,
     /// It was told that the brokers know no ids of topics.
@@ -66,14 +68,14 @@ impl Keeper {
             config,
             topics,
             coordinator: None,
-            fetchers: HashMap::new(),
             refreshed: None,
             looked: Instant::now(),
-            nag: Nag::default(),
-            missing: Nag::default(),
-            forbidden: Nag::default(),
+            nag: Nag::new("the brokers answer again"),
+            missing: Nag::new("all topics are there again"),
+            forbidden: Nag::new("all topics may be used again"),
             complete: false,
             missing_rounds: 0,
+            unsettled: 0,
             first_topics: None,
             told_of_no_ids: false,
             unreadable_since: None,
@@ -104,8 +106,6 @@ impl Keeper {
                 }
             }
         }
-        // They see that the source is closed; their sockets are shut down by whoever closes it.
-        drop(self.fetchers);
     }
 
     fn note_outage(&self, cause: &str) {
@@ -127,7 +127,7 @@ impl Keeper {
             if state.cursors.values().any(|cursor| cursor.standing().is_some() || cursor.is_unreadable()) {
                 due = due.min(self.looked + LOOK_AT_TROUBLES);
             }
-            let idle = |cursor: &Cursor| brokers(cursor, now).any(|broker| !self.is_fetched_from(broker));
+            let idle = |cursor: &Cursor| brokers(cursor, now).any(|broker| !state.fetchers.contains(&broker));
             let waits = state.cursors.values().filter(|cursor| *cursor.phase() == Phase::Unresolved);
             due = waits.map(|cursor| cursor.not_before().unwrap_or(now)).fold(due, Instant::min);
             if due <= now || state.cursors.values().any(idle) {
@@ -135,10 +135,6 @@ impl Keeper {
             }
             state = self.shared.wait_for_chores(state, due);
         }
-    }
-
-    fn is_fetched_from(&self, broker: i32) -> bool {
-        self.fetchers.get(&broker).is_some_and(|thread| !thread.is_finished())
     }
 
     fn refresh_due(&self, now: Instant, wanted: bool) -> Instant {
@@ -182,9 +178,15 @@ impl Keeper {
         let found = self.topics.choose(sizes.keys());
         let missing: Vec<&str> =
             names.unwrap_or_default().into_iter().filter(|name| !sizes.contains_key(*name)).collect();
+        // Of one that we may not ask about, nobody knows whether it is there.
+        let refused = |name: &&str| {
+            let code = failed.iter().find(|(topic, _)| topic.as_ref() == *name).map(|(_, code)| *code);
+            code.is_some_and(|code| code == ErrorCode::TOPIC_AUTHORIZATION_FAILED)
+        };
+        let missing: Vec<&str> = missing.into_iter().filter(|name| !refused(name)).collect();
         self.tell_missing(&missing, &failed)?;
         self.refreshed = Some(Instant::now());
-        if self.first_topics.is_none() {
+        if self.first_topics.is_none() && missing.is_empty() {
             self.first_topics = Some(sizes.keys().cloned().collect());
         }
         self.tell_of_ids(&found);
@@ -205,9 +207,13 @@ impl Keeper {
         state.metadata_wanted |= leaderless || !missing.is_empty();
         drop(state);
         self.shared.wake();
-        if leaderless || !missing.is_empty() {
-            // Not in a hurry: an election, or somebody's work.
-            self.refreshed = Some(Instant::now() + RETRY.1.saturating_sub(METADATA_MIN_AGE) / 4);
+        let is_unsettled = leaderless || !missing.is_empty();
+        self.unsettled = if is_unsettled { self.unsettled.saturating_add(1) } else { 0 };
+        if is_unsettled {
+            // An election takes a moment, and somebody's work longer.
+            let pause =
+                UNSETTLED.0.saturating_mul(1 << self.unsettled.min(6).saturating_sub(1)).min(UNSETTLED.1);
+            self.refreshed = Some(Instant::now() + pause.saturating_sub(METADATA_MIN_AGE));
         }
         Ok(())
     }
@@ -224,7 +230,7 @@ impl Keeper {
         };
         let fatal: Vec<String> = failed.iter().filter_map(fatal).collect();
         let asked = self.topics.names().map_or(0, |names| names.len());
-        if fatal.len() >= asked.max(1) {
+        if !self.complete && fatal.len() >= asked.max(1) {
             return Err(ClusterError::Fatal(fatal.join("; ")));
         }
         match fatal.is_empty() {
@@ -342,6 +348,7 @@ impl Keeper {
             let start = if is_late { Start::Earliest } else { self.config.start };
             // What was not answered for is asked for again.
             let answer = found.remove(&partition).unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+            state.metadata_wanted |= answer.is_err();
             state.change(&partition, |cursor, serials| match answer {
                 Ok(committed) => cursor.committed_was(ask, committed.ok_or(start), &cluster, serials),
                 Err(code) => cursor.failed(ask, Trouble::Refused(code), now, serials),
@@ -366,7 +373,8 @@ impl Keeper {
             .filter(|(_, cursor)| cursor.is_unreadable())
             .map(|(partition, _)| partition.to_string())
             .collect();
-        let nothing_left = !unreadable.is_empty() && unreadable.len() == state.cursors.len();
+        let going = state.cursors.values().filter(|cursor| *cursor.phase() == Phase::Revoked).count();
+        let nothing_left = !unreadable.is_empty() && unreadable.len() + going == state.cursors.len();
         drop(state);
         let now = Instant::now();
         let since = nothing_left.then(|| self.unreadable_since.unwrap_or(now));
@@ -385,12 +393,16 @@ impl Keeper {
     /// One thread for each broker that something is to be fetched from.
     fn start_fetchers(&mut self) {
         let now = Instant::now();
-        let brokers: BTreeSet<i32> =
-            self.shared.lock().cursors.values().flat_map(|cursor| brokers(cursor, now)).collect();
-        for broker in brokers {
-            if self.is_fetched_from(broker) {
-                continue;
+        let wanted: Vec<i32> = {
+            let mut state = self.shared.lock();
+            if state.failure.is_some() {
+                return;
             }
+            let wanted: BTreeSet<i32> =
+                state.cursors.values().flat_map(|cursor| brokers(cursor, now)).collect();
+            wanted.into_iter().filter(|broker| state.fetchers.insert(*broker)).collect()
+        };
+        for broker in wanted {
             let links = Links::new(Arc::clone(self.links.cluster()), self.config.request_timeout);
             let fetcher = Fetcher::new(broker, links, Arc::clone(&self.shared), Arc::clone(&self.config));
             let thread = std::thread::Builder::new().name(format!("fetch-{broker}"));
@@ -399,11 +411,9 @@ impl Keeper {
                 let _alarm = alarm;
                 fetcher.run();
             };
-            match thread.spawn(run) {
-                Ok(thread) => {
-                    self.fetchers.insert(broker, thread);
-                }
-                Err(error) => self.shared.fail(format!("no thread can be started to fetch: {error}")),
+            // Nobody waits for it: it sees that the source is closed, and its socket is shut down by whoever closes it.
+            if let Err(error) = thread.spawn(run) {
+                self.shared.fail(format!("no thread can be started to fetch: {error}"));
             }
         }
     }

@@ -139,7 +139,8 @@ impl Member {
         let mut state = self.shared.lock();
         let released = std::mem::take(&mut state.released);
         let refused = std::mem::take(&mut state.commit_errors);
-        let subscribed = state.subscribed.clone().filter(|new| self.subscribed.as_ref() != Some(new));
+        let subscribed =
+            state.subscribed.as_ref().filter(|new| self.subscribed.as_ref() != Some(new)).cloned();
         let closed = state.closed;
         drop(state);
         if !released.is_empty() {

@@ -45,6 +45,7 @@ use keeper::Keeper;
 use member::Member;
 use quota::Quota;
 use state::{Chunk, Shared, State};
+use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use topics::Topics;
@@ -293,8 +294,9 @@ impl Source for Consumer {
 
     fn hold(&mut self, partitions: &[Partition]) -> bool {
         let mut state = self.shared.lock();
+        let held: HashSet<&Partition> = partitions.iter().collect();
         for (partition, cursor) in &mut state.cursors {
-            cursor.hold(partitions.contains(partition));
+            cursor.hold(held.contains(partition));
         }
         drop(state);
         self.shared.wake_fetchers();

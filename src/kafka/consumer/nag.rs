@@ -9,13 +9,20 @@ use std::time::{Duration, Instant};
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// Counts failures in a row, and what was said of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Nag {
+    /// What is said once it is over.
+    over: &'static str,
     failures: u32,
     told: Option<Instant>,
 }
 
 impl Nag {
+    /// Nothing has failed yet; `over` is said once what failed works again.
+    pub(super) fn new(over: &'static str) -> Self {
+        Self { over, failures: 0, told: None }
+    }
+
     /// Another failure.
     pub(super) fn tell(&mut self, shared: &Shared, text: &str) {
         self.failures = self.failures.saturating_add(1);
@@ -29,7 +36,7 @@ impl Nag {
     pub(super) fn recovered(&mut self, shared: &Shared) {
         self.failures = 0;
         if self.told.take().is_some() {
-            shared.notice(Severity::Info, "the brokers answer again".into());
+            shared.notice(Severity::Info, self.over.into());
         }
     }
 

@@ -11,17 +11,20 @@ use std::time::{Duration, Instant};
 
 /// A trouble is told once it lasts so long.
 pub const TELL_AFTER: Duration = Duration::from_secs(8);
+/// More partitions with a trouble that was told already are told after this at the earliest.
+const TELL_MORE_AFTER: Duration = Duration::from_secs(10);
 /// The first reminder comes after this, each further one after twice as long,
 const FIRST_REMINDER: Duration = Duration::from_secs(30);
 /// and at the latest after this.
 const LONGEST_REMINDER: Duration = Duration::from_secs(3_600);
 /// So many partitions are named in a line.
 const MOST_NAMES: usize = 5;
-/// So many lines wait to be told; beyond it, they are told together.
+/// So many lines wait to be told; beyond it, they are only counted.
 const MOST_LINES: usize = 1_000;
 
 /// A trouble that was told.
 struct Reminder {
+    told: Instant,
     due: Instant,
     wait: Duration,
 }
@@ -35,6 +38,8 @@ pub(crate) struct Report {
     /// Partitions of which the same is to be said, by what that is.
     copied: Vec<Partition>,
     recovered: Vec<Partition>,
+    /// Lines that there was no room for.
+    untold: usize,
     reminders: BTreeMap<String, Reminder>,
 }
 
@@ -90,13 +95,15 @@ impl Report {
     fn say(&mut self, severity: Severity, text: String) {
         if self.lines.len() < MOST_LINES {
             self.lines.push_back(Notice { severity, text });
+        } else {
+            self.untold += 1;
         }
     }
 
     /// Looks for what stands for long.
     pub fn look(&mut self, cursors: &mut BTreeMap<Partition, Cursor>, now: Instant) {
         let mut troubles: BTreeMap<String, (Vec<Partition>, Instant, bool)> = BTreeMap::new();
-        for (partition, cursor) in cursors.iter_mut().filter(|(_, cursor)| is_stalled(cursor, now)) {
+        for (partition, cursor) in cursors.iter().filter(|(_, cursor)| is_stalled(cursor, now)) {
             let Some(standing) = cursor.standing().filter(|s| s.trouble != Trouble::Connection) else {
                 continue;
             };
@@ -108,13 +115,19 @@ impl Report {
             of_it.0.push(partition.clone());
             of_it.1 = of_it.1.min(since);
             of_it.2 |= is_new;
-            cursor.trouble_told();
         }
         self.reminders.retain(|trouble, _| troubles.contains_key(trouble));
         for (trouble, (partitions, since, is_new)) in troubles {
             let reminder = self.reminders.get(&trouble);
-            if !is_new && reminder.is_some_and(|reminder| now < reminder.due) {
+            let again =
+                if is_new { reminder.map(|r| r.told + TELL_MORE_AFTER) } else { reminder.map(|r| r.due) };
+            if again.is_some_and(|at| now < at) {
                 continue;
+            }
+            for partition in &partitions {
+                if let Some(cursor) = cursors.get_mut(partition) {
+                    cursor.trouble_told();
+                }
             }
             let wait = reminder.map_or(FIRST_REMINDER, |r| r.wait.saturating_mul(2).min(LONGEST_REMINDER));
             let seconds = now.saturating_duration_since(since).as_secs();
@@ -123,8 +136,18 @@ impl Report {
                 names(&partitions)
             );
             self.say(Severity::Warning, text);
-            self.reminders.insert(trouble, Reminder { due: now + wait, wait });
+            self.reminders.insert(trouble, Reminder { told: now, due: now + wait, wait });
         }
+    }
+
+    /// What has come up of single partitions, each thing once.
+    pub fn lines(&mut self) -> impl Iterator<Item = Notice> + '_ {
+        let untold = std::mem::take(&mut self.untold);
+        if untold > 0 {
+            let text = format!("and {untold} more lines of that kind, for other partitions");
+            self.lines.push_back(Notice { severity: Severity::Warning, text });
+        }
+        self.lines.drain(..)
     }
 
     /// What is to be told now, each thing once.
@@ -151,7 +174,7 @@ impl Report {
         if !recovered.is_empty() {
             self.say(Severity::Info, format!("reading {} again", names(&recovered)));
         }
-        self.lines.drain(..)
+        self.lines()
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub metadata_wanted: bool,
     /// The topics that are wanted, and how large the known ones are; `None` before the first metadata.
     pub subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
+    /// The brokers that a thread fetches from.
+    pub fetchers: BTreeSet<i32>,
     /// What ends the fetches under way, by broker.
     pub cancellers: HashMap<i32, Canceller>,
     /// What commits are stamped with, while we are a member.
@@ -99,6 +101,8 @@ pub(crate) struct Asked {
     pub leader_epoch: i32,
     /// Whether it is asked of another replica than the leader.
     pub of_replica: bool,
+    /// Whether the leader is to answer by itself, whatever replica may be nearer.
+    pub of_leader_alone: bool,
 }
 
 /// What a broker's fetcher does next.
@@ -189,13 +193,11 @@ impl Shared {
     /// Waits until `broker` has something to be asked for and there is room for it. Ends after `patience` without
     /// any partition of that broker.
     pub fn plan(&self, broker: i32, limit: usize, turn: usize, patience: Duration) -> Plan {
-        /// How long a fetcher sleeps without being woken, for retries and replicas that run out.
-        const LOOK_AGAIN: Duration = Duration::from_millis(100);
         let began = Instant::now();
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            if state.closed {
+            if state.closed || state.failure.is_some() {
                 return Plan::End;
             }
             let questions = state.questions(broker, now);
@@ -214,11 +216,12 @@ impl Shared {
             };
             let serves = state.cursors.values().any(serves);
             if !serves && now.saturating_duration_since(began) >= patience {
+                // Under this lock, so that whoever wants it again either finds it or starts another.
+                state.fetchers.remove(&broker);
                 return Plan::End;
             }
-            let waiting = state.cursors.values().any(|cursor| cursor.not_before().is_some());
-            let nap = if waiting { LOOK_AGAIN } else { patience };
-            let until = state.next_return_to_leader(now).map_or(now + nap, |at| at.min(now + nap));
+            let until = state.next_retry(broker, now).map_or(now + patience, |at| at.min(now + patience));
+            let until = state.next_return_to_leader(now).map_or(until, |at| at.min(until));
             state = wait(&self.room, state, until);
         }
     }
@@ -295,6 +298,7 @@ impl State {
             settled: false,
             metadata_wanted: false,
             subscribed: None,
+            fetchers: BTreeSet::new(),
             cancellers: HashMap::new(),
             stamp: None,
             released: Vec::new(),
@@ -321,7 +325,7 @@ impl State {
     fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
         let due = self.cursors.iter().filter(|(_, cursor)| cursor.wants_records(now));
         let due = due.filter(|(_, cursor)| cursor.broker(now) == Some(broker));
-        due.map(|(partition, cursor)| asked(partition, cursor, cursor.ask(), broker)).collect()
+        due.map(|(partition, cursor)| asked(partition, cursor, cursor.ask(), broker, now)).collect()
     }
 
     /// What is to be asked of this broker as a leader.
@@ -331,7 +335,7 @@ impl State {
         let open = led.filter_map(|(partition, cursor)| {
             let (question, ask) =
                 cursor.question(now).filter(|(question, _)| *question != Question::Committed)?;
-            Some((asked(partition, cursor, ask, broker), question))
+            Some((asked(partition, cursor, ask, broker, now), question))
         });
         open.collect()
     }
@@ -343,6 +347,15 @@ impl State {
             Some((partition.clone(), ask))
         });
         open.collect()
+    }
+
+    /// When this broker is next asked about a partition that is in trouble.
+    fn next_retry(&self, broker: i32, now: Instant) -> Option<Instant> {
+        let of_it = |cursor: &&Cursor| {
+            cursor.broker(now) == Some(broker) || cursor.leader().is_some_and(|(id, _)| id == broker)
+        };
+        let open = self.cursors.values().filter(of_it).filter(|cursor| cursor.is_tried_again());
+        open.filter_map(Cursor::not_before).filter(|at| *at > now).min()
     }
 
     /// When the next partition returns from a replica to its leader.
@@ -373,7 +386,9 @@ impl State {
         for output in out {
             match output {
                 Output::Begins { next, text, uncommitted } => {
-                    self.report_news();
+                    // What moved it is told before what it is moved to.
+                    let lines = self.report.lines().map(Polled::Notice);
+                    lines.for_each(|line| self.news.push_back(line));
                     self.begins(partition, next, text, uncommitted);
                 }
                 Output::Ends(shift) => {
@@ -439,10 +454,13 @@ impl State {
     }
 
     fn drop_chunks(&mut self, partition: &Partition) {
-        let bytes = |chunks: &VecDeque<Chunk>| chunks.iter().map(|chunk| chunk.bytes).sum::<usize>();
-        let before = bytes(&self.chunks);
-        self.chunks.retain(|chunk| chunk.partition != *partition);
-        self.bytes = self.bytes.saturating_sub(before - bytes(&self.chunks));
+        let mut bytes = 0;
+        self.chunks.retain(|chunk| {
+            let is_its = chunk.partition == *partition;
+            bytes += if is_its { chunk.bytes } else { 0 };
+            !is_its
+        });
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Whether there is room for another batch. What was fetched of held partitions makes room for the others when
@@ -516,7 +534,7 @@ impl State {
     }
 }
 
-fn asked(partition: &Partition, cursor: &Cursor, ask: Ask, broker: i32) -> Asked {
+fn asked(partition: &Partition, cursor: &Cursor, ask: Ask, broker: i32, now: Instant) -> Asked {
     Asked {
         partition: partition.clone(),
         topic: cursor.topic(),
@@ -524,5 +542,6 @@ fn asked(partition: &Partition, cursor: &Cursor, ask: Ask, broker: i32) -> Asked
         ask,
         leader_epoch: cursor.leader().map_or(-1, |(_, epoch)| epoch),
         of_replica: cursor.leader().is_none_or(|(leader, _)| leader != broker),
+        of_leader_alone: cursor.avoids_replicas(now),
     }
 }

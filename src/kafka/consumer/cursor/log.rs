@@ -19,7 +19,7 @@ impl Cursor {
         if topic != Uuid::ZERO {
             self.topic = topic;
         }
-        let former = self.leader.map(|(_, epoch)| epoch);
+        let former = self.led;
         self.leader = leader.or(self.leader.filter(|_| self.phase == Phase::Revoked));
         match self.phase {
             _ if is_another && self.phase != Phase::Revoked => {
@@ -43,11 +43,15 @@ impl Cursor {
             self.suffer(Trouble::Leaderless, now);
             return Vec::new();
         };
+        self.led = Some(epoch);
         if former.is_some_and(|former| former != epoch) {
             self.replica = None;
-            if self.phase == Phase::Reading {
-                // What the former leader still answers may be gone from the new one's log.
-                let phase = if self.epochs.is_empty() { Phase::Reading } else { Phase::Checking };
+            // What the former leader still answers may be gone from the new one's log.
+            let phase = match self.phase.clone() {
+                Phase::Reading if !self.epochs.is_empty() => Phase::Checking,
+                phase => phase,
+            };
+            if phase != Phase::Unresolved {
                 self.turn(phase, serials);
             }
         }
@@ -58,7 +62,10 @@ impl Cursor {
     /// The broker says that the position lies outside of the log.
     pub fn out_of_range(&mut self, ask: Ask, serials: &mut Serials) {
         if self.stands(ask) && self.phase == Phase::Reading {
-            self.turn(Phase::Outside, serials);
+            // A log that was cut off says where; only without epochs is the position all there is.
+            self.is_outside = true;
+            let phase = if self.epochs.is_empty() { Phase::Outside } else { Phase::Checking };
+            self.turn(phase, serials);
         }
     }
 
@@ -70,6 +77,7 @@ impl Cursor {
         serials: &mut Serials,
     ) -> Vec<Output> {
         let position = self.next;
+        self.is_outside = false;
         if (bounds.first..=bounds.end).contains(&position) {
             // It was true a moment ago: the leader had not caught up, or its records are not decided yet.
             let out = self.check(serials);
@@ -115,7 +123,7 @@ impl Cursor {
         let mut out = self.answered();
         match answer {
             EpochEnd::At { epoch, end } => out.extend(self.compare(epoch, end, rules, serials)),
-            EpochEnd::Unchecked => out.extend(self.read(serials)),
+            EpochEnd::Unchecked => out.extend(self.checked(serials)),
             EpochEnd::Unknown if self.topic == Uuid::ZERO => {
                 // A log that never was under that leader is another one.
                 let position = self.next;
@@ -146,6 +154,9 @@ impl Cursor {
             // Below the cut, what was not done is still there and still wanted.
             let next = if self.announced { cut.min(self.committed) } else { cut };
             self.epochs.retain(|(from, _)| *from < next);
+            if next == cut && next > 0 {
+                self.note_epoch(next.saturating_sub(1), epoch);
+            }
             self.assignment = serials.draw();
             self.begins_at(next);
             self.turn(Phase::Placing(Beginning::At(next)), serials);
@@ -159,7 +170,7 @@ impl Cursor {
         // Where the leader knows less than was asked, an older epoch of ours is still to be found there.
         match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {
             true => self.turn(Phase::Checking, serials),
-            false => out.extend(self.read(serials)),
+            false => out.extend(self.checked(serials)),
         }
         out
     }

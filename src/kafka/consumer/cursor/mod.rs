@@ -37,6 +37,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(5);
 /// An error that Kafka itself does not call retriable stops its partition after this long.
 const LASTING: Duration = Duration::from_secs(60);
+/// A replica that failed is not fetched from for so long.
+const REPLICA_REST: Duration = Duration::from_secs(60);
 /// A corrupt batch is asked for so often before its partition is stopped: it may be the way that corrupts it.
 pub const CORRUPT_ATTEMPTS: u32 = 5;
 
@@ -69,13 +71,19 @@ pub struct Cursor {
     /// both ascend. The newest [`MOST_EPOCHS`].
     epochs: Vec<(i64, i32)>,
     leader: Option<(i32, i32)>,
+    /// The epoch of the last leader there was: an election often begins with a moment without one.
+    led: Option<i32>,
     /// A replica to fetch from instead, and until when (KIP-392).
     replica: Option<(i32, Instant)>,
+    /// A replica failed: until then the leader is fetched from.
+    no_replica_before: Option<Instant>,
     end: Option<i64>,
     log_end: Option<i64>,
     not_before: Option<Instant>,
     failures: u32,
     standing: Option<Standing>,
+    /// The position is known to lie outside of the log: first the epochs tell where both part.
+    is_outside: bool,
     /// Whether whoever polls knows of the partition.
     announced: bool,
     /// What whoever polls is told once it can be read.
@@ -99,12 +107,15 @@ impl Cursor {
             reach: 0,
             epochs: Vec::new(),
             leader: None,
+            led: None,
+            no_replica_before: None,
             replica: None,
             end: None,
             log_end: None,
             not_before: None,
             failures: 0,
             standing: None,
+            is_outside: false,
             announced: false,
             pending: Some(Begin::default()),
             awaits_commit: false,
@@ -171,7 +182,7 @@ impl Cursor {
 
     /// Whether a person has to do something before it is read.
     pub fn is_unreadable(&self) -> bool {
-        self.phase == Phase::Stopped || self.is_forbidden()
+        self.phase == Phase::Stopped || (self.is_forbidden() && !self.held && self.phase != Phase::Revoked)
     }
 
     fn is_forbidden(&self) -> bool {
@@ -188,6 +199,14 @@ impl Cursor {
     /// Until when a replica is fetched from instead of the leader.
     pub fn replica_until(&self) -> Option<Instant> {
         self.replica.map(|(_, until)| until)
+    }
+
+    /// Whether time alone makes something be asked about it.
+    pub fn is_tried_again(&self) -> bool {
+        let is_idle = matches!(self.phase, Phase::Unresolved | Phase::Revoked | Phase::Stopped);
+        let has_enough =
+            self.phase == Phase::Reading && (self.held || self.awaits_commit || self.has_ended());
+        !is_idle && !has_enough
     }
 
     /// When it is tried again, if it waits for that.
@@ -335,17 +354,15 @@ impl Cursor {
                 vec![Output::Ends(Shift::Anew { position })]
             }
             Beginning::Anew(position) => {
-                let mut out = vec![Output::Told(Shift::Anew { position }, bounds.first)];
-                out.extend(self.begin_at(bounds.first, serials));
+                // Not where the leader says that the log begins: one that lags behind speaks of the former log.
+                let mut out = vec![Output::Told(Shift::Anew { position }, 0)];
+                out.extend(self.begin_at(0, serials));
                 out
             }
             Beginning::At(next) => {
                 (self.next, self.handed, self.committed) = (next, next, next);
-                if (bounds.first..=bounds.end).contains(&next) {
-                    return self.check(serials);
-                }
-                self.turn(Phase::Outside, serials);
-                Vec::new()
+                self.is_outside = !(bounds.first..=bounds.end).contains(&next);
+                self.check(serials)
             }
         }
     }
@@ -360,16 +377,25 @@ impl Cursor {
 
     /// Whoever polls will be told that it begins here, with nothing done beyond.
     fn begins_at(&mut self, next: i64) {
-        (self.next, self.reach) = (next, next);
+        (self.next, self.reach, self.is_outside) = (next, next, false);
         self.pending = Some(Begin { text: String::new(), uncommitted: true });
     }
 
     /// The log is to be checked before it is read, as far as there is something to hold against it.
     fn check(&mut self, serials: &mut Serials) -> Vec<Output> {
         if self.epochs.is_empty() {
-            return self.read(serials);
+            return self.checked(serials);
         }
         self.turn(Phase::Checking, serials);
+        Vec::new()
+    }
+
+    /// The leader epochs have nothing against its position; where the log begins and ends may have.
+    fn checked(&mut self, serials: &mut Serials) -> Vec<Output> {
+        if !std::mem::take(&mut self.is_outside) {
+            return self.read(serials);
+        }
+        self.turn(Phase::Outside, serials);
         Vec::new()
     }
 
@@ -414,7 +440,6 @@ impl Cursor {
     /// What was fetched beyond this offset is dropped, and fetched again once it is wanted.
     pub fn rewind(&mut self, next: i64, serials: &mut Serials) {
         self.next = next;
-        self.epochs.retain(|(from, _)| *from < next);
         self.ticket = serials.draw();
     }
 
@@ -425,17 +450,28 @@ impl Cursor {
 
     /// Up to where there is nothing more to hand over though the last record lies before, if that is news.
     pub fn passed(&mut self) -> Option<i64> {
-        let passed = self.phase == Phase::Reading && self.handed < self.next;
+        // What lies behind the end is not handed over, so it isn't passed either.
+        let to = self.end.map_or(self.next, |end| self.next.min(end));
+        let passed = self.phase == Phase::Reading && self.handed < to;
         passed.then(|| {
-            self.handed = self.next;
-            self.next
+            self.handed = to;
+            to
         })
     }
 
     /// This much is committed under the present assignment.
     pub fn committed_to(&mut self, next: i64) {
         self.committed = self.committed.max(next);
-        self.awaits_commit = false;
+        if std::mem::take(&mut self.awaits_commit) {
+            self.not_before = None;
+        }
+    }
+
+    /// The coordinator does not take its position.
+    pub fn commit_refused(&mut self, code: ErrorCode, now: Instant) {
+        if self.awaits_commit {
+            self.suffer(Trouble::Refused(code), now);
+        }
     }
 
     /// Whoever polls has enough of it for now, or not.
@@ -444,8 +480,13 @@ impl Cursor {
     }
 
     /// A replica that is nearer is to be fetched from, or none.
-    pub fn lend(&mut self, replica: Option<(i32, Instant)>) {
-        self.replica = replica;
+    pub fn lend(&mut self, replica: i32, until: Instant) {
+        self.replica = Some((replica, until));
+    }
+
+    /// Whether the leader is to be fetched from though a replica may be nearer.
+    pub fn avoids_replicas(&self, now: Instant) -> bool {
+        self.no_replica_before.is_some_and(|at| now < at)
     }
 
     // ---- trouble and the end -------------------------------------------------------------------------------
@@ -455,14 +496,16 @@ impl Cursor {
         if !self.stands(ask) {
             return Vec::new();
         }
-        self.replica = None;
+        if self.replica.take().is_some() {
+            self.no_replica_before = Some(now + REPLICA_REST);
+        }
         self.suffer(trouble.clone(), now);
         let lasts = match (&trouble, &self.standing) {
             (Trouble::TooLarge(_), _) => true,
-            (Trouble::Corrupt(_), _) => self.failures >= CORRUPT_ATTEMPTS,
+            (Trouble::Corrupt(_), Some(standing)) => standing.times >= CORRUPT_ATTEMPTS,
             (Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED), _) => false,
             (Trouble::Refused(code), Some(standing)) => {
-                !code.is_retriable() && now.saturating_duration_since(standing.since) >= LASTING
+                !code.is_retriable() && now.saturating_duration_since(standing.same_since) >= LASTING
             }
             _ => false,
         };
@@ -478,8 +521,15 @@ impl Cursor {
         let delay = min.saturating_mul(1 << self.failures.min(6).saturating_sub(1)).min(max);
         self.not_before = Some(now + delay);
         match &mut self.standing {
-            Some(standing) => standing.trouble = trouble,
-            None => self.standing = Some(Standing { trouble, since: now, told: false }),
+            Some(standing) if standing.trouble.is_like(&trouble) => {
+                standing.trouble = trouble;
+                standing.times = standing.times.saturating_add(1);
+            }
+            Some(standing) => (standing.trouble, standing.same_since, standing.times) = (trouble, now, 1),
+            None => {
+                self.standing =
+                    Some(Standing { trouble, since: now, same_since: now, times: 1, told: false });
+            }
         }
     }
 

@@ -129,11 +129,23 @@ pub enum Trouble {
     TooLarge(String),
 }
 
+impl Trouble {
+    /// Whether it is of the same kind.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Corrupt(_), Self::Corrupt(_)) | (Self::TooLarge(_), Self::TooLarge(_)) => true,
+            _ => self == other,
+        }
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection => f.write_str("its broker can't be reached"),
-            Self::Leaderless => f.write_str("it has no leader: check the brokers that hold it"),
+            Self::Leaderless => {
+                f.write_str("it has no leader, or its topic is gone: check the brokers that hold it")
+            }
             Self::Refused(code) => write!(f, "the broker answered {code}"),
             Self::Corrupt(text) | Self::TooLarge(text) => f.write_str(text),
         }
@@ -147,6 +159,10 @@ pub struct Standing {
     pub trouble: Trouble,
     /// The first failure with no success since.
     pub since: Instant,
+    /// The first failure of this kind with no other since.
+    pub same_since: Instant,
+    /// How many of this kind there were since.
+    pub times: u32,
     /// Whether it was told.
     pub told: bool,
 }

@@ -1,0 +1,90 @@
+//! What becomes of the work that others did: commits and dead letters.
+
+use super::{COMMIT_INTERVAL, Control};
+use crate::relay::dead_letter::DeadLetterError;
+use crate::relay::dispatcher::PendingLetter;
+use crate::relay::failure::RunError;
+use crate::relay::record::{Checkpoint, Partition};
+use crate::relay::source::CommitError;
+use std::time::{Duration, Instant};
+
+/// Positions that were not taken, all of them, are offered again after this; the source knows when it asks.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// What the last [`Step::Commit`] came to. Gives the partitions that are lost by it.
+    pub fn commit_done(
+        &mut self,
+        mut checkpoints: Vec<Checkpoint>,
+        outcome: &Result<(), CommitError>,
+        now: Instant,
+    ) -> Vec<Partition> {
+        match outcome {
+            Err(CommitError::Partial(refused)) => {
+                checkpoints.retain(|one| !refused.contains(&one.position.partition));
+                self.dispatcher.committed(&checkpoints, self.commits.began);
+                let pause = if checkpoints.is_empty() { REFUSED_INTERVAL } else { COMMIT_INTERVAL };
+                self.commits.succeeded(self.commits.began + pause);
+                Vec::new()
+            }
+            Ok(()) => {
+                self.dispatcher.committed(&checkpoints, self.commits.began);
+                let next = self.commits.began + COMMIT_INTERVAL;
+                self.commits.succeeded(next);
+                Vec::new()
+            }
+            Err(CommitError::Retriable(error)) => {
+                self.commit_error = Some(error.clone());
+                self.commits.failed(now, &mut self.jitter);
+                Vec::new()
+            }
+            Err(CommitError::Fenced(_)) => {
+                // Somebody else has the partitions and will send from what was committed before.
+                self.commits.succeeded(now);
+                // It speaks of the assignments that the commit was made under, not of a later one of the same name.
+                let lost = self.dispatcher.still_ours(checkpoints);
+                self.lost(&lost);
+                lost
+            }
+            Err(error @ CommitError::Fatal(_)) => {
+                self.commits.failed(now, &mut self.jitter);
+                self.fail(RunError::Commit(error.clone()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// How many commits in a row have failed; 1 also where the last one failed in a way that is not tried again.
+    pub fn failed_commits(&self) -> u32 {
+        self.commits.failures.max(1)
+    }
+
+    /// What the last [`Step::PutLetters`] came to. Gives when it is tried again, if it is.
+    pub fn letters_done(
+        &mut self,
+        letters: Vec<PendingLetter>,
+        outcome: &Result<(), DeadLetterError>,
+        now: Instant,
+    ) -> Option<Duration> {
+        match outcome {
+            Ok(()) => {
+                self.letters.succeeded(now);
+                self.dispatcher.kept(&letters);
+                None
+            }
+            Err(DeadLetterError::Retriable(_)) => {
+                let delay = self.letters.failed(now, &mut self.jitter);
+                self.dispatcher.not_kept(letters);
+                Some(delay)
+            }
+            Err(error @ DeadLetterError::Fatal(_)) => {
+                self.letters.succeeded(now);
+                self.letters_closed = true;
+                self.dispatcher.not_kept(letters);
+                self.dispatcher.give_letters_up();
+                self.fail(RunError::DeadLetters(error.clone()));
+                None
+            }
+        }
+    }
+}
