@@ -80,7 +80,9 @@ fn an_answer_counts_once_its_status_is_clear() {
     ] {
         broker.produce_numbers(topic, 0, 10);
         let receiver = Receiver::start(move |_| Reply::Raw(answer.clone()));
-        run(broker, topic, &receiver.url(), &QUICK).expect(0);
+        // Long enough for a busy machine to read a megabyte of it.
+        let patient = ["--until-end", "--timeout", "20s"];
+        run(broker, topic, &receiver.url(), &patient).expect(0);
         assert_eq!((receiver.begun(), committed(broker, topic)), (10, 10), "{topic}: each is sent once");
     }
 }

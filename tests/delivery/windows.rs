@@ -166,7 +166,7 @@ fn faults_cost_nothing(window: &str, order: &str, letters: Letters) {
             format!("topic:{dead}")
         }
     };
-    let more = ["--window", window, "--order", order, "--dead-letter", &to, "--timeout", "300ms"];
+    let more = ["--window", window, "--order", order, "--dead-letter", &to, "--timeout", "1s"];
     let more = [&more[..], &["--backoff", "5ms..50ms", "--batch-size", "50"]].concat();
     let running = start(broker, &topic, &receiver.url(), &more);
     eventually("half of the requests", || receiver.begun() > COUNT / 2);
