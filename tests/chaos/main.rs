@@ -1,24 +1,33 @@
-//! A cluster that loses brokers, a group that loses members, leaders that move, and a producer that never stops:
-//! every acknowledged record is delivered, in order within its partition but where another member takes over.
+//! A cluster that loses brokers, a group that loses members, leaders that move or hang, topics that grow, are deleted
+//! and made anew, or lose their newest records, and producers that never stop: every acknowledged record that is
+//! still in its topic is delivered, in order within its partition but where another member takes over; and once a
+//! fault has ended, no partition with records to deliver makes no progress for long.
 //!
 //! A test run lasts a minute; `tests/chaos/run MINUTES` is the long form.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
 mod ledger;
+mod progress;
+mod side;
+mod verdict;
 
-use ledger::Ledger;
+use faults::{Card, DECK, Done, ONCE, Trouble};
+use progress::Progress;
+use side::{Side, Writer};
 use std::time::{Duration, Instant};
 use support::admin::Admin;
 use support::broker::NEW;
 use support::cluster::Cluster;
 use support::counter::Counter;
 use support::dice::Dice;
-use support::members::{Kind, Member, Membership, owned_twice};
+use support::members::{Kind, Member, Membership};
 use support::numbered::Numbered;
 
 const TOPIC: &str = "chaos";
+const GROUP: &str = "chaos";
 const PARTITIONS: u32 = 12;
 const RATE: u32 = 300;
 const BROKERS: usize = 3;
@@ -26,20 +35,20 @@ const MOST_MEMBERS: usize = 4;
 const CONCURRENCY: usize = 8;
 const SESSION: Duration = Duration::from_secs(6);
 /// How long everything may take to be delivered once all is well again.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How often each thing was done.
-#[derive(Debug, Default)]
-struct Done {
-    brokers_killed: usize,
-    members_killed: usize,
-    members_drained: usize,
-    members_frozen: usize,
-    leaders_moved: usize,
-}
-
-/// As the producer has it.
-const KEYS_A_PARTITION: u64 = 8;
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a partition may make no progress once all is well again.
+const LONGEST_STALL: Duration = Duration::from_secs(60);
+/// How long the test is that `cargo test` runs.
+const SHORT: u64 = 40;
+/// After at least so many actions, and at most twice as many, everything has to be delivered before the next.
+const BURST: usize = 6;
+/// A busy machine makes brokers late; one that is late is no longer in sync.
+const SLOW: [(&str, &str); 4] = [
+    ("auto.create.topics.enable", "false"),
+    ("broker.session.timeout.ms", "5000"),
+    ("controller.quorum.fetch.timeout.ms", "3000"),
+    ("replica.lag.time.max.ms", "4000"),
+];
 
 struct Chaos<'a> {
     cluster: Cluster,
@@ -47,32 +56,61 @@ struct Chaos<'a> {
     to: Membership<'a>,
     counter: Counter,
     producer: Numbered,
+    writer: Writer,
+    /// Gets more partitions.
+    grown: Side,
+    /// Is deleted and made anew.
+    anew: Side,
+    /// Loses records in unclean elections.
+    cut: Side,
     members: Vec<Member>,
+    /// When the last of them joined.
+    joined: Instant,
     dice: Dice,
     done: Done,
-    /// A broker that is down, and until when.
-    down: Option<(usize, Instant)>,
+    trouble: Option<Trouble>,
     /// A member that is stopped, and until when.
     frozen: Option<(usize, Instant)>,
+    /// A topic is deleted, until when.
+    missing: Option<Instant>,
+    /// When the brokers were asked last.
+    looked: Instant,
+    progress: Progress,
+    is_short: bool,
+    begun: Instant,
+    /// What was done, and when.
+    tale: Vec<String>,
 }
 
 impl Chaos<'_> {
     fn join(&mut self) {
         let number = self.members.len();
+        let window = ["batch", "sliding"][number % 2];
+        let subscribed = self.dice.below(2) == 0;
         let (session, concurrency) = (format!("{}s", SESSION.as_secs()), CONCURRENCY.to_string());
-        let more = [
-            "--session-timeout",
-            &session,
-            "--order",
-            &order(),
-            "--window",
-            "sliding",
-            "--backoff",
-            "5ms..500ms",
-            "--max-concurrency",
-            &concurrency,
-        ];
-        self.members.push(Member::start(Kind::Ours, number, &self.to, &self.counter.url(number), &more));
+        let mut more = vec!["--session-timeout", &session, "--order", order(), "--window", window];
+        more.extend(["--backoff", "5ms..500ms", "--max-concurrency", &concurrency]);
+        let mut to = self.to.clone();
+        if subscribed {
+            to.topic = "^chaos.*";
+        } else {
+            [&self.grown, &self.anew, &self.cut].iter().for_each(|side| more.extend(["--topic", side.name]));
+        }
+        let how = if subscribed { "by pattern" } else { "by names" };
+        let member = Member::start(Kind::Ours, number, &to, &self.counter.url(number), &more);
+        self.members.push(member);
+        self.joined = Instant::now();
+        self.tell(format!("member {number} joins: {window}, {how}"));
+    }
+
+    fn brokers(&self) -> String {
+        self.cluster.addresses()
+    }
+
+    /// Notes what is done.
+    fn tell(&mut self, what: String) {
+        let line = format!("{:7.2} {what}", self.begun.elapsed().as_secs_f64());
+        self.tale.push(line);
     }
 
     /// The members that take part.
@@ -81,118 +119,178 @@ impl Chaos<'_> {
         (0..self.members.len()).filter(|at| self.members[*at].is_there() && frozen != Some(*at)).collect()
     }
 
+    /// Takes in what happened, writes what is due, and sees that no partition stalls.
     fn listen(&mut self) {
         self.producer.listen();
+        self.writer.listen();
         for member in &mut self.members {
             member.listen();
             assert!(!member.has_ended(), "member {} ended: {:#?}", member.number, last(&member.said, 20));
         }
-    }
-
-    /// Brings back what was down for long enough.
-    fn recover(&mut self, now: Instant) {
-        if let Some((node, until)) = self.down
-            && until <= now
-        {
-            if !self.cluster.runs(node) {
-                self.cluster.boot(node);
-            }
-            let in_sync = self.admin.ask(&format!("in-sync {TOPIC}"));
-            if in_sync.is_ok_and(|text| text.split(' ').all(|pair| pair.ends_with("=3"))) {
-                self.down = None;
+        let now = Instant::now();
+        for side in [&mut self.grown, &mut self.anew, &mut self.cut] {
+            self.writer.write(side, now);
+        }
+        let fresh = std::mem::take(&mut self.producer.fresh).into_iter();
+        for (number, partition) in fresh.chain(std::mem::take(&mut self.writer.fresh)) {
+            if self.can_be_asked_for(number) {
+                self.progress.acked(number, partition, now);
             }
         }
-        if let Some((member, until)) = self.frozen
-            && until <= now
-        {
-            self.members[member].signal("CONT");
-            self.frozen = None;
+        self.progress.received(&self.counter.received());
+        if self.is_disturbed() {
+            self.progress.disturbed(now);
+        }
+        let stall = self.progress.stalled(now);
+        if stall.lasted > LONGEST_STALL {
+            self.check_stall(&stall);
         }
     }
 
-    fn act(&mut self, now: Instant) {
-        let there = self.there();
-        if there.len() < 2 {
-            return self.join();
-        }
-        let member = self.dice.one(&there);
-        match self.dice.below(10) {
-            0..3 if self.down.is_none() => {
-                let node = 1 + self.dice.below(BROKERS);
-                self.cluster.kill(node);
-                let down = Duration::from_millis(500 + self.dice.below(4_000) as u64);
-                self.down = Some((node, now + down));
-                self.done.brokers_killed += 1;
-            }
-            3..5 => {
-                self.members[member].kill();
-                self.done.members_killed += 1;
-            }
-            5 => {
-                self.members[member].leave();
-                self.done.members_drained += 1;
-            }
-            6 if self.frozen.is_none() && there.len() > 2 => {
-                self.members[member].freeze();
-                self.frozen = Some((member, now + SESSION + Duration::from_secs(4)));
-                self.done.members_frozen += 1;
-            }
-            7 if self.down.is_none() => {
-                let (partition, node) = (self.dice.below(PARTITIONS as usize), 1 + self.dice.below(BROKERS));
-                let moved = self.admin.lead(TOPIC, partition as u32, node);
-                self.done.leaders_moved += usize::from(moved.is_ok());
-            }
-            _ if there.len() < MOST_MEMBERS => self.join(),
-            _ => {}
-        }
+    /// Whether a record is not of a former life of its topic.
+    fn can_be_asked_for(&self, number: u64) -> bool {
+        side::topic_of(number) != self.anew.index
+            || (self.anew.there && side::life_of(number) == self.anew.life)
     }
 
+    /// A partition makes no progress: fails, unless its records were cut off.
+    fn check_stall(&mut self, stall: &progress::Stall) {
+        self.after_election();
+        let again = self.progress.stalled(Instant::now());
+        assert!(
+            again.lasted <= LONGEST_STALL,
+            "{}-{} has made no progress for {:?} though all is well; record {} waits",
+            self.name(stall.lane.0),
+            stall.lane.1,
+            stall.lasted,
+            stall.number
+        );
+    }
+
+    /// A topic's name.
+    fn name(&self, index: u64) -> &'static str {
+        let sides = [&self.grown, &self.anew, &self.cut];
+        sides.iter().find(|side| side.index == index).map_or(TOPIC, |side| side.name)
+    }
+
+    /// A shuffled hand of these cards.
+    fn shuffle(&mut self, mut cards: Vec<Card>) -> Vec<Card> {
+        for at in (1..cards.len()).rev() {
+            cards.swap(at, self.dice.below(at + 1));
+        }
+        cards
+    }
+
+    /// Plays cards until the time is over and each was played once; in a long run, everything has to be delivered
+    /// now and then.
     fn rage(&mut self, time: Duration) {
         let end = Instant::now() + time;
+        let mut hand: Vec<Card> = ONCE.iter().flat_map(|cards| self.shuffle(cards.to_vec())).collect();
+        let (mut first, mut left) = (hand.len(), BURST + self.dice.below(BURST));
         let mut next = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < end {
-            self.listen();
+        while Instant::now() < end || first > 0 {
+            self.step();
             let now = Instant::now();
-            self.recover(now);
-            if now >= next {
-                self.act(now);
-                next = Instant::now() + Duration::from_millis(500 + self.dice.below(3_000) as u64);
+            if now < next {
+                continue;
             }
-            std::thread::sleep(Duration::from_millis(20)); // between two looks
+            if self.there().len() < 2 && self.missing.is_none() {
+                self.join();
+            } else if let Some(at) = (0..hand.len()).find(|at| self.play(hand[*at], now)) {
+                hand.remove(at);
+                first = first.saturating_sub(1);
+                left -= 1;
+            }
+            if hand.is_empty() {
+                let all = DECK.iter().flat_map(|(card, count)| std::iter::repeat_n(*card, *count)).collect();
+                hand = self.shuffle(all);
+            }
+            if left == 0 && !self.is_short {
+                self.calm();
+            }
+            if left == 0 {
+                left = BURST + self.dice.below(BURST);
+            }
+            next = Instant::now() + Duration::from_millis(500 + self.dice.below(3_000) as u64);
         }
     }
 
-    /// Mends all, stops the producer, and waits for the rest; how many were sent.
-    fn settle(&mut self) -> u64 {
-        let far = Instant::now() + PATIENCE;
-        let deadline = far;
-        while self.down.is_some() || self.frozen.is_some() {
-            self.recover(far);
-            self.listen();
-            assert!(Instant::now() < deadline, "the cluster never came back");
-            std::thread::sleep(Duration::from_millis(20)); // between two looks
+    fn step(&mut self) {
+        self.listen();
+        self.recover(Instant::now());
+        std::thread::sleep(Duration::from_millis(20)); // between two looks
+    }
+
+    /// Ends all faults, and waits until all that was acknowledged by then is delivered.
+    fn calm(&mut self) {
+        self.tell("calm".into());
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_disturbed() {
+            assert!(Instant::now() < deadline, "the cluster never came back: {:?}", self.trouble);
+            self.step();
         }
         if self.there().is_empty() {
             self.join();
         }
-        let sent = self.producer.stop();
+        self.listen();
+        let mut waiting: Vec<u64> = self.progress.waiting().collect();
+        self.tell(format!("{} records wait", waiting.len()));
         let deadline = Instant::now() + PATIENCE;
-        while !self.lost().is_empty() && Instant::now() < deadline {
-            self.listen();
-            std::thread::sleep(Duration::from_millis(100)); // between two looks
+        while !waiting.is_empty() {
+            assert!(
+                Instant::now() < deadline,
+                "{} records are not delivered: {:?}",
+                waiting.len(),
+                waiting.first()
+            );
+            self.step();
+            let still: std::collections::HashSet<u64> = self.progress.waiting().collect();
+            waiting.retain(|number| still.contains(number));
         }
-        sent
+        self.tell("all delivered".into());
     }
 
-    /// Acknowledged records that were not accepted.
-    fn lost(&self) -> Vec<u64> {
-        ledger::lost(&self.producer.acked, &self.counter.received())
+    /// Ends all faults, stops the producers, and waits for the rest; how many the main one sent.
+    fn settle(&mut self) -> u64 {
+        self.calm();
+        let sent = self.producer.stop();
+        self.writer.stop();
+        self.calm();
+        sent
+    }
+}
+
+impl Drop for Chaos<'_> {
+    /// Of a run that failed, what was done and what members said is kept.
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("SLUICEGATE_CHAOS_KEEP").is_some() {
+            self.keep();
+        }
+    }
+}
+
+impl Chaos<'_> {
+    fn keep(&self) {
+        let folder = support::jvm::target().join("chaos").join(std::process::id().to_string());
+        let _ = std::fs::create_dir_all(&folder);
+        let _ = std::fs::write(folder.join("tale"), self.tale.join("\n"));
+        for member in &self.members {
+            let line = |line: &support::program::Line| {
+                format!("{:7.2} {}\n", (line.at - self.begun).as_secs_f64(), line.text)
+            };
+            let lines: String = member.heard.iter().map(line).collect();
+            let _ = std::fs::write(folder.join(format!("member-{}", member.number)), lines);
+        }
+        eprintln!("what was done and said is in {}", folder.display());
     }
 }
 
 /// Which order is kept: by partition, or what `SLUICEGATE_CHAOS_ORDER` says.
-fn order() -> String {
-    std::env::var("SLUICEGATE_CHAOS_ORDER").unwrap_or_else(|_| "partition".into())
+fn order() -> &'static str {
+    match std::env::var("SLUICEGATE_CHAOS_ORDER").as_deref() {
+        Ok("key") => "key",
+        _ => "partition",
+    }
 }
 
 fn last(said: &[String], count: usize) -> &[String] {
@@ -201,56 +299,54 @@ fn last(said: &[String], count: usize) -> &[String] {
 
 #[test]
 fn every_acknowledged_record_is_delivered_whatever_fails() {
-    let seconds: u64 = std::env::var("SLUICEGATE_CHAOS").map_or(45, |seconds| seconds.parse().unwrap());
-    let Some(cluster) = Cluster::start(NEW, BROKERS) else { return };
+    let seconds = std::env::var("SLUICEGATE_CHAOS").ok().map(|seconds| seconds.parse().unwrap());
+    let Some(cluster) = Cluster::with(NEW, BROKERS, &SLOW) else { return };
     let (brokers, admin) = (cluster.addresses(), cluster.admin());
     admin.create(TOPIC, PARTITIONS, BROKERS as u32, &["min.insync.replicas=2"]);
+    let safe: &[&str] = &["min.insync.replicas=2"];
+    let risky: &[&str] = &["min.insync.replicas=1", "unclean.leader.election.enable=true"];
+    let mut grown = Side::new(1, "chaos-grown", 1, 3, safe);
+    let mut anew = Side::new(2, "chaos-anew", 3, 3, safe);
+    let mut cut = Side::new(3, "chaos-cut", 3, 2, risky);
+    for side in [&mut grown, &mut anew, &mut cut] {
+        admin.create(side.name, side.partitions, side.replicas, side.config);
+        side.begin(side.partitions);
+    }
     let producer = Numbered::start(&brokers, TOPIC, PARTITIONS, RATE);
-    let to = Membership { brokers: &brokers, group: TOPIC, topic: TOPIC, assignor: "cooperative-sticky" };
+    let writer = Writer::start(&brokers);
+    let to = Membership { brokers: &brokers, group: GROUP, topic: TOPIC, assignor: "cooperative-sticky" };
     // Some answers fail, so that there is something to overtake.
     let counter = Counter::start(|number| if number % 97 == 96 { 500 } else { 204 });
-    let (dice, members, done) = (Dice::new("chaos"), Vec::new(), Done::default());
-    let mut chaos =
-        Chaos { cluster, admin, to, counter, producer, members, dice, done, down: None, frozen: None };
+    let (dice, members, done, begun) = (Dice::new("chaos"), Vec::new(), Done::default(), Instant::now());
+    let mut chaos = Chaos {
+        cluster,
+        admin,
+        to,
+        counter,
+        producer,
+        writer,
+        grown,
+        anew,
+        cut,
+        members,
+        joined: begun,
+        dice,
+        done,
+        trouble: None,
+        frozen: None,
+        missing: None,
+        looked: begun,
+        progress: Progress::new(begun),
+        is_short: seconds.is_none(),
+        begun,
+        tale: Vec::new(),
+    };
     chaos.join();
     chaos.join();
-    chaos.rage(Duration::from_secs(seconds));
+    chaos.rage(Duration::from_secs(seconds.unwrap_or(SHORT)));
     let sent = chaos.settle();
-    let lost = chaos.lost();
     for member in chaos.members.iter_mut().filter(|member| member.is_there()) {
         member.leave();
     }
-    let received = chaos.counter.received().clone();
-    let lanes = u64::from(PARTITIONS) * KEYS_A_PARTITION;
-    let ledger = Ledger::of(&chaos.members, TOPIC, &received, |record| match order().as_str() {
-        "key" => (record.number % lanes, (record.number / lanes) as i64),
-        _ => (record.partition.into(), record.offset),
-    });
-    let twice = owned_twice(&chaos.members);
-    let Done { brokers_killed, members_killed, members_drained, members_frozen, leaders_moved } = chaos.done;
-    println!(
-        "\n| chaos | |\n|---|---|\n| seconds | {seconds} |\n| brokers killed and restarted | {brokers_killed} |\n\
-         | members killed | {members_killed} |\n| members drained | {members_drained} |\n| members frozen past \
-         their session | {members_frozen} |\n| leaders moved | {leaders_moved} |\n| members in all | {} |\n\
-         | records acknowledged | {} of {sent} |\n| lost | {} |\n| duplicates | {} |\n| takeovers of a partition \
-         | {} |\n| breaks of order but at a takeover | {} |\n| requests for a partition at the same time | {} |\n\
-         | sent while another member had it | {} |\n| owned twice | {} |",
-        chaos.members.len(),
-        chaos.producer.acked.len(),
-        lost.len(),
-        ledger.duplicates,
-        ledger.takeovers,
-        ledger.breaks.len(),
-        ledger.overlaps.len(),
-        ledger.strangers.len(),
-        twice.len(),
-    );
-    assert!(lost.is_empty(), "lost {:?}", &lost[..lost.len().min(20)]);
-    assert_eq!(chaos.producer.acked.len() as u64, sent);
-    assert!(ledger.breaks.is_empty(), "{:#?}", ledger.breaks);
-    assert!(ledger.overlaps.is_empty(), "{:#?}", ledger.overlaps);
-    assert!(twice.is_empty(), "{twice:#?}");
-    // What was on its way when its sender was stopped arrives late: nobody can call it back.
-    let late = members_frozen * CONCURRENCY;
-    assert!(ledger.strangers.len() <= late, "{:#?}", ledger.strangers);
+    chaos.judge(sent);
 }

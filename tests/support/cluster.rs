@@ -44,13 +44,19 @@ struct Node {
 impl Cluster {
     /// Formats and starts so many brokers; `None` where the jars are not there, which under `CI` is a failure.
     pub fn start(version: &str, count: usize) -> Option<Self> {
+        Self::with(version, count, &[])
+    }
+
+    /// Starts so many brokers with these further properties.
+    pub fn with(version: &str, count: usize, more: &[(&str, &str)]) -> Option<Self> {
         let jars = Jars::of(version)?;
         let controllers: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let node = |number: usize| {
             let (folder, port) = (new_folder(), free_port());
             let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
             let mut properties: Properties = single(port, address.ip(), &folder);
-            properties.extend(HASTE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            let all = HASTE.iter().chain(more);
+            properties.extend(all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
             kraft(&mut properties, number, &controllers);
             format(&jars, &write_properties(&folder, &properties), &[]);
             Node { folder, address, server: None }
@@ -68,6 +74,11 @@ impl Cluster {
         addresses.join(",")
     }
 
+    /// A broker's address.
+    pub fn address(&self, node: usize) -> SocketAddr {
+        self.nodes[node - 1].address
+    }
+
     /// An admin client for it.
     pub fn admin(&self) -> Admin {
         Admin::start(&self.addresses())
@@ -82,6 +93,11 @@ impl Cluster {
     pub fn boot(&mut self, node: usize) {
         let node = &mut self.nodes[node - 1];
         node.server = Some(serve(&self.jars, &node.folder));
+    }
+
+    /// Sends a broker that runs a signal: `STOP` hangs it, `CONT` lets it go on.
+    pub fn signal(&mut self, node: usize, name: &str) {
+        self.nodes[node - 1].server.as_mut().unwrap().signal(name);
     }
 
     /// Whether a broker was started and not killed since.

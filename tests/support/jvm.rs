@@ -3,14 +3,16 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// Whose client library our Java programs use; it speaks to brokers from 2.1 on.
 const CLIENT: &str = super::broker::NEW;
-/// Ends the command once our end of its input closes, which happens however this process ends.
-const LEASHED: &str = r#""$@" </dev/null & it=$!; read -r _; kill -9 $it 2>/dev/null; wait $it"#;
+/// Sends the command the signals that its input names, and ends it once our end of that input closes, which happens
+/// however this process ends.
+const LEASHED: &str = r#""$@" </dev/null & it=$!; while read -r signal; do kill -"$signal" $it; done; kill -9 $it 2>/dev/null; wait $it"#;
 
 /// The jars of one version of Kafka below `target/`.
 #[derive(Clone, Debug)]
@@ -113,6 +115,11 @@ impl Leashed {
     pub fn start(command: &Command, log: &Path) -> Self {
         let log = File::create(log).unwrap();
         Self(on_a_leash(command).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&mut self, name: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{name}").unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::binary;
 use super::counter::Received;
 use super::jvm::program;
-use super::program::Program;
+use super::program::{Line, Program};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub struct Member {
     pub used: Vec<(u64, String, Instant)>,
     /// What it said that was neither.
     pub said: Vec<String>,
+    /// All lines, for whoever looks for a fault.
+    pub heard: Vec<Line>,
     program: Program,
     ended: bool,
 }
@@ -86,8 +88,8 @@ impl Member {
                 Program::start_with_stderr(kcat)
             }
         };
-        let (owned, used, said) = (Vec::new(), Vec::new(), Vec::new());
-        Self { number, kind, owned, used, said, program, ended: false }
+        let (owned, used, said, heard) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { number, kind, owned, used, said, heard, program, ended: false }
     }
 
     /// Reads what it has said since.
@@ -98,6 +100,9 @@ impl Member {
     }
 
     fn hear(&mut self, at: Instant, line: &str) {
+        if self.kind == Kind::Ours {
+            self.heard.push(Line { at, text: line.to_owned() });
+        }
         let story = match self.kind {
             Kind::Ours => ours(line),
             Kind::Java => java(line),

@@ -10,6 +10,8 @@ pub struct Numbered {
     program: Program,
     /// Partition and offset by number.
     pub acked: BTreeMap<u64, (u32, i64)>,
+    /// Number and partition of what was acknowledged since somebody took this.
+    pub fresh: Vec<(u64, u32)>,
 }
 
 impl Numbered {
@@ -19,7 +21,7 @@ impl Numbered {
         java.args([brokers, topic, &partitions.to_string(), &rate.to_string()]);
         let program = Program::start(java);
         let first = program.expect("acked");
-        let mut numbered = Self { program, acked: BTreeMap::new() };
+        let mut numbered = Self { program, acked: BTreeMap::new(), fresh: Vec::new() };
         numbered.hear(&format!("acked {first}"));
         numbered
     }
@@ -49,5 +51,6 @@ impl Numbered {
         let mut number = || words.next().unwrap().parse::<u64>().unwrap();
         let (partition, offset, number) = (number() as u32, number() as i64, number());
         self.acked.insert(number, (partition, offset));
+        self.fresh.push((number, partition));
     }
 }
