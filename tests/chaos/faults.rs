@@ -90,9 +90,10 @@ const LOOK: Duration = Duration::from_millis(400);
 const STARTED: Duration = Duration::from_secs(6);
 
 impl Chaos<'_> {
-    /// Whether a fault goes on.
+    /// Whether a fault goes on; that brokers copy what they missed is none.
     pub fn is_disturbed(&self) -> bool {
-        self.trouble.is_some() || self.frozen.is_some() || self.missing.is_some()
+        let mending = matches!(self.trouble, None | Some(Trouble::Mending));
+        !mending || self.frozen.is_some() || self.missing.is_some()
     }
 
     /// Does what a card says; `false` if that can't be done now.
@@ -331,13 +332,14 @@ impl Chaos<'_> {
                 }
                 self.tell(format!("{name}-{partition}: follower {follower} elected: {elected}"));
                 self.done.unclean_elections += usize::from(elected);
+                self.drop_cut_off();
                 let down = Duration::from_millis(500 + self.dice.below(3_000) as u64);
                 Some(Trouble::Down { node: leader, until: now + down })
             }
             other => {
                 if (1..=BROKERS).all(|node| self.is_well_at(node)) {
                     self.tell("all in sync".into());
-                    self.after_election();
+                    self.drop_cut_off();
                     return None;
                 }
                 Some(other)
@@ -355,7 +357,7 @@ impl Chaos<'_> {
     }
 
     /// What an election cut off can't be asked for: only what is in the log can.
-    pub fn after_election(&mut self) {
+    pub fn drop_cut_off(&mut self) {
         let log = side::log_of(&self.brokers(), self.cut.name);
         let kept: std::collections::HashSet<u64> = log.iter().map(|record| record.0).collect();
         for partition in 0..self.cut.partitions {

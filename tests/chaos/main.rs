@@ -155,7 +155,7 @@ impl Chaos<'_> {
 
     /// A partition makes no progress: fails, unless its records were cut off.
     fn check_stall(&mut self, stall: &progress::Stall) {
-        self.after_election();
+        self.drop_cut_off();
         let again = self.progress.stalled(Instant::now());
         assert!(
             again.lasted <= LONGEST_STALL,
@@ -225,7 +225,7 @@ impl Chaos<'_> {
     fn calm(&mut self) {
         self.tell("calm".into());
         let deadline = Instant::now() + PATIENCE;
-        while self.is_disturbed() {
+        while self.is_disturbed() || self.trouble.is_some() {
             assert!(Instant::now() < deadline, "the cluster never came back: {:?}", self.trouble);
             self.step();
         }
@@ -258,18 +258,8 @@ impl Chaos<'_> {
         self.calm();
         sent
     }
-}
 
-impl Drop for Chaos<'_> {
-    /// Of a run that failed, what was done and what members said is kept.
-    fn drop(&mut self) {
-        if std::thread::panicking() || std::env::var_os("SLUICEGATE_CHAOS_KEEP").is_some() {
-            self.keep();
-        }
-    }
-}
-
-impl Chaos<'_> {
+    /// Writes what was done and what members said below `target/chaos`.
     fn keep(&self) {
         let folder = support::jvm::target().join("chaos").join(std::process::id().to_string());
         let _ = std::fs::create_dir_all(&folder);
@@ -282,6 +272,15 @@ impl Chaos<'_> {
             let _ = std::fs::write(folder.join(format!("member-{}", member.number)), lines);
         }
         eprintln!("what was done and said is in {}", folder.display());
+    }
+}
+
+impl Drop for Chaos<'_> {
+    /// Of a run that failed, what was done and what members said is kept.
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("SLUICEGATE_CHAOS_KEEP").is_some() {
+            self.keep();
+        }
     }
 }
 

@@ -109,3 +109,32 @@ impl Progress {
         self.lanes.values().flat_map(|lane| lane.numbers.iter().copied())
     }
 }
+
+#[test]
+fn a_partition_stalls_though_another_moves_and_a_fault_starts_the_clock_again() {
+    let begun = Instant::now();
+    let at = |second| begun + Duration::from_secs(second);
+    let mut progress = Progress::new(begun);
+    progress.acked(0, 0, at(1));
+    progress.acked(1, 1, at(1));
+    let accepted = Received {
+        sender: 0,
+        partition: 1,
+        offset: 0,
+        number: 1,
+        began: at(8),
+        ended: at(8),
+        accepted: true,
+    };
+    progress.received(&[accepted, Received { accepted: false, number: 0, partition: 0, ..accepted }]);
+    progress.acked(3, 1, at(9));
+    let stall = progress.stalled(at(10));
+    assert_eq!((stall.lasted, stall.lane, stall.number), (Duration::from_secs(9), (0, 0), 0));
+    progress.disturbed(at(12));
+    assert_eq!(progress.stalled(at(13)).lasted, Duration::from_secs(1));
+    assert_eq!(progress.longest.lasted, Duration::from_secs(9));
+    progress.retain((0, 0), |_| false);
+    assert_eq!(progress.stalled(at(20)).lane, (0, 1));
+    progress.forget(0);
+    assert_eq!(progress.stalled(at(20)).lasted, Duration::ZERO);
+}
