@@ -3,6 +3,7 @@
 use crate::support::counter::Received;
 use crate::support::members::{Member, sent_by_strangers};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 /// The findings.
 #[derive(Debug, Default)]
@@ -69,4 +70,16 @@ pub fn lost(acked: &BTreeMap<u64, (u32, i64)>, received: &[Received]) -> Vec<u64
     let accepted: HashSet<(u64, u32)> = accepted.map(|record| (record.number, record.partition)).collect();
     let lost = acked.iter().filter(|(number, (partition, _))| !accepted.contains(&(**number, *partition)));
     lost.map(|(number, _)| *number).collect()
+}
+
+/// The record that was accepted again the longest after it had been accepted first, and how long that was: it tells
+/// whether more was sent again than what was not committed yet.
+pub fn latest_again(received: &[Received]) -> Option<(Received, Duration)> {
+    let mut first: HashMap<(u64, u32, i64), Instant> = HashMap::new();
+    let accepted = received.iter().filter(|record| record.accepted);
+    let again = accepted.map(|record| {
+        let first = *first.entry((record.number, record.partition, record.offset)).or_insert(record.ended);
+        (*record, record.ended - first)
+    });
+    again.max_by_key(|(_, after)| *after).filter(|(_, after)| !after.is_zero())
 }

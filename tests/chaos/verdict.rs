@@ -78,6 +78,11 @@ impl Chaos<'_> {
         }
         println!("| cut off by elections | {} |", cut_off[2]);
         println!("| delivered of former lives | {former_delivered} of {former} |");
+        if let Some((record, after)) = ledger::latest_again(&all) {
+            let topic = self.name(side::topic_of(record.number));
+            let place = format!("{topic}-{}@{}", record.partition, record.offset);
+            println!("| longest until a record was sent again | {:.1} s, {place} |", after.as_secs_f64());
+        }
         let stall = &self.progress.longest;
         println!(
             "| longest stall once all was well | {:.1} s, {}-{} |\n| load average | {} |",
