@@ -181,14 +181,14 @@ impl Chaos<'_> {
         cards
     }
 
-    /// Plays cards until the time is over and each was played once; in a long run, everything has to be delivered
-    /// now and then.
+    /// Plays each card once, and then whichever can be played until the time is over; in a long run, everything has
+    /// to be delivered now and then.
     fn rage(&mut self, time: Duration) {
         let end = Instant::now() + time;
-        let mut hand: Vec<Card> = ONCE.iter().flat_map(|cards| self.shuffle(cards.to_vec())).collect();
-        let (mut first, mut left) = (hand.len(), BURST + self.dice.below(BURST));
+        let mut once: Vec<Card> = ONCE.iter().flat_map(|cards| self.shuffle(cards.to_vec())).collect();
+        let mut left = BURST + self.dice.below(BURST);
         let mut next = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < end || first > 0 {
+        while Instant::now() < end || !once.is_empty() {
             self.step();
             let now = Instant::now();
             if now < next {
@@ -196,14 +196,15 @@ impl Chaos<'_> {
             }
             if self.there().len() < 2 && self.missing.is_none() {
                 self.join();
-            } else if let Some(at) = (0..hand.len()).find(|at| self.play(hand[*at], now)) {
-                hand.remove(at);
-                first = first.saturating_sub(1);
-                left -= 1;
-            }
-            if hand.is_empty() {
+            } else if !once.is_empty() {
+                if let Some(at) = (0..once.len()).find(|at| self.play(once[*at], now)) {
+                    once.remove(at);
+                    left -= 1;
+                }
+            } else {
                 let all = DECK.iter().flat_map(|(card, count)| std::iter::repeat_n(*card, *count)).collect();
-                hand = self.shuffle(all);
+                let played = self.shuffle(all).into_iter().any(|card| self.play(card, now));
+                left -= usize::from(played);
             }
             if left == 0 && !self.is_short {
                 self.calm();
