@@ -104,7 +104,7 @@ impl Chaos<'_> {
         match card {
             Card::KillBroker if brokers_are_well => self.kill_broker(now),
             Card::HangBroker if brokers_are_well => self.hang_broker(now),
-            Card::ElectUncleanly if brokers_are_well => return self.part(now),
+            Card::ElectUncleanly if brokers_are_well && self.part(now) => {}
             Card::MoveLeader if brokers_are_well => self.move_leader(),
             Card::KillMember if there.len() > 1 => {
                 let member = self.dice.one(&there);
@@ -130,9 +130,10 @@ impl Chaos<'_> {
             Card::MakeAnew if !is_hung && self.missing.is_none() && self.joined + STARTED < now => {
                 self.delete(now);
             }
-            Card::AddPartition if !is_hung => return self.add_partition(),
+            Card::AddPartition if !is_hung => self.add_partition(),
             _ => return false,
         }
+        self.progress.disturbed(Instant::now());
         true
     }
 
@@ -211,18 +212,16 @@ impl Chaos<'_> {
         self.done.topics_made_anew += 1;
     }
 
-    fn add_partition(&mut self) -> bool {
+    fn add_partition(&mut self) {
         let partitions = self.grown.partitions + 1;
         if partitions > MOST_PARTITIONS {
-            return true;
+            return;
         }
         let command = format!("grow {} {partitions}", self.grown.name);
         self.insist(&command, "already has");
         self.tell(format!("{} has {partitions} partitions", self.grown.name));
         self.grown.partitions = partitions;
         self.done.partitions_added += 1;
-        self.progress.disturbed(Instant::now());
-        true
     }
 
     /// Says a command until it is done, or was done already.
