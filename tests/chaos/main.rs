@@ -38,8 +38,8 @@ const SESSION: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long a partition may make no progress once all is well again.
 const LONGEST_STALL: Duration = Duration::from_secs(60);
-/// How long the test is that `cargo test` runs.
-const SHORT: u64 = 40;
+/// How long the test is at the least that `cargo test` runs.
+const SHORT: u64 = 30;
 /// After at least so many actions, and at most twice as many, everything has to be delivered before the next.
 const BURST: usize = 6;
 /// A busy machine makes brokers late; one that is late is no longer in sync.
@@ -212,7 +212,9 @@ impl Chaos<'_> {
             if left == 0 {
                 left = BURST + self.dice.below(BURST);
             }
-            next = Instant::now() + Duration::from_millis(500 + self.dice.below(3_000) as u64);
+            let pause =
+                if self.is_short { 300 + self.dice.below(1_200) } else { 500 + self.dice.below(3_000) };
+            next = Instant::now() + Duration::from_millis(pause as u64);
         }
     }
 
