@@ -39,11 +39,11 @@ pub const DECK: [(Card, usize); 10] = [
     (Card::HangBroker, 3),
     (Card::ElectUncleanly, 2),
     (Card::MoveLeader, 2),
-    (Card::KillMember, 3),
+    (Card::KillMember, 2),
     (Card::DrainMember, 1),
     (Card::FreezeMember, 1),
     (Card::Join, 4),
-    (Card::MakeAnew, 3),
+    (Card::MakeAnew, 4),
     (Card::AddPartition, 1),
 ];
 
@@ -127,7 +127,7 @@ impl Chaos<'_> {
             }
             Card::Join if there.len() < MOST_MEMBERS && self.missing.is_none() => self.join(),
             Card::Join => return there.len() >= MOST_MEMBERS,
-            Card::MakeAnew if !is_hung && self.missing.is_none() && self.joined + STARTED < now => {
+            Card::MakeAnew if !is_hung && self.missing.is_none() && self.named + STARTED < now => {
                 self.delete(now);
             }
             Card::AddPartition if !is_hung => self.add_partition(),

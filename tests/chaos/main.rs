@@ -64,8 +64,8 @@ struct Chaos<'a> {
     /// Loses records in unclean elections.
     cut: Side,
     members: Vec<Member>,
-    /// When the last of them joined.
-    joined: Instant,
+    /// When the last of those joined that name their topics.
+    named: Instant,
     dice: Dice,
     done: Done,
     trouble: Option<Trouble>,
@@ -99,7 +99,9 @@ impl Chaos<'_> {
         let how = if subscribed { "by pattern" } else { "by names" };
         let member = Member::start(Kind::Ours, number, &to, &self.counter.url(number), &more);
         self.members.push(member);
-        self.joined = Instant::now();
+        if !subscribed {
+            self.named = Instant::now();
+        }
         self.tell(format!("member {number} joins: {window}, {how}"));
     }
 
@@ -331,7 +333,7 @@ fn every_acknowledged_record_is_delivered_whatever_fails() {
         anew,
         cut,
         members,
-        joined: begun,
+        named: begun,
         dice,
         done,
         trouble: None,
