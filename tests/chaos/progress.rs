@@ -16,6 +16,8 @@ pub struct Stall {
     pub lane: Lane,
     /// The oldest record that waited.
     pub number: u64,
+    /// Until when, as far as is known.
+    pub until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,8 @@ impl Progress {
         let waiting = self.lanes.iter().filter_map(|(lane, waiting)| {
             let number = *waiting.numbers.first()?;
             let since = waiting.moved.max(self.well_since);
-            Some(Stall { lasted: now.saturating_duration_since(since), lane: *lane, number })
+            let lasted = now.saturating_duration_since(since);
+            Some(Stall { lasted, lane: *lane, number, until: Some(now) })
         });
         let stall = waiting.max_by_key(|stall| stall.lasted).unwrap_or_default();
         if stall.lasted > self.longest.lasted {

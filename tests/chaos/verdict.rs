@@ -144,9 +144,10 @@ impl Chaos<'_> {
         }
         let (stall, load) = (&self.progress.longest, std::fs::read_to_string("/proc/loadavg"));
         let (topic, partition) = (self.name(stall.lane.0), stall.lane.1);
+        let until = stall.until.map_or(0, |until| (until - self.begun).as_secs());
+        let lasted = stall.lasted.as_secs_f64();
         println!(
-            "| longest stall after a fault | {:.1} s, {topic}-{partition} |",
-            stall.lasted.as_secs_f64()
+            "| longest stall after a fault | {lasted:.1} s, {topic}-{partition}, until second {until} |"
         );
         println!("| load average | {} |", load.unwrap_or_default().trim());
     }
