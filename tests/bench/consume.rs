@@ -19,6 +19,7 @@ fn main() {
     let config = Config {
         topics: vec![topic.clone()],
         share: Share::Fixed(Some((0..partitions).collect())),
+        commits: false,
         ..Config::default()
     };
     let brokers = vec![Address::parse(brokers).expect("HOST:PORT")];

@@ -277,7 +277,7 @@ impl World {
         let stands = self.cursor.stands(ask) && *self.cursor.phase() == Phase::Reading;
         match answer {
             _ if !stands => {}
-            Err(ErrorCode::OFFSET_OUT_OF_RANGE) => self.cursor.out_of_range(ask, &mut self.serials),
+            Err(ErrorCode::OFFSET_OUT_OF_RANGE) => self.cursor.out_of_range(ask, self.now, &mut self.serials),
             Err(code) => {
                 let trouble = Trouble::Refused(code);
                 let out = self.cursor.failed(ask, trouble, self.now, &mut self.serials);

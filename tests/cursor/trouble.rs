@@ -185,3 +185,24 @@ fn a_replica_that_fails_is_left_alone_for_a_while() {
     assert_eq!((cursor.broker(now), cursor.avoids_replicas(now)), (Some(1), true));
     assert!(!cursor.avoids_replicas(now + Duration::from_secs(60)));
 }
+
+#[test]
+fn a_broker_that_refuses_an_offset_which_it_says_is_there_is_asked_ever_less_often_and_told_of() {
+    let (began, mut serials) = (Instant::now(), Serials::default());
+    let mut cursor = reading(began, &mut serials);
+    let (mut now, mut refused) = (began, 0);
+    while now < began + Duration::from_secs(60) {
+        if cursor.wants_records(now) {
+            cursor.out_of_range(cursor.ask(), now, &mut serials);
+            refused += 1;
+        } else if cursor.question(now).is_some() {
+            let bounds = Bounds { first: 0, end: 9, at: None };
+            assert_eq!(cursor.bounds_were(cursor.ask(), bounds, &RULES, now, &mut serials), []);
+        }
+        now += Duration::from_millis(10);
+    }
+    assert!((10..60).contains(&refused), "{refused}");
+    assert_eq!(cursor.standing().map(|standing| standing.since), Some(began));
+    assert_eq!(cursor.went_well(None), [], "nobody was told yet");
+    assert!(cursor.standing().is_none());
+}

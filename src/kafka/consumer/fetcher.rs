@@ -257,7 +257,7 @@ impl Taker<'_> {
                         self.shared.failed(asked, Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE));
                     }
                     Err(Refused::OutOfRange) => self.shared.change(&asked.partition, |cursor, serials| {
-                        cursor.out_of_range(asked.ask, serials);
+                        cursor.out_of_range(asked.ask, Instant::now(), serials);
                         Vec::new()
                     }),
                 }

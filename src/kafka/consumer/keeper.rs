@@ -118,7 +118,7 @@ impl Keeper {
     fn await_work(&self) -> bool {
         let mut state = self.shared.lock();
         loop {
-            if state.closed {
+            if state.closed || state.failure.is_some() {
                 return false;
             }
             let now = Instant::now();

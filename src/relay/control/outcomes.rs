@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// What the last [`Step::Commit`] came to. Gives the partitions that are lost by it.
+    /// What the last [`Step::Commit`](super::Step::Commit) came to. Gives the partitions that are lost by it.
     pub fn commit_done(
         &mut self,
         mut checkpoints: Vec<Checkpoint>,
@@ -59,7 +59,7 @@ impl Control {
         self.commits.failures.max(1)
     }
 
-    /// What the last [`Step::PutLetters`] came to. Gives when it is tried again, if it is.
+    /// What the last [`Step::PutLetters`](super::Step::PutLetters) came to. Gives when it is tried again, if it is.
     pub fn letters_done(
         &mut self,
         letters: Vec<PendingLetter>,

@@ -3,7 +3,7 @@
 use super::{
     Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, RETRY, Reset, Rules, Serials, Shift, Trouble,
 };
-use crate::kafka::protocol::Uuid;
+use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::Instant;
 
 impl Cursor {
@@ -60,8 +60,13 @@ impl Cursor {
     }
 
     /// The broker says that the position lies outside of the log.
-    pub fn out_of_range(&mut self, ask: Ask, serials: &mut Serials) {
+    pub fn out_of_range(&mut self, ask: Ask, now: Instant, serials: &mut Serials) {
         if self.stands(ask) && self.phase == Phase::Reading {
+            // What comes next may say that the position is right: only a fetch that goes well ends it.
+            self.suffer(Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE), now);
+            if self.failures == 1 {
+                self.not_before = None;
+            }
             // A log that was cut off says where; only without epochs is the position all there is.
             self.is_outside = true;
             let phase = if self.epochs.is_empty() { Phase::Outside } else { Phase::Checking };
@@ -81,7 +86,7 @@ impl Cursor {
         if (bounds.first..=bounds.end).contains(&position) {
             // It was true a moment ago: the leader had not caught up, or its records are not decided yet.
             let out = self.check(serials);
-            self.not_before = Some(now + RETRY.0);
+            self.not_before = Some(self.not_before.unwrap_or(now).max(now + RETRY.0));
             return out;
         }
         let shift = match position < bounds.first {
@@ -94,6 +99,7 @@ impl Cursor {
             Reset::Latest => bounds.end,
         };
         let mut out = vec![Output::Told(shift, next)];
+        out.extend(self.went_well(None));
         self.epochs.clear();
         if next > position && self.pending.is_none() {
             // What was read before stays, and is delivered.

@@ -434,7 +434,7 @@ impl Cursor {
     /// A fetch went well; the log ends here.
     pub fn went_well(&mut self, log_end: Option<i64>) -> Vec<Output> {
         self.log_end = log_end.or(self.log_end);
-        self.answered()
+        self.recovered()
     }
 
     /// What was fetched beyond this offset is dropped, and fetched again once it is wanted.
@@ -533,8 +533,17 @@ impl Cursor {
         }
     }
 
-    /// Something went well.
+    /// A question was answered.
     fn answered(&mut self) -> Vec<Output> {
+        let outside = Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE);
+        if self.standing.as_ref().is_some_and(|standing| standing.trouble == outside) {
+            return Vec::new();
+        }
+        self.recovered()
+    }
+
+    /// What was in trouble goes well.
+    fn recovered(&mut self) -> Vec<Output> {
         (self.failures, self.not_before) = (0, None);
         let told = self.standing.take().is_some_and(|standing| standing.told);
         if told { vec![Output::Recovered] } else { Vec::new() }
