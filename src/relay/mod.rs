@@ -354,7 +354,7 @@ impl Run<'_> {
             Ok(()) | Err(CommitError::Partial(_)) if told.is_empty() => {}
             Ok(()) | Err(CommitError::Partial(_)) => self.observer.on(&Event::Committed(&told)),
             // The first failure is told, and of those in a row ever fewer.
-            Err(_) if !failures.is_power_of_two() => {}
+            Err(CommitError::Retriable(_)) if !failures.is_power_of_two() => {}
             Err(error) => self.observer.on(&Event::CommitFailed { error: &error.to_string() }),
         }
         if !lost.is_empty() {

@@ -54,9 +54,9 @@ impl Control {
         }
     }
 
-    /// How many commits in a row have failed; 1 also where the last one failed in a way that is not tried again.
+    /// How many commits in a row have failed.
     pub fn failed_commits(&self) -> u32 {
-        self.commits.failures.max(1)
+        self.commits.failures
     }
 
     /// What the last [`Step::PutLetters`](super::Step::PutLetters) came to. Gives when it is tried again, if it is.
