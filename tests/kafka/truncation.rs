@@ -8,10 +8,11 @@ use crate::support::receiver::Receiver;
 use crate::{bodies, deliver, numbered};
 use std::process::{Command, Stdio};
 
-/// Produces the numbers to partition 0, acknowledged by its leader alone.
+/// Produces the numbers to partition 0, acknowledged by all that are in sync: who leads next has them, unless it was
+/// out of sync.
 pub fn produce(brokers: &str, topic: &str, numbers: std::ops::Range<usize>) {
     let mut kcat = Command::new("kcat")
-        .args(["-P", "-b", brokers, "-t", topic, "-p", "0", "-X", "acks=1"])
+        .args(["-P", "-b", brokers, "-t", topic, "-p", "0", "-X", "acks=all"])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
