@@ -4,7 +4,7 @@
 //! Invariant: no record is passed over in silence. Where a position moves by anything but the reading of records, a
 //! notice names the partition, the gap and the reason.
 
-use super::cursor::{Cursor, Phase, Trouble};
+use super::cursor::{Cursor, Phase, Trouble, doubled};
 use super::fetcher::Fetcher;
 use super::nag::Nag;
 use super::note;
@@ -13,6 +13,7 @@ use super::state::{Shared, State};
 use super::topics::Topics;
 use crate::kafka::cluster::{ClusterError, Leader, Links, Place, of_code};
 use crate::kafka::config::{Config, Share, Start};
+use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
 use crate::relay::source::{Outage, Polled, Severity};
@@ -98,9 +99,7 @@ impl Keeper {
                     self.note_outage(&text);
                     self.nag.tell(&self.shared, &text);
                     self.shared.want_metadata();
-                    let (min, max) = RETRY;
-                    let delay = min.saturating_mul(1 << self.nag.failures().min(6)).min(max);
-                    if !self.shared.pause(delay) {
+                    if !self.shared.pause(doubled(RETRY, self.nag.failures().saturating_add(1))) {
                         break;
                     }
                 }
@@ -176,20 +175,19 @@ impl Keeper {
         }
         let sizes = self.links.cluster().sizes();
         let found = self.topics.choose(sizes.keys());
-        let missing: Vec<&str> =
-            names.unwrap_or_default().into_iter().filter(|name| !sizes.contains_key(*name)).collect();
         // Of one that we may not ask about, nobody knows whether it is there.
-        let refused = |name: &&str| {
-            let code = failed.iter().find(|(topic, _)| topic.as_ref() == *name).map(|(_, code)| *code);
-            code.is_some_and(|code| code == ErrorCode::TOPIC_AUTHORIZATION_FAILED)
+        let is_refused = |name: &str| {
+            let of_it = failed.iter().find(|(topic, _)| topic.as_ref() == name);
+            of_it.is_some_and(|(_, code)| *code == ErrorCode::TOPIC_AUTHORIZATION_FAILED)
         };
-        let missing: Vec<&str> = missing.into_iter().filter(|name| !refused(name)).collect();
+        let is_missing = |name: &&str| !sizes.contains_key(*name) && !is_refused(name);
+        let missing: Vec<&str> = names.unwrap_or_default().into_iter().filter(is_missing).collect();
         self.tell_missing(&missing, &failed)?;
         self.refreshed = Some(Instant::now());
         if self.first_topics.is_none() && missing.is_empty() {
             self.first_topics = Some(sizes.keys().cloned().collect());
         }
-        self.tell_of_ids(&found);
+        self.tell_of_ids(&found, &sizes);
         if let Share::Fixed(numbers) = &self.config.share {
             // Of a topic that is missing, perhaps for a moment, everything stays as it is.
             let known = found.iter().filter(|topic| sizes.contains_key(*topic)).cloned().collect();
@@ -204,16 +202,15 @@ impl Keeper {
         for partition in &partitions {
             leaderless |= self.tell_metadata(&mut state, partition, now).is_none();
         }
-        state.metadata_wanted |= leaderless || !missing.is_empty();
+        let is_unsettled = leaderless || !missing.is_empty();
+        state.metadata_wanted |= is_unsettled;
         drop(state);
         self.shared.wake();
-        let is_unsettled = leaderless || !missing.is_empty();
         self.unsettled = if is_unsettled { self.unsettled.saturating_add(1) } else { 0 };
         if is_unsettled {
             // An election takes a moment, and somebody's work longer.
-            let pause =
-                UNSETTLED.0.saturating_mul(1 << self.unsettled.min(6).saturating_sub(1)).min(UNSETTLED.1);
-            self.refreshed = Some(Instant::now() + pause.saturating_sub(METADATA_MIN_AGE));
+            let pause = doubled(UNSETTLED, self.unsettled).saturating_sub(METADATA_MIN_AGE);
+            self.refreshed = Some(Instant::now() + pause);
         }
         Ok(())
     }
@@ -256,14 +253,13 @@ impl Keeper {
     }
 
     /// Brokers without ids of topics can't tell one that was made anew from the one it was: that is worth a word.
-    fn tell_of_ids(&mut self, topics: &BTreeSet<Arc<str>>) {
-        let cluster = self.links.cluster();
-        let sizes = cluster.sizes();
-        let mut there = topics.iter().filter(|topic| sizes.contains_key(*topic)).peekable();
-        if self.told_of_no_ids || there.peek().is_none() {
+    fn tell_of_ids(&mut self, topics: &BTreeSet<Arc<str>>, sizes: &TopicSizes) {
+        if self.told_of_no_ids {
             return;
         }
-        if there.all(|topic| cluster.topic_id(topic) == Uuid::ZERO) {
+        let cluster = self.links.cluster();
+        let mut there = topics.iter().filter(|topic| sizes.contains_key(*topic)).peekable();
+        if there.peek().is_some() && there.all(|topic| cluster.topic_id(topic) == Uuid::ZERO) {
             self.told_of_no_ids = true;
             let text = "these brokers tell no ids of topics: a topic that is deleted and created anew is recognised only \
                         by its leader epochs and by where its log begins and ends";
@@ -334,12 +330,8 @@ impl Keeper {
                 return Err(error);
             }
         };
-        let has_positions: HashSet<&str> = found
-            .iter()
-            .filter(|(_, answer)| matches!(answer, Ok(Some(_))))
-            .map(|(partition, _)| partition.topic())
-            .collect();
-        let has_positions: HashSet<String> = has_positions.into_iter().map(str::to_owned).collect();
+        let committed = found.iter().filter(|(_, answer)| matches!(answer, Ok(Some(_))));
+        let has_positions: HashSet<String> = committed.map(|(at, _)| at.topic().to_owned()).collect();
         let cluster = self.links.cluster().id().map(|id| note::cluster_name(&id)).unwrap_or_default();
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -430,7 +422,7 @@ fn brokers(cursor: &Cursor, now: Instant) -> impl Iterator<Item = i32> {
 fn fixed(
     numbers: Option<&[i32]>,
     topics: &BTreeSet<Arc<str>>,
-    sizes: &crate::kafka::group::assignor::TopicSizes,
+    sizes: &TopicSizes,
 ) -> Result<BTreeSet<Partition>, ClusterError> {
     let mut wanted = BTreeSet::new();
     for topic in topics {

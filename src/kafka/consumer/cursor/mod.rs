@@ -42,6 +42,11 @@ const REPLICA_REST: Duration = Duration::from_secs(60);
 /// A corrupt batch is asked for so often before its partition is stopped: it may be the way that corrupts it.
 pub const CORRUPT_ATTEMPTS: u32 = 5;
 
+/// The pause before the next try of what has failed so often: the shorter time, doubled each time, up to the longer.
+pub(super) fn doubled((min, max): (Duration, Duration), failures: u32) -> Duration {
+    min.saturating_mul(1 << failures.min(6).saturating_sub(1)).min(max)
+}
+
 /// What is told to whoever polls before any record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Begin {
@@ -514,12 +519,11 @@ impl Cursor {
 
     fn suffer(&mut self, trouble: Trouble, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        let (min, max) = match trouble {
+        let bounds = match trouble {
             Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => (FORBIDDEN_RETRY, FORBIDDEN_RETRY),
             _ => RETRY,
         };
-        let delay = min.saturating_mul(1 << self.failures.min(6).saturating_sub(1)).min(max);
-        self.not_before = Some(now + delay);
+        self.not_before = Some(now + doubled(bounds, self.failures));
         match &mut self.standing {
             Some(standing) if standing.trouble.is_like(&trouble) => {
                 standing.trouble = trouble;
