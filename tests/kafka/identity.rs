@@ -3,7 +3,7 @@
 
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
-use crate::truncation::{part_them, produce, two_in_sync};
+use crate::truncation::{elect, part_them, produce, two_in_sync};
 use crate::{Shared, bodies, deliver, matrix, newest, numbered, start};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,9 +119,7 @@ fn what_is_done_beyond_the_position_is_not_believed_of_a_log_that_was_written_an
     };
     eventually("the position before it", noted);
     running.kill();
-    cluster.kill(leader);
-    cluster.boot(follower);
-    eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
+    elect(&mut cluster, &admin, topic, (leader, follower));
     produce(&brokers, topic, 100..130);
     let receiver = Receiver::accepting();
     let ended = deliver(&brokers, topic, &receiver, &[]);

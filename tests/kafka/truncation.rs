@@ -42,6 +42,13 @@ pub fn part_them(cluster: &mut Cluster, admin: &Admin, topic: &str) -> (usize, u
     (leader, follower)
 }
 
+/// The leader dies, and the one that knows less takes over.
+pub fn elect(cluster: &mut Cluster, admin: &Admin, topic: &str, (leader, follower): (usize, usize)) {
+    cluster.kill(leader);
+    cluster.boot(follower);
+    eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
+}
+
 #[test]
 fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
     let Some((mut cluster, admin, topic)) = two_in_sync("cut-short") else { return };
@@ -53,9 +60,7 @@ fn records_of_a_new_leader_are_delivered_though_its_log_was_shorter() {
     deliver(&brokers, topic, &receiver, &[]);
     assert_eq!(bodies(&receiver), numbered(0..30));
     // Who has the last twenty dies, and who has them not takes over and is written to.
-    cluster.kill(leader);
-    cluster.boot(follower);
-    eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
+    elect(&mut cluster, &admin, topic, (leader, follower));
     produce(&brokers, topic, 100..140);
     let second = Receiver::accepting();
     let ended = deliver(&brokers, topic, &second, &[]);
@@ -74,9 +79,7 @@ fn a_position_beyond_a_shorter_log_goes_back_to_where_the_logs_part() {
     let (leader, follower) = part_them(&mut cluster, &admin, topic);
     produce(&brokers, topic, 10..30);
     deliver(&brokers, topic, &Receiver::accepting(), &[]);
-    cluster.kill(leader);
-    cluster.boot(follower);
-    eventually("an unclean leader", || admin.leaders(topic)[&0] == follower as i32);
+    elect(&mut cluster, &admin, topic, (leader, follower));
     produce(&brokers, topic, 100..102);
     // Whatever is said of positions outside of a log: where it was cut is known.
     let receiver = Receiver::accepting();
