@@ -28,6 +28,8 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last letters and the last commit are tried once the run is to end.
 pub const FINISH_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest wait before the last letters and the last commit are tried again once the run is to end.
+const LAST_RETRY: Duration = Duration::from_millis(250);
 /// How often a lasting state (a pause, a stuck partition) is told again.
 pub const REMIND_EVERY: Duration = Duration::from_secs(30);
 /// The shortest wait, so that nothing spins.
@@ -493,6 +495,11 @@ impl Control {
             if self.finish_by.is_some() && self.commits.failing_since.is_none() {
                 self.commits.due = now;
             }
+        }
+        if self.finish_by.is_some() {
+            // A backoff that grew during an outage must not outlast the little time that is left.
+            self.commits.due_within(LAST_RETRY, now);
+            self.letters.due_within(LAST_RETRY, now);
         }
         let has_letters =
             (self.dispatcher.has_letters() && !self.letters_closed) || self.letters.is_under_way;

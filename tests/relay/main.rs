@@ -4,6 +4,7 @@ mod bench;
 mod blame;
 mod double;
 mod filter;
+mod finish;
 mod idle;
 mod keys;
 mod limit;

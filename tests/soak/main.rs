@@ -28,8 +28,9 @@ const NAMES: [&str; 2] = ["stays", "killed"];
 const STAYS: usize = 0;
 const KILLED: usize = 1;
 const CONCURRENCY: u64 = 16;
-/// Beside those that send: the loop, fetching, heartbeats, signals, and connections to brokers.
-const BESIDE: u64 = 10;
+/// Threads beside those that send: the loop, log, signals, metadata, one fetcher, commits, dead letters, membership,
+/// its requests, its heartbeats beside a join that waits, and the one that closes idle connections.
+const BESIDE: u64 = 11;
 /// How long a killed instance is away.
 const AWAY: Duration = Duration::from_secs(2);
 /// How long nothing may happen before that is a failure.

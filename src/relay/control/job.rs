@@ -27,6 +27,11 @@ impl Job {
         !self.is_under_way && self.due <= now
     }
 
+    /// Brings the next attempt forward: it waits no longer than this.
+    pub(super) fn due_within(&mut self, most: Duration, now: Instant) {
+        self.due = self.due.min(now + most);
+    }
+
     pub(super) fn begin(&mut self, now: Instant) {
         (self.is_under_way, self.began) = (true, now);
     }

@@ -1,0 +1,64 @@
+//! The last commit and the last moments of a run; on the pure loop, in virtual time.
+
+use crate::double::partition;
+use sluicegate::relay::TICK;
+use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::control::{Control, FINISH_TIMEOUT, Step};
+use sluicegate::relay::record::{Offset, Position};
+use sluicegate::relay::settings::Settings;
+use sluicegate::relay::source::CommitError;
+use std::time::{Duration, Instant};
+
+/// Long enough for the backoff of commits to reach its longest.
+const OUTAGE: Duration = Duration::from_secs(120);
+
+/// A run with something to commit, whose commits fail. Commits succeed again this long after the stop signal: gives
+/// why the run ended otherwise, how long after the signal, and how often it tried.
+fn stopped_in_an_outage(over_after: Duration) -> (Option<String>, Duration, usize) {
+    let start = Instant::now();
+    let mut control = Control::new(Settings::default(), Jitter::seeded(3), start);
+    let position = |next| Position { partition: partition(0), next: Offset(next) };
+    control.assigned(&[position(7).into()], start);
+    control.passed(&[position(9)], start);
+    let (mut now, stop, mut attempts) = (start, start + OUTAGE, 0);
+    loop {
+        match control.step(now, now >= stop) {
+            Step::Commit(checkpoints) => {
+                attempts += usize::from(now >= stop);
+                let outcome = match now >= stop + over_after {
+                    true => Ok(()),
+                    false => Err(CommitError::Retriable("the brokers are away".into())),
+                };
+                assert_eq!(control.commit_done(checkpoints, &outcome, now), []);
+            }
+            Step::Poll { want, wait } => {
+                control.heard_nothing(want, now);
+                now += wait.min(TICK);
+            }
+            Step::Throttle(partitions) => control.throttled(partitions, true),
+            Step::Tell(_) => {}
+            Step::Wait(until) => now = until.max(now + Duration::from_millis(1)),
+            Step::End => {
+                return (control.take_failure().map(|it| it.to_string()), now - stop, attempts);
+            }
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_stop_during_an_outage_tries_the_last_commit_often_and_ends_in_time() {
+    let (failure, took, attempts) = stopped_in_an_outage(FINISH_TIMEOUT * 2);
+    assert!(failure.as_ref().is_some_and(|it| it.contains("the brokers are away")), "{failure:?}");
+    assert!(took >= FINISH_TIMEOUT && took <= FINISH_TIMEOUT + TICK, "{took:?}");
+    assert!((10..100).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn brokers_that_come_back_just_after_a_stop_still_get_the_last_commit() {
+    for over_after in (0..=3_500).step_by(100).map(Duration::from_millis) {
+        let (failure, took, _) = stopped_in_an_outage(over_after);
+        assert_eq!(failure, None, "{over_after:?}");
+        assert!(took <= over_after + Duration::from_millis(400), "{took:?} where {over_after:?} would do");
+    }
+}
