@@ -67,7 +67,7 @@ fn refusing() -> Receiver {
 }
 
 /// How the dead-letter topic is unavailable: it says so, or it says nothing.
-const UNAVAILABLE: [Fault; 2] = [Fault::Error(ErrorCode::NOT_ENOUGH_REPLICAS), Fault::Hush];
+const UNAVAILABLE: [Fault; 2] = [Fault::Error(ErrorCode::NOT_ENOUGH_REPLICAS), Fault::NoAnswer];
 
 /// A run whose dead letters can't be kept, and whose partition was lost meanwhile and came back.
 fn lost_with_a_letter(fault: Fault, more: &[&str]) -> (Sandbox, Receiver, Running) {
@@ -78,7 +78,7 @@ fn lost_with_a_letter(fault: Fault, more: &[&str]) -> (Sandbox, Receiver, Runnin
     let more = [more, &["--dead-letter", "topic:dead"]].concat();
     let mut run = start(&address, &receiver.url(), &more);
     eventually("all but the refused record, once", || receiver.accepted().len() == 99);
-    if fault != Fault::Hush {
+    if fault != Fault::NoAnswer {
         eventually("a word of the dead letters", || run.said().contains("dead letters can't be kept"));
     }
     sandbox.faults().expel("g");
@@ -196,7 +196,7 @@ fn a_signal_ends_a_run_whose_coordinator_takes_and_never_answers() {
         let run = start(&address, &receiver.url(), window);
         eventually("a commit", || sandbox.committed("g").values().sum::<i64>() > 0);
         for api in [ApiKey::OffsetCommit, ApiKey::Heartbeat, ApiKey::LeaveGroup, ApiKey::FindCoordinator] {
-            sandbox.faults().inject(api, Fault::Hush, usize::MAX);
+            sandbox.faults().inject(api, Fault::NoAnswer, usize::MAX);
         }
         let at = receiver.begun();
         eventually("more requests", || receiver.begun() > at + 100);

@@ -185,8 +185,8 @@ fn a_heartbeat_and_a_search_that_get_lost_cost_no_partition() {
     let mut one = listened(&sandbox.address().to_string(), "silent", &receiver, &["--session-timeout", "6s"]);
     eventually("it has all", || one.said().any(|line| line.text.contains("] assigned")));
     let faults = sandbox.faults();
-    faults.inject(ApiKey::Heartbeat, Fault::Hush, 1);
-    faults.inject(ApiKey::FindCoordinator, Fault::Hush, 1);
+    faults.inject(ApiKey::Heartbeat, Fault::NoAnswer, 1);
+    faults.inject(ApiKey::FindCoordinator, Fault::NoAnswer, 1);
     eventually("both are lost", || {
         faults.left(ApiKey::Heartbeat) == 0 && faults.left(ApiKey::FindCoordinator) == 0
     });
@@ -204,7 +204,7 @@ fn a_leave_that_nobody_answers_is_told() {
     let receiver = Receiver::accepting();
     let mut one = listened(&sandbox.address().to_string(), "left", &receiver, &[]);
     eventually("it has all", || one.said().any(|line| line.text.contains("] assigned")));
-    sandbox.faults().inject(ApiKey::LeaveGroup, Fault::Hush, 10);
+    sandbox.faults().inject(ApiKey::LeaveGroup, Fault::NoAnswer, 10);
     let begun = Instant::now();
     let kill = Command::new("kill").args(["-TERM", &one.pid().to_string()]).status().unwrap();
     assert!(kill.success());

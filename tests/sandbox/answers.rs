@@ -9,7 +9,7 @@ use std::time::Duration;
 const OF_CONNECTION: [Fault; 9] = [
     Fault::Drop,
     Fault::Lose,
-    Fault::Hush,
+    Fault::NoAnswer,
     Fault::Cut(2),
     Fault::Cut(10),
     Fault::Garbage,

@@ -1,7 +1,8 @@
-//! Requests about the cluster: topics are made, grown and deleted; settings and groups are listed.
+//! Admin requests: create, grow and delete topics; describe configs; list groups.
 
-use super::broker::{Answered, Broker, Call, State};
+use super::broker::{Answered, Broker, Call};
 use super::configs::{self, Setting};
+use super::state::State;
 use crate::kafka::protocol::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsRequestTopic, CreatePartitionsResponse,
     CreatePartitionsResponseTopic,
@@ -21,25 +22,25 @@ use crate::kafka::protocol::list_groups::{ListGroupsRequest, ListGroupsResponse,
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::collections::BTreeMap;
 
-/// What a setting can be of, by Kafka's numbers.
+/// Config resource types, by Kafka's numbers (`ConfigResource.Type`).
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// The kind of group that the sandbox has.
+/// The only group type that the sandbox has.
 const CLASSIC: &str = "classic";
-/// Each partition is on one node.
+/// Every partition has exactly one replica.
 const REPLICATION_FACTOR: i16 = 1;
 
-/// Why something was refused, for programs and for people.
+/// An error code, with an optional message for people.
 type Refused = (ErrorCode, String);
 
 fn refused(code: ErrorCode, why: impl Into<String>) -> Refused {
     (code, why.into())
 }
 
-/// A topic that is asked for, checked.
+/// A valid request to create a topic.
 struct Plan {
     partitions: i32,
-    /// The leaders of the partitions, where they were chosen.
+    /// The leader of each partition, if the client assigned the replicas.
     leaders: Vec<i32>,
     configs: BTreeMap<String, String>,
 }
@@ -78,7 +79,7 @@ impl Broker {
         call.framed(&CreateTopicsResponse { throttle_time_ms: call.throttle_ms, topics })
     }
 
-    /// Makes a topic; gives how many partitions and which settings it has.
+    /// Creates a topic; returns its number of partitions and its configs.
     fn create(
         &self,
         state: &mut State,
@@ -106,7 +107,7 @@ impl Broker {
         Ok((partitions, settings))
     }
 
-    /// What is asked for, where that can be had: see `ReplicationControlManager` of Kafka.
+    /// Validates a request to create a topic, with the errors of Kafka's `ReplicationControlManager`.
     fn plan(&self, topic: &CreateTopicsRequestTopic<'_>) -> Result<Plan, Refused> {
         let mut configs = BTreeMap::new();
         for config in &topic.configs {

@@ -1,13 +1,12 @@
-//! What the connections share: topics and groups behind one lock, and the way from a request to its answer.
+//! The broker that all connections share: the state behind one lock, and the path from a request to its response.
 //!
-//! No I/O happens here. Requests that wait (a fetch for records, a join for the others) wait on one condition
-//! variable, each until a time of its own; timers of groups run out when somebody looks.
+//! No I/O happens here. Requests that wait (a fetch for records, a join for other members) share one condition
+//! variable, each with its own deadline. Group timers are checked whenever a request looks at the group.
 
 use super::SandboxSettings;
-use super::faults::{Fault, Rules};
-use super::group::Group;
 use super::report::{Client, Closing};
-use super::topics::Topic;
+use super::rules::{Fault, Rules};
+use super::state::State;
 use crate::kafka::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey};
 use crate::kafka::protocol::{ApiKey, Decode, Encode, ErrorCode, Reader, frame_response, request_body};
 use std::collections::BTreeMap;
@@ -16,86 +15,52 @@ use std::ops::RangeInclusive;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No more groups than this.
-pub const MOST_GROUPS: usize = 1_000;
-/// A waiting request looks around at least this often.
+/// The longest a waiting request sleeps before it checks its condition again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// What the sandbox has none of: authentication.
+/// APIs that are never offered: the sandbox has no authentication.
 const UNSERVED: [ApiKey; 2] = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
 
-/// Everything the sandbox knows.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) topics: BTreeMap<String, Topic>,
-    pub(super) groups: BTreeMap<String, Group>,
-    /// The node that coordinates all groups.
-    pub(super) coordinator: i32,
-    pub(super) rules: Rules,
-    pub(super) closed: bool,
-    /// What ids are made of.
-    pub(super) serial: u64,
-}
-
-impl State {
-    /// A number that was not given out before.
-    pub(super) fn next_serial(&mut self) -> u64 {
-        self.serial = self.serial.wrapping_add(1);
-        self.serial
-    }
-
-    /// The group of that name, made if there is none.
-    pub(super) fn group(&mut self, name: &str) -> Result<&mut Group, ErrorCode> {
-        if name.is_empty() {
-            return Err(ErrorCode::INVALID_GROUP_ID);
-        }
-        if !self.groups.contains_key(name) && self.groups.len() >= MOST_GROUPS {
-            return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
-        }
-        Ok(self.groups.entry(name.to_owned()).or_insert_with(Group::new))
-    }
-}
-
-/// The broker, or all brokers of a small cluster at once.
+/// One broker, or all brokers of a small cluster.
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) settings: SandboxSettings,
-    /// The port of each node, the first of which is node 1.
+    /// The port of each node, starting with node 1.
     pub(super) ports: Vec<u16>,
-    /// Makes the ids of members differ from those of a former sandbox.
+    /// Part of every member id, so that ids differ from those of an earlier sandbox.
     pub(super) seed: u64,
-    /// What `Metadata` calls the cluster: another name for each sandbox.
+    /// The cluster id that `Metadata` returns; random, different for each sandbox.
     pub(super) cluster_id: String,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// A request's surroundings.
+/// The context of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     pub(super) api: ApiKey,
     pub(super) version: i16,
     pub(super) correlation_id: i32,
     pub(super) client_id: &'a str,
-    /// The node that was asked.
+    /// The node that received the request.
     pub(super) node: i32,
-    /// Under which address the client sees us, and where it is itself.
+    /// The local and the remote address of the connection.
     pub(super) here: IpAddr,
     pub(super) there: IpAddr,
     pub(super) throttle_ms: i32,
 }
 
-/// What becomes of a request.
+/// What to do with the connection after a request.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// The bytes to send; none for a request that wants none.
+    /// The response frame; `None` for a request without response (Produce with acks=0).
     pub(super) answer: Option<Vec<u8>>,
-    /// What happens to them.
+    /// The fault to apply while sending it.
     pub(super) fault: Option<Fault>,
-    /// For how long nothing more is read.
+    /// How long to read nothing more from the client.
     pub(super) throttle: Duration,
 }
 
-/// The bytes to send, if any; or why there can't be an answer.
+/// The response frame, if there is one; or why the connection has to be closed.
 pub(super) type Answered = Result<Option<Vec<u8>>, Closing>;
 
 impl Broker {
@@ -113,22 +78,22 @@ impl Broker {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change leaves it whole.
+        // No change leaves the state half done, so a panic elsewhere can't have corrupted it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something has changed that others may wait for.
+    /// Wakes all waiting requests after a change.
     pub(super) fn wake(&self) {
         self.changed.notify_all();
     }
 
-    /// Waits for a change, until then at most.
+    /// Waits for a change, at most until the deadline.
     pub(super) fn wait<'g>(&self, state: MutexGuard<'g, State>, until: Instant) -> MutexGuard<'g, State> {
         let time = until.saturating_duration_since(Instant::now()).min(LOOK_AGAIN);
         self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits for so long, or until all is over.
+    /// Waits for this long, or until the sandbox stops.
     pub(super) fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
@@ -137,7 +102,7 @@ impl Broker {
         }
     }
 
-    /// Answers the request in a frame that came to `node`; learns who asks.
+    /// Handles one request frame received by `node`, and notes in `client` who sent it.
     pub(super) fn handle(
         &self,
         frame: &[u8],
@@ -205,18 +170,17 @@ impl Broker {
             ApiKey::DeleteTopics => self.delete_topics(call, &call.read(reader)?),
             ApiKey::CreatePartitions => self.create_partitions(call, &call.read(reader)?),
             ApiKey::DescribeConfigs => self.describe_configs(call, &call.read(reader)?),
-            // The first is answered before, and the others are never offered.
+            // ApiVersions is handled above; the others are never offered.
             ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
                 Err(Closing::Unspoken { api_key: call.api.number(), version: call.version, spoken: None })
             }
         }
     }
 
-    /// The versions that are offered of an API: those that can be read.
+    /// The versions of an API that are offered: all that can be decoded.
     ///
-    /// But `Produce` begins at 0 unless a table says otherwise, as it does with Kafka 4 itself (KAFKA-18659):
-    /// librdkafka looks for versions of ten years ago to tell which compression a broker knows, and then uses the
-    /// highest.
+    /// Except that `Produce` starts at 0 unless a table says otherwise, as in Kafka 4 (KAFKA-18659): librdkafka
+    /// infers from ancient versions which compression codecs a broker supports, and then uses the highest version.
     fn offered(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
         match (&self.settings.versions, api) {
             _ if UNSERVED.contains(&api) => None,
@@ -226,8 +190,8 @@ impl Broker {
         }
     }
 
-    /// Tells what is offered, whatever version of this API is asked in: one that isn't offered gets version 0
-    /// (KIP-511), without its request being read.
+    /// Answers ApiVersions. A version that isn't offered gets a version 0 response without decoding the request
+    /// (KIP-511).
     fn api_versions(
         &self,
         call: &Call<'_>,
@@ -255,14 +219,14 @@ impl Broker {
 }
 
 impl Call<'_> {
-    /// The request's body. Bytes behind it are passed over, as in Kafka: librdkafka sends some with `Metadata`.
+    /// Decodes the request body. Trailing bytes are ignored as in Kafka: librdkafka sends some with `Metadata`.
     fn read<'de, T: Decode<'de>>(&self, mut body: Reader<'de>) -> Result<T, Closing> {
         let Self { api, version, .. } = self;
         let failed = |error| Closing::Because(format!("its {api} version {version} can't be read: {error}"));
         body.read("request").map_err(failed)
     }
 
-    /// The answer as it goes over the wire.
+    /// Encodes the response frame.
     pub(super) fn framed<R: Encode>(&self, response: &R) -> Answered {
         let Self { api, version, .. } = self;
         let mut out = Vec::new();
@@ -281,7 +245,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    /// Requests that real brokers took, each version of each API at least once.
+    /// Requests that real brokers accepted, at least one for each version of each API.
     const KEPT: [&str; 2] = [
         include_str!("../../../tests/protocol/golden/2.8.2.hex"),
         include_str!("../../../tests/protocol/golden/4.3.1.hex"),
@@ -294,7 +258,7 @@ mod tests {
         frames.collect()
     }
 
-    /// Nobody waits: it is closed.
+    /// A closed broker, where no request waits.
     fn closed() -> Broker {
         let broker = Broker::new(SandboxSettings::default(), vec![9092], 1);
         broker.lock().closed = true;
@@ -334,7 +298,7 @@ mod tests {
                 for (at, byte) in &flips {
                     *at.get_mut(&mut spoilt) = *byte;
                 }
-                // Neither may panic; how it ends is theirs to decide.
+                // Neither may panic; any result is fine.
                 let _ = ask(&broker, &spoilt);
                 let _ = ask(&broker, &frame[..keep.index(frame.len())]);
             }
@@ -343,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_version_too_new_gets_the_first_one_with_what_is_spoken() {
-        // Version 9, with a flexible header and a body that nobody knows.
+        // Version 9, with a flexible header and an unknown body.
         let frame = [0, 18, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, 9, 9, 9];
         let answer = ask(&closed(), &frame).unwrap().answer.unwrap();
         let mut reader = Reader::new(&answer[4..]);

@@ -1,12 +1,12 @@
-//! The settings of topics and brokers, by Kafka's names. Those of a topic are kept and told, and change nothing:
-//! records go when there is no more room for them, and for no other reason. Pure.
+//! Configs of topics and brokers, by Kafka's names. Topic configs are stored and described but have no effect: records
+//! are only deleted for lack of space. Pure.
 
 use super::SandboxSettings;
 use super::group::{LARGEST_METADATA, MOST_MEMBERS, SESSION_TIMEOUTS};
 use super::log::LARGEST_BATCH;
 use std::collections::BTreeMap;
 
-/// What a setting's value is, by Kafka's numbers.
+/// Config value types, by Kafka's numbers (KIP-569).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Boolean = 1,
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     List = 7,
 }
 
-/// Where a setting comes from, by Kafka's numbers.
+/// Config sources, by Kafka's numbers (KIP-226).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Topic = 1,
@@ -25,7 +25,7 @@ pub(super) enum Origin {
     Default = 5,
 }
 
-/// A setting as it is.
+/// A config with its current value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     pub(super) name: &'static str,
@@ -34,8 +34,7 @@ pub(super) struct Setting {
     pub(super) origin: Origin,
 }
 
-/// The settings of topics with Kafka's defaults, but for those where the sandbox is different: `None` stands for
-/// what it is set up with.
+/// Topic configs with Kafka's defaults; `None` stands for a value that depends on the sandbox's settings.
 const OF_TOPICS: [(&str, Kind, Option<&str>); 25] = [
     ("cleanup.policy", Kind::List, Some("delete")),
     ("compression.type", Kind::Text, Some("producer")),
@@ -64,7 +63,7 @@ const OF_TOPICS: [(&str, Kind, Option<&str>); 25] = [
     ("unclean.leader.election.enable", Kind::Boolean, Some("false")),
 ];
 
-/// The settings of a topic for which these were chosen.
+/// All configs of a topic, given those that were set explicitly.
 pub(super) fn of_topic(settings: &SandboxSettings, chosen: &BTreeMap<String, String>) -> Vec<Setting> {
     let own = |name: &str| match name {
         "max.message.bytes" => LARGEST_BATCH.to_string(),
@@ -80,7 +79,7 @@ pub(super) fn of_topic(settings: &SandboxSettings, chosen: &BTreeMap<String, Str
     OF_TOPICS.into_iter().map(setting).collect()
 }
 
-/// Whether a topic can have this setting with this value; else why not.
+/// Validates a topic config; the error says what is wrong.
 pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     let known = OF_TOPICS.iter().find(|(known, ..)| *known == name);
     let (_, kind, _) = known.ok_or_else(|| format!("Unknown topic config name: {name}"))?;
@@ -97,7 +96,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// The settings of a node that tell what it does.
+/// The configs of a node.
 pub(super) fn of_broker(settings: &SandboxSettings, node: i32) -> Vec<Setting> {
     let (shortest, longest) = SESSION_TIMEOUTS;
     let all = [

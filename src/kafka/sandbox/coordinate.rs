@@ -1,7 +1,8 @@
-//! Requests about groups.
+//! Group requests: coordinator lookup, membership, committed offsets.
 
-use super::broker::{Answered, Broker, Call, State};
+use super::broker::{Answered, Broker, Call};
 use super::group::{Committed, Group, Joined, LARGEST_METADATA, Newcomer, Profile, Reply, Stamp, Token};
+use super::state::State;
 use crate::kafka::protocol::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribeGroupsResponseGroup, DescribeGroupsResponseMember,
 };
@@ -28,13 +29,13 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-/// No join and no sync waits longer than this; then the connection is closed.
+/// The longest a join or sync waits; after that the connection is closed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// `key_type` of a FindCoordinator request.
 const OF_GROUP: i8 = 0;
 
 impl State {
-    /// The group, with its timers run out, if this node coordinates it. It is made if there is none.
+    /// The group after its due timers have fired, if this node is its coordinator. Creates it if it doesn't exist.
     fn coordinated(&mut self, call: &Call<'_>, group: &str) -> Result<&mut Group, ErrorCode> {
         self.may_ask(call)?;
         let group = self.group(group)?;
@@ -42,7 +43,7 @@ impl State {
         Ok(group)
     }
 
-    /// The group if there is one: asking about it doesn't make it.
+    /// The group, if it exists: describing a group doesn't create it.
     fn existing(&mut self, call: &Call<'_>, group: &str) -> Result<Option<&mut Group>, ErrorCode> {
         self.may_ask(call)?;
         if group.is_empty() {
@@ -55,7 +56,7 @@ impl State {
         Ok(group)
     }
 
-    /// A group whose members ask something, so that there is one.
+    /// An existing group, for requests that only members send.
     fn joined(&mut self, call: &Call<'_>, group: &str) -> Result<&mut Group, ErrorCode> {
         self.existing(call, group)?.ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
     }
@@ -125,7 +126,7 @@ impl Broker {
                 .map(|one| (one.name.to_owned(), one.metadata.to_vec()))
                 .collect(),
             session: milliseconds(request.session_timeout_ms),
-            // Version 0 has one timeout for both.
+            // Version 0 has no rebalance timeout: the session timeout serves as both.
             rebalance: milliseconds(match call.version {
                 0 => request.session_timeout_ms,
                 _ => request.rebalance_timeout_ms,
@@ -176,10 +177,10 @@ impl Broker {
         })
     }
 
-    /// Waits until the group has an answer to this, for a bounded time.
+    /// Waits, for a bounded time, until the group has the response for this token.
     fn await_reply(&self, mut state: MutexGuard<'_, State>, name: &str, token: Token) -> Reply {
         let deadline = Instant::now() + LONGEST_WAIT;
-        // Others may have got their answers by what was asked here.
+        // This request may have completed the waiting requests of other members.
         self.wake();
         loop {
             let now = Instant::now();
@@ -256,7 +257,7 @@ impl Broker {
 
     pub(super) fn leave_group(&self, call: &Call<'_>, request: &LeaveGroupRequest<'_>) -> Answered {
         let alone = [LeaveGroupRequestMember { member_id: request.member_id, ..Default::default() }];
-        // Before version 3 one member leaves, and its error is that of all.
+        // Before version 3 a request names one member, whose error is the top-level error.
         let leaving = if call.version < 3 { &alone[..] } else { &request.members };
         let mut state = self.lock();
         let left = state.joined(call, request.group_id).map(|group| {
@@ -340,7 +341,7 @@ impl Broker {
         let mut refused = BTreeMap::new();
         for name in &request.groups {
             let known = state.groups.contains_key(*name);
-            // A group that nobody knows is dead, and asking doesn't make it.
+            // An unknown group is reported as Dead, and describing doesn't create it.
             if let (true, Err(code)) = (known, state.existing(call, name).map(drop)) {
                 refused.insert(*name, code);
             }
@@ -365,7 +366,7 @@ impl Broker {
     }
 }
 
-/// What a group has committed, as far as it is asked for.
+/// The committed offsets that a request asks for.
 struct Positions {
     error_code: ErrorCode,
     topics: Vec<TopicPositions>,
@@ -450,7 +451,7 @@ fn commit(
     if let Some(code) = state.rules.error(ApiKey::OffsetCommit, Some(place)) {
         return Err(code);
     }
-    // Before anything is asked of the group, as in Kafka.
+    // Checked before the group is looked at, as in Kafka.
     state.log_mut(topic, asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if stamp.generation >= 0 && state.existing(call, group)?.is_none() {
         return Err(ErrorCode::ILLEGAL_GENERATION);

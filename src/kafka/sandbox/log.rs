@@ -1,55 +1,55 @@
 //! The log of one partition: batches in memory, bounded in bytes. Pure: no clock, no lock.
 //!
-//! Invariant: the batches follow each other without overlap, from the start of the log to its end, and each bears
-//! the offsets and the leader's epoch under which it was appended.
+//! Invariant: batches are contiguous from log start to log end without overlap, and each has the offsets and the
+//! leader epoch with which it was appended.
 
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::record_batch::{Batch, Batches, MAX_UNPACKED, Unpacker, place};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A partition keeps so many bytes: beyond, its oldest batches are dropped and its start moves.
+/// The default for the most bytes a partition keeps; beyond that, its oldest batches are deleted.
 pub const PARTITION_BYTES: usize = 64 << 20;
-/// The largest batch that is taken, as brokers have it unless told otherwise (`message.max.bytes`).
+/// The largest accepted batch in bytes: the default of `message.max.bytes`.
 pub const LARGEST_BATCH: usize = 1_048_588;
-/// An idempotent producer is remembered with so many of its last batches, as brokers do (KIP-98).
+/// The number of batches remembered per idempotent producer, as in Kafka (KIP-98).
 const REMEMBERED_BATCHES: usize = 5;
-/// So many idempotent producers are remembered for a partition.
+/// The most idempotent producers remembered per partition.
 const MOST_PRODUCERS: usize = 1_000;
 
-/// Leads a partition that has no leader.
+/// The leader id of a partition without leader.
 pub(super) const NOBODY: i32 = -1;
 
-/// A batch in its place.
+/// A batch in the log.
 #[derive(Debug)]
 struct Kept {
     base: i64,
     last: i64,
-    /// Its latest timestamp.
+    /// The largest timestamp of its records.
     latest: i64,
     bytes: Vec<u8>,
 }
 
-/// What is remembered of an idempotent producer.
+/// The state of an idempotent producer.
 #[derive(Debug)]
 struct Tail {
     epoch: i16,
     next_sequence: i64,
-    /// First sequence number, count and offset of its last batches.
+    /// First sequence number, record count and base offset of its last batches.
     recent: VecDeque<(i32, usize, i64)>,
 }
 
-/// The log.
+/// The log of one partition.
 #[derive(Debug)]
 pub(super) struct Log {
     batches: VecDeque<Kept>,
     start: i64,
     end: i64,
     bytes: usize,
-    /// The node that leads it, or nobody.
+    /// The leader's node id, or [`NOBODY`].
     pub(super) leader: i32,
-    /// The node that has it: the last one that led it.
+    /// The only replica: the last leader.
     pub(super) replica: i32,
-    /// Each leader's epoch and where its reign began, both growing; never empty.
+    /// Leader epochs with their start offsets, both ascending; never empty.
     epochs: Vec<(i32, i64)>,
     producers: BTreeMap<i64, Tail>,
     most_bytes: usize,
@@ -74,17 +74,17 @@ impl Log {
         self.start
     }
 
-    /// The offset of the next record.
+    /// The log end offset.
     pub(super) fn end(&self) -> i64 {
         self.end
     }
 
-    /// The present leader's.
+    /// The current leader epoch.
     pub(super) fn epoch(&self) -> i32 {
         self.epochs.last().map_or(0, |(epoch, _)| *epoch)
     }
 
-    /// Whether a client knows the present leader; -1 says that it doesn't claim to (KIP-320).
+    /// Checks a client's leader epoch (KIP-320); -1 skips the check.
     pub(super) fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
         match known {
             ..0 => Ok(()),
@@ -94,7 +94,7 @@ impl Log {
         }
     }
 
-    /// Appends what a producer sends: one batch of format v2. Gives the offset of its first record.
+    /// Appends a producer's batch (format v2) and returns its base offset.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<i64, ErrorCode> {
         let batch = sole_batch(bytes)?;
         if let Some(base) = self.remembered(&batch)? {
@@ -123,7 +123,7 @@ impl Log {
         }
     }
 
-    /// The records before this are gone: the reign in which the log now begins begins with it.
+    /// Moves the log start, and with it the start of the first leader epoch.
     fn begin_at(&mut self, start: i64) {
         self.start = self.start.max(start);
         let start = self.start;
@@ -134,7 +134,7 @@ impl Log {
         }
     }
 
-    /// The offset at which the batch is already, if its producer sends it again.
+    /// The base offset of a batch that its idempotent producer has sent before.
     fn remembered(&self, batch: &Batch<'_>) -> Result<Option<i64>, ErrorCode> {
         let Some(tail) = self.producers.get(&batch.producer_id()) else { return Ok(None) };
         if batch.producer_epoch() < tail.epoch {
@@ -166,7 +166,7 @@ impl Log {
             *tail = fresh();
         }
         let count = i64::try_from(batch.count()).unwrap_or(i64::MAX);
-        // Sequence numbers begin at 0 again behind the largest.
+        // Sequence numbers wrap to 0 after the maximum.
         tail.next_sequence = i64::from(batch.base_sequence()).saturating_add(count) % (1 << 31);
         tail.recent.push_back((batch.base_sequence(), batch.count(), base));
         if tail.recent.len() > REMEMBERED_BATCHES {
@@ -177,8 +177,8 @@ impl Log {
         }
     }
 
-    /// Whole batches from the one with `offset` on: as many as fit into `limit` bytes, and the first in any case
-    /// where `first_whole` (KIP-74).
+    /// Whole batches starting with the one that contains `offset`, up to `limit` bytes; with `first_whole`, at least one
+    /// (KIP-74).
     pub(super) fn read(&self, offset: i64, limit: usize, first_whole: bool) -> Result<Vec<u8>, ErrorCode> {
         if !(self.start..=self.end).contains(&offset) {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -195,7 +195,7 @@ impl Log {
         Ok(read)
     }
 
-    /// Time and offset of the first record that is not before `timestamp`.
+    /// Timestamp and offset of the first record at or after `timestamp`.
     pub(super) fn first_since(&self, timestamp: i64) -> Option<(i64, i64)> {
         let mut unpacker = Unpacker::default();
         for kept in self.batches.iter().filter(|kept| kept.latest >= timestamp) {
@@ -209,8 +209,8 @@ impl Log {
         None
     }
 
-    /// The last epoch that is not after this one, and the offset behind its records. Of an epoch from before all
-    /// that is known it is the start of what is; of one that is still to come, nothing.
+    /// The largest known epoch up to this one, with its end offset (KIP-320). An epoch older than all known ends at the
+    /// log start; for a future epoch the result is `None`.
     pub(super) fn epoch_end(&self, epoch: i32) -> Option<(i32, i64)> {
         if !(0..=self.epoch()).contains(&epoch) {
             return None;
@@ -221,14 +221,14 @@ impl Log {
         Some((found.map_or(epoch, |(found, _)| *found), end))
     }
 
-    /// The epoch of the leader under which the record at this offset was appended.
+    /// The leader epoch of the record at this offset.
     pub(super) fn epoch_at(&self, offset: i64) -> i32 {
         let behind = self.epochs.partition_point(|(_, from)| *from <= offset);
         behind.checked_sub(1).and_then(|last| self.epochs.get(last)).map_or(-1, |(epoch, _)| *epoch)
     }
 
-    /// Where this log parts from that of a reader who stands at `offset`, behind a record of the epoch `last`;
-    /// `None` if it doesn't.
+    /// Where this log diverges from that of a reader at `offset` whose last record has the epoch `last`; `None` if it
+    /// doesn't.
     pub(super) fn parts_from(&self, offset: i64, last: i32) -> Result<Option<(i32, i64)>, ErrorCode> {
         if last < 0 {
             return Ok(None);
@@ -237,12 +237,12 @@ impl Log {
         Ok((epoch < last || end < offset).then_some((epoch, end)))
     }
 
-    /// This node leads from the beginning.
+    /// Sets the first leader.
     pub(super) fn begin_with(&mut self, leader: i32) {
         (self.leader, self.replica) = (leader, leader);
     }
 
-    /// Another node leads from now on, or nobody.
+    /// Changes the leader; [`NOBODY`] removes it.
     pub(super) fn lead(&mut self, leader: i32) {
         self.leader = leader;
         if leader != NOBODY {
@@ -251,14 +251,14 @@ impl Log {
         self.reign();
     }
 
-    /// The next epoch begins. Nothing is remembered of one without records.
+    /// Starts the next leader epoch. An epoch without records is forgotten.
     fn reign(&mut self) {
         let (end, next) = (self.end, self.epoch().saturating_add(1));
         self.epochs.retain(|(_, from)| *from < end);
         self.epochs.push((next, end));
     }
 
-    /// A new leader had not got the records from the batch with `offset` on: they are gone.
+    /// An unclean election: the batches from the one that contains `offset` are lost.
     pub(super) fn truncate(&mut self, offset: i64) {
         while let Some(kept) = self.batches.back().filter(|kept| kept.last >= offset) {
             self.bytes = self.bytes.saturating_sub(kept.bytes.len());
@@ -270,7 +270,7 @@ impl Log {
         self.producers.clear();
     }
 
-    /// Records before `offset` are deleted.
+    /// Deletes the records before `offset`.
     pub(super) fn trim(&mut self, offset: i64) {
         while self.batches.front().is_some_and(|kept| kept.last < offset) {
             self.drop_oldest();
@@ -279,7 +279,7 @@ impl Log {
     }
 }
 
-/// What a producer sends is exactly one whole batch of format v2, its records counted without holes.
+/// Checks that a producer sent exactly one complete batch of format v2 with consecutive offset deltas.
 fn sole_batch(bytes: &[u8]) -> Result<Batch<'_>, ErrorCode> {
     if bytes.len() > LARGEST_BATCH {
         return Err(ErrorCode::MESSAGE_TOO_LARGE);
@@ -389,14 +389,14 @@ mod tests {
     #[test]
     fn reigns_are_remembered_as_kafka_does() {
         let mut log = Log::new(1, 5, PARTITION_BYTES);
-        // An epoch of a log that had this name before.
+        // An epoch of an earlier topic of the same name.
         assert_eq!(
             (log.epoch_end(3), log.epoch_end(5), log.epoch_end(6)),
             (Some((3, 0)), Some((5, 0)), None)
         );
         assert_eq!(log.epoch_end(-1), None);
         log.append(&batch(10, ProducerState::NONE)).unwrap();
-        // The reign of the first of these two has no records.
+        // The first of these two epochs has no records.
         log.lead(NOBODY);
         log.lead(2);
         log.append(&batch(10, ProducerState::NONE)).unwrap();

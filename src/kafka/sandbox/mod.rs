@@ -1,23 +1,25 @@
 //! A small Kafka broker in this process: topics in memory, consumer groups, real TCP, faults on demand.
 //!
-//! It is for trying things out, for `demo` and for tests of clients, and it is no place to keep records: it has no
-//! disk, no replicas, no transactions and no security, and whatever it holds is gone with it. What it does do it
-//! does as a broker would, towards any client: our own, Java's, librdkafka's.
+//! For trying things out, for `demo` and for client tests. It has no disk, no replicas, no transactions and no
+//! security, and its records are gone when it stops. Otherwise it behaves like a real broker towards any client,
+//! including Java's and librdkafka's.
 //!
-//! Requests are read and responses written by the same [`protocol`](super::protocol) that the client uses, in all of
-//! its versions or in those of a [table](SandboxSettings::versions).
+//! It uses the same [`protocol`](super::protocol) codec as the client, in all its versions or in those of a
+//! [table](SandboxSettings::versions).
 //!
 //! | room | what it is |
 //! |---|---|
 //! | `log` | the log of a partition; pure |
 //! | `group` | a consumer group with its rebalances; pure |
-//! | `topics` | the topics with their ids |
-//! | `broker` | topics and groups behind one lock; from a request to its answer |
-//! | `serve`, `coordinate`, `admin` | the requests: about records, about groups, about the cluster |
-//! | `configs` | the settings that topics and brokers have |
+//! | `state` | topics, groups and pending faults; pure |
+//! | `rules` | pending faults: which responses fail, and how; pure |
+//! | `broker` | the state behind its lock, and the path from a request to its response |
+//! | `topics` | creates and grows topics |
+//! | `serve`, `coordinate`, `admin` | the requests: records, groups, cluster |
+//! | `configs` | configs of topics and brokers |
 //! | `server` | sockets and threads |
-//! | `report` | what is said of connections that are closed |
-//! | `faults` | misbehaviour on demand |
+//! | `report` | log lines about closed connections |
+//! | `faults` | the handle by which tests inject faults |
 //!
 //! ```
 //! use sluicegate::kafka::record_batch::NewRecord;
@@ -38,15 +40,17 @@ pub mod faults;
 mod group;
 mod log;
 mod report;
+mod rules;
 mod serve;
 mod server;
+mod state;
 mod topics;
 
-pub use broker::MOST_GROUPS;
 pub use group::{LARGEST_METADATA, LONGEST_REBALANCE, MOST_MEMBERS, SESSION_TIMEOUTS};
 pub use log::{LARGEST_BATCH, PARTITION_BYTES};
-pub use report::Report;
-pub use server::{LARGEST_REQUEST, MOST_CONNECTIONS};
+pub use report::{LARGEST_REQUEST, Report};
+pub use server::MOST_CONNECTIONS;
+pub use state::MOST_GROUPS;
 pub use topics::{MOST_PARTITIONS, MOST_TOPICS};
 
 use super::protocol::{ApiKey, ErrorCode, Uuid};
@@ -62,26 +66,26 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// The most nodes a sandbox plays.
+/// The most nodes of a sandbox.
 const MOST_NODES: usize = 9;
 
-/// How a sandbox is set up.
+/// The settings of a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// How many partitions a topic gets that is made because somebody asks for it.
+    /// The number of partitions of auto-created topics (`num.partitions`).
     pub partitions: i32,
-    /// Whether topics are made because somebody asks for them (`auto.create.topics.enable`).
+    /// Whether topics are created on first use (`auto.create.topics.enable`).
     pub make_topics: bool,
-    /// As how many brokers of one cluster it appears, from 1 to 9. The second and further listen on free ports.
+    /// The number of brokers in the cluster, 1 to 9. All but the first listen on free ports.
     pub nodes: usize,
-    /// How many bytes a partition keeps.
+    /// The most bytes a partition keeps (`retention.bytes`).
     pub partition_bytes: usize,
-    /// The APIs that it offers with their versions, as another broker would; `None` for all that it knows. Versions
-    /// that it doesn't know are offered all the same, and whoever uses one loses the connection.
+    /// The API versions to advertise, to imitate another broker; `None` for all that are supported. Unsupported
+    /// versions in the table are advertised too; using one closes the connection.
     pub versions: Option<BTreeMap<ApiKey, RangeInclusive<i16>>>,
-    /// Hears, in a line each, of the connections that the sandbox closes: who was there, and why it was let go.
+    /// Receives a line for each connection that the sandbox closes, with the client and the reason.
     pub report: Report,
 }
 
@@ -99,18 +103,18 @@ impl Default for SandboxSettings {
     }
 }
 
-/// A group, as its coordinator sees it.
+/// A snapshot of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupView {
     /// `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Stable`.
     pub state: &'static str,
-    /// How many rebalances there were.
+    /// The current generation.
     pub generation: i32,
-    /// The ids of the members.
+    /// The member ids.
     pub members: Vec<String>,
 }
 
-/// A running sandbox; dropped, it stops.
+/// A running sandbox. Dropping it stops it.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
@@ -119,10 +123,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Listens, and serves in threads of its own until it is dropped.
+    /// Starts listening, and serves on background threads until dropped.
     ///
     /// # Errors
-    /// Those of the sockets: the address is taken, or isn't this machine's.
+    /// The address is in use, or isn't an address of this machine.
     pub fn start(settings: SandboxSettings) -> io::Result<Self> {
         let mut listeners = vec![TcpListener::bind(settings.listen)?];
         for _ in 1..settings.nodes.min(MOST_NODES) {
@@ -137,71 +141,69 @@ impl Sandbox {
         Ok(Self { address, broker, server })
     }
 
-    /// Where its first node listens.
+    /// The address of its first node.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Makes a topic unless it is there.
+    /// Creates a topic unless it exists.
     ///
     /// # Errors
-    /// A name that no topic can have, or too many topics.
+    /// The name is invalid, or there are too many topics.
     pub fn create(&self, topic: &str, partitions: i32) -> io::Result<()> {
         self.broker.make_topic(&mut self.broker.lock(), topic, partitions).map_err(refused)
     }
 
-    /// Makes a topic whose partitions begin with this leader epoch.
+    /// Creates a topic whose leader epochs start at `epoch`.
     ///
     /// # Errors
-    /// There is such a topic; a name that no topic can have, or too many topics.
+    /// The topic exists, the name is invalid, or there are too many topics.
     pub fn create_at_epoch(&self, topic: &str, partitions: i32, leader_epoch: i32) -> io::Result<()> {
         self.broker.new_topic(&mut self.broker.lock(), topic, partitions, leader_epoch).map_err(refused)
     }
 
-    /// Deletes a topic, and with it what groups have committed for it. One that is made under the same name has
-    /// another id.
+    /// Deletes a topic and the offsets committed for it. A topic created later under the same name gets another id.
     ///
     /// # Errors
-    /// There is no such topic.
+    /// The topic doesn't exist.
     pub fn delete(&self, topic: &str) -> io::Result<()> {
         let deleted = self.broker.lock().delete_topic(topic);
         self.broker.wake();
         deleted.map_err(refused)
     }
 
-    /// Lets a topic have `total` partitions.
+    /// Grows a topic to `total` partitions.
     ///
     /// # Errors
-    /// There is no such topic, or it has as many already.
+    /// The topic doesn't exist, or has that many already.
     pub fn add_partitions(&self, topic: &str, total: i32) -> io::Result<()> {
         self.broker.add_partitions(&mut self.broker.lock(), topic, total).map_err(refused)
     }
 
-    /// The id of a topic, if there is one of that name.
+    /// The id of a topic, if it exists.
     pub fn topic_id(&self, topic: &str) -> Option<Uuid> {
         Some(self.broker.lock().id(topic)).filter(|id| *id != Uuid::ZERO)
     }
 
-    /// The epoch of a partition's leader.
+    /// The leader epoch of a partition.
     pub fn leader_epoch(&self, topic: &str, partition: i32) -> Option<i32> {
         self.broker.lock().log_mut(topic, partition).map(|log| log.epoch())
     }
 
-    /// Appends records as one batch, making the topic if there is none. Gives the offset of the first.
+    /// Appends records as one batch and returns the offset of the first. Creates the topic if necessary.
     ///
     /// # Errors
-    /// No such partition, or more records than fit into a batch.
+    /// The partition doesn't exist, or the records don't fit into a batch.
     pub fn produce(&self, topic: &str, partition: i32, records: &[NewRecord<'_>]) -> io::Result<i64> {
         let mut writer = BatchWriter::new(Compression::None);
         records.iter().for_each(|record| writer.push(record));
         self.append(topic, partition, &writer.finish()?)
     }
 
-    /// Appends a batch as its producer made it, making the topic if there is none. Gives the offset of its first
-    /// record.
+    /// Appends an encoded batch and returns the offset of its first record. Creates the topic if necessary.
     ///
     /// # Errors
-    /// No such partition, or bytes that are no batch.
+    /// The partition doesn't exist, or the bytes are not a valid batch.
     pub fn append(&self, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
         let mut state = self.broker.lock();
         self.broker.make_topic(&mut state, topic, self.broker.settings.partitions).map_err(refused)?;
@@ -212,19 +214,19 @@ impl Sandbox {
         offset
     }
 
-    /// The first offset of a partition and that of its next record.
+    /// The log start offset and the log end offset of a partition.
     pub fn range(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
         self.broker.lock().log_mut(topic, partition).map(|log| (log.start(), log.end()))
     }
 
-    /// How far a group has come.
+    /// The offset that a group committed for a partition.
     pub fn committed(&self, group: &str) -> BTreeMap<Partition, i64> {
         let state = self.broker.lock();
         let committed = state.groups.get(group).into_iter().flat_map(|group| &group.committed);
         committed.map(|(partition, committed)| (partition.clone(), committed.next)).collect()
     }
 
-    /// Who is in a group.
+    /// A snapshot of a group, if it exists.
     pub fn group(&self, group: &str) -> Option<GroupView> {
         let state = self.broker.lock();
         state.groups.get(group).map(|group| GroupView {
@@ -234,12 +236,12 @@ impl Sandbox {
         })
     }
 
-    /// What makes it misbehave.
+    /// The handle to inject faults.
     pub fn faults(&self) -> Faults {
         Faults(Arc::clone(&self.broker))
     }
 
-    /// Closes every connection; clients may open others.
+    /// Closes all connections; clients may reconnect.
     pub fn disconnect(&self) {
         self.server.disconnect();
     }

@@ -1,20 +1,21 @@
-//! What is said of a connection that is closed: who was at its other end, and what it asked for. Pure.
+//! What the sandbox reports when it closes a connection: which client it was, and why. Pure.
 
-use super::server::LARGEST_REQUEST;
 use crate::kafka::protocol::ApiKey;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// No more of a client's name than this is repeated.
+/// The largest request in bytes; a larger one closes the connection.
+pub const LARGEST_REQUEST: usize = 16 << 20;
+/// The longest part of a client's name that is reported, in characters.
 const LONGEST_NAME: usize = 100;
 
-/// Takes the lines that a sandbox has to say, which are none unless somebody wants them.
+/// Receives the sandbox's log lines. The default discards them.
 #[derive(Clone)]
 pub struct Report(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl Report {
-    /// Each line is handed to this, without its end, by whichever thread has it to say.
+    /// Calls `line` with each line, without line break, from any thread.
     pub fn new(line: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(line))
     }
@@ -36,12 +37,12 @@ impl fmt::Debug for Report {
     }
 }
 
-/// Who is at the other end of a connection, as far as it has told.
+/// The client of a connection, as far as it has identified itself.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     address: SocketAddr,
     id: Option<String>,
-    /// Its software and that one's version, of which a client tells with `ApiVersions`.
+    /// Software name and version, from its ApiVersions request (KIP-511).
     software: Option<String>,
 }
 
@@ -79,17 +80,17 @@ fn shortened(name: &str) -> String {
 /// Why a connection is closed without an answer.
 #[derive(Debug)]
 pub(super) enum Closing {
-    /// An API that isn't spoken here, or not in that version.
+    /// An API, or a version of it, that isn't supported.
     Unspoken { api_key: i16, version: i16, spoken: Option<(i16, i16)> },
-    /// Whatever else.
+    /// Any other reason.
     Because(String),
 }
 
 impl Closing {
-    /// The length before a request is none that a request can have.
+    /// The length prefix is impossible for a request.
     pub(super) fn of_length(prefix: [u8; 4]) -> Self {
         let text = match prefix {
-            // A record of a TLS handshake.
+            // The first bytes of a TLS handshake.
             [22, 3, ..] => "it speaks TLS, which the sandbox doesn't: let it use PLAINTEXT".into(),
             [b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z', _] => "it speaks HTTP, and this is Kafka".into(),
             _ => format!(
@@ -124,13 +125,13 @@ impl fmt::Display for Closing {
     }
 }
 
-/// The name of an API by its number.
+/// The name of an API key.
 fn name(number: i16) -> Option<&'static str> {
     let other = || OTHERS.iter().find(|(other, _)| *other == number).map(|(_, name)| *name);
     ApiKey::from_i16(number).map(ApiKey::name).or_else(other)
 }
 
-/// What clients may ask for that isn't described in the codec.
+/// APIs that clients may request but the codec doesn't describe.
 const OTHERS: [(i16, &str); 47] = [
     (21, "DeleteRecords"),
     (24, "AddPartitionsToTxn"),

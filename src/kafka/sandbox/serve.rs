@@ -1,7 +1,8 @@
-//! Requests about topics and their records.
+//! Record requests: metadata, produce, fetch, offsets.
 
-use super::broker::{Answered, Broker, Call, State};
+use super::broker::{Answered, Broker, Call};
 use super::log::{Log, NOBODY};
+use super::state::State;
 use crate::kafka::protocol::fetch::{
     FetchRequest, FetchRequestPartition, FetchResponse, FetchResponseEpochEnd, FetchResponsePartition,
     FetchResponseTopic,
@@ -25,28 +26,28 @@ use crate::kafka::protocol::produce::{
 use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use std::time::{Duration, Instant};
 
-/// No fetch waits longer than this for records, whatever it asks for.
+/// The longest a fetch waits for records, whatever it asks for.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
-/// No answer to a fetch is larger than this, but for a first batch that is.
+/// The largest fetch response in bytes, unless its first batch alone is larger.
 const LARGEST_FETCH: usize = 50 << 20;
-/// Timestamps of ListOffsets that are none.
+/// Special timestamps of ListOffsets.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
-/// The first offset that isn't in tiered storage alone (KIP-405), which is none here.
+/// The local log start offset (KIP-405); without tiered storage, the log start.
 const EARLIEST_LOCAL: i64 = -4;
 
-/// What was read of a partition.
+/// The result of reading a partition.
 struct Read {
     index: i32,
     outcome: Result<Vec<u8>, ErrorCode>,
-    /// Where the log and the reader's part.
+    /// The diverging epoch, if the reader's log diverges (KIP-595).
     parting: Option<(i32, i64)>,
     start: i64,
     end: i64,
 }
 
 impl State {
-    /// The log that is asked for, if this node leads it and the client knows its leader's epoch.
+    /// The requested log, if this node is the leader and the client's leader epoch is current.
     fn led(
         &mut self,
         call: &Call<'_>,
@@ -89,7 +90,7 @@ impl Broker {
                 Err(id) => {
                     topics.push(MetadataResponseTopic {
                         error_code: ErrorCode::UNKNOWN_TOPIC_ID,
-                        // Before version 12 there must be a name.
+                        // Before version 12 the name isn't nullable.
                         name: (call.version < 12).then_some(""),
                         topic_id: *id,
                         ..MetadataResponseTopic::default()
@@ -163,7 +164,7 @@ impl Broker {
 
     pub(super) fn fetch(&self, call: &Call<'_>, request: &FetchRequest<'_>) -> Answered {
         let respond = |error_code, responses| {
-            // Never a session (KIP-227): a client that asks for one takes 0 as the word that there is none.
+            // No fetch sessions (KIP-227): session id 0 tells the client so.
             let throttle_time_ms = call.throttle_ms;
             call.framed(&FetchResponse {
                 throttle_time_ms,
@@ -222,11 +223,11 @@ impl Broker {
                 let (timestamp, offset) = match asked.timestamp {
                     LATEST => (-1, log.end()),
                     EARLIEST | EARLIEST_LOCAL => (-1, log.start()),
-                    // What newer versions ask of tiered storage and the like.
+                    // Special timestamps of newer versions, e.g. for tiered storage.
                     ..EARLIEST => (-1, -1),
                     since => log.first_since(since).unwrap_or((-1, -1)),
                 };
-                // Before version 4 there is no place for the epoch.
+                // Before version 4 the response has no leader epoch.
                 (timestamp, offset, if offset >= 0 && call.version >= 4 { log.epoch_at(offset) } else { -1 })
             });
             let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
@@ -272,7 +273,7 @@ impl Broker {
     pub(super) fn init_producer(&self, call: &Call<'_>, request: &InitProducerIdRequest<'_>) -> Answered {
         let mut state = self.lock();
         let injected = state.rules.error(call.api, None);
-        // There are no transactions here.
+        // Transactions are not supported.
         let refused = request.transactional_id.map(|_| ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
         let error_code = injected.or(refused).unwrap_or(ErrorCode::NONE);
         let given = error_code == ErrorCode::NONE;
@@ -287,7 +288,7 @@ impl Broker {
     }
 }
 
-/// The name of a topic that is asked for, or the id that no topic has.
+/// The name of a requested topic, or the unknown id.
 fn asked(state: &State, topic: &MetadataRequestTopic<'_>) -> Result<String, Uuid> {
     match topic.name {
         Some(name) => Ok(name.to_owned()),
@@ -295,7 +296,7 @@ fn asked(state: &State, topic: &MetadataRequestTopic<'_>) -> Result<String, Uuid
     }
 }
 
-/// What there is to say of a topic; `made` says why it can't be made if it isn't there.
+/// A topic's metadata; `made` is why it couldn't be created, if it doesn't exist.
 fn of_topic<'a>(state: &mut State, name: &'a str, made: Result<(), ErrorCode>) -> MetadataResponseTopic<'a> {
     let unknown = made.err().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let injected = state.rules.error(ApiKey::Metadata, Some((name, 0)));
@@ -325,7 +326,7 @@ fn of_partition((partition_index, log): (i32, &Log)) -> MetadataResponsePartitio
     }
 }
 
-/// Reads what is there of each partition, in the request's order, within the request's limits.
+/// Reads the partitions in the request's order, within its size limits.
 fn read_all(state: &mut State, call: &Call<'_>, request: &FetchRequest<'_>) -> Vec<Vec<Read>> {
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(LARGEST_FETCH);
     let mut bytes = 0;

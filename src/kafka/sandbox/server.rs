@@ -1,9 +1,8 @@
-//! The sockets: a thread for each node's listener and one for each connection, which reads a request, has it
-//! answered, and writes the answer before it reads the next.
+//! Sockets and threads: one thread per listener and one per connection, which handles one request at a time.
 
 use super::broker::{Broker, Outcome};
-use super::faults::Fault;
-use super::report::{Client, Closing};
+use super::report::{Client, Closing, LARGEST_REQUEST};
+use super::rules::Fault;
 use crate::kafka::protocol::frame_length;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -12,20 +11,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// No more connections than this at once; further ones are closed at once.
+/// The most open connections; further ones are closed immediately.
 pub const MOST_CONNECTIONS: usize = 256;
-/// A request of more bytes than this ends its connection.
-pub const LARGEST_REQUEST: usize = 16 << 20;
-/// A connection on which nothing is asked for so long is closed.
+/// An idle connection is closed after this.
 const IDLE: Duration = Duration::from_secs(600);
-/// A client that takes nothing of an answer for so long is given up.
+/// A connection is closed if the client reads none of a response for this long.
 const STUCK: Duration = Duration::from_secs(30);
-/// Between two tries to accept, where that fails.
+/// The pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
-/// How long the end waits for the threads of connections.
+/// How long stopping waits for the connections' threads.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connections that are open.
+/// The open connections.
 #[derive(Debug, Default)]
 struct Open {
     sockets: BTreeMap<u64, TcpStream>,
@@ -33,7 +30,7 @@ struct Open {
     closed: bool,
 }
 
-/// All listeners of a sandbox with their connections.
+/// The listeners of a sandbox with their connections.
 #[derive(Debug)]
 pub(super) struct Server {
     broker: Arc<Broker>,
@@ -42,12 +39,12 @@ pub(super) struct Server {
 }
 
 fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    // Entries come and go whole.
+    // Each change is a single insert or remove.
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
-    /// Begins to serve, on the listeners of node 1, 2 and so on.
+    /// Starts serving; the first listener is node 1's.
     pub(super) fn start(broker: Arc<Broker>, listeners: Vec<TcpListener>) -> io::Result<Self> {
         let mut server = Self { broker, open: Arc::default(), listeners: Vec::new() };
         for (node, listener) in (1..).zip(listeners) {
@@ -60,10 +57,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends all connections, as a broker that stops does. Their clients may connect again.
+    /// Closes all connections, as a stopping broker does. Clients may reconnect.
     pub(super) fn disconnect(&self) {
         for socket in lock(&self.open.0).sockets.values() {
-            // It may be closed already.
+            // The connection may already be closed.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -75,9 +72,9 @@ impl Drop for Server {
         self.broker.wake();
         lock(&self.open.0).closed = true;
         for (address, thread) in self.listeners.drain(..) {
-            // Whoever waits for a connection gets one, and sees that it is over.
+            // Connecting unblocks the accept loop, which then sees the closed flag.
             let _ = TcpStream::connect_timeout(&reachable(address), CLOSE_TIMEOUT);
-            // A thread that panicked is over as well.
+            // A panicked thread has ended, too.
             let _ = thread.join();
         }
         self.disconnect();
@@ -90,7 +87,7 @@ impl Drop for Server {
     }
 }
 
-/// An address under which this machine reaches a listener on all of its addresses.
+/// An address by which this machine can reach a listener on a wildcard address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -107,11 +104,11 @@ fn accept(listener: &TcpListener, node: i32, broker: &Arc<Broker>, open: &Arc<(M
             return;
         }
         let Ok((socket, _)) = accepted else {
-            // Out of file descriptors, most likely: some connection will end.
+            // Most likely out of file descriptors; retry after some connection has closed.
             broker.pause(ACCEPT_AGAIN);
             continue;
         };
-        // Else it has gone already.
+        // Otherwise it has already been closed.
         let Ok(address) = socket.peer_addr() else { continue };
         let client = Client::new(address);
         let serial = match register(&open.0, &socket) {
@@ -128,7 +125,7 @@ fn accept(listener: &TcpListener, node: i32, broker: &Arc<Broker>, open: &Arc<(M
             if let Err(closing) = converse(&socket, node, &own, &mut client) {
                 tell(&own, &client, &closing);
             }
-            // Until the copy that is kept is gone too, only this ends the connection. It may have ended by itself.
+            // The registered clone keeps the socket open, so shut it down explicitly. It may already be closed.
             let _ = socket.shutdown(Shutdown::Both);
             forget(&shared, serial);
         });
@@ -143,7 +140,7 @@ fn tell(broker: &Broker, client: &Client, closing: &Closing) {
     broker.settings.report.say(&format!("closed the connection of {client}: {closing}"));
 }
 
-/// Keeps a way to end the connection.
+/// Registers the connection, so that it can be closed from outside.
 fn register(open: &Mutex<Open>, socket: &TcpStream) -> Result<u64, Closing> {
     let copy = socket.try_clone();
     let copy = copy.map_err(|error| Closing::Because(format!("there is no file left for it: {error}")))?;
@@ -162,7 +159,7 @@ fn forget(open: &(Mutex<Open>, Condvar), serial: u64) {
     open.1.notify_all();
 }
 
-/// Serves one client until it goes, or until there is a reason to let it go.
+/// Serves a client until it disconnects or has to be disconnected.
 fn converse(socket: &TcpStream, node: i32, broker: &Broker, client: &mut Client) -> Result<(), Closing> {
     let failed = |error: io::Error| Closing::Because(format!("its connection can't be used: {error}"));
     socket.set_nodelay(true).map_err(failed)?;
@@ -183,7 +180,7 @@ fn converse(socket: &TcpStream, node: i32, broker: &Broker, client: &mut Client)
     Ok(())
 }
 
-/// `None` at the end of the connection, which is the client's to choose.
+/// Reads a request frame; `None` when the client has closed the connection.
 fn read_frame(mut socket: &TcpStream) -> Result<Option<Vec<u8>>, Closing> {
     let mut prefix = [0; 4];
     match socket.read_exact(&mut prefix) {
@@ -195,7 +192,7 @@ fn read_frame(mut socket: &TcpStream) -> Result<Option<Vec<u8>>, Closing> {
     }
     let length = frame_length(prefix, LARGEST_REQUEST).map_err(|_| Closing::of_length(prefix))?;
     let mut frame = Vec::new();
-    // Room is made as bytes come, not by what the prefix claims.
+    // The buffer grows with the bytes received, never by what the prefix claims.
     let read = socket.take(length as u64).read_to_end(&mut frame);
     match read.is_ok() && frame.len() == length {
         true => Ok(Some(frame)),
@@ -210,17 +207,17 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// Writes the answer, or what the fault makes of it; gives the fault for which the connection is to be closed.
+/// Writes the response as the fault demands; returns the fault if the connection has to be closed.
 fn write(mut socket: &TcpStream, outcome: Outcome, broker: &Broker) -> Result<Option<Fault>, Closing> {
-    /// Length and correlation id.
+    /// Bytes of the length and the correlation id.
     const HEAD: usize = 8;
     let mut answer = outcome.answer.unwrap_or_default();
     match outcome.fault {
         Some(Fault::Slow(time)) => broker.pause(time),
         Some(Fault::Drop | Fault::Lose) => return Ok(outcome.fault),
-        Some(Fault::Hush) => return Ok(None),
+        Some(Fault::NoAnswer) => return Ok(None),
         Some(Fault::HalfClose) => {
-            // What the client still says is heard, to its end, whichever end that is.
+            // Read and discard until the client closes its side.
             let heard =
                 socket.shutdown(Shutdown::Write).and_then(|()| io::copy(&mut socket, &mut io::sink()));
             return Ok(outcome.fault.filter(|_| heard.is_ok()));
@@ -235,7 +232,7 @@ fn write(mut socket: &TcpStream, outcome: Outcome, broker: &Broker) -> Result<Op
         Err(error) if is_timeout(&error) => {
             return Err(Closing::Because(format!("it took nothing of an answer in {} s", STUCK.as_secs())));
         }
-        // Whoever has gone is told nothing more: the next read shows its end.
+        // A write error means that the client is gone; the next read will notice.
         Err(_) | Ok(()) => {}
     }
     Ok(outcome.fault.filter(|fault| matches!(fault, Fault::Cut(_))))

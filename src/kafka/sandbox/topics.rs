@@ -1,60 +1,21 @@
-//! The topics: made, grown and deleted. Each has an id that no other topic had before it, so that one made anew
-//! under an old name is told from its predecessor (KIP-516).
+//! Creates and grows topics. Each gets a unique id, which tells a re-created topic from its predecessor (KIP-516).
 
-use super::broker::{Broker, State};
+use super::broker::Broker;
 use super::log::Log;
+use super::state::{State, Topic};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// No more topics than this.
+/// The most topics that can exist.
 pub const MOST_TOPICS: usize = 1_000;
-/// A topic has no more partitions than this.
+/// The most partitions of a topic.
 pub const MOST_PARTITIONS: i32 = 1_000;
-/// The longest name of a topic.
+/// The longest topic name, as in Kafka.
 const LONGEST_TOPIC: usize = 249;
 
-/// A topic.
-#[derive(Debug)]
-pub(super) struct Topic {
-    /// Random, and never zero.
-    pub(super) id: Uuid,
-    pub(super) logs: Vec<Log>,
-    /// The settings that were chosen for it.
-    pub(super) configs: BTreeMap<String, String>,
-}
-
-impl State {
-    pub(super) fn log_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Log> {
-        self.topics.get_mut(topic)?.logs.get_mut(usize::try_from(partition).ok()?)
-    }
-
-    /// The id of a topic; zero if there is no such topic.
-    pub(super) fn id(&self, topic: &str) -> Uuid {
-        self.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id)
-    }
-
-    /// The name of a topic that is asked for by its name, or else by its id.
-    pub(super) fn name(&self, name: &str, id: Uuid) -> Result<String, ErrorCode> {
-        if !name.is_empty() {
-            return Ok(name.to_owned());
-        }
-        let named = self.topics.iter().find(|(_, topic)| topic.id == id);
-        named.map(|(name, _)| name.clone()).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
-    }
-
-    /// Deletes a topic with all that groups have committed for it.
-    pub(super) fn delete_topic(&mut self, name: &str) -> Result<(), ErrorCode> {
-        self.topics.remove(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        for group in self.groups.values_mut() {
-            group.committed.retain(|partition, _| partition.topic() != name);
-        }
-        Ok(())
-    }
-}
-
 impl Broker {
-    /// Makes a topic unless it is there.
+    /// Creates a topic unless it exists.
     pub(super) fn make_topic(&self, state: &mut State, name: &str, partitions: i32) -> Result<(), ErrorCode> {
         match state.topics.contains_key(name) {
             true => Ok(()),
@@ -62,7 +23,7 @@ impl Broker {
         }
     }
 
-    /// Makes a topic whose leaders begin with this epoch.
+    /// Creates a topic whose leader epochs start at `epoch`.
     pub(super) fn new_topic(
         &self,
         state: &mut State,
@@ -77,7 +38,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether a topic of that name and size can be made.
+    /// Checks whether a topic with this name and number of partitions can be created.
     pub(super) fn may_make(&self, state: &State, name: &str, partitions: i32) -> Result<(), ErrorCode> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let fits = (1..=LONGEST_TOPIC).contains(&name.len()) && name.chars().all(allowed);
@@ -96,7 +57,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Lets a topic have this many partitions, which must be more than it has.
+    /// Grows a topic to `total` partitions, which must be more than it has.
     pub(super) fn add_partitions(&self, state: &mut State, name: &str, total: i32) -> Result<(), ErrorCode> {
         let present = self.may_grow(state, name, total)?;
         let topic = state.topics.get_mut(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
@@ -105,7 +66,7 @@ impl Broker {
         Ok(())
     }
 
-    /// How many partitions a topic has, if it can get this many.
+    /// The present number of partitions of a topic, if it can grow to `total`.
     pub(super) fn may_grow(&self, state: &State, name: &str, total: i32) -> Result<i32, ErrorCode> {
         let topic = state.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let present = i32::try_from(topic.logs.len()).unwrap_or(i32::MAX);
@@ -115,14 +76,14 @@ impl Broker {
         }
     }
 
-    /// The nodes take turns in leading the partitions of a topic.
+    /// Leaders are assigned round-robin over the nodes.
     fn new_log(&self, number: i32, epoch: i32) -> Log {
         let nodes = i32::try_from(self.ports.len()).unwrap_or(1).max(1);
         Log::new(number % nodes + 1, epoch, self.settings.partition_bytes)
     }
 }
 
-/// Each `RandomState` has keys of its own, which makes what it gives for the same value a random number.
+/// Each `RandomState` has its own random keys, so hashing a constant gives a random number.
 fn random_id() -> Uuid {
     let random = || RandomState::new().hash_one(0);
     let id = u128::from(random()) << 64 | u128::from(random());

@@ -1,43 +1,43 @@
-//! One consumer group as its coordinator keeps it: members, generations, rebalances, positions. Pure: it takes
-//! `now`, and never waits; answers that have to wait are fetched by their [`Token`] once they are there.
+//! A consumer group from its coordinator's side: members, generations, rebalances, committed offsets. Pure: takes
+//! `now` and never waits; a delayed response is collected by its [`Token`] once it is ready.
 //!
-//! The classic protocol (KIP-62, KIP-345, KIP-394): whoever joins or goes begins a rebalance; it ends when all
-//! have joined again or the slowest member's rebalance timeout is over; the first member, the leader, hands out the
-//! assignment; whoever is silent for its session timeout goes.
+//! The classic protocol (KIP-62, KIP-345, KIP-394): a member that joins or leaves starts a rebalance, which ends when
+//! all members have rejoined or the longest rebalance timeout has passed. The first member, the leader, computes the
+//! assignment. A member that sends nothing for its session timeout is removed.
 
 use crate::kafka::protocol::ErrorCode;
 use crate::relay::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Names a request whose answer comes later.
+/// Identifies a request whose response is delayed.
 pub(super) type Token = u64;
 
-/// A group takes no more members than this (`group.max.size`).
+/// The most members of a group (`group.max.size`).
 pub const MOST_MEMBERS: usize = 1_000;
-/// A position's metadata takes no more bytes than this (`offset.metadata.max.bytes`).
+/// The most bytes of metadata with a committed offset (`offset.metadata.max.bytes`).
 pub const LARGEST_METADATA: usize = 4_096;
-/// The session timeouts that are taken (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`); the lower
-/// end is below that of brokers, for tests in a hurry.
+/// The accepted session timeouts (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`). The minimum is lower
+/// than a broker's, to keep tests short.
 pub const SESSION_TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1_800));
-/// No rebalance waits longer for a member than this, whatever it asks for.
+/// The longest rebalance timeout, whatever a member asks for.
 pub const LONGEST_REBALANCE: Duration = Duration::from_secs(1_800);
 
-/// What the group is at.
+/// The group's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nobody is in it.
+    /// It has no members.
     Empty,
-    /// It waits for members to join.
+    /// Waiting for members to join.
     PreparingRebalance,
-    /// It waits for the leader's assignment.
+    /// Waiting for the leader's assignment.
     CompletingRebalance,
-    /// All have their partitions.
+    /// All members have their assignment.
     Stable,
 }
 
 impl Phase {
-    /// Its name in Kafka.
+    /// The state's name in Kafka.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
@@ -48,7 +48,7 @@ impl Phase {
     }
 }
 
-/// Who asks: a member of a generation.
+/// The member and generation that a request carries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp<'a> {
     pub(super) generation: i32,
@@ -56,24 +56,24 @@ pub(super) struct Stamp<'a> {
     pub(super) instance: Option<&'a str>,
 }
 
-/// What a member says of itself.
+/// What a member sends with a join.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub(super) instance: Option<String>,
     pub(super) client_id: String,
     pub(super) client_host: String,
     pub(super) protocol_type: String,
-    /// Assignors with subscriptions, the preferred first.
+    /// Assignors with subscriptions, in order of preference.
     pub(super) protocols: Vec<(String, Vec<u8>)>,
     pub(super) session: Duration,
     pub(super) rebalance: Duration,
 }
 
-/// The id that a member gets if it has none.
+/// The id for a member that joins without one.
 #[derive(Clone, Debug)]
 pub(super) struct Newcomer {
     pub(super) id: String,
-    /// Whether it has to join again under that id before it counts (KIP-394), as newer clients know to.
+    /// Whether it has to rejoin with that id first (KIP-394), which newer clients do.
     pub(super) comes_back: bool,
 }
 
@@ -87,27 +87,27 @@ pub(super) struct Member {
     syncs: Option<Token>,
 }
 
-/// The new generation, as told to one member.
+/// The response to a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Joined {
     pub(super) generation: i32,
     pub(super) protocol: String,
     pub(super) leader: String,
     pub(super) member_id: String,
-    /// For the leader: id, instance and subscription of each.
+    /// For the leader: id, instance id and subscription of each member.
     pub(super) members: Vec<(String, Option<String>, Vec<u8>)>,
 }
 
-/// An answer to a join or a sync.
+/// The response to a join or a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Joined(Joined),
     Synced(Vec<u8>),
-    /// With the member's id, where it is to join again under it.
+    /// With the member id to rejoin with, if any.
     Refused(ErrorCode, String),
 }
 
-/// A position.
+/// A committed offset.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
     pub(super) next: i64,
@@ -115,7 +115,7 @@ pub(super) struct Committed {
     pub(super) metadata: Option<String>,
 }
 
-/// The group.
+/// A group with its members and offsets.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) phase: Phase,
@@ -124,9 +124,9 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<String, Member>,
     pub(super) committed: BTreeMap<Partition, Committed>,
     leader: Option<String>,
-    /// The ids of static members, by instance.
+    /// Member ids of static members, by instance id.
     instances: BTreeMap<String, String>,
-    /// Ids given out, under which nobody has joined yet.
+    /// Member ids given out but not yet used (KIP-394).
     pending: BTreeMap<String, Instant>,
     rebalance_until: Option<Instant>,
     sync_until: Option<Instant>,
@@ -150,7 +150,7 @@ impl Group {
         }
     }
 
-    /// The answer to the request of this token, once it is there.
+    /// Takes the response for this token, if it is ready.
     pub(super) fn take_reply(&mut self, token: Token) -> Option<Reply> {
         self.replies.remove(&token)
     }
@@ -165,7 +165,7 @@ impl Group {
         self.reply(token, Reply::Refused(code, String::new()));
     }
 
-    /// What its members are: `consumer`, where there is one.
+    /// The protocol type: `consumer` once there is a member.
     pub(super) fn protocol_type(&self) -> &str {
         self.members.values().next().map_or("", |member| &member.profile.protocol_type)
     }
@@ -206,8 +206,8 @@ impl Group {
         }
     }
 
-    /// Whether this member may commit now. A generation below 0 stands for somebody without membership, who may
-    /// where there are no members.
+    /// Checks whether this member may commit now. A negative generation means a client without membership, which may
+    /// commit while the group is empty.
     pub(super) fn may_commit(&mut self, stamp: &Stamp<'_>, now: Instant) -> Result<(), ErrorCode> {
         if stamp.generation < 0 && stamp.member_id.is_empty() {
             return match self.phase {
@@ -223,7 +223,7 @@ impl Group {
         }
     }
 
-    /// A member goes: by its id, or a static one by its instance alone.
+    /// Removes a member, named by its id or, if static, by its instance id alone.
     pub(super) fn leave(&mut self, member_id: &str, instance: Option<&str>, now: Instant) -> ErrorCode {
         let id = match instance.map(|instance| self.instances.get(instance)) {
             None => member_id.to_owned(),
@@ -243,7 +243,7 @@ impl Group {
 
     // ---- joining -------------------------------------------------------------------------------------------
 
-    /// A member joins, or joins again.
+    /// A member joins or rejoins.
     pub(super) fn join(
         &mut self,
         token: Token,
@@ -321,13 +321,13 @@ impl Group {
         let Some(member) = self.members.get_mut(id) else { return };
         let same = member.profile.protocols == profile.protocols;
         let leads = self.leader.as_deref() == Some(id);
-        // What it has joined already is told again.
+        // A repeated join of the same generation gets the same response.
         let again = match self.phase {
             Phase::CompletingRebalance => same,
             Phase::Stable => same && !leads,
             _ => false,
         };
-        // What a member is it stays: the id is bound to the instance.
+        // A member id stays bound to its instance id.
         profile.instance = member.profile.instance.take();
         member.profile = profile;
         if again {
@@ -340,7 +340,7 @@ impl Group {
         self.prepare(now);
     }
 
-    /// A static member is back without the id it had: whoever still uses that is fenced.
+    /// A static member restarted without its old member id: any process that still uses the old id is fenced.
     fn replace(&mut self, token: Token, old: &str, fresh: String, profile: Profile, now: Instant) {
         let Some(mut member) = self.members.remove(old) else { return };
         self.refuse(member.joins.take(), ErrorCode::FENCED_INSTANCE_ID);
@@ -361,7 +361,7 @@ impl Group {
         if !stays {
             return self.prepare(now);
         }
-        // The group stays as it is. Told the old leader's id, the leader takes itself for none, and assigns nothing.
+        // No rebalance. The response names the old leader id, so that a returning leader doesn't assign again.
         let mut joined = self.joined(&fresh);
         if led {
             (joined.leader, joined.members) = (old.to_owned(), Vec::new());
@@ -394,7 +394,7 @@ impl Group {
         asked.unwrap_or_default().min(LONGEST_REBALANCE)
     }
 
-    /// Begins a rebalance.
+    /// Starts a rebalance.
     pub(super) fn prepare(&mut self, now: Instant) {
         if self.phase != Phase::PreparingRebalance {
             let waiting: Vec<_> = self.members.values_mut().map(|member| member.syncs.take()).collect();
@@ -412,13 +412,13 @@ impl Group {
         }
     }
 
-    /// The time to join is over, or all have.
+    /// The join phase is over: all members have joined, or its time has passed.
     fn complete(&mut self, now: Instant) {
         self.members.retain(|_, member| member.joins.is_some() || member.profile.instance.is_some());
         let has_joined = |id: &String| self.members.get(id).is_some_and(|member| member.joins.is_some());
         if !self.members.is_empty() && !self.leader.as_ref().is_some_and(has_joined) {
             let Some(next) = self.members.keys().find(|id| has_joined(id)) else {
-                // Static members only, and none of them here: wait on.
+                // Only static members are left, none of which has rejoined: keep waiting.
                 self.rebalance_until = Some(now + self.patience());
                 return;
             };
@@ -443,7 +443,7 @@ impl Group {
         }
     }
 
-    /// The first assignor of the leader's that all know.
+    /// The leader's most preferred assignor that all members support.
     fn elect_protocol(&self) -> String {
         let knows = |member: &Member, name: &str| member.profile.protocols.iter().any(|(one, _)| one == name);
         let all_know = |name: &&String| self.members.values().all(|member| knows(member, name));
@@ -453,7 +453,7 @@ impl Group {
         names.into_iter().find(all_know).cloned().unwrap_or_default()
     }
 
-    /// A member asks for its assignment; the leader brings all of them.
+    /// A member syncs; the leader's sync carries all assignments.
     pub(super) fn sync(
         &mut self,
         token: Token,
@@ -497,7 +497,7 @@ impl Group {
         replies.into_iter().for_each(|(token, assignment)| self.reply(token, Reply::Synced(assignment)));
     }
 
-    /// `false` if there is no such member.
+    /// Returns `false` if there is no such member.
     fn remove(&mut self, id: &str, now: Instant) -> bool {
         let Some(member) = self.members.remove(id) else { return false };
         self.refuse(member.joins, ErrorCode::UNKNOWN_MEMBER_ID);
@@ -514,7 +514,7 @@ impl Group {
 
     // ---- time ----------------------------------------------------------------------------------------------
 
-    /// When something happens by itself.
+    /// The earliest timer, if any.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let sessions =
             self.members.values().filter(|member| member.is_watched()).map(|member| member.expires);
@@ -522,7 +522,7 @@ impl Group {
         sessions.chain(pending).chain(self.rebalance_until).chain(self.sync_until).min()
     }
 
-    /// Lets happen what is due.
+    /// Fires all due timers.
     pub(super) fn tick(&mut self, now: Instant) {
         self.pending.retain(|_, expires| *expires > now);
         let expired = |(_, member): &(&String, &Member)| member.is_watched() && member.expires <= now;
@@ -535,7 +535,7 @@ impl Group {
             self.complete(now);
         }
         if self.sync_until.is_some_and(|until| until <= now) {
-            // The leader never brought an assignment: whoever didn't ask for one goes.
+            // The leader never sent an assignment: members that haven't synced are removed.
             let silent = |(_, member): &(&String, &Member)| member.syncs.is_none();
             let silent: BTreeSet<String> =
                 self.members.iter().filter(silent).map(|(id, _)| id.clone()).collect();
@@ -548,7 +548,7 @@ impl Group {
 
     // ---- what tests ask for --------------------------------------------------------------------------------
 
-    /// Another broker coordinates from now on: who waits here is sent away, and all join again there.
+    /// The coordinator moved: waiting requests fail with NOT_COORDINATOR, and members rejoin elsewhere.
     pub(super) fn move_away(&mut self, now: Instant) {
         let waiting: Vec<_> =
             self.members.values_mut().flat_map(|member| [member.joins.take(), member.syncs.take()]).collect();
@@ -560,13 +560,13 @@ impl Group {
         }
     }
 
-    /// The generation counts as over: its members are refused until they have joined again.
+    /// Ends the generation: its members are refused until they rejoin.
     pub(super) fn fence(&mut self, now: Instant) {
         self.generation = self.generation.saturating_add(1);
         self.prepare(now);
     }
 
-    /// All members are forgotten, as if their sessions had ended.
+    /// Removes all members, as if their sessions had expired.
     pub(super) fn expel(&mut self, now: Instant) {
         for id in self.members.keys().cloned().collect::<Vec<_>>() {
             self.remove(&id, now);
@@ -575,7 +575,7 @@ impl Group {
 }
 
 impl Member {
-    /// Who waits for an answer here gives no sign of life meanwhile.
+    /// Whether the session timeout applies: a member with a waiting request is exempt.
     fn is_watched(&self) -> bool {
         self.joins.is_none() && self.syncs.is_none()
     }

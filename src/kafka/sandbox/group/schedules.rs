@@ -1,11 +1,11 @@
-//! Random schedules of joins, silences and departures: no request waits for ever, generations only grow, and an
-//! assignment is handed out by the leader of its generation alone.
+//! Random schedules of joins, silent members and leaves: no request waits forever, generations only grow, and only
+//! the leader of a generation assigns.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// What a client does.
+/// A client's next request.
 #[derive(Clone, Debug)]
 enum Act {
     Join { client: usize, is_static: bool, comes_back: bool },
@@ -50,7 +50,7 @@ struct World {
     clients: Vec<Client>,
     now: Instant,
     serial: Token,
-    /// Requests without an answer, with the client that asked.
+    /// Pending requests with their clients.
     waiting: BTreeMap<Token, usize>,
 }
 
@@ -146,7 +146,7 @@ impl World {
         assert!(*generation >= before);
         assert!(members.is_empty() || leader.as_ref().is_some_and(|id| members.contains_key(id)));
         assert_eq!(*phase == Phase::Empty, members.is_empty() && *phase != Phase::PreparingRebalance);
-        // Whoever waits, waits for something that has a time.
+        // Every pending request has a timer that ends it.
         assert!(self.waiting.is_empty() || self.group.next_timer().is_some());
     }
 }
@@ -163,7 +163,7 @@ proptest! {
             world.play(act);
             world.check(before);
         }
-        // All fall silent: timers alone bring every request to its end, and the group to its own.
+        // Everybody falls silent: timers alone must complete every request and empty the group.
         for _ in 0..100 {
             let Some(timer) = world.group.next_timer() else { break };
             world.now = world.now.max(timer);
