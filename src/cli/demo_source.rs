@@ -30,7 +30,7 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
 
 #[cfg(feature = "sandbox")]
 pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Failure> {
-    use crate::kafka::cluster::{Address, Cluster, Links};
+    use crate::kafka::cluster::{Address, Cluster, Connections};
     use crate::kafka::config::{Config, Share};
     use crate::kafka::connection::{Connector, Settings};
     use crate::kafka::consumer::Consumer;
@@ -49,8 +49,8 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
 
     let config = Config::default();
     let cluster = Arc::new(Cluster::new(connector.clone(), brokers.clone()));
-    let links = Links::new(cluster, config.request_timeout);
-    let mut producer = Producer::new(links, TOPIC.into(), config.request_timeout);
+    let connections = Connections::new(cluster, config.request_timeout);
+    let mut producer = Producer::new(connections, TOPIC.into(), config.request_timeout);
     let values: Vec<Vec<u8>> = values.collect();
     let record = |value| NewRecord { timestamp: now(), key: None, value: Some(value), headers: &[] };
     let records: Vec<NewRecord<'_>> = values.iter().map(|value| record(value)).collect();

@@ -4,7 +4,7 @@
 //! Invariant: [`put`](DeadLetters::put) returns only once all replicas in sync have every letter. What keeps it from
 //! that for now (no such topic yet, no leader, too few replicas) is told as retriable, and nothing is lost meanwhile.
 
-use super::cluster::{Cluster, ClusterError, Links, Target, of_code};
+use super::cluster::{Cluster, ClusterError, Connections, Target, of_code};
 use super::producer::Producer;
 use super::protocol::ErrorCode;
 use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
@@ -37,7 +37,7 @@ pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterEr
         include_cluster_authorized_operations: false,
         include_topic_authorized_operations: true,
     };
-    Links::new(cluster, REQUEST_TIMEOUT).call(Target::Any, &request, |answer| {
+    Connections::new(cluster, REQUEST_TIMEOUT).call(Target::Any, &request, |answer| {
         match answer.topics.first() {
             Some(found) => judge(found),
             None => Err(ClusterError::Retriable(format!("the brokers say nothing of topic '{topic}'"))),
@@ -99,8 +99,8 @@ pub struct DeadLetterTopic {
 impl DeadLetterTopic {
     /// Puts letters into `topic` of this cluster. Contacts nobody yet.
     pub fn new(cluster: Arc<Cluster>, topic: String) -> Self {
-        let links = Links::new(cluster, REQUEST_TIMEOUT);
-        Self { producer: Producer::new(links, topic, ACKNOWLEDGEMENT_TIMEOUT), kept: HashSet::new() }
+        let connections = Connections::new(cluster, REQUEST_TIMEOUT);
+        Self { producer: Producer::new(connections, topic, ACKNOWLEDGEMENT_TIMEOUT), kept: HashSet::new() }
     }
 
     fn send(&mut self, letters: &[&Letter], acknowledged: &mut [bool]) -> Result<(), ClusterError> {

@@ -1,7 +1,7 @@
 //! Looks without touching: brokers and what they speak, what topics hold, how far a group is and who is in it. Joins
 //! nothing, commits nothing, fetches no record.
 
-use super::cluster::{Address, Cluster, ClusterError, Links, Target, of_code};
+use super::cluster::{Address, Cluster, ClusterError, Connections, Target, of_code};
 use super::connection::Connector;
 use super::consumer::offsets::{self, EARLIEST, LATEST};
 use super::consumer::topics::Topics;
@@ -64,15 +64,15 @@ pub struct GroupState {
 
 /// Looks at a cluster, over connections of its own.
 pub struct Probe {
-    links: Links,
+    connections: Connections,
     coordinator: Option<i32>,
 }
 
 impl Probe {
     /// Nothing is contacted yet.
     pub fn new(connector: Connector, brokers: Vec<Address>, timeout: Duration) -> Self {
-        let links = Links::new(Arc::new(Cluster::new(connector, brokers)), timeout);
-        Self { links, coordinator: None }
+        let connections = Connections::new(Arc::new(Cluster::new(connector, brokers)), timeout);
+        Self { connections, coordinator: None }
     }
 
     /// The topics that are wanted, those that are there and those that are not; with it, brokers become known.
@@ -80,8 +80,8 @@ impl Probe {
     /// # Errors
     /// No broker can be reached, or none may be asked.
     pub fn topics(&mut self, topics: &Topics) -> Result<FoundTopics, ClusterError> {
-        self.links.refresh(topics.names().as_deref())?;
-        let sizes = self.links.cluster().sizes();
+        self.connections.refresh(topics.names().as_deref())?;
+        let sizes = self.connections.cluster().sizes();
         let (found, missing) =
             topics.choose(sizes.keys()).into_iter().partition(|name| sizes.contains_key(name));
         Ok(FoundTopics { found, missing })
@@ -89,10 +89,10 @@ impl Probe {
 
     /// Each broker that the metadata names, with what is to be said of it.
     pub fn brokers(&mut self) -> Vec<(Address, Result<String, ClusterError>)> {
-        let known: BTreeMap<i32, Address> = self.links.cluster().brokers();
+        let known: BTreeMap<i32, Address> = self.connections.cluster().brokers();
         let mut said = Vec::new();
         for (id, address) in known {
-            let word = self.links.open(Target::Broker(id)).map(|connection| {
+            let word = self.connections.open(Target::Broker(id)).map(|connection| {
                 let range = |api| connection.versions().range(api).unwrap_or((0, 0));
                 format!("broker {id} answers, and speaks like Kafka {}", release(range(ApiKey::Fetch)))
             });
@@ -111,7 +111,7 @@ impl Probe {
         topics: &[Arc<str>],
         numbers: Option<&[i32]>,
     ) -> Result<Vec<PartitionState>, ClusterError> {
-        let sizes = self.links.cluster().sizes();
+        let sizes = self.connections.cluster().sizes();
         let mut partitions = Vec::new();
         for topic in topics {
             let all: Vec<i32> = (0..sizes.get(topic).copied().unwrap_or(0)).collect();
@@ -121,7 +121,7 @@ impl Probe {
         self.find_coordinator(group)?;
         let mut committed = HashMap::new();
         for (partition, answer) in
-            offsets::committed(&mut self.links, &mut self.coordinator, group, &partitions)?
+            offsets::committed(&mut self.connections, &mut self.coordinator, group, &partitions)?
         {
             match answer {
                 Ok(Some(found)) => committed.insert(partition, found.next),
@@ -129,8 +129,8 @@ impl Probe {
                 Err(code) => return Err(of_code(code, &format!("reading the position of {partition}"))),
             };
         }
-        let firsts = offsets::list(&mut self.links, EARLIEST, &partitions, false);
-        let ends = offsets::list(&mut self.links, LATEST, &partitions, false);
+        let firsts = offsets::list(&mut self.connections, EARLIEST, &partitions, false);
+        let ends = offsets::list(&mut self.connections, LATEST, &partitions, false);
         if let Some(error) = firsts.failed.clone().or(ends.failed.clone()) {
             return Err(error);
         }
@@ -147,15 +147,15 @@ impl Probe {
         if let Some(id) = self.coordinator {
             return Ok(id);
         }
-        let deadline = Instant::now() + self.links.timeout();
-        let mut found = self.links.coordinator_until(group, deadline);
+        let deadline = Instant::now() + self.connections.timeout();
+        let mut found = self.connections.coordinator_until(group, deadline);
         for _ in 1..COORDINATOR_ATTEMPTS {
             let is_late = Instant::now() + COORDINATOR_PAUSE >= deadline;
             if is_late || !matches!(found, Err(ClusterError::Retriable(_))) {
                 break;
             }
             std::thread::sleep(COORDINATOR_PAUSE);
-            found = self.links.coordinator_until(group, deadline);
+            found = self.connections.coordinator_until(group, deadline);
         }
         found.inspect(|id| self.coordinator = Some(*id))
     }
@@ -166,11 +166,11 @@ impl Probe {
     /// The group's coordinator can't be asked.
     pub fn group(&mut self, group: &str) -> Result<Option<GroupState>, ClusterError> {
         let id = self.find_coordinator(group)?;
-        if !self.links.supports(Target::Broker(id), ApiKey::DescribeGroups)? {
+        if !self.connections.supports(Target::Broker(id), ApiKey::DescribeGroups)? {
             return Ok(None);
         }
         let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
-        self.links.call(Target::Broker(id), &request, |answer| {
+        self.connections.call(Target::Broker(id), &request, |answer| {
             let Some(described) = answer.groups.first() else {
                 return Err(ClusterError::Retriable(format!("nothing was said of group {group}")));
             };

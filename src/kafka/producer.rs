@@ -11,7 +11,7 @@
 mod batches;
 mod sequences;
 
-use super::cluster::{ClusterError, Links, Target, of_code};
+use super::cluster::{ClusterError, Connections, Target, of_code};
 use super::protocol::init_producer_id::InitProducerIdRequest;
 use super::protocol::produce::{ProduceRequest, ProduceRequestPartition, ProduceRequestTopic};
 use super::protocol::{ApiKey, ErrorCode};
@@ -41,7 +41,7 @@ const MOST_TIMESTAMPS: u8 = 2;
 /// Sends records to one topic.
 #[derive(Debug)]
 pub struct Producer {
-    links: Links,
+    connections: Connections,
     topic: String,
     timeout: Duration,
     /// Where the next record without a key goes.
@@ -109,9 +109,9 @@ impl<'a> Sending<'a> {
 impl Producer {
     /// Sends to `topic`; the brokers may take up to `timeout` to copy a batch, and a send in which something fails
     /// ends soon after that time.
-    pub fn new(links: Links, topic: String, timeout: Duration) -> Self {
+    pub fn new(connections: Connections, topic: String, timeout: Duration) -> Self {
         let sequences = Sequences::new();
-        Self { links, topic, timeout, turn: 0, known: false, proven: false, sequences }
+        Self { connections, topic, timeout, turn: 0, known: false, proven: false, sequences }
     }
 
     /// The topic.
@@ -234,7 +234,7 @@ impl Producer {
 
     fn go_without(&mut self, why: &str) {
         self.sequences.go_without();
-        (self.links.reporter().info)(&format!(
+        (self.connections.reporter().info)(&format!(
             "records of topic '{}' are written without an idempotent producer's id, so one whose acknowledgement is \
              lost may be there twice: {why}",
             self.topic
@@ -242,7 +242,7 @@ impl Producer {
     }
 
     fn ask_for_id(&mut self) -> Result<(i64, i16), ClusterError> {
-        if !self.links.supports(Target::Any, ApiKey::InitProducerId)? {
+        if !self.connections.supports(Target::Any, ApiKey::InitProducerId)? {
             return Err(ClusterError::Fatal("the brokers have no InitProducerId".into()));
         }
         let request = InitProducerIdRequest {
@@ -250,7 +250,7 @@ impl Producer {
             transaction_timeout_ms: i32::MAX,
             ..InitProducerIdRequest::default()
         };
-        self.links.call(Target::Any, &request, |answer| match answer.error_code {
+        self.connections.call(Target::Any, &request, |answer| match answer.error_code {
             ErrorCode::NONE => Ok((answer.producer_id, answer.producer_epoch)),
             code => {
                 let text = format!("asking for a producer's id: the broker answered {code}");
@@ -287,7 +287,7 @@ impl Producer {
 
     fn look_up(&mut self) -> Result<(), ClusterError> {
         let topic = self.topic.clone();
-        if let Some((_, code)) = self.links.refresh(Some(&[&topic]))?.into_iter().next() {
+        if let Some((_, code)) = self.connections.refresh(Some(&[&topic]))?.into_iter().next() {
             return Err(match code {
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ClusterError::Retriable(format!(
                     "the topic '{topic}' does not exist: create it (nothing is created by itself)"
@@ -316,7 +316,7 @@ impl Producer {
     }
 
     fn partitions(&self) -> Result<u32, ClusterError> {
-        let size = self.links.cluster().sizes().get(self.topic.as_str()).copied().unwrap_or(0);
+        let size = self.connections.cluster().sizes().get(self.topic.as_str()).copied().unwrap_or(0);
         match u32::try_from(size) {
             Ok(size @ 1..) => Ok(size),
             _ => Err(ClusterError::Retriable(format!("the topic '{}' has no partitions", self.topic))),
@@ -406,11 +406,11 @@ impl Producer {
     }
 
     fn attempt(&mut self, partition: i32, written: &mut Written) -> Result<Answer, ClusterError> {
-        let Some((leader, _)) = self.links.cluster().leader(&self.topic, partition) else {
+        let Some((leader, _)) = self.connections.cluster().leader(&self.topic, partition) else {
             return Ok(Answer::Code(ErrorCode::LEADER_NOT_AVAILABLE));
         };
         // What opening the connection takes is not taken from the answer's time: a slow login would leave none, each time.
-        self.links.open(Target::Broker(leader))?;
+        self.connections.open(Target::Broker(leader))?;
         let was_in_doubt = std::mem::replace(&mut written.in_doubt, true);
         let data = ProduceRequestPartition { index: partition, records: Some(&written.bytes) };
         let topic = self.topic.clone();
@@ -420,11 +420,11 @@ impl Producer {
             timeout_ms: i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX),
             topic_data: vec![ProduceRequestTopic {
                 name: &topic,
-                topic_id: self.links.cluster().topic_id(&topic),
+                topic_id: self.connections.cluster().topic_id(&topic),
                 partition_data: vec![data],
             }],
         };
-        let answer = self.links.call(Target::Broker(leader), &request, |answer| {
+        let answer = self.connections.call(Target::Broker(leader), &request, |answer| {
             let written = answer.responses.iter().flat_map(|topic| &topic.partition_responses).next();
             match written {
                 Some(written) if written.error_code == ErrorCode::INVALID_TIMESTAMP => {
@@ -530,8 +530,8 @@ mod tests {
         use crate::kafka::connection::{Connector, Settings};
         use std::sync::Arc;
         let connector = Connector::new(Settings::default()).unwrap();
-        let links = Links::new(Arc::new(Cluster::new(connector, Vec::new())), Duration::ZERO);
-        let mut producer = Producer::new(links, "dead".into(), Duration::ZERO);
+        let connections = Connections::new(Arc::new(Cluster::new(connector, Vec::new())), Duration::ZERO);
+        let mut producer = Producer::new(connections, "dead".into(), Duration::ZERO);
         let error = |producer: &Producer| producer.of_code(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "writing");
         assert!(matches!(error(&producer), ClusterError::Fatal(_)));
         producer.proven = true;

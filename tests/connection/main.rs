@@ -3,9 +3,9 @@
 mod addresses;
 mod credentials;
 mod double;
-mod links;
 mod peers;
 mod properties;
+mod reconnect;
 mod refusals;
 mod secured;
 #[path = "../support/mod.rs"]

@@ -6,7 +6,7 @@ use crate::secured::{secured, trusting};
 use crate::support::eventually;
 use crate::{soon, visit};
 use sluicegate::files::Reporter;
-use sluicegate::kafka::cluster::{Address, Cluster, ClusterError, Links, Target};
+use sluicegate::kafka::cluster::{Address, Cluster, ClusterError, Connections, Target};
 use sluicegate::kafka::connection::{ConnectionError, Connector, Settings};
 use sluicegate::kafka::security::{Protocol, Sasl, Secret, Security};
 use std::net::SocketAddr;
@@ -106,25 +106,25 @@ fn whoever_asks_a_cluster_is_not_stopped_by_a_refusal_after_the_first_success() 
     let doubles = double::cluster(2);
     let connector = telling(with_password());
     let cluster = cluster(&connector, doubles[0].address());
-    let links = || Links::new(Arc::clone(&cluster), Duration::from_secs(10));
-    links().refresh(None).unwrap();
+    let connections = || Connections::new(Arc::clone(&cluster), Duration::from_secs(10));
+    connections().refresh(None).unwrap();
     doubles.iter().for_each(|double| double.turns(Mood::Refuses));
-    // Each thread has links of its own.
+    // Each thread has connections of its own.
     let logins = || doubles.iter().map(Double::logins).sum::<usize>();
     let before = logins();
-    let error = links().open(Target::Any).map(drop).unwrap_err();
+    let error = connections().open(Target::Any).map(drop).unwrap_err();
     assert!(matches!(error, ClusterError::Retriable(_)), "{error}");
     assert_eq!(logins(), before + 1, "one broker's no is enough for one call");
     for target in [Target::Any, Target::Broker(1), Target::Broker(2)] {
         for _ in 0..2 {
-            let error = links().open(target).map(drop).unwrap_err();
+            let error = connections().open(target).map(drop).unwrap_err();
             assert!(matches!(error, ClusterError::Retriable(_)), "{target:?}: {error}");
         }
     }
     assert!(doubles.iter().all(|double| double.logins() <= 3), "those that refuse are left alone");
     doubles.iter().for_each(|double| double.turns(Mood::Answers));
     for target in [Target::Any, Target::Broker(1), Target::Broker(2)] {
-        eventually("it is let in again", || links().open(target).is_ok());
+        eventually("it is let in again", || connections().open(target).is_ok());
     }
 }
 
@@ -135,8 +135,8 @@ fn a_login_refused_at_first_is_final() {
     let connector = telling(with_password());
     let named = |double: &Double| Address { host: "127.0.0.1".into(), port: double.port() };
     let cluster = Cluster::new(connector, doubles.iter().map(named).collect());
-    let mut links = Links::new(Arc::new(cluster), Duration::from_secs(10));
-    let error = links.refresh(None).unwrap_err();
+    let mut connections = Connections::new(Arc::new(cluster), Duration::from_secs(10));
+    let error = connections.refresh(None).unwrap_err();
     assert!(matches!(error, ClusterError::Fatal(_)), "{error}");
     let logins: usize = doubles.iter().map(Double::logins).sum();
     assert_eq!(logins, 1, "a wrong password counts once");

@@ -16,7 +16,8 @@ use dice::Dice;
 
 use sluicegate::kafka::config::{Reset, Start};
 use sluicegate::kafka::consumer::cursor::{
-    Ask, Bounds, Committed, Cursor, EpochEnd, Output, Phase, Question, Rules, Serials, Shift, Trouble,
+    Ask, Bounds, Committed, Cursor, EpochEnd, Output, Phase, PositionChange, Question, Rules, Serials,
+    Trouble,
 };
 use sluicegate::kafka::consumer::note::Note;
 use sluicegate::kafka::protocol::{ErrorCode, Uuid};
@@ -129,7 +130,7 @@ struct World {
     commit: Option<Commit>,
     /// Of the values, not of offsets.
     done: HashSet<u64>,
-    told: Vec<Shift>,
+    told: Vec<PositionChange>,
 }
 
 /// With a seed of its own, a schedule is printed.
@@ -189,8 +190,8 @@ impl World {
                     self.progress = Some((self.cursor.assignment(), progress));
                     self.handed = next;
                 }
-                Output::Told(shift, _) => self.told.push(shift),
-                Output::Ends(_) | Output::Stopped(_) => panic!("seed {}: {output:?}", self.seed),
+                Output::Moved(shift, _) => self.told.push(shift),
+                Output::ResetForbidden(_) | Output::Stopped(_) => panic!("seed {}: {output:?}", self.seed),
                 Output::Recovered => {}
             }
         }
@@ -274,7 +275,7 @@ impl World {
         let at = self.dice.below(self.fetches.len());
         let Fetch { ask, assignment, answer } = self.fetches.swap_remove(at);
         let before = self.cursor.assignment();
-        let stands = self.cursor.stands(ask) && *self.cursor.phase() == Phase::Reading;
+        let stands = self.cursor.is_current(ask) && *self.cursor.phase() == Phase::Reading;
         match answer {
             _ if !stands => {}
             Err(ErrorCode::OFFSET_OUT_OF_RANGE) => self.cursor.out_of_range(ask, self.now, &mut self.serials),
@@ -288,7 +289,7 @@ impl World {
                     self.cursor.fetched(offset + 1, Some((offset, epoch)));
                     self.chunks.push((assignment, offset, value));
                 }
-                let out = self.cursor.went_well(None);
+                let out = self.cursor.fetch_succeeded(None);
                 self.apply(before, out);
             }
         }
@@ -471,7 +472,7 @@ impl World {
             while !self.in_flight.is_empty() {
                 self.deliver();
             }
-            if let (Some((_, progress)), Some(next)) = (&mut self.progress, self.cursor.passed()) {
+            if let (Some((_, progress)), Some(next)) = (&mut self.progress, self.cursor.skipped()) {
                 progress.pass(Offset(next));
             }
             self.begin_commit();
@@ -520,10 +521,10 @@ fn no_record_is_lost_whatever_becomes_of_the_log() {
     for seed in seeds() {
         for shift in run(seed, true).told {
             match shift {
-                Shift::Anew { .. } => anew += 1,
-                Shift::Cut { .. } => cut += 1,
-                Shift::NotesDropped { .. } => dropped += 1,
-                Shift::Deleted { .. } => deleted += 1,
+                PositionChange::TopicRecreated { .. } => anew += 1,
+                PositionChange::Truncated { .. } => cut += 1,
+                PositionChange::ProgressDropped { .. } => dropped += 1,
+                PositionChange::Deleted { .. } => deleted += 1,
                 _ => {}
             }
         }

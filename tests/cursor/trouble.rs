@@ -74,8 +74,8 @@ fn a_trouble_that_is_over_leaves_nothing_behind() {
     cursor.failed(cursor.ask(), Trouble::Connection, now, &mut serials);
     assert!(!cursor.wants_records(now));
     cursor.trouble_told();
-    assert_eq!(cursor.went_well(Some(12)), [Output::Recovered]);
-    assert!(cursor.wants_records(now) && cursor.standing().is_none());
+    assert_eq!(cursor.fetch_succeeded(Some(12)), [Output::Recovered]);
+    assert!(cursor.wants_records(now) && cursor.trouble().is_none());
     assert_eq!(cursor.log_end(), Some(12));
 }
 
@@ -100,7 +100,7 @@ fn a_late_answer_counts_for_nothing() {
     let asked = cursor.ask();
     cursor.metadata_was(Uuid([1; 16]), Some((2, 1)), now, &mut serials);
     assert_eq!(cursor.phase(), &Phase::Checking);
-    assert!(!cursor.stands(asked));
+    assert!(!cursor.is_current(asked));
     assert_eq!(cursor.failed(asked, Trouble::TooLarge(String::new()), now, &mut serials), []);
     let question = cursor.ask();
     let fine = EpochEnd::At { epoch: 0, end: 4 };
@@ -136,7 +136,7 @@ fn what_was_written_behind_the_end_is_not_passed() {
     cursor.fetched(20, Some((0, 0)));
     cursor.handed_to(8);
     assert!(cursor.has_ended());
-    assert_eq!((cursor.passed(), cursor.passed()), (Some(9), None));
+    assert_eq!((cursor.skipped(), cursor.skipped()), (Some(9), None));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn nobody_knows_whether_a_partition_that_is_held_may_be_read() {
     let forbidden = Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     cursor.failed(cursor.ask(), forbidden, now, &mut serials);
     assert!(cursor.is_unreadable());
-    cursor.hold(true);
+    cursor.throttle(true);
     assert!(!cursor.is_unreadable());
 }
 
@@ -202,7 +202,7 @@ fn a_broker_that_refuses_an_offset_which_it_says_is_there_is_asked_ever_less_oft
         now += Duration::from_millis(10);
     }
     assert!((10..60).contains(&refused), "{refused}");
-    assert_eq!(cursor.standing().map(|standing| standing.since), Some(began));
-    assert_eq!(cursor.went_well(None), [], "nobody was told yet");
-    assert!(cursor.standing().is_none());
+    assert_eq!(cursor.trouble().map(|ongoing| ongoing.since), Some(began));
+    assert_eq!(cursor.fetch_succeeded(None), [], "nobody was told yet");
+    assert!(cursor.trouble().is_none());
 }

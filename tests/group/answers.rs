@@ -1,10 +1,10 @@
-//! What each answer and each refusal makes a member do, one at a time.
+//! What each answer and each error makes a member do, one at a time.
 
 use proptest::prelude::*;
 use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Ask, Joined, Request};
 use sluicegate::kafka::group::membership::{CommitFate, Event, Membership, Settings, Step, opaque};
-use sluicegate::kafka::group::refusal::Refusal;
 use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::record::Partition;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Talk {
     pub fn ask(&mut self) -> Ask {
         for _ in 0..100 {
             match self.member.poll(self.now) {
-                Step::Ask(ask) | Step::AskBeside(ask) => return ask,
+                Step::Ask(ask) | Step::AskInParallel(ask) => return ask,
                 Step::Wait(until) => self.now = until,
                 Step::Over => panic!("it is over"),
             }
@@ -56,9 +56,9 @@ impl Talk {
         self.member.answered(ask.id, answer, self.now);
     }
 
-    pub fn refuse(&mut self, refusal: Refusal) {
+    pub fn refuse(&mut self, error: GroupError) {
         let ask = self.ask();
-        self.answer(&ask, Answer::Refused { refusal, member_id: String::new() });
+        self.answer(&ask, Answer::Refused { error, member_id: String::new() });
     }
 
     /// Answers the search for the coordinator, if there is one, and gives back the join.
@@ -104,8 +104,8 @@ fn a_new_member_joins_again_with_the_id_it_is_given() {
     let mut talk = Talk::new(Assignor::Range, None);
     let (ask, member_id, _) = talk.asks_to_join();
     assert_eq!(member_id, "");
-    let refusal = Refusal::MemberIdRequired;
-    talk.answer(&ask, Answer::Refused { refusal, member_id: "m-1".into() });
+    let error = GroupError::MemberIdRequired;
+    talk.answer(&ask, Answer::Refused { error, member_id: "m-1".into() });
     let (ask, member_id, _) = talk.asks_to_join();
     assert_eq!(member_id, "m-1");
     assert_eq!(ask.deadline - talk.now, Settings::default().rebalance_timeout + 5 * SECOND);
@@ -115,7 +115,7 @@ fn a_new_member_joins_again_with_the_id_it_is_given() {
 fn an_eager_member_gives_up_everything_before_it_joins_again() {
     for assignor in [Assignor::Range, Assignor::RoundRobin] {
         let mut talk = Talk::settled(assignor, None, &[p(0), p(1)]);
-        talk.refuse(Refusal::RebalanceInProgress);
+        talk.refuse(GroupError::RebalanceInProgress);
         assert_eq!(talk.events(), [Event::Revoked(vec![p(0), p(1)])]);
         // It still lives while it finishes, and may commit what it finishes.
         assert!(matches!(talk.ask().request, Request::Heartbeat { .. }));
@@ -133,7 +133,7 @@ fn an_eager_member_gives_up_everything_before_it_joins_again() {
 fn a_cooperative_member_keeps_what_it_has_and_gives_up_what_is_taken_away() {
     let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0), p(1)]);
     let epoch = talk.member.epoch(&p(0));
-    talk.refuse(Refusal::RebalanceInProgress);
+    talk.refuse(GroupError::RebalanceInProgress);
     assert_eq!(talk.events(), []);
     let (_, _, subscription) = talk.asks_to_join();
     assert_eq!((subscription.generation, &*subscription.owned), (Some(1), &[p(0), p(1)][..]));
@@ -154,9 +154,9 @@ fn a_cooperative_member_keeps_what_it_has_and_gives_up_what_is_taken_away() {
 #[test]
 fn a_fenced_generation_loses_everything_and_keeps_the_id() {
     for assignor in Assignor::ALL {
-        for (refusal, id) in [(Refusal::IllegalGeneration, "m"), (Refusal::UnknownMemberId, "")] {
+        for (error, id) in [(GroupError::IllegalGeneration, "m"), (GroupError::UnknownMemberId, "")] {
             let mut talk = Talk::settled(assignor, None, &[p(0)]);
-            talk.refuse(refusal);
+            talk.refuse(error);
             assert_eq!(talk.events(), [Event::Lost(vec![p(0)])]);
             assert!(!talk.member.may_commit(&p(0)));
             assert_eq!((talk.member.stamp(), talk.member.lease_until()), (None, None));
@@ -168,16 +168,16 @@ fn a_fenced_generation_loses_everything_and_keeps_the_id() {
 
 #[test]
 fn a_commit_tells_as_well_as_a_heartbeat() {
-    for (refusal, fate) in [
-        (Refusal::IllegalGeneration, CommitFate::Fenced),
-        (Refusal::UnknownMemberId, CommitFate::Fenced),
-        (Refusal::RebalanceInProgress, CommitFate::Retry),
-        (Refusal::CoordinatorNotAvailable, CommitFate::Retry),
-        (Refusal::FencedInstanceId, CommitFate::Over),
+    for (error, fate) in [
+        (GroupError::IllegalGeneration, CommitFate::Fenced),
+        (GroupError::UnknownMemberId, CommitFate::Fenced),
+        (GroupError::RebalanceInProgress, CommitFate::Retry),
+        (GroupError::CoordinatorNotAvailable, CommitFate::Retry),
+        (GroupError::FencedInstanceId, CommitFate::Over),
     ] {
         let mut talk = Talk::settled(Assignor::Range, None, &[p(0)]);
         let stamp = talk.member.stamp().unwrap();
-        assert_eq!(talk.member.commit_refused(&stamp, refusal, talk.now), fate);
+        assert_eq!(talk.member.commit_refused(&stamp, error, talk.now), fate);
         assert_eq!(talk.member.may_commit(&p(0)), fate == CommitFate::Retry);
     }
 }
@@ -186,30 +186,36 @@ fn a_commit_tells_as_well_as_a_heartbeat() {
 fn a_commit_of_a_former_generation_says_nothing_of_the_present_one() {
     let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
     let former = talk.member.stamp().unwrap();
-    talk.refuse(Refusal::RebalanceInProgress);
+    talk.refuse(GroupError::RebalanceInProgress);
     let _ = talk.asks_to_join();
     // The group has gone on, and the answer that says so is under way.
-    assert_eq!(talk.member.commit_refused(&former, Refusal::IllegalGeneration, talk.now), CommitFate::Retry);
+    assert_eq!(
+        talk.member.commit_refused(&former, GroupError::IllegalGeneration, talk.now),
+        CommitFate::Retry
+    );
     talk.member.coordinator_lost("gone", talk.now);
     talk.join(2, &[p(0)]);
-    assert_eq!(talk.member.commit_refused(&former, Refusal::IllegalGeneration, talk.now), CommitFate::Retry);
+    assert_eq!(
+        talk.member.commit_refused(&former, GroupError::IllegalGeneration, talk.now),
+        CommitFate::Retry
+    );
     assert_eq!(talk.events(), [Event::Assigned { added: vec![], user_data: vec![] }]);
 }
 
 #[test]
 fn what_no_patience_mends_ends_it_with_a_sentence() {
-    for refusal in [
-        Refusal::FencedInstanceId,
-        Refusal::GroupMaxSizeReached,
-        Refusal::InconsistentGroupProtocol,
-        Refusal::InvalidSessionTimeout,
-        Refusal::InvalidGroupId,
-        Refusal::GroupAuthorizationFailed,
-        Refusal::UnsupportedVersion,
+    for error in [
+        GroupError::FencedInstanceId,
+        GroupError::GroupMaxSizeReached,
+        GroupError::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout,
+        GroupError::InvalidGroupId,
+        GroupError::GroupAuthorizationFailed,
+        GroupError::UnsupportedVersion,
     ] {
         let mut talk = Talk::new(Assignor::Range, Some("i"));
         let (ask, _, _) = talk.asks_to_join();
-        talk.answer(&ask, Answer::Refused { refusal, member_id: String::new() });
+        talk.answer(&ask, Answer::Refused { error, member_id: String::new() });
         let events = talk.events();
         assert!(
             matches!(&events[..], [Event::Fatal(text)] if text.contains("sluicegate") && text.ends_with('.')),
@@ -222,8 +228,8 @@ fn what_no_patience_mends_ends_it_with_a_sentence() {
 #[test]
 fn the_coordinator_is_looked_for_again_and_a_loading_one_is_waited_for() {
     let mut talk = Talk::settled(Assignor::Range, None, &[p(0)]);
-    for refusal in [Refusal::NotCoordinator, Refusal::CoordinatorNotAvailable] {
-        talk.refuse(refusal);
+    for error in [GroupError::NotCoordinator, GroupError::CoordinatorNotAvailable] {
+        talk.refuse(error);
         let before = talk.now;
         let ask = talk.ask();
         assert_eq!(ask.request, Request::FindCoordinator);
@@ -234,7 +240,7 @@ fn the_coordinator_is_looked_for_again_and_a_loading_one_is_waited_for() {
         let ask = talk.ask();
         talk.answer(&ask, Answer::Coordinator);
     }
-    talk.refuse(Refusal::CoordinatorLoadInProgress);
+    talk.refuse(GroupError::CoordinatorLoadInProgress);
     assert!(matches!(talk.ask().request, Request::Heartbeat { .. }));
     assert_eq!(talk.events(), []);
 }
@@ -249,11 +255,11 @@ fn a_static_member_whose_new_id_was_lost_with_the_coordinator_takes_its_place_ag
         let joined = Joined { generation: 1, protocol, leader, member_id, members: vec![] };
         talk.answer(&ask, Answer::Joined(joined));
         if moved {
-            talk.refuse(Refusal::NotCoordinator);
+            talk.refuse(GroupError::NotCoordinator);
             let ask = talk.ask();
             talk.answer(&ask, Answer::Coordinator);
         }
-        talk.refuse(Refusal::FencedInstanceId);
+        talk.refuse(GroupError::FencedInstanceId);
         assert_eq!(matches!(&talk.events()[..], [Event::Fatal(_)]), ends);
         if !ends {
             assert_eq!(talk.asks_to_join().1, "");
@@ -261,7 +267,7 @@ fn a_static_member_whose_new_id_was_lost_with_the_coordinator_takes_its_place_ag
             let (ask, _, _) = talk.asks_to_join_again();
             talk.answer(
                 &ask,
-                Answer::Refused { refusal: Refusal::FencedInstanceId, member_id: String::new() },
+                Answer::Refused { error: GroupError::FencedInstanceId, member_id: String::new() },
             );
             assert!(matches!(&talk.events()[..], [Event::Fatal(_)]));
         }
@@ -272,15 +278,15 @@ fn a_static_member_whose_new_id_was_lost_with_the_coordinator_takes_its_place_ag
 fn what_is_not_released_in_time_is_lost_before_the_rebalance_ends() {
     let mut talk = Talk::settled(Assignor::Range, None, &[p(0), p(1)]);
     let begun = talk.now;
-    talk.refuse(Refusal::RebalanceInProgress);
+    talk.refuse(GroupError::RebalanceInProgress);
     talk.member.released(&[p(1)], talk.now);
     assert_eq!(talk.events(), [Event::Revoked(vec![p(0), p(1)])]);
     loop {
         match talk.member.poll(talk.now) {
             Step::Ask(ask) if matches!(ask.request, Request::Join { .. }) => break,
-            Step::Ask(ask) | Step::AskBeside(ask) => {
-                let refusal = Refusal::RebalanceInProgress;
-                talk.answer(&ask, Answer::Refused { refusal, member_id: String::new() });
+            Step::Ask(ask) | Step::AskInParallel(ask) => {
+                let error = GroupError::RebalanceInProgress;
+                talk.answer(&ask, Answer::Refused { error, member_id: String::new() });
             }
             Step::Wait(until) => talk.now = until,
             Step::Over => panic!(),
@@ -315,8 +321,8 @@ fn a_dynamic_member_says_that_it_leaves_and_a_static_one_does_not() {
 fn leaving_that_fails_is_told_once() {
     let failures = [
         Answer::Failed("broken pipe".into()),
-        Answer::Refused { refusal: Refusal::NotCoordinator, member_id: String::new() },
-        Answer::Refused { refusal: Refusal::GroupAuthorizationFailed, member_id: String::new() },
+        Answer::Refused { error: GroupError::NotCoordinator, member_id: String::new() },
+        Answer::Refused { error: GroupError::GroupAuthorizationFailed, member_id: String::new() },
     ];
     for failure in failures {
         let mut talk = Talk::settled(Assignor::Range, None, &[p(0)]);
@@ -326,7 +332,7 @@ fn leaving_that_fails_is_told_once() {
         let mut told = 0;
         loop {
             match talk.member.poll(talk.now) {
-                Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, failure.clone()),
+                Step::Ask(ask) | Step::AskInParallel(ask) => talk.answer(&ask, failure.clone()),
                 Step::Wait(until) => talk.now = until,
                 Step::Over => break,
             }
@@ -343,7 +349,7 @@ fn leaving_that_fails_is_told_once() {
 #[test]
 fn leaving_does_not_wait_for_a_join() {
     let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
-    talk.refuse(Refusal::RebalanceInProgress);
+    talk.refuse(GroupError::RebalanceInProgress);
     let (join, _, _) = talk.asks_to_join();
     let begun = talk.now;
     talk.member.leave(talk.now);
@@ -354,7 +360,7 @@ fn leaving_does_not_wait_for_a_join() {
     talk.answer(&ask, Answer::Failed("nobody there".into()));
     while talk.member.poll(talk.now) != Step::Over {
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => {
+            Step::Ask(ask) | Step::AskInParallel(ask) => {
                 talk.answer(&ask, Answer::Failed("nobody there".into()));
             }
             Step::Wait(until) => talk.now = until,
@@ -449,7 +455,7 @@ proptest! {
         let begun = talk.now;
         let mut asked = 0;
         for (kind, code, number) in answers {
-            let (Step::Ask(ask) | Step::AskBeside(ask)) = talk.member.poll(talk.now) else {
+            let (Step::Ask(ask) | Step::AskInParallel(ask)) = talk.member.poll(talk.now) else {
                 if let Step::Wait(until) = talk.member.poll(talk.now) {
                     talk.now = until;
                 }
@@ -459,11 +465,11 @@ proptest! {
             let (protocol, member_id) = (assignor.name().to_owned(), format!("m{}", number % 2));
             let joined = Joined { generation: number, protocol, leader: "m0".into(), member_id, members: vec![] };
             let assignment = Assignment { partitions: vec![p(number), p(code.into())], user_data: vec![] };
-            let answer = match (kind, Refusal::from_code(code)) {
+            let answer = match (kind, GroupError::from_code(code)) {
                 (0, _) => Answer::Coordinator,
                 (1, _) => Answer::Joined(joined),
                 (2, _) => Answer::Synced(assignment),
-                (3, Some(refusal)) => Answer::Refused { refusal, member_id: format!("m{number}") },
+                (3, Some(error)) => Answer::Refused { error, member_id: format!("m{number}") },
                 (4, _) => Answer::Failed("no".into()),
                 _ => match ask.request {
                     Request::FindCoordinator => Answer::Coordinator,

@@ -2,8 +2,8 @@
 //! virtual milliseconds, with what it stores and what it forgets when it moves to another broker.
 
 use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Stamp};
-use sluicegate::kafka::group::refusal::Refusal;
 use sluicegate::relay::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,8 +73,8 @@ pub struct Coordinator {
     pub replies: Vec<(Token, Answer)>,
 }
 
-fn refused(refusal: Refusal) -> Answer {
-    Answer::Refused { refusal, member_id: String::new() }
+fn refused(error: GroupError) -> Answer {
+    Answer::Refused { error, member_id: String::new() }
 }
 
 /// What a leader gives a member.
@@ -130,8 +130,8 @@ impl Coordinator {
     /// Another broker takes over with what was stored; it reads for `load` ms.
     pub fn move_away(&mut self, now: u64, load: u64) {
         for member in std::mem::take(&mut self.group.members).into_values() {
-            self.reply(member.joins, refused(Refusal::NotCoordinator));
-            self.reply(member.syncs, refused(Refusal::NotCoordinator));
+            self.reply(member.joins, refused(GroupError::NotCoordinator));
+            self.reply(member.syncs, refused(GroupError::NotCoordinator));
         }
         self.group = self.stored.clone();
         self.pending.clear();
@@ -146,20 +146,20 @@ impl Coordinator {
         self.group.state = if self.group.members.is_empty() { State::Empty } else { State::Stable };
     }
 
-    /// Who is who, or the refusal.
-    fn validate(&self, stamp: &Stamp) -> Result<(), Refusal> {
+    /// Who is who, or the error.
+    fn validate(&self, stamp: &Stamp) -> Result<(), GroupError> {
         if let Some(instance) = &stamp.instance_id {
             match self.group.instances.get(instance) {
-                Some(current) if *current != stamp.member_id => return Err(Refusal::FencedInstanceId),
-                None => return Err(Refusal::UnknownMemberId),
+                Some(current) if *current != stamp.member_id => return Err(GroupError::FencedInstanceId),
+                None => return Err(GroupError::UnknownMemberId),
                 _ => {}
             }
         }
         if !self.group.members.contains_key(&stamp.member_id) {
-            return Err(Refusal::UnknownMemberId);
+            return Err(GroupError::UnknownMemberId);
         }
         if stamp.generation != self.group.generation {
-            return Err(Refusal::IllegalGeneration);
+            return Err(GroupError::IllegalGeneration);
         }
         Ok(())
     }
@@ -174,17 +174,17 @@ impl Coordinator {
         if now < self.loading_until {
             return Answer::Done;
         }
-        if let Err(refusal) = self.validate(stamp) {
-            return refused(refusal);
+        if let Err(error) = self.validate(stamp) {
+            return refused(error);
         }
         match self.group.state {
-            State::Empty => refused(Refusal::UnknownMemberId),
+            State::Empty => refused(GroupError::UnknownMemberId),
             State::CompletingRebalance if !self.beats_while_completing => {
-                refused(Refusal::RebalanceInProgress)
+                refused(GroupError::RebalanceInProgress)
             }
             State::PreparingRebalance => {
                 self.restart_session(&stamp.member_id, now);
-                refused(Refusal::RebalanceInProgress)
+                refused(GroupError::RebalanceInProgress)
             }
             State::Stable | State::CompletingRebalance => {
                 self.restart_session(&stamp.member_id, now);
@@ -193,9 +193,9 @@ impl Coordinator {
         }
     }
 
-    pub fn commit(&mut self, stamp: &Stamp, now: u64) -> Result<(), Refusal> {
+    pub fn commit(&mut self, stamp: &Stamp, now: u64) -> Result<(), GroupError> {
         if now < self.loading_until {
-            return Err(Refusal::CoordinatorLoadInProgress);
+            return Err(GroupError::CoordinatorLoadInProgress);
         }
         self.validate(stamp)?;
         match self.group.state {
@@ -203,20 +203,20 @@ impl Coordinator {
                 self.restart_session(&stamp.member_id, now);
                 Ok(())
             }
-            _ => Err(Refusal::RebalanceInProgress),
+            _ => Err(GroupError::RebalanceInProgress),
         }
     }
 
     pub fn leave(&mut self, member_id: &str, now: u64) -> Answer {
         if now < self.loading_until {
-            return refused(Refusal::CoordinatorLoadInProgress);
+            return refused(GroupError::CoordinatorLoadInProgress);
         }
         if self.pending.remove(member_id).is_some() {
             self.try_complete(now);
             return Answer::Done;
         }
         if !self.group.members.contains_key(member_id) {
-            return refused(Refusal::UnknownMemberId);
+            return refused(GroupError::UnknownMemberId);
         }
         self.remove(member_id, now);
         Answer::Done
@@ -224,7 +224,7 @@ impl Coordinator {
 
     pub fn join(&mut self, token: Token, request: JoinRequest, now: u64) {
         if now < self.loading_until {
-            return self.reply(Some(token), refused(Refusal::CoordinatorLoadInProgress));
+            return self.reply(Some(token), refused(GroupError::CoordinatorLoadInProgress));
         }
         let JoinRequest { member_id, instance_id, .. } = &request;
         if member_id.is_empty() {
@@ -235,8 +235,8 @@ impl Coordinator {
                 Some(None) => self.add(token, fresh, request, now),
                 None => {
                     self.pending.insert(fresh.clone(), now + request.session);
-                    let refusal = Refusal::MemberIdRequired;
-                    self.reply(Some(token), Answer::Refused { refusal, member_id: fresh });
+                    let error = GroupError::MemberIdRequired;
+                    self.reply(Some(token), Answer::Refused { error, member_id: fresh });
                 }
             }
         } else if self.pending.remove(member_id).is_some() {
@@ -245,7 +245,7 @@ impl Coordinator {
             let (member_id, instance_id) = (member_id.clone(), instance_id.clone());
             let stamp = Stamp { generation: self.group.generation, member_id, instance_id };
             match self.validate(&stamp) {
-                Err(refusal) => self.reply(Some(token), refused(refusal)),
+                Err(error) => self.reply(Some(token), refused(error)),
                 Ok(()) => self.join_again(token, request, now),
             }
         }
@@ -257,7 +257,7 @@ impl Coordinator {
         let same = self.group.members[&id].protocols == request.protocols;
         let leads = self.group.leader.as_ref() == Some(&id);
         match self.group.state {
-            State::Empty => return self.reply(Some(token), refused(Refusal::UnknownMemberId)),
+            State::Empty => return self.reply(Some(token), refused(GroupError::UnknownMemberId)),
             State::CompletingRebalance if same => {
                 let answer = self.joined(&id, leads);
                 return self.reply(Some(token), answer);
@@ -326,8 +326,8 @@ impl Coordinator {
     fn replace(&mut self, token: Token, old: &str, fresh: &str, request: JoinRequest, now: u64) {
         let leader_as_told = self.group.leader.clone();
         let mut member = self.group.members.remove(old).unwrap();
-        self.reply(member.joins.take(), refused(Refusal::FencedInstanceId));
-        self.reply(member.syncs.take(), refused(Refusal::FencedInstanceId));
+        self.reply(member.joins.take(), refused(GroupError::FencedInstanceId));
+        self.reply(member.syncs.take(), refused(GroupError::FencedInstanceId));
         member.protocols = request.protocols;
         member.joins = Some(token);
         member.expires = now + member.session;
@@ -364,7 +364,7 @@ impl Coordinator {
             }
         }
         for token in waiting {
-            self.reply(Some(token), refused(Refusal::RebalanceInProgress));
+            self.reply(Some(token), refused(GroupError::RebalanceInProgress));
         }
         self.sync_until = None;
         self.unsynced.clear();
@@ -428,15 +428,15 @@ impl Coordinator {
 
     pub fn sync(&mut self, token: Token, stamp: &Stamp, assignments: &[(String, Assignment)], now: u64) {
         if now < self.loading_until {
-            return self.reply(Some(token), refused(Refusal::RebalanceInProgress));
+            return self.reply(Some(token), refused(GroupError::RebalanceInProgress));
         }
-        if let Err(refusal) = self.validate(stamp) {
-            return self.reply(Some(token), refused(refusal));
+        if let Err(error) = self.validate(stamp) {
+            return self.reply(Some(token), refused(error));
         }
         let id = &stamp.member_id;
         match self.group.state {
-            State::Empty => self.reply(Some(token), refused(Refusal::UnknownMemberId)),
-            State::PreparingRebalance => self.reply(Some(token), refused(Refusal::RebalanceInProgress)),
+            State::Empty => self.reply(Some(token), refused(GroupError::UnknownMemberId)),
+            State::PreparingRebalance => self.reply(Some(token), refused(GroupError::RebalanceInProgress)),
             State::Stable => {
                 self.unsynced.remove(id);
                 self.restart_session(id, now);
@@ -473,8 +473,8 @@ impl Coordinator {
 
     fn remove(&mut self, id: &str, now: u64) {
         let Some(member) = self.group.members.remove(id) else { return };
-        self.reply(member.joins, refused(Refusal::UnknownMemberId));
-        self.reply(member.syncs, refused(Refusal::UnknownMemberId));
+        self.reply(member.joins, refused(GroupError::UnknownMemberId));
+        self.reply(member.syncs, refused(GroupError::UnknownMemberId));
         if let Some(instance) = &member.instance {
             self.group.instances.remove(instance);
         }

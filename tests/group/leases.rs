@@ -2,9 +2,9 @@
 
 use super::answers::{SECOND, Talk, p};
 use sluicegate::kafka::group::assignor::{Assignment, Assignor};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Request};
 use sluicegate::kafka::group::membership::{Event, Settings, Step};
-use sluicegate::kafka::group::refusal::Refusal;
 
 /// The lease counts from the asking; once it is over everything is lost, and the member joins again.
 #[test]
@@ -18,7 +18,7 @@ fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     while talk.now < asked + session {
         assert_eq!(talk.events(), []);
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => {
+            Step::Ask(ask) | Step::AskInParallel(ask) => {
                 talk.answer(&ask, Answer::Failed("broken pipe".into()));
             }
             Step::Wait(until) => talk.now = until,
@@ -41,7 +41,7 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
         talk.now += 2 * SECOND;
         talk.answer(
             &ask,
-            Answer::Refused { refusal: Refusal::RebalanceInProgress, member_id: String::new() },
+            Answer::Refused { error: GroupError::RebalanceInProgress, member_id: String::new() },
         );
         let (ask, _, _) = talk.asks_to_join();
         let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
@@ -61,7 +61,7 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
 /// The next answer shows whether the machine was suspended or its clock set.
 #[test]
 fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
-    for (refusal, kept) in [(None, true), (Some(Refusal::UnknownMemberId), false)] {
+    for (error, kept) in [(None, true), (Some(GroupError::UnknownMemberId), false)] {
         let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
         let beat = talk.ask();
         let asked = talk.now;
@@ -77,9 +77,9 @@ fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
         let ask = talk.ask();
         assert!(matches!(ask.request, Request::Sync { .. }));
         assert_eq!(talk.now, asked, "it lost time");
-        let refused = |refusal| Answer::Refused { refusal, member_id: String::new() };
+        let refused = |error| Answer::Refused { error, member_id: String::new() };
         let synced = Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] });
-        talk.answer(&ask, refusal.map_or(synced, refused));
+        talk.answer(&ask, error.map_or(synced, refused));
         let lease = kept.then(|| talk.now + Settings::default().session_timeout);
         assert_eq!(talk.member.lease_until(), lease);
         let kept_all = Event::Assigned { added: vec![], user_data: vec![] };
@@ -98,7 +98,9 @@ fn a_short_sleep_takes_its_time_off_the_lease_and_a_silent_coordinator_ends_it()
     let lost = (0..1_000).find_map(|_| {
         let now = talk.now;
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("nobody there".into())),
+            Step::Ask(ask) | Step::AskInParallel(ask) => {
+                talk.answer(&ask, Answer::Failed("nobody there".into()))
+            }
             Step::Wait(until) => talk.now = until,
             Step::Over => panic!("it is over"),
         }
@@ -132,7 +134,9 @@ fn a_heartbeat_asked_after_the_lease_prolongs_nothing() {
     let lease = talk.member.lease_until().unwrap();
     while talk.now < lease {
         match talk.member.poll(talk.now) {
-            Step::Ask(ask) | Step::AskBeside(ask) => talk.answer(&ask, Answer::Failed("broken pipe".into())),
+            Step::Ask(ask) | Step::AskInParallel(ask) => {
+                talk.answer(&ask, Answer::Failed("broken pipe".into()))
+            }
             Step::Wait(until) => talk.now = until,
             Step::Over => panic!("it is over"),
         }

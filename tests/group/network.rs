@@ -2,9 +2,9 @@
 
 use super::coordinator::JoinRequest;
 use super::world::{NODES, Packet, Post, World};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
 use sluicegate::kafka::group::membership::{CommitFate, Event};
-use sluicegate::kafka::group::refusal::Refusal;
 use sluicegate::relay::record::Partition;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl World {
         let conns = self.conns;
         let place = &mut self.places[slot];
         let process = place.process.as_mut().unwrap();
-        process.beside = None;
+        process.parallel = None;
         if fresh {
             process.conn = conns;
         } else {
@@ -34,8 +34,8 @@ impl World {
         assert!(matches!(request, Request::Heartbeat { .. }));
         let delay = 1 + self.chance(60);
         let process = self.places[slot].process.as_mut().unwrap();
-        assert!(process.outstanding.is_some(), "beside nothing");
-        process.beside = Some(id);
+        assert!(process.outstanding.is_some(), "parallel to nothing");
+        process.parallel = Some(id);
         self.transmit(slot, delay, id, request);
     }
 
@@ -96,8 +96,8 @@ impl World {
             Packet::Committed { stamp, result } => {
                 let process = self.places[slot].process.as_mut().unwrap();
                 process.commits -= 1;
-                if let Err(refusal) = result {
-                    let fate = process.machine.commit_refused(&stamp, refusal, now);
+                if let Err(error) = result {
+                    let fate = process.machine.commit_refused(&stamp, error, now);
                     assert!(fate != CommitFate::Fenced || process.machine.held().next().is_none());
                 }
                 process.wake = self.now;
@@ -170,8 +170,8 @@ impl World {
             return;
         }
         if self.places[slot].process.as_ref().is_some_and(|process| process.node != self.home) {
-            let refusal = Refusal::NotCoordinator;
-            self.coordinator.replies.push((token, Answer::Refused { refusal, member_id: String::new() }));
+            let error = GroupError::NotCoordinator;
+            self.coordinator.replies.push((token, Answer::Refused { error, member_id: String::new() }));
             return;
         }
         let now = self.now;
@@ -227,7 +227,7 @@ impl World {
             return;
         }
         process.outstanding = process.outstanding.filter(|outstanding| *outstanding != id);
-        process.beside = process.beside.filter(|beside| *beside != id);
+        process.parallel = process.parallel.filter(|parallel| *parallel != id);
         process.machine.answered(id, answer, now);
         process.wake = self.now;
         self.hear(slot);
@@ -240,7 +240,7 @@ impl World {
         incarnation: u64,
         stamp: &Stamp,
         partition: &Partition,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), GroupError> {
         self.coordinator.commit(stamp, self.now)?;
         self.commits_accepted += 1;
         let owner = self.givings.get(partition);

@@ -4,8 +4,8 @@
 use super::coordinator::{JoinRequest, Token};
 use super::world::{HEARTBEAT, SESSION, World};
 use sluicegate::kafka::group::assignor::{Assignor, Subscription};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Stamp};
-use sluicegate::kafka::group::refusal::Refusal;
 use sluicegate::relay::record::Partition;
 use std::collections::BTreeSet;
 
@@ -103,23 +103,25 @@ impl World {
     }
 
     fn slow_beat(&mut self, slow: &mut Slow, answer: &Answer) {
-        let Answer::Refused { refusal, .. } = answer else {
+        let Answer::Refused { error, .. } = answer else {
             slow.heard = self.now;
             return;
         };
-        match refusal {
-            Refusal::RebalanceInProgress if !matches!(slow.doing, Doing::SyncAt(..)) => slow.heard = self.now,
+        match error {
+            GroupError::RebalanceInProgress if !matches!(slow.doing, Doing::SyncAt(..)) => {
+                slow.heard = self.now
+            }
             _ => {}
         }
-        match refusal {
-            Refusal::RebalanceInProgress if matches!(slow.doing, Doing::Beating) => {
+        match error {
+            GroupError::RebalanceInProgress if matches!(slow.doing, Doing::Beating) => {
                 slow.doing = Doing::JoinAt(self.now + slow.joins_after);
             }
-            Refusal::UnknownMemberId => {
+            GroupError::UnknownMemberId => {
                 slow.member_id.clear();
                 self.slow_fell(slow);
             }
-            Refusal::IllegalGeneration if !slow.waits() => {
+            GroupError::IllegalGeneration if !slow.waits() => {
                 self.slow_fell(slow);
             }
             _ => {}
@@ -192,11 +194,11 @@ impl World {
                 }
                 slow.held = given;
             }
-            Answer::Refused { refusal: Refusal::MemberIdRequired, member_id } => {
+            Answer::Refused { error: GroupError::MemberIdRequired, member_id } => {
                 slow.member_id.clone_from(member_id);
                 slow.doing = Doing::JoinAt(self.now);
             }
-            Answer::Refused { refusal: Refusal::UnknownMemberId, .. } => {
+            Answer::Refused { error: GroupError::UnknownMemberId, .. } => {
                 slow.member_id.clear();
                 self.slow_fell(&mut slow);
             }

@@ -4,9 +4,9 @@
 use super::coordinator::{Coordinator, JoinRequest, NOBODY, Token};
 use super::slow::Slow;
 use sluicegate::kafka::group::assignor::{Assignor, Subscription, TopicSizes};
+use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
 use sluicegate::kafka::group::membership::{Event, Membership, Settings, Step};
-use sluicegate::kafka::group::refusal::Refusal;
 use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::record::Partition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,7 +36,7 @@ pub enum Packet {
     Request { conn: u64, id: RequestId, request: Request },
     Answer { conn: u64, id: RequestId, answer: Answer },
     Commit { stamp: Stamp, partition: Partition },
-    Committed { stamp: Stamp, result: Result<(), Refusal> },
+    Committed { stamp: Stamp, result: Result<(), GroupError> },
     Release { partitions: Vec<(Partition, u64)> },
     Sizes,
 }
@@ -58,7 +58,7 @@ pub struct Process {
     pub held: BTreeMap<Partition, (u64, bool)>,
     pub outstanding: Option<RequestId>,
     /// What is asked beside it.
-    pub beside: Option<RequestId>,
+    pub parallel: Option<RequestId>,
     pub commits: usize,
     pub over: bool,
     pub fatal: Option<String>,
@@ -184,7 +184,7 @@ impl World {
             wake: self.now,
             held: BTreeMap::new(),
             outstanding: None,
-            beside: None,
+            parallel: None,
             commits: 0,
             over: false,
             fatal: None,
@@ -423,7 +423,7 @@ impl World {
                     assert!(ask.deadline > now);
                     self.send(slot, ask.id, ask.request);
                 }
-                Step::AskBeside(ask) => {
+                Step::AskInParallel(ask) => {
                     assert!(ask.deadline > now);
                     self.send_beside(slot, ask.id, ask.request);
                 }

@@ -7,7 +7,7 @@ use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{Folder, letter, may_repeat, write};
-use sluicegate::kafka::cluster::{self, Address, Links};
+use sluicegate::kafka::cluster::{self, Address, Connections};
 use sluicegate::kafka::connection::{Connector, Settings};
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::producer::Producer;
@@ -32,7 +32,7 @@ pub fn cluster(addresses: &str) -> Arc<cluster::Cluster> {
 
 pub fn produce(addresses: &str, topic: &str, records: &[NewRecord<'_>]) {
     let second = Duration::from_secs(10);
-    let mut producer = Producer::new(Links::new(cluster(addresses), second), topic.to_owned(), second);
+    let mut producer = Producer::new(Connections::new(cluster(addresses), second), topic.to_owned(), second);
     eventually("the topic", || producer.send(records, &mut vec![false; records.len()]).is_ok());
 }
 

@@ -2,7 +2,7 @@
 //! shares partitions in a group and writes dead letters.
 
 use crate::reader::{GROUP, Reader, TOPIC, config, write};
-use sluicegate::kafka::cluster::{Address, Cluster, Links};
+use sluicegate::kafka::cluster::{Address, Cluster, Connections};
 use sluicegate::kafka::config::Share;
 use sluicegate::kafka::connection::{Connector, Settings};
 use sluicegate::kafka::dead_letters;
@@ -151,8 +151,8 @@ fn each_takes_dead_letters() {
         sandbox.create("dead", 3).unwrap();
         let cluster = || Arc::new(Cluster::new(connector(), brokers(&sandbox)));
         assert_eq!(dead_letters::look(cluster(), "dead"), Ok(Vec::new()), "{name}");
-        let links = Links::new(cluster(), Duration::from_secs(10));
-        let mut producer = Producer::new(links, "dead".into(), Duration::from_secs(10));
+        let connections = Connections::new(cluster(), Duration::from_secs(10));
+        let mut producer = Producer::new(connections, "dead".into(), Duration::from_secs(10));
         let record = |key| NewRecord { timestamp: 1, key: Some(key), value: Some(b"letter"), headers: &[] };
         let mut acknowledged = [false; 2];
         producer

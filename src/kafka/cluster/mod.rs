@@ -1,10 +1,10 @@
 //! What is known of the brokers: addresses, leaders, coordinators; and the connections of one thread to them.
 //!
-//! [`Cluster`] is shared and does no I/O. [`Links`] belongs to one thread: one connection a broker, opened when it
+//! [`Cluster`] is shared and does no I/O. [`Connections`] belongs to one thread: one connection a broker, opened when it
 //! is first needed and again after a fault, so that no thread ever waits for another one's answer.
 
 mod catalog;
-mod links;
+mod connections;
 
 use super::connection::{ConnectionError, Connector};
 use super::group::assignor::TopicSizes;
@@ -12,7 +12,7 @@ use super::protocol::metadata::MetadataResponse;
 use super::protocol::{ErrorCode, Uuid};
 use catalog::Catalog;
 pub use catalog::{CONSISTENT, Leader, Place};
-pub use links::{Links, Target};
+pub use connections::{Connections, Target};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

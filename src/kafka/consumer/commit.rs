@@ -1,10 +1,10 @@
 //! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
 
 use super::cursor::Cursor;
-use super::nag::Nag;
 use super::note::{self, Note};
+use super::outage_notice::OutageNotice;
 use super::state::Shared;
-use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target, of_code};
 use crate::kafka::config::{Config, Share};
 use crate::kafka::group::exchange::Stamp;
 use crate::kafka::protocol::offset_commit::{
@@ -26,13 +26,13 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(3);
 
 /// Commits for the group.
 pub(super) struct Committer {
-    links: Links,
+    connections: Connections,
     config: Arc<Config>,
     shared: Arc<Shared>,
     coordinator: Option<i32>,
     /// Partitions whose positions were not taken, and when they are tried again.
     refused: BTreeMap<Partition, Instant>,
-    nag: Nag,
+    outage_notice: OutageNotice,
 }
 
 /// The first error that an answer holds, by what it asks for.
@@ -49,9 +49,9 @@ enum Refused {
 }
 
 impl Committer {
-    pub(super) fn new(links: Links, config: Arc<Config>, shared: Arc<Shared>) -> Self {
-        let nag = Nag::new("all positions are committed again");
-        Self { links, config, shared, coordinator: None, refused: BTreeMap::new(), nag }
+    pub(super) fn new(connections: Connections, config: Arc<Config>, shared: Arc<Shared>) -> Self {
+        let outage_notice = OutageNotice::new("all positions are committed again");
+        Self { connections, config, shared, coordinator: None, refused: BTreeMap::new(), outage_notice }
     }
 
     /// Commits these, once more with less beside them if the broker finds it too large. Gives those that it doesn't
@@ -101,8 +101,8 @@ impl Committer {
         checkpoints: &[Checkpoint],
         beside: Beside,
     ) -> Result<Vec<(Partition, ErrorCode)>, Refused> {
-        let Self { links, config, coordinator, .. } = self;
-        let cluster = Arc::clone(links.cluster());
+        let Self { connections, config, coordinator, .. } = self;
+        let cluster = Arc::clone(connections.cluster());
         let name = cluster.id().map(|id| note::cluster_name(&id)).unwrap_or_default();
         let (stamp, entries) = {
             let state = shared.lock();
@@ -125,7 +125,7 @@ impl Committer {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let id = links.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
+        let id = connections.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
         let mut left = Vec::new();
         for entries in split(&entries) {
             let request = OffsetCommitRequest {
@@ -136,7 +136,7 @@ impl Committer {
                 topics: topics(entries),
                 ..OffsetCommitRequest::default()
             };
-            let answer = links.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
+            let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
             let mut refused = answer.map_err(Refused::Other)?;
             // What was done of a topic that is no more can't be committed, and need not be.
             refused.retain(|(partition, code)| {
@@ -275,11 +275,11 @@ impl Commit for Committer {
         shared.wake_fetchers();
         if !asked.is_empty() {
             match refused.first() {
-                None => self.nag.recovered(&shared),
+                None => self.outage_notice.recovered(&shared),
                 Some((partition, code)) => {
                     let text =
                         format!("the position of {partition} can't be committed: the broker answered {code}");
-                    self.nag.tell(&shared, &text);
+                    self.outage_notice.tell(&shared, &text);
                 }
             }
         }

@@ -6,10 +6,10 @@
 //! batches unpacked here; taking records apart is left to whoever polls.
 
 use super::cursor::{Cursor, Output, Question, Rules, Serials, Trouble};
-use super::nag::Nag;
 use super::offsets;
+use super::outage_notice::OutageNotice;
 use super::state::{Asked, Chunk, Fetched, MOST_FETCH, Plan, Shared};
-use crate::kafka::cluster::{Cluster, ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target, of_code};
 use crate::kafka::config::Config;
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::fetch::{
@@ -32,11 +32,11 @@ const CHUNK_OVERHEAD: usize = 256;
 /// Fetches from one broker.
 pub(super) struct Fetcher {
     broker: i32,
-    links: Links,
+    connections: Connections,
     shared: Arc<Shared>,
     config: Arc<Config>,
     unpacker: Unpacker,
-    nag: Nag,
+    outage_notice: OutageNotice,
 }
 
 /// Why nothing was taken of a partition.
@@ -50,14 +50,19 @@ enum Refused {
 }
 
 impl Fetcher {
-    pub(super) fn new(broker: i32, links: Links, shared: Arc<Shared>, config: Arc<Config>) -> Self {
+    pub(super) fn new(
+        broker: i32,
+        connections: Connections,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+    ) -> Self {
         Self {
             broker,
-            links,
+            connections,
             shared,
             config,
             unpacker: Unpacker::default(),
-            nag: Nag::new("the brokers answer again"),
+            outage_notice: OutageNotice::new("the brokers answer again"),
         }
     }
 
@@ -78,12 +83,12 @@ impl Fetcher {
                 }
             };
             match outcome {
-                Ok(()) => self.nag.recovered(&self.shared),
+                Ok(()) => self.outage_notice.recovered(&self.shared),
                 Err(ClusterError::Fatal(text)) => return self.shared.fail(text),
                 Err(ClusterError::Retriable(text)) => {
                     // It holds on to the socket, which is of no use any more.
                     self.shared.lock().cancellers.remove(&self.broker);
-                    self.nag.tell(&self.shared, &text);
+                    self.outage_notice.tell(&self.shared, &text);
                     self.shared.want_metadata();
                     asked.iter().for_each(|asked| self.shared.failed(asked, Trouble::Connection));
                 }
@@ -95,7 +100,7 @@ impl Fetcher {
 
     /// Asks what cursors want to know of the logs that this broker leads, in as few requests as there are questions.
     fn find_out(&mut self, questions: &[(Asked, Question)]) -> Result<(), ClusterError> {
-        let canceller = self.links.open(Target::Broker(self.broker))?.canceller();
+        let canceller = self.connections.open(Target::Broker(self.broker))?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
         let mut bounds: BTreeMap<(bool, Option<i64>), Vec<&Asked>> = BTreeMap::new();
         let mut ends: Vec<(&Asked, i32)> = Vec::new();
@@ -111,7 +116,7 @@ impl Fetcher {
         }
         for ((uncommitted, at), of_it) in bounds {
             let asked: Vec<_> = of_it.iter().map(|asked| (&asked.partition, asked.leader_epoch)).collect();
-            let found = offsets::bounds(&mut self.links, self.broker, &asked, uncommitted, at)?;
+            let found = offsets::bounds(&mut self.connections, self.broker, &asked, uncommitted, at)?;
             self.answer(&of_it, found, |cursor, asked, bounds, rules, serials| {
                 cursor.bounds_were(asked.ask, bounds, rules, Instant::now(), serials)
             });
@@ -121,7 +126,7 @@ impl Fetcher {
         }
         let asked: Vec<_> =
             ends.iter().map(|(asked, epoch)| (&asked.partition, asked.leader_epoch, *epoch)).collect();
-        let found = offsets::epoch_ends(&mut self.links, self.broker, &asked)?;
+        let found = offsets::epoch_ends(&mut self.connections, self.broker, &asked)?;
         let of_it: Vec<&Asked> = ends.iter().map(|(asked, _)| *asked).collect();
         self.answer(&of_it, found, |cursor, asked, end, rules, serials| {
             cursor.epoch_end_was(asked.ask, end, rules, serials)
@@ -147,12 +152,12 @@ impl Fetcher {
                 refused => {
                     // An answer without the partition that was asked for says no more than an error without a name.
                     let code = refused.and_then(Result::err).unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
-                    doubt(self.links.cluster(), asked, code);
+                    doubt(self.connections.cluster(), asked, code);
                     cursor.failed(asked.ask, Trouble::Refused(code), now, serials)
                 }
             });
             let is_open =
-                state.cursors.get(&asked.partition).is_some_and(|cursor| cursor.standing().is_some());
+                state.cursors.get(&asked.partition).is_some_and(|cursor| cursor.trouble().is_some());
             state.metadata_wanted |= is_open;
         }
         drop(state);
@@ -161,15 +166,15 @@ impl Fetcher {
 
     fn fetch(&mut self, asked: &mut [Asked]) -> Result<(), ClusterError> {
         let target = Target::Broker(self.broker);
-        let canceller = self.links.open(target)?.canceller();
+        let canceller = self.connections.open(target)?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
         // What was asked moves on while the answer is taken in; the request keeps what it was.
         let names = asked.to_vec();
-        let Self { links, shared, unpacker, config, .. } = self;
+        let Self { connections, shared, unpacker, config, .. } = self;
         let rack = if names.iter().any(|asked| asked.of_leader_alone) { "" } else { &config.rack };
         let request = request(&names, rack);
         let timeout = config.request_timeout + LONG_POLL;
-        let cluster = Arc::clone(links.cluster());
+        let cluster = Arc::clone(connections.cluster());
         let mut taker = Taker {
             shared,
             unpacker,
@@ -177,7 +182,7 @@ impl Fetcher {
             largest: config.largest_batch,
             cluster: &cluster,
         };
-        links.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
+        connections.call_within(target, &request, timeout, |answer| taker.take_all(asked, &answer))?
     }
 }
 
@@ -246,7 +251,7 @@ impl Taker<'_> {
                 place = at + 1;
                 let Some(asked) = asked.get_mut(at) else { continue };
                 match self.take(asked, data) {
-                    Ok(()) => lend_replica(asked, data.preferred_read_replica, self.shared),
+                    Ok(()) => note_preferred_replica(asked, data.preferred_read_replica, self.shared),
                     Err(Refused::Fatal(text)) => return Err(ClusterError::Fatal(text)),
                     Err(Refused::Trouble(trouble)) => {
                         self.shared.failed(asked, trouble);
@@ -304,7 +309,7 @@ impl Taker<'_> {
             }
         }
         let log_end = Some(data.last_stable_offset).filter(|end| *end >= 0).or(Some(data.high_watermark));
-        self.shared.went_well(asked, log_end.filter(|end| *end >= 0));
+        self.shared.fetch_succeeded(asked, log_end.filter(|end| *end >= 0));
         Ok(())
     }
 }
@@ -344,12 +349,12 @@ fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<()
 }
 
 /// The leader names a replica that is nearer to us; or a replica no longer is the one to ask.
-fn lend_replica(asked: &Asked, preferred: i32, shared: &Shared) {
+fn note_preferred_replica(asked: &Asked, preferred: i32, shared: &Shared) {
     if preferred >= 0 {
         let until = Instant::now() + REPLICA_LEASE;
         shared.change(&asked.partition, |cursor, _| {
-            if cursor.stands(asked.ask) {
-                cursor.lend(preferred, until);
+            if cursor.is_current(asked.ask) {
+                cursor.prefer_replica(preferred, until);
             }
             Vec::new()
         });

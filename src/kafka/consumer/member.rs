@@ -1,25 +1,25 @@
 //! The thin thread around [`Membership`]: it has others ask what the membership wants asked, and carries words between
 //! it and the other threads. It decides nothing, and waits for no answer: what is asked of the coordinator goes over a
-//! [`line`], and heartbeats beside a join or a sync over another one.
+//! [`thread`], and heartbeats beside a join or a sync over another one.
 //!
 //! A heartbeat thus never waits for a fetch, a commit, a webhook or another member of the group.
 
 mod clock;
-mod line;
+mod request_thread;
 mod requests;
 
-use super::quota::Quota;
+use super::group_limit::MemberLimit;
 use super::state::Shared;
-use crate::kafka::cluster::{Cluster, ClusterError, Links};
+use crate::kafka::cluster::{Cluster, ClusterError, Connections};
 use crate::kafka::group::assignor::TopicSizes;
+use crate::kafka::group::error::GroupError;
 use crate::kafka::group::exchange::{Answer, Ask, Request};
 use crate::kafka::group::membership::{Event, Membership, Settings, Step};
-use crate::kafka::group::refusal::Refusal;
 use crate::relay::backoff::Jitter;
 use crate::relay::record::Partition;
 use crate::relay::source::{Lease, Notice, Polled, Severity};
 use clock::{Clock, Reading};
-use line::{Inbox, Job, Line, Reply};
+use request_thread::{Inbox, Job, Reply, RequestThread};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) struct Member {
     lease: Lease,
     inbox: Arc<Inbox>,
     /// For what is asked beside a request that waits; started when it is needed.
-    beside: Option<Line>,
+    parallel: Option<RequestThread>,
     coordinator: Option<i32>,
     /// The assignor of the generation that was joined last.
     protocol: String,
@@ -44,30 +44,30 @@ pub(super) struct Member {
     needed: Option<(BTreeSet<Arc<str>>, Instant)>,
     subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
     leaving: bool,
-    quota: Quota,
+    limit: MemberLimit,
 }
 
 impl Member {
     pub(super) fn new(
-        links: Links,
+        connections: Connections,
         shared: Arc<Shared>,
         settings: Settings,
         lease: Lease,
-        quota: Quota,
+        limit: MemberLimit,
     ) -> Self {
         Self {
-            cluster: Arc::clone(links.cluster()),
+            cluster: Arc::clone(connections.cluster()),
             shared,
             settings,
             lease,
             inbox: Arc::default(),
-            beside: None,
+            parallel: None,
             coordinator: None,
             protocol: String::new(),
             needed: None,
             subscribed: None,
             leaving: false,
-            quota,
+            limit,
         }
     }
 
@@ -75,8 +75,8 @@ impl Member {
     pub(super) fn run(mut self) {
         if let Some(topics) = self.await_topics() {
             let membership = Membership::new(self.settings.clone(), topics, Jitter::new(), Instant::now());
-            match self.line("member-line", None) {
-                Ok(line) => self.drive(membership, line),
+            match self.start_thread("member-requests", None) {
+                Ok(thread) => self.drive(membership, thread),
                 Err(error) => self.shared.fail(format!("no thread can be started for the group: {error}")),
             }
         }
@@ -96,36 +96,36 @@ impl Member {
             if let Some((topics, _)) = &state.subscribed {
                 return Some(topics.clone());
             }
-            state = self.shared.wait_for_chores(state, Instant::now() + LOOK_AGAIN);
+            state = self.shared.wait_for_work(state, Instant::now() + LOOK_AGAIN);
         }
         None
     }
 
-    fn drive(&mut self, mut membership: Membership, mut line: Line) {
+    fn drive(&mut self, mut membership: Membership, mut thread: RequestThread) {
         let is_cooperative = self.settings.assignors.iter().all(|assignor| assignor.is_cooperative());
-        self.quota.attach(&mut membership);
+        self.limit.attach(&mut membership);
         let mut clock = Clock::new(Reading::take());
         loop {
             let reading = Reading::take();
             if let Some(gap) = clock.gap(reading) {
                 membership.slept(gap, reading.now);
             }
-            self.take_words(&mut membership);
+            self.take_input(&mut membership);
             self.take_replies(&mut membership);
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
             self.find_sizes();
-            self.quota.before_asking(&mut membership, is_cooperative);
+            self.limit.before_asking(&mut membership, is_cooperative);
             let step = membership.poll(Instant::now());
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
             }
             self.publish(&membership, reading);
             match step {
-                Step::Ask(ask) => self.ask(&mut line, ask),
-                Step::AskBeside(ask) => self.ask_beside(&mut membership, ask),
-                Step::Wait(until) => self.await_words(until),
+                Step::Ask(ask) => self.ask(&mut thread, ask),
+                Step::AskInParallel(ask) => self.ask_in_parallel(&mut membership, ask),
+                Step::Wait(until) => self.await_input(until),
                 Step::Over => return,
             }
         }
@@ -134,7 +134,7 @@ impl Member {
     // ---- words -------------------------------------------------------------------------------------------
 
     /// What others have to say to the membership.
-    fn take_words(&mut self, membership: &mut Membership) {
+    fn take_input(&mut self, membership: &mut Membership) {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let released = std::mem::take(&mut state.released);
@@ -147,9 +147,9 @@ impl Member {
             membership.released(&released, now);
         }
         for (stamp, code) in refused {
-            if let Some(refusal) = Refusal::from_code(code.0) {
+            if let Some(error) = GroupError::from_code(code.0) {
                 // What becomes of the partitions comes as an event.
-                let _ = membership.commit_refused(&stamp, refusal, now);
+                let _ = membership.commit_refused(&stamp, error, now);
             }
         }
         if let Some((topics, sizes)) = subscribed {
@@ -197,18 +197,18 @@ impl Member {
     }
 
     /// Waits until somebody has something to say, or until then.
-    fn await_words(&self, until: Instant) {
-        let until = self.quota.look_again(self.needed.as_ref().map_or(until, |(_, at)| until.min(*at)));
+    fn await_input(&self, until: Instant) {
+        let until = self.limit.look_again(self.needed.as_ref().map_or(until, |(_, at)| until.min(*at)));
         let mut state = self.shared.lock();
         loop {
-            let news = !state.released.is_empty()
+            let has_input = !state.released.is_empty()
                 || !state.commit_errors.is_empty()
                 || (state.closed && !self.leaving)
                 || state.subscribed != self.subscribed;
-            if news || !self.inbox.is_empty() || Instant::now() >= until {
+            if has_input || !self.inbox.is_empty() || Instant::now() >= until {
                 return;
             }
-            state = self.shared.wait_for_chores(state, until);
+            state = self.shared.wait_for_work(state, until);
         }
     }
 
@@ -217,13 +217,13 @@ impl Member {
         let mut state = self.shared.lock();
         match event {
             Event::Assigned { added, user_data } => {
-                if let Some(text) = self.quota.cannot_be_split(membership, &self.settings.group) {
+                if let Some(text) = self.limit.cannot_be_split(membership, &self.settings.group) {
                     drop(state);
                     return self.shared.fail(text);
                 }
                 // First how much may be sent, then what.
-                if let Some(text) = self.quota.granted(&user_data) {
-                    state.news.push_back(Polled::Notice(Notice { severity: Severity::Warning, text }));
+                if let Some(text) = self.limit.granted(&user_data) {
+                    state.events.push_back(Polled::Notice(Notice { severity: Severity::Warning, text }));
                 }
                 added.into_iter().for_each(|partition| state.add(partition));
             }
@@ -233,7 +233,7 @@ impl Member {
                 let (known, unknown): (Vec<Partition>, Vec<Partition>) =
                     partitions.into_iter().partition(|partition| state.revoke(partition) && !closed);
                 if !known.is_empty() {
-                    state.news.push_back(Polled::Revoked(known));
+                    state.events.push_back(Polled::Revoked(known));
                 }
                 if !unknown.is_empty() {
                     unknown.iter().for_each(|partition| {
@@ -246,11 +246,11 @@ impl Member {
                 let known: Vec<Partition> =
                     partitions.into_iter().filter(|partition| state.remove(partition)).collect();
                 if !known.is_empty() {
-                    state.news.push_back(Polled::Lost(known));
+                    state.events.push_back(Polled::Lost(known));
                 }
             }
             Event::NeedSizes(topics) => self.needed = Some((topics, Instant::now())),
-            Event::Notice(notice) => state.news.push_back(Polled::Notice(notice)),
+            Event::Notice(notice) => state.events.push_back(Polled::Notice(notice)),
             Event::Fatal(text) => {
                 drop(state);
                 return self.shared.fail(text);
@@ -264,7 +264,7 @@ impl Member {
     fn publish(&self, membership: &Membership, reading: Reading) {
         match membership.lease_until() {
             Some(until) => {
-                self.lease.renew_by_both(self.quota.lease(until), reading.now, reading.wall);
+                self.lease.renew_by_both(self.limit.lease(until), reading.now, reading.wall);
             }
             None => self.lease.end(),
         }
@@ -283,49 +283,50 @@ impl Member {
     /// Asks for the sizes that the membership lacks to assign.
     fn find_sizes(&mut self) {
         let Some((topics, _)) = self.needed.take_if(|(_, at)| *at <= Instant::now()) else { return };
-        match self.beside() {
-            Ok(line) => line.add(Job::Sizes(topics)),
+        match self.parallel_thread() {
+            Ok(thread) => thread.add(Job::Sizes(topics)),
             Err(_) => self.needed = Some((topics, Instant::now() + SIZES_AGAIN)),
         }
     }
 
-    fn ask(&mut self, line: &mut Line, ask: Ask) {
+    fn ask(&mut self, thread: &mut RequestThread, ask: Ask) {
         match &ask.request {
             // Whatever is under way is not wanted any more.
             Request::FindCoordinator => {
-                line.give_up();
-                self.beside.iter().for_each(Line::give_up);
+                thread.give_up();
+                self.parallel.iter().for_each(RequestThread::give_up);
                 self.coordinator = None;
             }
-            Request::Join { .. } => self.quota.joins(),
+            Request::Join { .. } => self.limit.joins(),
             _ => {}
         }
-        line.add(Job::Ask { ask, coordinator: None, protocol: self.protocol.clone() });
+        thread.add(Job::Ask { ask, coordinator: None, protocol: self.protocol.clone() });
     }
 
-    fn ask_beside(&mut self, membership: &mut Membership, ask: Ask) {
+    fn ask_in_parallel(&mut self, membership: &mut Membership, ask: Ask) {
         let (id, coordinator) = (ask.id, self.coordinator);
-        match self.beside() {
-            Ok(line) => line.add(Job::Ask { ask, coordinator, protocol: String::new() }),
+        match self.parallel_thread() {
+            Ok(thread) => thread.add(Job::Ask { ask, coordinator, protocol: String::new() }),
             Err(error) => membership.answered(id, Answer::Failed(error.to_string()), Instant::now()),
         }
     }
 
-    fn beside(&mut self) -> io::Result<&mut Line> {
+    fn parallel_thread(&mut self) -> io::Result<&mut RequestThread> {
         /// A connection that wasn't used for so many heartbeats may be dead, which a new one is not.
         const HEARTBEATS_TO_IDLE: u32 = 3;
-        let line = match self.beside.take() {
-            Some(line) => line,
-            None => {
-                self.line("member-beside", Some(self.settings.heartbeat_interval * HEARTBEATS_TO_IDLE))?
-            }
+        let thread = match self.parallel.take() {
+            Some(thread) => thread,
+            None => self.start_thread(
+                "member-parallel",
+                Some(self.settings.heartbeat_interval * HEARTBEATS_TO_IDLE),
+            )?,
         };
-        Ok(self.beside.insert(line))
+        Ok(self.parallel.insert(thread))
     }
 
-    fn line(&self, name: &'static str, idle: Option<Duration>) -> io::Result<Line> {
+    fn start_thread(&self, name: &'static str, idle: Option<Duration>) -> io::Result<RequestThread> {
         // To find the coordinator takes two connections and a question.
-        let links = Links::new(Arc::clone(&self.cluster), self.settings.prompt() / 2);
-        Line::start(name, links, &self.settings.group, idle, &self.shared, &self.inbox)
+        let connections = Connections::new(Arc::clone(&self.cluster), self.settings.prompt() / 2);
+        RequestThread::start(name, connections, &self.settings.group, idle, &self.shared, &self.inbox)
     }
 }

@@ -1,6 +1,6 @@
 //! The native client as a [`Source`].
 //!
-//! Five kinds of threads share a state: whoever polls, which takes records apart; the committer; the keeper, which
+//! Five kinds of threads share a state: whoever polls, which takes records apart; the committer; the metadata, which
 //! knows topics, leaders and what was committed; one [fetcher] a broker, which reads records and asks what the logs
 //! are like; and the [member], which holds the place in the group. Each has connections of its own, so that none
 //! waits for another's answer. What becomes of a partition is decided by its [cursor] alone.
@@ -10,29 +10,29 @@
 //! | [cursor] | where one partition is read: a machine without threads |
 //! | `state` | what the threads share |
 //! | `topics` | which topics are wanted |
-//! | `keeper` | metadata, committed positions |
+//! | `metadata` | metadata, committed positions |
 //! | [offsets] | questions about offsets |
 //! | [note] | what is committed beside a position |
 //! | `report` | what people are told of partitions |
 //! | `fetcher` | records from one broker |
 //! | `member` | the thin thread around [`group::membership`](crate::kafka::group) |
-//! | `quota` | this member's part of the group's limit |
+//! | `limit` | this member's part of the group's limit |
 //! | `commit` | positions to the coordinator |
 
 mod commit;
 pub mod cursor;
 pub mod fetcher;
-pub mod keeper;
+mod group_limit;
 pub mod member;
-mod nag;
+pub mod metadata;
 pub mod note;
 pub mod offsets;
-mod quota;
+mod outage_notice;
 mod report;
 mod state;
 pub mod topics;
 
-use super::cluster::{Address, Cluster, Links};
+use super::cluster::{Address, Cluster, Connections};
 use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
@@ -41,9 +41,9 @@ use crate::relay::share::Share as Quotient;
 use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use commit::Committer;
 use cursor::{Cursor, Phase, Rules, Trouble};
-use keeper::Keeper;
+use group_limit::MemberLimit;
 use member::Member;
-use quota::Quota;
+use metadata::MetadataThread;
 use state::{Chunk, Shared, State};
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
@@ -78,7 +78,7 @@ impl Consumer {
         let Config { reset, until_end, commits, .. } = *config;
         let shared = Arc::new(Shared::new(Rules { reset, until_end, commits }));
         let cluster = Arc::new(Cluster::new(connector, brokers));
-        let links = || Links::new(Arc::clone(&cluster), config.request_timeout);
+        let connections = || Connections::new(Arc::clone(&cluster), config.request_timeout);
         let lease = match &config.share {
             Share::Fixed(_) => Lease::unlimited(),
             Share::Group(_) => Lease::expired(Instant::now()),
@@ -87,13 +87,14 @@ impl Consumer {
             Some(_) if matches!(config.share, Share::Group(_)) => Quotient::none(),
             _ => Quotient::unlimited(),
         };
-        let keeper = Keeper::new(links(), Arc::clone(&shared), Arc::clone(&config), topics);
-        spawn("keeper", &shared, move || keeper.run())?;
+        let metadata = MetadataThread::new(connections(), Arc::clone(&shared), Arc::clone(&config), topics);
+        spawn("metadata", &shared, move || metadata.run())?;
         if let Share::Group(settings) = &config.share {
             settings.check().map_err(SourceError)?;
             shared.lock().is_member = true;
-            let quota = Quota::new(config.group_limit, share.clone());
-            let member = Member::new(links(), Arc::clone(&shared), settings.clone(), lease.clone(), quota);
+            let limit = MemberLimit::new(config.group_limit, share.clone());
+            let member =
+                Member::new(connections(), Arc::clone(&shared), settings.clone(), lease.clone(), limit);
             spawn("member", &shared, move || member.run())?;
         }
         Ok(Self { shared, config, cluster, lease, share, current: None })
@@ -125,7 +126,7 @@ impl Consumer {
     fn next_chunk(&mut self) -> Option<Option<i64>> {
         let mut state = self.shared.lock();
         loop {
-            if state.has_partition_news() {
+            if state.has_partition_events() {
                 return None;
             }
             let current = self.current.take().and_then(|chunk| state.put_back(chunk));
@@ -163,7 +164,7 @@ impl Consumer {
 
     fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<Polled, SourceError>> {
         let has_records = self.current.is_some() || !state.chunks.is_empty();
-        if !self.config.until_end || has_records || !state.settled || !state.news.is_empty() {
+        if !self.config.until_end || has_records || !state.settled || !state.events.is_empty() {
             return None;
         }
         if state.cursors.values().all(Cursor::has_ended) {
@@ -185,9 +186,9 @@ fn spawn(
     shared: &Arc<Shared>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<(), SourceError> {
-    let alarm = Alarm { name, shared: Arc::clone(shared) };
+    let guard = PanicGuard { name, shared: Arc::clone(shared) };
     let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-        let _alarm = alarm;
+        let _guard = guard;
         run();
     });
     // Nobody waits for the thread: it may be in a read, and sees by the shared state that it has to end.
@@ -195,12 +196,12 @@ fn spawn(
 }
 
 /// Ends the run where one of its threads panics: without it nothing would go on, and nobody would know.
-struct Alarm {
+struct PanicGuard {
     name: &'static str,
     shared: Arc<Shared>,
 }
 
-impl Drop for Alarm {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.fail(format!("the {} thread panicked; please report this", self.name));
@@ -247,9 +248,9 @@ impl Source for Consumer {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            state.report_news();
-            if let Some(news) = state.news.pop_front() {
-                return Ok(news);
+            state.report_events();
+            if let Some(event) = state.events.pop_front() {
+                return Ok(event);
             }
             if let Some(error) = &state.failure {
                 return Err(error.clone());
@@ -267,7 +268,7 @@ impl Source for Consumer {
                 continue;
             }
             let has_records = self.current.is_some() || !state.chunks.is_empty();
-            let passed = if has_records { Vec::new() } else { state.passed() };
+            let passed = if has_records { Vec::new() } else { state.skipped() };
             if !passed.is_empty() {
                 return Ok(Polled::Passed(passed));
             }
@@ -279,13 +280,13 @@ impl Source for Consumer {
             if Instant::now() >= deadline {
                 return Ok(Polled::Nothing);
             }
-            state = shared.wait_for_news(state, deadline);
+            state = shared.wait_for_events(state, deadline);
         }
     }
 
     fn committer(&mut self) -> Box<dyn Commit> {
-        let links = Links::new(Arc::clone(&self.cluster), self.config.request_timeout);
-        Box::new(Committer::new(links, Arc::clone(&self.config), Arc::clone(&self.shared)))
+        let connections = Connections::new(Arc::clone(&self.cluster), self.config.request_timeout);
+        Box::new(Committer::new(connections, Arc::clone(&self.config), Arc::clone(&self.shared)))
     }
 
     fn outage(&self) -> Option<Outage> {
@@ -296,7 +297,7 @@ impl Source for Consumer {
         let mut state = self.shared.lock();
         let held: HashSet<&Partition> = partitions.iter().collect();
         for (partition, cursor) in &mut state.cursors {
-            cursor.hold(held.contains(partition));
+            cursor.throttle(held.contains(partition));
         }
         drop(state);
         self.shared.wake_fetchers();
@@ -347,7 +348,7 @@ impl Source for Consumer {
         self.shared.wake();
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         while state.is_member && Instant::now() < deadline {
-            state = self.shared.wait_for_news(state, deadline);
+            state = self.shared.wait_for_events(state, deadline);
         }
         state.chunks.clear();
         self.current = None;

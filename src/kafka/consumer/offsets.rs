@@ -3,7 +3,7 @@
 
 use super::cursor::{Bounds, Committed, EpochEnd};
 use super::note::Note;
-use crate::kafka::cluster::{ClusterError, Links, Target, of_code};
+use crate::kafka::cluster::{ClusterError, Connections, Target, of_code};
 use crate::kafka::protocol::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
 };
@@ -36,13 +36,13 @@ fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> 
 /// What the group has committed for these partitions, `None` where it has committed nothing. `coordinator` is found
 /// anew where it is not known, and forgotten where it turned out to be another.
 pub fn committed(
-    links: &mut Links,
+    connections: &mut Connections,
     coordinator: &mut Option<i32>,
     group: &str,
     partitions: &[Partition],
 ) -> Result<Answers<Option<Committed>>, ClusterError> {
-    let id = links.coordinator_unless(coordinator, group)?;
-    let cluster = Arc::clone(links.cluster());
+    let id = connections.coordinator_unless(coordinator, group)?;
+    let cluster = Arc::clone(connections.cluster());
     let topics = by_topic(partitions.iter().map(|partition| (partition, partition.number())));
     let names: HashMap<Uuid, &str> = topics.keys().map(|name| (cluster.topic_id(name), *name)).collect();
     let topics = topics.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopic {
@@ -53,7 +53,7 @@ pub fn committed(
     let request =
         OffsetFetchRequest { group_id: group, topics: Some(topics.collect()), ..Default::default() };
     let what = format!("reading the positions of group {group}");
-    let answer = links.call(Target::Broker(id), &request, |answer| {
+    let answer = connections.call(Target::Broker(id), &request, |answer| {
         let mut found = Answers::new();
         match answer.error_code {
             ErrorCode::NONE => {}
@@ -94,7 +94,7 @@ pub fn committed(
 /// leads, each with the leader epoch that is known; `None` where no record is as late. The latest is behind the last
 /// record whose transaction is decided, or with `uncommitted` behind the last at all.
 pub fn list_at(
-    links: &mut Links,
+    connections: &mut Connections,
     broker: i32,
     timestamp: i64,
     partitions: &[(&Partition, i32)],
@@ -106,10 +106,10 @@ pub fn list_at(
     });
     let topics = by_topic(asked).into_iter();
     let topics = topics.map(|(name, partitions)| ListOffsetsRequestTopic { name, partitions }).collect();
-    let timeout_ms = i32::try_from(links.timeout().as_millis()).unwrap_or(i32::MAX);
+    let timeout_ms = i32::try_from(connections.timeout().as_millis()).unwrap_or(i32::MAX);
     let request =
         ListOffsetsRequest { replica_id: -1, isolation_level: i8::from(!uncommitted), topics, timeout_ms };
-    links.call(Target::Broker(broker), &request, |answer| {
+    connections.call(Target::Broker(broker), &request, |answer| {
         let mut found = Answers::new();
         for topic in &answer.topics {
             for partition in &topic.partitions {
@@ -126,16 +126,16 @@ pub fn list_at(
 
 /// Where the logs begin and end of partitions that `broker` leads, and with which record a time begins.
 pub fn bounds(
-    links: &mut Links,
+    connections: &mut Connections,
     broker: i32,
     partitions: &[(&Partition, i32)],
     uncommitted: bool,
     at: Option<i64>,
 ) -> Result<Answers<Bounds>, ClusterError> {
-    let mut firsts = list_at(links, broker, EARLIEST, partitions, uncommitted)?;
-    let mut ends = list_at(links, broker, LATEST, partitions, uncommitted)?;
+    let mut firsts = list_at(connections, broker, EARLIEST, partitions, uncommitted)?;
+    let mut ends = list_at(connections, broker, LATEST, partitions, uncommitted)?;
     let mut times = match at {
-        Some(at) => list_at(links, broker, at, partitions, uncommitted)?,
+        Some(at) => list_at(connections, broker, at, partitions, uncommitted)?,
         None => Answers::new(),
     };
     let mut found = Answers::new();
@@ -169,11 +169,16 @@ impl Listed {
 }
 
 /// The same as [`list_at`], asked of each partition's leader.
-pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommitted: bool) -> Listed {
+pub fn list(
+    connections: &mut Connections,
+    timestamp: i64,
+    partitions: &[Partition],
+    uncommitted: bool,
+) -> Listed {
     let mut listed = Listed::default();
     let mut leaders: BTreeMap<i32, Vec<(&Partition, i32)>> = BTreeMap::new();
     for partition in partitions {
-        match links.cluster().leader(partition.topic(), partition.number()) {
+        match connections.cluster().leader(partition.topic(), partition.number()) {
             Some((leader, epoch)) => leaders.entry(leader).or_default().push((partition, epoch)),
             None => {
                 let text = format!("{partition} has no leader now");
@@ -182,7 +187,7 @@ pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommi
         }
     }
     for (leader, of_leader) in leaders {
-        match list_at(links, leader, timestamp, &of_leader, uncommitted) {
+        match list_at(connections, leader, timestamp, &of_leader, uncommitted) {
             Err(error) => {
                 listed.failed.get_or_insert(error);
             }
@@ -207,11 +212,11 @@ pub fn list(links: &mut Links, timestamp: i64, partitions: &[Partition], uncommi
 /// Where the logs of leader epochs, or of the newest ones before them, end at `broker` (KIP-320); each partition with
 /// the leader epoch that is known and the epoch that is asked for.
 pub fn epoch_ends(
-    links: &mut Links,
+    connections: &mut Connections,
     broker: i32,
     partitions: &[(&Partition, i32, i32)],
 ) -> Result<Answers<EpochEnd>, ClusterError> {
-    if !links.supports(Target::Broker(broker), ApiKey::OffsetForLeaderEpoch)? {
+    if !connections.supports(Target::Broker(broker), ApiKey::OffsetForLeaderEpoch)? {
         let unchecked =
             |(partition, ..): &(&Partition, i32, i32)| ((*partition).clone(), Ok(EpochEnd::Unchecked));
         return Ok(partitions.iter().map(unchecked).collect());
@@ -227,7 +232,7 @@ pub fn epoch_ends(
     let topics = by_topic(asked).into_iter();
     let topics = topics.map(|(topic, partitions)| OffsetForLeaderEpochRequestTopic { topic, partitions });
     let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.collect() };
-    links.call(Target::Broker(broker), &request, |answer| {
+    connections.call(Target::Broker(broker), &request, |answer| {
         let mut found = Answers::new();
         for topic in &answer.topics {
             for partition in &topic.partitions {

@@ -3,7 +3,7 @@
 //! A trouble is told once it lasts [`TELL_AFTER`]; what any restart of a broker looks like is not worth a word. It is
 //! told again ever more rarely, all partitions with the same trouble in one line, and once more when it is over.
 
-use super::cursor::{Cursor, Output, Phase, Shift, Trouble};
+use super::cursor::{Cursor, Output, Phase, PositionChange, Trouble};
 use crate::relay::record::Partition;
 use crate::relay::source::{Notice, Severity};
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +49,7 @@ pub(crate) fn is_stalled(cursor: &Cursor, now: Instant) -> bool {
     match cursor.phase() {
         Phase::Stopped => true,
         Phase::Revoked => false,
-        _ => !cursor.is_held() && cursor.standing().is_some_and(|standing| lasts(standing.since)),
+        _ => !cursor.is_throttled() && cursor.trouble().is_some_and(|ongoing| lasts(ongoing.since)),
     }
 }
 
@@ -57,17 +57,17 @@ impl Report {
     /// Something has come up.
     pub fn hear(&mut self, partition: &Partition, output: Output) {
         match output {
-            Output::Told(Shift::First { next, bounds }, _) => {
+            Output::Moved(PositionChange::First { next, bounds }, _) => {
                 let of_topic = self.firsts.entry(partition.topic().to_owned()).or_default();
                 of_topic.0 += 1;
                 of_topic.1 = of_topic.1.saturating_add(next.saturating_sub(bounds.first));
                 of_topic.2 = of_topic.2.saturating_add(bounds.end.saturating_sub(next));
             }
-            Output::Told(Shift::Copied { .. }, _) => self.copied.push(partition.clone()),
-            Output::Told(shift, next) => {
-                let sentence = sentence(&shift, partition);
-                let rule = match shift {
-                    Shift::Deleted { .. } | Shift::Beyond { .. } => " (--offset-reset)",
+            Output::Moved(PositionChange::Copied { .. }, _) => self.copied.push(partition.clone()),
+            Output::Moved(change, next) => {
+                let sentence = sentence(&change, partition);
+                let rule = match change {
+                    PositionChange::Deleted { .. } | PositionChange::BeyondEnd { .. } => " (--offset-reset)",
                     _ => "",
                 };
                 self.say(Severity::Warning, format!("{sentence}. Going on at {next}{rule}"));
@@ -88,7 +88,7 @@ impl Report {
             }
             Output::Recovered => self.recovered.push(partition.clone()),
             // These are none of its business.
-            Output::Begins { .. } | Output::Ends(_) => {}
+            Output::Begins { .. } | Output::ResetForbidden(_) => {}
         }
     }
 
@@ -104,13 +104,13 @@ impl Report {
     pub fn look(&mut self, cursors: &mut BTreeMap<Partition, Cursor>, now: Instant) {
         let mut troubles: BTreeMap<String, (Vec<Partition>, Instant, bool)> = BTreeMap::new();
         for (partition, cursor) in cursors.iter().filter(|(_, cursor)| is_stalled(cursor, now)) {
-            let Some(standing) = cursor.standing().filter(|s| s.trouble != Trouble::Connection) else {
+            let Some(ongoing) = cursor.trouble().filter(|s| s.trouble != Trouble::Connection) else {
                 continue;
             };
             if *cursor.phase() == Phase::Stopped {
                 continue;
             }
-            let (trouble, since, is_new) = (standing.trouble.to_string(), standing.since, !standing.told);
+            let (trouble, since, is_new) = (ongoing.trouble.to_string(), ongoing.since, !ongoing.told);
             let of_it = troubles.entry(trouble).or_insert_with(|| (Vec::new(), since, false));
             of_it.0.push(partition.clone());
             of_it.1 = of_it.1.min(since);
@@ -187,10 +187,10 @@ fn names(partitions: &[Partition]) -> String {
     }
 }
 
-/// A shift in words.
-pub(crate) fn sentence(shift: &Shift, partition: &Partition) -> String {
-    match shift {
-        Shift::Deleted { position, bounds } => format!(
+/// A change in words.
+pub(crate) fn sentence(change: &PositionChange, partition: &Partition) -> String {
+    match change {
+        PositionChange::Deleted { position, bounds } => format!(
             "the position {position} of {partition} is outside of its log, which holds {} to {}: {} offsets up to {} \
              were deleted before they were read",
             bounds.first,
@@ -198,26 +198,30 @@ pub(crate) fn sentence(shift: &Shift, partition: &Partition) -> String {
             bounds.first - position,
             bounds.first
         ),
-        Shift::Beyond { position, bounds } => format!(
+        PositionChange::BeyondEnd { position, bounds } => format!(
             "the position {position} of {partition} is outside of its log, which holds {} to {}: the topic was created \
              anew, or its log was cut off",
             bounds.first, bounds.end
         ),
-        Shift::Cut { position, at } => format!(
+        PositionChange::Truncated { position, at } => format!(
             "the log of {partition} was cut off at offset {at}, below our position {position}: records from there on \
              that were already sent are no longer in the topic"
         ),
-        Shift::Anew { position } => format!(
+        PositionChange::TopicRecreated { position } => format!(
             "topic {} was deleted and created anew; partition {} was read up to {position}, and is read from its \
              beginning now",
             partition.topic(),
             partition.number()
         ),
-        Shift::NotesDropped { position, reach } => format!(
+        PositionChange::ProgressDropped { position, reach } => format!(
             "the log of {partition} was cut off between the position {position} and {reach}: records there that were \
              done already may be sent again"
         ),
-        Shift::Copied { position } => format!("the position {position} of {partition} was moved or copied"),
-        Shift::First { next, .. } => format!("nothing is committed for {partition}: it begins at {next}"),
+        PositionChange::Copied { position } => {
+            format!("the position {position} of {partition} was moved or copied")
+        }
+        PositionChange::First { next, .. } => {
+            format!("nothing is committed for {partition}: it begins at {next}")
+        }
     }
 }

@@ -26,11 +26,11 @@ pub(crate) const MOST_FETCH: usize = 256 << 10;
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// For whoever polls: records or news.
-    news: Condvar,
+    events: Condvar,
     /// For fetchers: room, or something to fetch.
     room: Condvar,
-    /// For the keeper and the member: something to do.
-    chores: Condvar,
+    /// For the metadata and the member: something to do.
+    work: Condvar,
 }
 
 /// What is shared.
@@ -42,7 +42,7 @@ pub(crate) struct State {
     /// The bytes of the chunks, with the one that is being handed over.
     pub bytes: usize,
     /// For whoever polls; goes before records.
-    pub news: VecDeque<Polled>,
+    pub events: VecDeque<Polled>,
     /// Since when the brokers can't be reached.
     pub outage: Option<Outage>,
     /// Why the source can't go on.
@@ -128,8 +128,8 @@ pub(crate) struct Fetched {
 impl Shared {
     /// Nothing yet.
     pub fn new(rules: Rules) -> Self {
-        let (news, room, chores) = (Condvar::new(), Condvar::new(), Condvar::new());
-        Self { state: Mutex::new(State::new(rules)), news, room, chores }
+        let (events, room, work) = (Condvar::new(), Condvar::new(), Condvar::new());
+        Self { state: Mutex::new(State::new(rules)), events, room, work }
     }
 
     /// The state. Not to be held across I/O.
@@ -140,9 +140,9 @@ impl Shared {
 
     /// Wakes all who wait for a change.
     pub fn wake(&self) {
-        self.news.notify_all();
+        self.events.notify_all();
         self.room.notify_all();
-        self.chores.notify_all();
+        self.work.notify_all();
     }
 
     /// Wakes the fetchers: there is room.
@@ -151,21 +151,21 @@ impl Shared {
     }
 
     /// Waits for records or news, at most until `deadline`.
-    pub fn wait_for_news<'a>(
+    pub fn wait_for_events<'a>(
         &self,
         state: MutexGuard<'a, State>,
         deadline: Instant,
     ) -> MutexGuard<'a, State> {
-        wait(&self.news, state, deadline)
+        wait(&self.events, state, deadline)
     }
 
     /// Waits for something to do beside fetching, at most until `deadline`.
-    pub fn wait_for_chores<'a>(
+    pub fn wait_for_work<'a>(
         &self,
         state: MutexGuard<'a, State>,
         deadline: Instant,
     ) -> MutexGuard<'a, State> {
-        wait(&self.chores, state, deadline)
+        wait(&self.work, state, deadline)
     }
 
     /// Waits, at most for `time`; `false` once closed.
@@ -173,14 +173,14 @@ impl Shared {
         let deadline = Instant::now() + time;
         let mut state = self.lock();
         while !state.closed && Instant::now() < deadline {
-            state = self.wait_for_chores(state, deadline);
+            state = self.wait_for_work(state, deadline);
         }
         !state.closed
     }
 
     /// Tells whoever polls.
     pub fn notice(&self, severity: Severity, text: String) {
-        self.lock().news.push_back(Polled::Notice(Notice { severity, text }));
+        self.lock().events.push_back(Polled::Notice(Notice { severity, text }));
         self.wake();
     }
 
@@ -236,7 +236,7 @@ impl Shared {
         loop {
             let has_room = chunk.is_none() || state.has_room(limit);
             let closed = state.closed;
-            let wanted = |cursor: &&mut Cursor| !closed && (has_room || !cursor.is_held());
+            let wanted = |cursor: &&mut Cursor| !closed && (has_room || !cursor.is_throttled());
             let Some(cursor) = state.reading(asked).filter(wanted) else { return false };
             if has_room {
                 cursor.fetched(next, epoch);
@@ -250,15 +250,15 @@ impl Shared {
             state.chunks.push_back(chunk);
         }
         drop(state);
-        self.news.notify_all();
+        self.events.notify_all();
         true
     }
 
     /// A fetch of this partition went well; its log ends here.
-    pub fn went_well(&self, asked: &Asked, log_end: Option<i64>) {
+    pub fn fetch_succeeded(&self, asked: &Asked, log_end: Option<i64>) {
         let mut state = self.lock();
         if state.reading(asked).is_some() {
-            state.change(&asked.partition, |cursor, _| cursor.went_well(log_end));
+            state.change(&asked.partition, |cursor, _| cursor.fetch_succeeded(log_end));
         }
     }
 
@@ -292,7 +292,7 @@ impl State {
             cursors: BTreeMap::new(),
             chunks: VecDeque::new(),
             bytes: 0,
-            news: VecDeque::new(),
+            events: VecDeque::new(),
             outage: None,
             failure: None,
             settled: false,
@@ -319,7 +319,7 @@ impl State {
     /// The cursor that asked for records, if it is still there and still stands there.
     fn reading(&mut self, asked: &Asked) -> Option<&mut Cursor> {
         let cursor = self.cursors.get_mut(&asked.partition)?;
-        (*cursor.phase() == Phase::Reading && cursor.stands(asked.ask)).then_some(cursor)
+        (*cursor.phase() == Phase::Reading && cursor.is_current(asked.ask)).then_some(cursor)
     }
 
     fn due(&self, broker: i32, now: Instant) -> Vec<Asked> {
@@ -388,13 +388,13 @@ impl State {
                 Output::Begins { next, text, uncommitted } => {
                     // What moved it is told before what it is moved to.
                     let lines = self.report.lines().map(Polled::Notice);
-                    lines.for_each(|line| self.news.push_back(line));
+                    lines.for_each(|line| self.events.push_back(line));
                     self.begins(partition, next, text, uncommitted);
                 }
-                Output::Ends(shift) => {
+                Output::ResetForbidden(change) => {
                     let text = format!(
                         "{}. --offset-reset fail ends the run here",
-                        super::report::sentence(&shift, partition)
+                        super::report::sentence(&change, partition)
                     );
                     self.failure.get_or_insert(SourceError(text));
                 }
@@ -412,10 +412,10 @@ impl State {
         let assignment = cursor.assignment();
         let checkpoint = Checkpoint { metadata: text, assignment, ..Checkpoint::from(position) };
         let assigned = Assigned { checkpoint, uncommitted };
-        match self.news.iter_mut().rev().find(|news| !matches!(news, Polled::Notice(_))) {
+        match self.events.iter_mut().rev().find(|event| !matches!(event, Polled::Notice(_))) {
             // Partitions that begin together are told together.
             Some(Polled::Assigned(list)) => list.push(assigned),
-            _ => self.news.push_back(Polled::Assigned(vec![assigned])),
+            _ => self.events.push_back(Polled::Assigned(vec![assigned])),
         }
     }
 
@@ -425,9 +425,9 @@ impl State {
     }
 
     /// What has come up of the cursors is news, before whatever comes of it.
-    pub fn report_news(&mut self) {
+    pub fn report_events(&mut self) {
         let notices = self.report.notices().map(Polled::Notice);
-        notices.for_each(|notice| self.news.push_back(notice));
+        notices.for_each(|notice| self.events.push_back(notice));
     }
 
     /// How many partitions nothing has been read of for long, though they are wanted.
@@ -466,8 +466,8 @@ impl State {
     /// Whether there is room for another batch. What was fetched of held partitions makes room for the others when
     /// nothing else is left in the buffer: it is fetched again once it is wanted.
     fn has_room(&mut self, limit: usize) -> bool {
-        let all_held = || self.chunks.iter().all(|chunk| self.is_held(&chunk.partition));
-        if self.bytes >= limit && !self.chunks.is_empty() && all_held() {
+        let all_throttled = || self.chunks.iter().all(|chunk| self.is_throttled(&chunk.partition));
+        if self.bytes >= limit && !self.chunks.is_empty() && all_throttled() {
             // The first chunk of each partition comes last, and its place is where the partition goes on.
             while let Some(chunk) = self.chunks.pop_back() {
                 self.bytes = self.bytes.saturating_sub(chunk.bytes);
@@ -480,14 +480,14 @@ impl State {
         self.bytes < limit
     }
 
-    fn is_held(&self, partition: &Partition) -> bool {
-        self.cursors.get(partition).is_some_and(Cursor::is_held)
+    fn is_throttled(&self, partition: &Partition) -> bool {
+        self.cursors.get(partition).is_some_and(Cursor::is_throttled)
     }
 
     /// Whether something is to be told before any further record: that a partition is ours comes before its
     /// records, and that it isn't before what comes of it later.
-    pub fn has_partition_news(&self) -> bool {
-        self.news.iter().any(|news| !matches!(news, Polled::Notice(_)))
+    pub fn has_partition_events(&self) -> bool {
+        self.events.iter().any(|event| !matches!(event, Polled::Notice(_)))
     }
 
     /// Whether the partition has been ours since this checkpoint was made, and its log the same.
@@ -498,13 +498,13 @@ impl State {
 
     /// The first chunk that is wanted now; of held partitions none.
     pub fn next_chunk(&mut self) -> Option<Chunk> {
-        let place = self.chunks.iter().position(|chunk| !self.is_held(&chunk.partition))?;
+        let place = self.chunks.iter().position(|chunk| !self.is_throttled(&chunk.partition))?;
         self.chunks.remove(place)
     }
 
     /// Puts back a chunk whose partition is held, before the later ones of it; gives back any other.
     pub fn put_back(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if !self.is_held(&chunk.partition) {
+        if !self.is_throttled(&chunk.partition) {
             return Some(chunk);
         }
         self.chunks.push_front(chunk);
@@ -513,14 +513,14 @@ impl State {
 
     /// Whether a chunk waits that is wanted now.
     pub fn has_chunks(&self) -> bool {
-        self.chunks.iter().any(|chunk| !self.is_held(&chunk.partition))
+        self.chunks.iter().any(|chunk| !self.is_throttled(&chunk.partition))
     }
 
     /// Positions up to which there is nothing more to hand over, though the last record lies before: markers of
     /// transactions, and what compaction took away. Only while no chunk waits.
-    pub fn passed(&mut self) -> Vec<Position> {
+    pub fn skipped(&mut self) -> Vec<Position> {
         let passed = self.cursors.iter_mut().filter_map(|(partition, cursor)| {
-            let next = Offset(cursor.passed()?);
+            let next = Offset(cursor.skipped()?);
             Some(Position { partition: partition.clone(), next })
         });
         passed.collect()

@@ -1,7 +1,7 @@
 //! What a member and its group's coordinator say to each other, in values instead of bytes.
 
 use super::assignor::{Assignment, Assignor, Subscriber, Subscription};
-use super::refusal::Refusal;
+use super::error::GroupError;
 use std::time::{Duration, Instant};
 
 /// Tells requests apart, so that the answer to one that was given up is known as such.
@@ -82,9 +82,9 @@ pub enum Answer {
     /// An error code came back.
     Refused {
         /// Which.
-        refusal: Refusal,
+        error: GroupError,
         /// The member id that came along, which counts with
-        /// [`MemberIdRequired`](Refusal::MemberIdRequired) only.
+        /// [`MemberIdRequired`](GroupError::MemberIdRequired) only.
         member_id: String,
     },
     /// No answer, or none that could be read: disconnected, timed out, malformed. The text says which; the

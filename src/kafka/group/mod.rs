@@ -4,11 +4,11 @@
 //! |---|---|
 //! | [assignor] | how a leader splits the partitions |
 //! | [exchange] | what a member and the coordinator say to each other |
-//! | [refusal] | what the coordinator's error codes mean |
+//! | [error] | what the coordinator's error codes mean |
 //! | [membership] | the state machine that holds it together |
 
 pub mod assignor;
+pub mod error;
 pub mod exchange;
 pub mod membership;
-pub mod refusal;
 mod sticky;

@@ -1,7 +1,8 @@
 //! What becomes of the log that a cursor reads: other leaders, other bounds, a cut, another topic of its name.
 
 use super::{
-    Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, RETRY, Reset, Rules, Serials, Shift, Trouble,
+    Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, PositionChange, RETRY, Reset, Rules, Serials,
+    Trouble,
 };
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::Instant;
@@ -19,15 +20,15 @@ impl Cursor {
         if topic != Uuid::ZERO {
             self.topic = topic;
         }
-        let former = self.led;
+        let former = self.last_leader_epoch;
         self.leader = leader.or(self.leader.filter(|_| self.phase == Phase::Revoked));
         match self.phase {
             _ if is_another && self.phase != Phase::Revoked => {
                 let position = self.next;
                 match self.phase {
                     Phase::Unresolved => {}
-                    Phase::Placing(Beginning::First(_)) => self.turn(Phase::Unresolved, serials),
-                    _ => self.begin_anew(position, serials),
+                    Phase::Placing(Beginning::First(_)) => self.enter(Phase::Unresolved, serials),
+                    _ => self.begin_new_topic(position, serials),
                 }
             }
             Phase::Revoked => {
@@ -40,10 +41,10 @@ impl Cursor {
             _ => {}
         }
         let Some((_, epoch)) = leader else {
-            self.suffer(Trouble::Leaderless, now);
+            self.note_failure(Trouble::Leaderless, now);
             return Vec::new();
         };
-        self.led = Some(epoch);
+        self.last_leader_epoch = Some(epoch);
         if former.is_some_and(|former| former != epoch) {
             self.replica = None;
             // What the former leader still answers may be gone from the new one's log.
@@ -52,25 +53,25 @@ impl Cursor {
                 phase => phase,
             };
             if phase != Phase::Unresolved {
-                self.turn(phase, serials);
+                self.enter(phase, serials);
             }
         }
-        let was_leaderless = self.standing.as_ref().is_some_and(|s| s.trouble == Trouble::Leaderless);
+        let was_leaderless = self.ongoing.as_ref().is_some_and(|s| s.trouble == Trouble::Leaderless);
         if was_leaderless { self.answered() } else { Vec::new() }
     }
 
     /// The broker says that the position lies outside of the log.
     pub fn out_of_range(&mut self, ask: Ask, now: Instant, serials: &mut Serials) {
-        if self.stands(ask) && self.phase == Phase::Reading {
+        if self.is_current(ask) && self.phase == Phase::Reading {
             // What comes next may say that the position is right: only a fetch that goes well ends it.
-            self.suffer(Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE), now);
+            self.note_failure(Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE), now);
             if self.failures == 1 {
                 self.not_before = None;
             }
             // A log that was cut off says where; only without epochs is the position all there is.
             self.is_outside = true;
             let phase = if self.epochs.is_empty() { Phase::Outside } else { Phase::Checking };
-            self.turn(phase, serials);
+            self.enter(phase, serials);
         }
     }
 
@@ -89,17 +90,17 @@ impl Cursor {
             self.not_before = Some(self.not_before.unwrap_or(now).max(now + RETRY.0));
             return out;
         }
-        let shift = match position < bounds.first {
-            true => Shift::Deleted { position, bounds },
-            false => Shift::Beyond { position, bounds },
+        let change = match position < bounds.first {
+            true => PositionChange::Deleted { position, bounds },
+            false => PositionChange::BeyondEnd { position, bounds },
         };
         let next = match rules.reset {
-            Reset::Fail => return vec![Output::Ends(shift)],
+            Reset::Fail => return vec![Output::ResetForbidden(change)],
             Reset::Earliest => bounds.first,
             Reset::Latest => bounds.end,
         };
-        let mut out = vec![Output::Told(shift, next)];
-        out.extend(self.went_well(None));
+        let mut out = vec![Output::Moved(change, next)];
+        out.extend(self.fetch_succeeded(None));
         self.epochs.clear();
         if next > position && self.pending.is_none() {
             // What was read before stays, and is delivered.
@@ -123,7 +124,7 @@ impl Cursor {
         rules: &Rules,
         serials: &mut Serials,
     ) -> Vec<Output> {
-        if self.phase != Phase::Checking || !self.stands(ask) {
+        if self.phase != Phase::Checking || !self.is_current(ask) {
             return Vec::new();
         }
         let mut out = self.answered();
@@ -133,12 +134,12 @@ impl Cursor {
             EpochEnd::Unknown if self.topic == Uuid::ZERO => {
                 // A log that never was under that leader is another one.
                 let position = self.next;
-                self.begin_anew(position, serials);
+                self.begin_new_topic(position, serials);
             }
             EpochEnd::Unknown => {
                 // The same topic, and nothing left of what was read: where it begins and ends says the rest.
                 self.epochs.clear();
-                self.turn(Phase::Outside, serials);
+                self.enter(Phase::Outside, serials);
             }
         }
         out
@@ -153,9 +154,9 @@ impl Cursor {
         let mut out = Vec::new();
         if cut < position || (cut < reach && self.pending.is_none()) {
             // What is known to be done beyond the position may be something else now.
-            let shift = Shift::Cut { position: reach, at: cut };
+            let change = PositionChange::Truncated { position: reach, at: cut };
             if rules.reset == Reset::Fail {
-                return vec![Output::Ends(shift)];
+                return vec![Output::ResetForbidden(change)];
             }
             // Below the cut, what was not done is still there and still wanted.
             let next = if self.announced { cut.min(self.committed) } else { cut };
@@ -165,17 +166,17 @@ impl Cursor {
             }
             self.assignment = serials.draw();
             self.begins_at(next);
-            self.turn(Phase::Placing(Beginning::At(next)), serials);
-            return vec![Output::Told(shift, next)];
+            self.enter(Phase::Placing(Beginning::At(next)), serials);
+            return vec![Output::Moved(change, next)];
         }
         if let Some(begin) = self.pending.as_mut().filter(|_| reach > position && cut < reach) {
             begin.text.clear();
             self.reach = position;
-            out.push(Output::Told(Shift::NotesDropped { position, reach }, position));
+            out.push(Output::Moved(PositionChange::ProgressDropped { position, reach }, position));
         }
         // Where the leader knows less than was asked, an older epoch of ours is still to be found there.
         match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {
-            true => self.turn(Phase::Checking, serials),
+            true => self.enter(Phase::Checking, serials),
             false => out.extend(self.checked(serials)),
         }
         out

@@ -15,18 +15,18 @@
 //! Invariants, each asserted by the model in `tests/cursor`:
 //! - A position, an epoch or a note of what is done is never applied to another log than the one it came from: from
 //!   the moment another topic id is seen, nothing that was read of the former one is handed over or committed.
-//! - No record of the log is passed over without an [`Output::Told`] that names the gap.
+//! - No record of the log is passed over without an [`Output::Moved`] that names the gap.
 //! - An answer counts only if nothing has changed since it was asked for: its [ticket](Ask::ticket) says so.
 
 mod log;
-mod words;
+mod types;
 
 use crate::kafka::config::{Reset, Start};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::{Duration, Instant};
-pub use words::{
-    Ask, Beginning, Bounds, Committed, EpochEnd, Output, Phase, Question, Rules, Serials, Shift, Standing,
-    Trouble,
+pub use types::{
+    Ask, Beginning, Bounds, Committed, EpochEnd, OngoingTrouble, Output, Phase, PositionChange, Question,
+    Rules, Serials, Trouble,
 };
 
 /// So many leader epochs of a partition are remembered.
@@ -77,7 +77,7 @@ pub struct Cursor {
     epochs: Vec<(i64, i32)>,
     leader: Option<(i32, i32)>,
     /// The epoch of the last leader there was: an election often begins with a moment without one.
-    led: Option<i32>,
+    last_leader_epoch: Option<i32>,
     /// A replica to fetch from instead, and until when (KIP-392).
     replica: Option<(i32, Instant)>,
     /// A replica failed: until then the leader is fetched from.
@@ -86,7 +86,7 @@ pub struct Cursor {
     log_end: Option<i64>,
     not_before: Option<Instant>,
     failures: u32,
-    standing: Option<Standing>,
+    ongoing: Option<OngoingTrouble>,
     /// The position is known to lie outside of the log: first the epochs tell where both part.
     is_outside: bool,
     /// Whether whoever polls knows of the partition.
@@ -95,7 +95,7 @@ pub struct Cursor {
     pending: Option<Begin>,
     /// Nothing is fetched before its position is committed.
     awaits_commit: bool,
-    held: bool,
+    throttled: bool,
 }
 
 impl Cursor {
@@ -112,19 +112,19 @@ impl Cursor {
             reach: 0,
             epochs: Vec::new(),
             leader: None,
-            led: None,
+            last_leader_epoch: None,
             no_replica_before: None,
             replica: None,
             end: None,
             log_end: None,
             not_before: None,
             failures: 0,
-            standing: None,
+            ongoing: None,
             is_outside: false,
             announced: false,
             pending: Some(Begin::default()),
             awaits_commit: false,
-            held: false,
+            throttled: false,
         }
     }
 
@@ -166,8 +166,8 @@ impl Cursor {
     }
 
     /// Since when it is in trouble, and in which.
-    pub fn standing(&self) -> Option<&Standing> {
-        self.standing.as_ref()
+    pub fn trouble(&self) -> Option<&OngoingTrouble> {
+        self.ongoing.as_ref()
     }
 
     /// Whether whoever polls knows of it.
@@ -176,8 +176,8 @@ impl Cursor {
     }
 
     /// Whoever polls has enough of it for now.
-    pub fn is_held(&self) -> bool {
-        self.held
+    pub fn is_throttled(&self) -> bool {
+        self.throttled
     }
 
     /// Everything up to its end has been fetched.
@@ -187,12 +187,13 @@ impl Cursor {
 
     /// Whether a person has to do something before it is read.
     pub fn is_unreadable(&self) -> bool {
-        self.phase == Phase::Stopped || (self.is_forbidden() && !self.held && self.phase != Phase::Revoked)
+        self.phase == Phase::Stopped
+            || (self.is_forbidden() && !self.throttled && self.phase != Phase::Revoked)
     }
 
     fn is_forbidden(&self) -> bool {
         let forbidden = Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
-        self.standing.as_ref().is_some_and(|standing| standing.trouble == forbidden)
+        self.ongoing.as_ref().is_some_and(|ongoing| ongoing.trouble == forbidden)
     }
 
     /// The broker to fetch from at `now`.
@@ -210,7 +211,7 @@ impl Cursor {
     pub fn is_tried_again(&self) -> bool {
         let is_idle = matches!(self.phase, Phase::Unresolved | Phase::Revoked | Phase::Stopped);
         let has_enough =
-            self.phase == Phase::Reading && (self.held || self.awaits_commit || self.has_ended());
+            self.phase == Phase::Reading && (self.throttled || self.awaits_commit || self.has_ended());
         !is_idle && !has_enough
     }
 
@@ -243,7 +244,7 @@ impl Cursor {
     /// Whether it wants records now.
     pub fn wants_records(&self, now: Instant) -> bool {
         self.phase == Phase::Reading
-            && !self.held
+            && !self.throttled
             && !self.awaits_commit
             && !self.has_ended()
             && self.not_before.is_none_or(|at| at <= now)
@@ -255,7 +256,7 @@ impl Cursor {
     }
 
     /// Whether what was asked still counts.
-    pub fn stands(&self, ask: Ask) -> bool {
+    pub fn is_current(&self, ask: Ask) -> bool {
         self.ticket == ask.ticket && self.next == ask.next
     }
 
@@ -269,14 +270,14 @@ impl Cursor {
         cluster: &str,
         serials: &mut Serials,
     ) -> Vec<Output> {
-        if self.phase != Phase::Unresolved || !self.stands(ask) {
+        if self.phase != Phase::Unresolved || !self.is_current(ask) {
             return Vec::new();
         }
         let mut told = Vec::new();
         let committed = match found {
             Ok(committed) => committed,
             Err(start) => {
-                self.turn(Phase::Placing(Beginning::First(start)), serials);
+                self.enter(Phase::Placing(Beginning::First(start)), serials);
                 return told;
             }
         };
@@ -289,9 +290,9 @@ impl Cursor {
             let is_copy = note.position != next || (note.cluster != cluster && !note.cluster.is_empty());
             let is_of = |topic: Uuid| topic != Uuid::ZERO && self.topic != Uuid::ZERO;
             if is_copy {
-                told.push(Output::Told(Shift::Copied { position: next }, next));
+                told.push(Output::Moved(PositionChange::Copied { position: next }, next));
             } else if is_of(note.topic) && note.topic != self.topic {
-                self.begin_anew(next, serials);
+                self.begin_new_topic(next, serials);
                 return told;
             } else {
                 if self.topic == Uuid::ZERO {
@@ -306,7 +307,7 @@ impl Cursor {
             }
         }
         self.pending = Some(begin);
-        self.turn(Phase::Placing(Beginning::At(next)), serials);
+        self.enter(Phase::Placing(Beginning::At(next)), serials);
         told
     }
 
@@ -319,7 +320,7 @@ impl Cursor {
         now: Instant,
         serials: &mut Serials,
     ) -> Vec<Output> {
-        if !self.stands(ask) {
+        if !self.is_current(ask) {
             return Vec::new();
         }
         let mut out = self.answered();
@@ -351,16 +352,16 @@ impl Cursor {
                     Start::Latest => bounds.end,
                     Start::Timestamp(_) => bounds.at.unwrap_or(bounds.end),
                 };
-                let mut out = vec![Output::Told(Shift::First { next, bounds }, next)];
+                let mut out = vec![Output::Moved(PositionChange::First { next, bounds }, next)];
                 out.extend(self.begin_at(next, serials));
                 out
             }
-            Beginning::Anew(position) if rules.reset == Reset::Fail => {
-                vec![Output::Ends(Shift::Anew { position })]
+            Beginning::NewTopic(position) if rules.reset == Reset::Fail => {
+                vec![Output::ResetForbidden(PositionChange::TopicRecreated { position })]
             }
-            Beginning::Anew(position) => {
+            Beginning::NewTopic(position) => {
                 // Not where the leader says that the log begins: one that lags behind speaks of the former log.
-                let mut out = vec![Output::Told(Shift::Anew { position }, 0)];
+                let mut out = vec![Output::Moved(PositionChange::TopicRecreated { position }, 0)];
                 out.extend(self.begin_at(0, serials));
                 out
             }
@@ -391,7 +392,7 @@ impl Cursor {
         if self.epochs.is_empty() {
             return self.checked(serials);
         }
-        self.turn(Phase::Checking, serials);
+        self.enter(Phase::Checking, serials);
         Vec::new()
     }
 
@@ -400,29 +401,29 @@ impl Cursor {
         if !std::mem::take(&mut self.is_outside) {
             return self.read(serials);
         }
-        self.turn(Phase::Outside, serials);
+        self.enter(Phase::Outside, serials);
         Vec::new()
     }
 
     /// It can be read.
     fn read(&mut self, serials: &mut Serials) -> Vec<Output> {
-        self.turn(Phase::Reading, serials);
+        self.enter(Phase::Reading, serials);
         let Some(Begin { text, uncommitted }) = self.pending.take() else { return Vec::new() };
         self.assignment = serials.draw();
         self.announced = true;
-        self.held = false;
+        self.throttled = false;
         self.awaits_commit = uncommitted;
         (self.handed, self.committed) = (self.next, self.next);
         vec![Output::Begins { next: self.next, text, uncommitted }]
     }
 
     /// Another topic has the name: nothing that was read of the former one counts from now on.
-    fn begin_anew(&mut self, position: i64, serials: &mut Serials) {
+    fn begin_new_topic(&mut self, position: i64, serials: &mut Serials) {
         self.assignment = serials.draw();
         self.epochs.clear();
         (self.end, self.log_end, self.replica) = (None, None, None);
         self.pending = Some(Begin::default());
-        self.turn(Phase::Placing(Beginning::Anew(position)), serials);
+        self.enter(Phase::Placing(Beginning::NewTopic(position)), serials);
     }
 
     // ---- records -------------------------------------------------------------------------------------------
@@ -437,7 +438,7 @@ impl Cursor {
     }
 
     /// A fetch went well; the log ends here.
-    pub fn went_well(&mut self, log_end: Option<i64>) -> Vec<Output> {
+    pub fn fetch_succeeded(&mut self, log_end: Option<i64>) -> Vec<Output> {
         self.log_end = log_end.or(self.log_end);
         self.recovered()
     }
@@ -454,7 +455,7 @@ impl Cursor {
     }
 
     /// Up to where there is nothing more to hand over though the last record lies before, if that is news.
-    pub fn passed(&mut self) -> Option<i64> {
+    pub fn skipped(&mut self) -> Option<i64> {
         // What lies behind the end is not handed over, so it isn't passed either.
         let to = self.end.map_or(self.next, |end| self.next.min(end));
         let passed = self.phase == Phase::Reading && self.handed < to;
@@ -475,17 +476,17 @@ impl Cursor {
     /// The coordinator does not take its position.
     pub fn commit_refused(&mut self, code: ErrorCode, now: Instant) {
         if self.awaits_commit {
-            self.suffer(Trouble::Refused(code), now);
+            self.note_failure(Trouble::Refused(code), now);
         }
     }
 
     /// Whoever polls has enough of it for now, or not.
-    pub fn hold(&mut self, held: bool) {
-        self.held = held;
+    pub fn throttle(&mut self, throttled: bool) {
+        self.throttled = throttled;
     }
 
     /// A replica that is nearer is to be fetched from, or none.
-    pub fn lend(&mut self, replica: i32, until: Instant) {
+    pub fn prefer_replica(&mut self, replica: i32, until: Instant) {
         self.replica = Some((replica, until));
     }
 
@@ -498,41 +499,41 @@ impl Cursor {
 
     /// Nothing came of what was asked.
     pub fn failed(&mut self, ask: Ask, trouble: Trouble, now: Instant, serials: &mut Serials) -> Vec<Output> {
-        if !self.stands(ask) {
+        if !self.is_current(ask) {
             return Vec::new();
         }
         if self.replica.take().is_some() {
             self.no_replica_before = Some(now + REPLICA_REST);
         }
-        self.suffer(trouble.clone(), now);
-        let lasts = match (&trouble, &self.standing) {
+        self.note_failure(trouble.clone(), now);
+        let lasts = match (&trouble, &self.ongoing) {
             (Trouble::TooLarge(_), _) => true,
-            (Trouble::Corrupt(_), Some(standing)) => standing.times >= CORRUPT_ATTEMPTS,
+            (Trouble::Corrupt(_), Some(ongoing)) => ongoing.times >= CORRUPT_ATTEMPTS,
             (Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED), _) => false,
-            (Trouble::Refused(code), Some(standing)) => {
-                !code.is_retriable() && now.saturating_duration_since(standing.same_since) >= LASTING
+            (Trouble::Refused(code), Some(ongoing)) => {
+                !code.is_retriable() && now.saturating_duration_since(ongoing.same_since) >= LASTING
             }
             _ => false,
         };
         if lasts { self.stop(trouble, serials) } else { Vec::new() }
     }
 
-    fn suffer(&mut self, trouble: Trouble, now: Instant) {
+    fn note_failure(&mut self, trouble: Trouble, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let bounds = match trouble {
             Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => (FORBIDDEN_RETRY, FORBIDDEN_RETRY),
             _ => RETRY,
         };
         self.not_before = Some(now + doubled(bounds, self.failures));
-        match &mut self.standing {
-            Some(standing) if standing.trouble.is_like(&trouble) => {
-                standing.trouble = trouble;
-                standing.times = standing.times.saturating_add(1);
+        match &mut self.ongoing {
+            Some(ongoing) if ongoing.trouble.is_like(&trouble) => {
+                ongoing.trouble = trouble;
+                ongoing.times = ongoing.times.saturating_add(1);
             }
-            Some(standing) => (standing.trouble, standing.same_since, standing.times) = (trouble, now, 1),
+            Some(ongoing) => (ongoing.trouble, ongoing.same_since, ongoing.times) = (trouble, now, 1),
             None => {
-                self.standing =
-                    Some(Standing { trouble, since: now, same_since: now, times: 1, told: false });
+                self.ongoing =
+                    Some(OngoingTrouble { trouble, since: now, same_since: now, times: 1, told: false });
             }
         }
     }
@@ -540,7 +541,7 @@ impl Cursor {
     /// A question was answered.
     fn answered(&mut self) -> Vec<Output> {
         let outside = Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE);
-        if self.standing.as_ref().is_some_and(|standing| standing.trouble == outside) {
+        if self.ongoing.as_ref().is_some_and(|ongoing| ongoing.trouble == outside) {
             return Vec::new();
         }
         self.recovered()
@@ -549,29 +550,29 @@ impl Cursor {
     /// What was in trouble goes well.
     fn recovered(&mut self) -> Vec<Output> {
         (self.failures, self.not_before) = (0, None);
-        let told = self.standing.take().is_some_and(|standing| standing.told);
+        let told = self.ongoing.take().is_some_and(|ongoing| ongoing.told);
         if told { vec![Output::Recovered] } else { Vec::new() }
     }
 
     /// Its trouble is told.
     pub fn trouble_told(&mut self) {
-        if let Some(standing) = &mut self.standing {
-            standing.told = true;
+        if let Some(ongoing) = &mut self.ongoing {
+            ongoing.told = true;
         }
     }
 
     /// Nothing more is read of it, and nothing that was read is handed over.
     pub fn stop(&mut self, trouble: Trouble, serials: &mut Serials) -> Vec<Output> {
-        self.turn(Phase::Stopped, serials);
+        self.enter(Phase::Stopped, serials);
         vec![Output::Stopped(trouble)]
     }
 
     /// It has to be given up: its records may finish.
     pub fn revoke(&mut self, serials: &mut Serials) {
-        self.turn(Phase::Revoked, serials);
+        self.enter(Phase::Revoked, serials);
     }
 
-    fn turn(&mut self, phase: Phase, serials: &mut Serials) {
+    fn enter(&mut self, phase: Phase, serials: &mut Serials) {
         self.phase = phase;
         self.ticket = serials.draw();
     }

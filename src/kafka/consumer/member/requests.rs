@@ -2,8 +2,8 @@
 
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
+use crate::kafka::group::error::GroupError;
 use crate::kafka::group::exchange::{Answer, Joined, Stamp};
-use crate::kafka::group::refusal::Refusal;
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
@@ -91,8 +91,8 @@ pub(super) fn sync<'a>(
 }
 
 pub(super) fn synced(answer: &SyncGroupResponse<'_>) -> Result<Answer, ClusterError> {
-    match Refusal::from_code(answer.error_code.0) {
-        Some(refusal) => Ok(Answer::Refused { refusal, member_id: String::new() }),
+    match GroupError::from_code(answer.error_code.0) {
+        Some(error) => Ok(Answer::Refused { error, member_id: String::new() }),
         // The coordinator hands on nothing to a member that the leader left out.
         None if answer.assignment.is_empty() => Ok(Answer::Synced(Assignment::default())),
         None => decode_assignment(answer.assignment).map(Answer::Synced).map_err(|error| {
@@ -122,15 +122,15 @@ pub(super) fn left(answer: &LeaveGroupResponse<'_>) -> Answer {
 }
 
 pub(super) fn done(code: ErrorCode) -> Answer {
-    match Refusal::from_code(code.0) {
-        Some(refusal) => Answer::Refused { refusal, member_id: String::new() },
+    match GroupError::from_code(code.0) {
+        Some(error) => Answer::Refused { error, member_id: String::new() },
         None => Answer::Done,
     }
 }
 
 pub(super) fn joined(answer: JoinGroupResponse<'_>) -> Result<Answer, ClusterError> {
-    if let Some(refusal) = Refusal::from_code(answer.error_code.0) {
-        return Ok(Answer::Refused { refusal, member_id: answer.member_id.to_owned() });
+    if let Some(error) = GroupError::from_code(answer.error_code.0) {
+        return Ok(Answer::Refused { error, member_id: answer.member_id.to_owned() });
     }
     let unreadable =
         |error| ClusterError::Retriable(format!("a member's subscription can't be read: {error}"));

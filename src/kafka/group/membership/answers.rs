@@ -1,7 +1,7 @@
 //! What the coordinator's answers, and its refusals, change.
 
 use super::leader::Role;
-use super::{CommitFate, Event, Membership, Phase, RETRY_FLOOR, Refusal};
+use super::{CommitFate, Event, GroupError, Membership, Phase, RETRY_FLOOR};
 use crate::kafka::group::assignor::{Assignment, Assignor};
 use crate::kafka::group::exchange::{Answer, Joined, Request, RequestId, Stamp};
 use crate::relay::source::Severity;
@@ -12,16 +12,16 @@ impl Membership {
     /// What came of the request `id`. Ignored if the membership waits for it no longer.
     pub fn answered(&mut self, id: RequestId, answer: Answer, now: Instant) {
         self.step_to(now);
-        if let Some(beat) = self.beside.take_if(|beat| beat.id == id) {
-            return self.answered_beside(beat, answer);
+        if let Some(beat) = self.parallel.take_if(|beat| beat.id == id) {
+            return self.answered_parallel(beat, answer);
         }
         let Some(outstanding) = self.outstanding.take_if(|outstanding| outstanding.id == id) else { return };
         let asked = outstanding.asked;
-        self.beside = None;
+        self.parallel = None;
         match (outstanding.request, answer) {
             (request, Answer::Failed(reason)) => self.request_failed_of(&request, &reason),
-            (request, Answer::Refused { refusal, member_id }) => {
-                self.refused(&request, refusal, member_id, asked)
+            (request, Answer::Refused { error, member_id }) => {
+                self.refused(&request, error, member_id, asked)
             }
             (Request::FindCoordinator, Answer::Coordinator) => self.coordinator_known = true,
             (Request::Join { .. }, Answer::Joined(joined)) => self.joined(joined),
@@ -42,25 +42,25 @@ impl Membership {
     }
 
     /// A commit that carried `stamp` was refused.
-    pub fn commit_refused(&mut self, stamp: &Stamp, refusal: Refusal, now: Instant) -> CommitFate {
+    pub fn commit_refused(&mut self, stamp: &Stamp, error: GroupError, now: Instant) -> CommitFate {
         self.step_to(now);
         let is_current = self.stamp().as_ref() == Some(stamp);
-        match refusal {
+        match error {
             _ if matches!(self.phase, Phase::Over) => CommitFate::Over,
-            Refusal::FencedInstanceId | Refusal::GroupAuthorizationFailed if is_current => {
-                self.end(refusal);
+            GroupError::FencedInstanceId | GroupError::GroupAuthorizationFailed if is_current => {
+                self.end(error);
                 CommitFate::Over
             }
-            Refusal::UnknownMemberId if is_current => {
-                self.fall(refusal);
+            GroupError::UnknownMemberId if is_current => {
+                self.fall(error);
                 CommitFate::Fenced
             }
             // While joining, the group may have gone on to the generation whose number is under way to us.
-            Refusal::IllegalGeneration if is_current && !matches!(self.phase, Phase::Joining) => {
-                self.fall(refusal);
+            GroupError::IllegalGeneration if is_current && !matches!(self.phase, Phase::Joining) => {
+                self.fall(error);
                 CommitFate::Fenced
             }
-            Refusal::NotCoordinator | Refusal::CoordinatorNotAvailable => {
+            GroupError::NotCoordinator | GroupError::CoordinatorNotAvailable => {
                 if self.outstanding.is_none() {
                     self.coordinator_known = false;
                 }
@@ -71,7 +71,7 @@ impl Membership {
     }
 
     pub(super) fn request_failed(&mut self, reason: &str) {
-        self.beside = None;
+        self.parallel = None;
         if let Some(outstanding) = self.outstanding.take() {
             self.request_failed_of(&outstanding.request, reason);
         }
@@ -123,9 +123,9 @@ impl Membership {
         // A new generation began with this member in it: after it had asked for the first time, and after the last
         // heartbeat that was still heard in the one before.
         if self.generation != Some(joined.generation)
-            && let (Some(asked), Some(standing)) = (asked_first, self.standing)
+            && let (Some(asked), Some(basis)) = (asked_first, self.lease_basis)
         {
-            self.heard_at_rest(asked.max(standing.heard));
+            self.heard_at_rest(asked.max(basis.heard));
             self.trust_lease();
         }
         let leads = joined.leader == joined.member_id;
@@ -190,15 +190,17 @@ impl Membership {
         }
     }
 
-    fn refused(&mut self, request: &Request, refusal: Refusal, member_id: String, asked: Instant) {
+    fn refused(&mut self, request: &Request, error: GroupError, member_id: String, asked: Instant) {
         let has_moved = matches!(
-            refusal,
-            Refusal::NotCoordinator | Refusal::CoordinatorNotAvailable | Refusal::CoordinatorLoadInProgress
+            error,
+            GroupError::NotCoordinator
+                | GroupError::CoordinatorNotAvailable
+                | GroupError::CoordinatorLoadInProgress
         );
         if matches!(request, Request::Leave { .. }) && !has_moved {
             // Who isn't known need not leave.
-            if refusal != Refusal::UnknownMemberId {
-                self.leave_failed(&format!("it answered with {refusal}"));
+            if error != GroupError::UnknownMemberId {
+                self.leave_failed(&format!("it answered with {error}"));
             }
             self.phase = Phase::Over;
             return;
@@ -209,31 +211,33 @@ impl Membership {
             // It speaks of who we were.
             return self.retry(request);
         }
-        match refusal {
-            Refusal::CoordinatorNotAvailable | Refusal::NotCoordinator => {
+        match error {
+            GroupError::CoordinatorNotAvailable | GroupError::NotCoordinator => {
                 self.coordinator_known = false;
                 self.retry(request);
             }
-            Refusal::CoordinatorLoadInProgress => self.retry(request),
-            Refusal::MemberIdRequired => {
+            GroupError::CoordinatorLoadInProgress => self.retry(request),
+            GroupError::MemberIdRequired => {
                 let is_first = self.member_id.is_empty() && !member_id.is_empty();
                 self.member_id = member_id;
                 if !is_first {
                     self.retry(request);
                 }
             }
-            Refusal::UnknownMemberId | Refusal::IllegalGeneration => {
+            GroupError::UnknownMemberId | GroupError::IllegalGeneration => {
                 self.retry(request);
-                self.fall(refusal);
+                self.fall(error);
             }
-            Refusal::RebalanceInProgress => self.rebalance_in_progress(request, asked),
+            GroupError::RebalanceInProgress => self.rebalance_in_progress(request, asked),
             // The new coordinator has read of this instance under the id before, for a new id is stored with the
             // first assignment only. Once for each move: two processes of one name don't fence each other for ever.
-            Refusal::FencedInstanceId if self.moved && !self.id_is_stored && !self.member_id.is_empty() => {
+            GroupError::FencedInstanceId
+                if self.moved && !self.id_is_stored && !self.member_id.is_empty() =>
+            {
                 self.retry(request);
-                self.fall(Refusal::UnknownMemberId);
+                self.fall(GroupError::UnknownMemberId);
             }
-            refusal if refusal.sentence("", None).is_some() => self.end(refusal),
+            error if error.sentence("", None).is_some() => self.end(error),
             other => {
                 if self.failures == 0 {
                     let group = &self.settings.group;
@@ -261,7 +265,7 @@ impl Membership {
     }
 
     /// The generation is over for this member, or the membership is: everything is lost, and it joins again.
-    fn fall(&mut self, refusal: Refusal) {
+    fn fall(&mut self, error: GroupError) {
         let joins = self.joins();
         self.lose_all();
         if joins {
@@ -270,9 +274,9 @@ impl Membership {
         }
         self.generation = None;
         self.synced = None;
-        self.standing = None;
+        self.lease_basis = None;
         self.joining_since = None;
-        if refusal == Refusal::UnknownMemberId {
+        if error == GroupError::UnknownMemberId {
             self.member_id.clear();
         }
         match self.phase {
@@ -281,12 +285,12 @@ impl Membership {
         }
     }
 
-    fn end(&mut self, refusal: Refusal) {
+    fn end(&mut self, error: GroupError) {
         self.lose_all();
-        let sentence = refusal.sentence(&self.settings.group, self.settings.instance_id.as_deref());
-        self.events.push_back(Event::Fatal(sentence.unwrap_or_else(|| refusal.to_string())));
-        self.standing = None;
-        (self.outstanding, self.beside) = (None, None);
+        let sentence = error.sentence(&self.settings.group, self.settings.instance_id.as_deref());
+        self.events.push_back(Event::Fatal(sentence.unwrap_or_else(|| error.to_string())));
+        self.lease_basis = None;
+        (self.outstanding, self.parallel) = (None, None);
         self.phase = Phase::Over;
     }
 }

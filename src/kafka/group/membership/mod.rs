@@ -7,7 +7,7 @@
 //!     while let Some(event) = membership.next_event() { … tell the consumer … }
 //!     match membership.poll(Instant::now()) {
 //!         Step::Ask(ask) => … send it; its answer goes into membership.answered(ask.id, answer, now) …
-//!         Step::AskBeside(ask) => … the same on a second connection …
+//!         Step::AskInParallel(ask) => … the same on a second connection …
 //!         Step::Wait(until) => … wait for an answer, a word of the consumer, or until then …
 //!         Step::Over => break,
 //!     }
@@ -56,9 +56,9 @@
 //! more when it is back, which costs a rebalance that stops nobody and moves nothing else.
 
 mod answers;
-mod beside;
 mod holdings;
 mod leader;
+mod parallel;
 mod settings;
 mod suspend;
 
@@ -67,8 +67,8 @@ pub use leader::{Attach, opaque};
 pub use settings::Settings;
 
 use super::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
+use super::error::GroupError;
 use super::exchange::{Ask, Request, RequestId, Stamp};
-use super::refusal::Refusal;
 use crate::relay::backoff::{Backoff, Jitter};
 use crate::relay::record::Partition;
 use crate::relay::source::{Notice, Severity};
@@ -104,7 +104,7 @@ pub enum Step {
     Ask(Ask),
     /// The same, on another connection to the same coordinator: a heartbeat while the other request waits. Never
     /// more than one at a time either; it is over once the other is answered or replaced.
-    AskBeside(Ask),
+    AskInParallel(Ask),
     /// Nothing, until then or until something else happens.
     Wait(Instant),
     /// The membership has ended.
@@ -186,7 +186,7 @@ struct Outstanding {
 
 /// What is known of the coordinator's patience: see the module.
 #[derive(Clone, Copy)]
-struct Standing {
+struct LeaseBasis {
     /// When the last request was asked that is known to have begun the session anew.
     heard: Instant,
     /// When the last request was asked whose answer showed the group at rest.
@@ -205,7 +205,7 @@ pub struct Membership {
     coordinator_known: bool,
     outstanding: Option<Outstanding>,
     /// A heartbeat beside it.
-    beside: Option<Outstanding>,
+    parallel: Option<Outstanding>,
     requests: u64,
     /// Nothing is asked before, after a failure.
     not_before: Instant,
@@ -224,7 +224,7 @@ pub struct Membership {
     generation: Option<i32>,
     /// The generation in which what is held was given or confirmed.
     synced: Option<i32>,
-    standing: Option<Standing>,
+    lease_basis: Option<LeaseBasis>,
     /// That leaving failed was told.
     leave_failed: bool,
     /// The lease may be over without a sign of it; until then that is to be cleared up.
@@ -259,7 +259,7 @@ impl Membership {
             phase: Phase::Joining,
             coordinator_known: false,
             outstanding: None,
-            beside: None,
+            parallel: None,
             requests: 0,
             not_before: now,
             failures: 0,
@@ -272,7 +272,7 @@ impl Membership {
             moved: false,
             generation: None,
             synced: None,
-            standing: None,
+            lease_basis: None,
             leave_failed: false,
             doubted_until: None,
             joining_since: None,
@@ -362,7 +362,7 @@ impl Membership {
         }
         let deadline = self.deadline();
         if let Some(outstanding) = &self.outstanding {
-            return self.poll_beside(outstanding.deadline, deadline);
+            return self.poll_parallel(outstanding.deadline, deadline);
         }
         let Some((request, due)) = self.due() else { return Step::Wait(deadline) };
         let due = due.max(self.not_before);
@@ -423,7 +423,7 @@ impl Membership {
         if self.outstanding.as_ref().is_some_and(|outstanding| outstanding.deadline <= self.now) {
             self.overdue();
         }
-        self.give_up_beside();
+        self.give_up_parallel();
         if self.has_outlived_lease() {
             self.outlive_lease();
         }
@@ -460,9 +460,9 @@ impl Membership {
             Phase::GivingUp { since } => {
                 let patience = self.settings.rebalance_timeout;
                 let margin = JOIN_MARGIN.min(patience / 4);
-                let standing = self.standing.as_ref();
+                let basis = self.lease_basis.as_ref();
                 // A rebalance that waits for us may have begun right after the group was last seen at rest.
-                let in_time = standing.map_or(since, |standing| standing.at_rest + (patience - margin));
+                let in_time = basis.map_or(since, |basis| basis.at_rest + (patience - margin));
                 Some(in_time.min(since + patience))
             }
             Phase::Leaving { until, .. } => Some(until),
@@ -493,7 +493,7 @@ impl Membership {
     fn ask(&mut self, request: Request) -> Ask {
         let settings = &self.settings;
         let prompt = settings.prompt();
-        self.beside = None;
+        self.parallel = None;
         let patience = match &request {
             Request::FindCoordinator => {
                 self.moved = true;
@@ -583,7 +583,7 @@ impl Membership {
 
     /// Gives up waiting for an answer, and the connection with it.
     fn abandon(&mut self) {
-        (self.outstanding, self.beside) = (None, None);
+        (self.outstanding, self.parallel) = (None, None);
         self.coordinator_known = false;
     }
 

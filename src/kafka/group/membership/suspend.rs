@@ -14,14 +14,14 @@ impl Membership {
     pub fn slept(&mut self, gap: Duration, now: Instant) {
         self.now = self.now.max(now);
         let before = |at: Instant| at.checked_sub(gap);
-        for outstanding in self.outstanding.iter_mut().chain(&mut self.beside) {
+        for outstanding in self.outstanding.iter_mut().chain(&mut self.parallel) {
             outstanding.asked = before(outstanding.asked).unwrap_or(outstanding.asked);
         }
         self.joining_since = self.joining_since.and_then(before);
         self.next_beat = self.now;
-        let Some(standing) = &mut self.standing else { return };
-        if let (Some(heard), Some(at_rest)) = (before(standing.heard), before(standing.at_rest)) {
-            (standing.heard, standing.at_rest) = (heard, at_rest);
+        let Some(basis) = &mut self.lease_basis else { return };
+        if let (Some(heard), Some(at_rest)) = (before(basis.heard), before(basis.at_rest)) {
+            (basis.heard, basis.at_rest) = (heard, at_rest);
         }
         if !self.holdings.is_empty() && self.lease_end().is_none_or(|end| end <= self.now) {
             self.doubted_until = Some(self.now + self.settings.session_timeout);
@@ -35,9 +35,9 @@ impl Membership {
 
     /// The lease, whether it is doubted or not.
     pub(super) fn lease_end(&self) -> Option<Instant> {
-        let standing = self.standing.as_ref()?;
-        let session_end = standing.heard + self.settings.session_timeout;
-        Some(session_end.min(standing.at_rest + self.settings.coordinator_patience()))
+        let basis = self.lease_basis.as_ref()?;
+        let session_end = basis.heard + self.settings.session_timeout;
+        Some(session_end.min(basis.at_rest + self.settings.coordinator_patience()))
     }
 
     /// Whether the time is over in which what is held may be kept.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// An error code of the group APIs, by Kafka's own names (`org.apache.kafka.common.protocol.Errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum GroupError {
     /// 14: the right broker, still reading the group's state.
     CoordinatorLoadInProgress,
     /// 15: no broker has the group for now.
@@ -37,7 +37,7 @@ pub enum Refusal {
     Other(i16),
 }
 
-impl Refusal {
+impl GroupError {
     const NAMED: [(i16, Self); 14] = [
         (14, Self::CoordinatorLoadInProgress),
         (15, Self::CoordinatorNotAvailable),
@@ -57,7 +57,7 @@ impl Refusal {
 
     /// What the error code of an answer says; `None` for 0, which is no error.
     pub fn from_code(code: i16) -> Option<Self> {
-        let named = || Self::NAMED.iter().find(|(number, _)| *number == code).map(|(_, refusal)| *refusal);
+        let named = || Self::NAMED.iter().find(|(number, _)| *number == code).map(|(_, error)| *error);
         (code != 0).then(|| named().unwrap_or(Self::Other(code)))
     }
 
@@ -65,7 +65,7 @@ impl Refusal {
     pub fn code(self) -> i16 {
         match self {
             Self::Other(code) => code,
-            named => Self::NAMED.iter().find(|(_, refusal)| *refusal == named).map_or(-1, |(code, _)| *code),
+            named => Self::NAMED.iter().find(|(_, error)| *error == named).map_or(-1, |(code, _)| *code),
         }
     }
 
@@ -100,7 +100,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Other(code) => write!(f, "error {code}"),
@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn every_code_comes_back_as_it_went() {
-        assert_eq!(Refusal::from_code(0), None);
+        assert_eq!(GroupError::from_code(0), None);
         for code in (i16::MIN..=i16::MAX).filter(|code| *code != 0) {
-            assert_eq!(Refusal::from_code(code).unwrap().code(), code);
+            assert_eq!(GroupError::from_code(code).unwrap().code(), code);
         }
-        assert_eq!(Refusal::from_code(25), Some(Refusal::UnknownMemberId));
-        assert_eq!(Refusal::from_code(25).unwrap().to_string(), "UnknownMemberId (25)");
+        assert_eq!(GroupError::from_code(25), Some(GroupError::UnknownMemberId));
+        assert_eq!(GroupError::from_code(25).unwrap().to_string(), "UnknownMemberId (25)");
     }
 }

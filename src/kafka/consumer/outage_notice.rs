@@ -1,23 +1,23 @@
-//! When a standing trouble is worth a word: not at the first failure, which is what any restart of a broker looks
+//! When a ongoing trouble is worth a word: not at the first failure, which is what any restart of a broker looks
 //! like, and then not all the time.
 
 use super::state::Shared;
 use crate::relay::source::Severity;
 use std::time::{Duration, Instant};
 
-/// How often a standing trouble is told.
+/// How often a ongoing trouble is told.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// Counts failures in a row, and what was said of them.
 #[derive(Debug)]
-pub(super) struct Nag {
+pub(super) struct OutageNotice {
     /// What is said once it is over.
     over: &'static str,
     failures: u32,
     told: Option<Instant>,
 }
 
-impl Nag {
+impl OutageNotice {
     /// Nothing has failed yet; `over` is said once what failed works again.
     pub(super) fn new(over: &'static str) -> Self {
         Self { over, failures: 0, told: None }

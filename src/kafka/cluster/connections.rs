@@ -1,7 +1,7 @@
 //! The connections of one thread to the brokers: who is asked, over which connection, and by when.
 //!
 //! A connection belongs to an address, so "any broker" and "that broker" share it where they are the same. Any broker
-//! is one of those that the metadata names, the same one until it fails or [`Links::ask_another`] is called; those
+//! is one of those that the metadata names, the same one until it fails or [`Connections::ask_another`] is called; those
 //! named at the start stand in while none is known or none of those tried can be reached. Invariant: a call ends by its
 //! deadline, whatever has to be opened, looked up or logged in to for it.
 
@@ -33,7 +33,7 @@ pub enum Target {
 
 /// One thread's connections: one an address, whoever is meant by it.
 #[derive(Debug)]
-pub struct Links {
+pub struct Connections {
     cluster: Arc<Cluster>,
     open: Vec<(Address, Connection)>,
     timeout: Duration,
@@ -45,7 +45,7 @@ pub struct Links {
     first_named: usize,
 }
 
-impl Links {
+impl Connections {
     /// No connection yet; a request may take `timeout`, with whatever has to be opened for it.
     pub fn new(cluster: Arc<Cluster>, timeout: Duration) -> Self {
         Self { cluster, open: Vec::new(), timeout, any: None, starts_over: false, first_named: 0 }
@@ -105,8 +105,9 @@ impl Links {
                 self.open_at(&address, deadline).map_err(|error| unreachable(id, &address, error))?;
                 Ok(self.ask_at(&address, request, deadline, &mut read)?)
             }
-            Target::Any => self
-                .of_any(deadline, |links, address, until| links.ask_at(address, request, until, &mut read)),
+            Target::Any => self.of_any(deadline, |connections, address, until| {
+                connections.ask_at(address, request, until, &mut read)
+            }),
         }
     }
 
@@ -123,8 +124,8 @@ impl Links {
                 self.open_at(&address, deadline).map_err(|error| unreachable(id, &address, error))?;
                 address
             }
-            Target::Any => self.of_any(deadline, |links, address, until| {
-                links.open_at(address, until).map(|_| address.clone())
+            Target::Any => self.of_any(deadline, |connections, address, until| {
+                connections.open_at(address, until).map(|_| address.clone())
             })?,
         };
         Ok(self.open_at(&address, deadline)?)

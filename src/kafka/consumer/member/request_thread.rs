@@ -2,9 +2,9 @@
 //! waits for an answer. It decides nothing.
 
 use super::requests::{self, Joining, in_time};
-use crate::kafka::cluster::{ClusterError, Links, Target};
+use crate::kafka::cluster::{ClusterError, Connections, Target};
 use crate::kafka::connection::Canceller;
-use crate::kafka::consumer::Alarm;
+use crate::kafka::consumer::PanicGuard;
 use crate::kafka::consumer::state::Shared;
 use crate::kafka::group::exchange::{Answer, Ask, Request, RequestId};
 use crate::kafka::protocol;
@@ -57,17 +57,17 @@ struct Switch {
 }
 
 /// The member's end of it.
-pub(super) struct Line {
+pub(super) struct RequestThread {
     jobs: Sender<Job>,
     switch: Arc<Mutex<Switch>>,
     last: Option<RequestId>,
 }
 
-impl Line {
+impl RequestThread {
     /// Starts the thread. One with `idle` closes its connection to the coordinator after so long without a job.
     pub(super) fn start(
         name: &'static str,
-        links: Links,
+        connections: Connections,
         group: &str,
         idle: Option<Duration>,
         shared: &Arc<Shared>,
@@ -76,7 +76,7 @@ impl Line {
         let (jobs, waiting) = channel();
         let switch = Arc::new(Mutex::new(Switch::default()));
         let worker = Worker {
-            links,
+            connections,
             group: group.to_owned(),
             coordinator: None,
             idle,
@@ -84,9 +84,9 @@ impl Line {
             shared: Arc::clone(shared),
             inbox: Arc::clone(inbox),
         };
-        let alarm = Alarm { name, shared: Arc::clone(shared) };
+        let guard = PanicGuard { name, shared: Arc::clone(shared) };
         std::thread::Builder::new().name(name.into()).spawn(move || {
-            let _alarm = alarm;
+            let _guard = guard;
             worker.run(&waiting);
         })?;
         Ok(Self { jobs, switch, last: None })
@@ -97,7 +97,7 @@ impl Line {
         if let Job::Ask { ask, .. } = &job {
             self.last = Some(ask.id);
         }
-        // A thread that has ended has told so by its alarm.
+        // A thread that has ended has told so by its guard.
         let _ = self.jobs.send(job);
     }
 
@@ -111,7 +111,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for RequestThread {
     fn drop(&mut self) {
         self.give_up();
     }
@@ -124,7 +124,7 @@ fn lock(switch: &Mutex<Switch>) -> MutexGuard<'_, Switch> {
 
 /// The thread's own.
 struct Worker {
-    links: Links,
+    connections: Connections,
     group: String,
     coordinator: Option<i32>,
     idle: Option<Duration>,
@@ -149,7 +149,7 @@ impl Worker {
                 }
                 Job::Sizes(topics) => {
                     let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
-                    let outcome = self.links.refresh(Some(&names)).map(drop);
+                    let outcome = self.connections.refresh(Some(&names)).map(drop);
                     Reply::Sizes(topics, outcome)
                 }
             };
@@ -176,7 +176,7 @@ impl Worker {
     fn hang_up(&mut self) {
         lock(&self.switch).canceller = None;
         if let Some(id) = self.coordinator.take() {
-            self.links.reset(Target::Broker(id));
+            self.connections.reset(Target::Broker(id));
         }
     }
 
@@ -213,8 +213,8 @@ impl Worker {
     fn find_coordinator(&mut self, ask: &Ask) -> Result<Answer, ClusterError> {
         self.hang_up();
         // So much of the time is left that one lost answer is no lost session.
-        let step = Instant::now() + self.links.timeout();
-        let id = self.links.coordinator_until(&self.group, ask.deadline.min(step))?;
+        let step = Instant::now() + self.connections.timeout();
+        let id = self.connections.coordinator_until(&self.group, ask.deadline.min(step))?;
         in_time(ask.deadline)?;
         self.coordinator = Some(id);
         self.connect(ask)?;
@@ -225,7 +225,7 @@ impl Worker {
     fn connect(&mut self, ask: &Ask) -> Result<Target, ClusterError> {
         let id = self.coordinator.ok_or_else(|| ClusterError::Retriable("no coordinator is known".into()))?;
         let target = Target::Broker(id);
-        let canceller = self.links.open_until(target, ask.deadline)?.canceller();
+        let canceller = self.connections.open_until(target, ask.deadline)?.canceller();
         let mut switch = lock(&self.switch);
         if switch.given_up.is_some_and(|until| ask.id <= until) {
             return Err(ClusterError::Retriable("the request was given up".into()));
@@ -242,11 +242,12 @@ impl Worker {
     ) -> Result<T, ClusterError> {
         let target = self.connect(ask)?;
         in_time(ask.deadline)?;
-        let outcome = self.links.open_until(target, ask.deadline)?.call(request, ask.deadline).map(read);
+        let outcome =
+            self.connections.open_until(target, ask.deadline)?.call(request, ask.deadline).map(read);
         if outcome.is_err() {
             // What was asked must not arrive any more behind what is asked next.
             lock(&self.switch).canceller = None;
-            self.links.reset(target);
+            self.connections.reset(target);
         }
         Ok(outcome?)
     }

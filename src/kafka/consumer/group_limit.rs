@@ -9,7 +9,7 @@ use crate::relay::share::{self, Share};
 use std::time::{Duration, Instant};
 
 /// What the member's thread keeps of it.
-pub(super) struct Quota {
+pub(super) struct MemberLimit {
     limit: Option<GroupLimit>,
     share: Share,
     /// What the last join claimed.
@@ -18,7 +18,7 @@ pub(super) struct Quota {
     claim: u32,
 }
 
-impl Quota {
+impl MemberLimit {
     pub(super) fn new(limit: Option<GroupLimit>, share: Share) -> Self {
         Self { limit, share, claimed: 0, claim: 0 }
     }

@@ -6,16 +6,16 @@
 //! and that nothing has been given to others yet. Brokers answer the requests of one connection in order, so
 //! these heartbeats take a connection of their own.
 
-use super::{Membership, Outstanding, RETRY_MAX, Refusal, Standing, Step};
+use super::{GroupError, LeaseBasis, Membership, Outstanding, RETRY_MAX, Step};
 use crate::kafka::group::exchange::{Answer, Ask, Request, Stamp};
 use crate::relay::source::Severity;
 use std::time::{Duration, Instant};
 
 impl Membership {
     /// What to do while `waiting_until` a request may wait for its answer.
-    pub(super) fn poll_beside(&mut self, waiting_until: Instant, deadline: Instant) -> Step {
+    pub(super) fn poll_parallel(&mut self, waiting_until: Instant, deadline: Instant) -> Step {
         let until = deadline.min(waiting_until);
-        if let Some(beat) = &self.beside {
+        if let Some(beat) = &self.parallel {
             return Step::Wait(until.min(beat.deadline));
         }
         let waits = self.outstanding.as_ref().is_some_and(|outstanding| {
@@ -26,27 +26,27 @@ impl Membership {
             return Step::Wait(until.min(self.next_beat));
         }
         self.next_beat = self.now + self.settings.heartbeat_interval;
-        Step::AskBeside(self.beat_beside(stamp))
+        Step::AskInParallel(self.parallel_heartbeat(stamp))
     }
 
-    fn beat_beside(&mut self, stamp: Stamp) -> Ask {
+    fn parallel_heartbeat(&mut self, stamp: Stamp) -> Ask {
         self.requests += 1;
         let (id, asked, deadline) =
             (super::RequestId(self.requests), self.now, self.now + self.settings.prompt());
         let request = Request::Heartbeat { stamp };
-        self.beside = Some(Outstanding { id, request: request.clone(), asked, deadline });
+        self.parallel = Some(Outstanding { id, request: request.clone(), asked, deadline });
         Ask { id, request, deadline }
     }
 
     /// No answer to it came in time.
-    pub(super) fn give_up_beside(&mut self) {
-        if self.beside.as_ref().is_some_and(|beat| beat.deadline <= self.now) {
-            self.beside = None;
+    pub(super) fn give_up_parallel(&mut self) {
+        if self.parallel.as_ref().is_some_and(|beat| beat.deadline <= self.now) {
+            self.parallel = None;
         }
     }
 
     /// What came of a heartbeat beside a request that waits.
-    pub(super) fn answered_beside(&mut self, beat: Outstanding, answer: Answer) {
+    pub(super) fn answered_parallel(&mut self, beat: Outstanding, answer: Answer) {
         let Request::Heartbeat { stamp } = beat.request else { return };
         if self.stamp() != Some(stamp) {
             // It speaks of who we were.
@@ -61,15 +61,15 @@ impl Membership {
                     self.expect_answer_soon();
                 }
             }
-            Answer::Refused { refusal: Refusal::RebalanceInProgress, .. } => {
+            Answer::Refused { error: GroupError::RebalanceInProgress, .. } => {
                 // Before Kafka 2.7 it is also said to a member that waits for its assignment, and then does not
                 // prolong its session.
                 if joins {
                     self.heard(beat.asked);
                 }
             }
-            Answer::Refused { refusal, .. } => {
-                if matches!(refusal, Refusal::UnknownMemberId | Refusal::FencedInstanceId) {
+            Answer::Refused { error, .. } => {
+                if matches!(error, GroupError::UnknownMemberId | GroupError::FencedInstanceId) {
                     self.lose_all();
                 }
                 // The request that waits gets the same answer, or the group has gone on and its answer is under way.
@@ -82,8 +82,8 @@ impl Membership {
     /// The coordinator has heard a request of ours of the present generation: what we hold was given in it, or claimed
     /// in the join that led to it.
     pub(super) fn heard(&mut self, asked: Instant) {
-        if let Some(standing) = &mut self.standing {
-            standing.heard = standing.heard.max(asked);
+        if let Some(basis) = &mut self.lease_basis {
+            basis.heard = basis.heard.max(asked);
         }
         self.trust_lease();
     }
@@ -99,8 +99,8 @@ impl Membership {
     /// It has, and no rebalance had begun.
     pub(super) fn heard_at_rest(&mut self, asked: Instant) {
         let later = |known: Instant| known.max(asked);
-        let known = self.standing.unwrap_or(Standing { heard: asked, at_rest: asked });
-        self.standing = Some(Standing { heard: later(known.heard), at_rest: later(known.at_rest) });
+        let known = self.lease_basis.unwrap_or(LeaseBasis { heard: asked, at_rest: asked });
+        self.lease_basis = Some(LeaseBasis { heard: later(known.heard), at_rest: later(known.at_rest) });
     }
 
     /// Whether a join is under way.
@@ -120,7 +120,7 @@ impl Membership {
     /// answers beside it, others are: the join is sent once more, in case it got lost.
     pub(super) fn overdue(&mut self) {
         let Some(outstanding) = &self.outstanding else { return };
-        let heard = self.standing.is_some_and(|standing| standing.heard > outstanding.asked);
+        let heard = self.lease_basis.is_some_and(|basis| basis.heard > outstanding.asked);
         if !self.joins() || !heard {
             return self.request_failed("no answer came in time");
         }

@@ -6,12 +6,12 @@
 
 use super::cursor::{Cursor, Phase, Trouble, doubled};
 use super::fetcher::Fetcher;
-use super::nag::Nag;
 use super::note;
 use super::offsets;
+use super::outage_notice::OutageNotice;
 use super::state::{Shared, State};
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Leader, Links, Place, of_code};
+use crate::kafka::cluster::{ClusterError, Connections, Leader, Place, of_code};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::protocol::{ErrorCode, Uuid};
@@ -35,8 +35,8 @@ const LOOK_AT_TROUBLES: Duration = Duration::from_secs(1);
 const UNREADABLE_FOR: Duration = Duration::from_secs(10);
 
 /// The thread's own.
-pub(super) struct Keeper {
-    links: Links,
+pub(super) struct MetadataThread {
+    connections: Connections,
     shared: Arc<Shared>,
     config: Arc<Config>,
     topics: Topics,
@@ -44,9 +44,9 @@ pub(super) struct Keeper {
     refreshed: Option<Instant>,
     /// When troubles were looked at last.
     looked: Instant,
-    nag: Nag,
-    missing: Nag,
-    forbidden: Nag,
+    outage_notice: OutageNotice,
+    missing: OutageNotice,
+    forbidden: OutageNotice,
     /// All topics that are named were there once.
     complete: bool,
     /// So often in a row one was missing.
@@ -61,19 +61,24 @@ pub(super) struct Keeper {
     unreadable_since: Option<Instant>,
 }
 
-impl Keeper {
-    pub(super) fn new(links: Links, shared: Arc<Shared>, config: Arc<Config>, topics: Topics) -> Self {
+impl MetadataThread {
+    pub(super) fn new(
+        connections: Connections,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        topics: Topics,
+    ) -> Self {
         Self {
-            links,
+            connections,
             shared,
             config,
             topics,
             coordinator: None,
             refreshed: None,
             looked: Instant::now(),
-            nag: Nag::new("the brokers answer again"),
-            missing: Nag::new("all topics are there again"),
-            forbidden: Nag::new("all topics may be used again"),
+            outage_notice: OutageNotice::new("the brokers answer again"),
+            missing: OutageNotice::new("all topics are there again"),
+            forbidden: OutageNotice::new("all topics may be used again"),
             complete: false,
             missing_rounds: 0,
             unsettled: 0,
@@ -89,7 +94,7 @@ impl Keeper {
             match self.work() {
                 Ok(()) => {
                     self.shared.lock().outage = None;
-                    self.nag.recovered(&self.shared);
+                    self.outage_notice.recovered(&self.shared);
                 }
                 Err(ClusterError::Fatal(text)) => {
                     self.shared.fail(text);
@@ -97,9 +102,9 @@ impl Keeper {
                 }
                 Err(ClusterError::Retriable(text)) => {
                     self.note_outage(&text);
-                    self.nag.tell(&self.shared, &text);
+                    self.outage_notice.tell(&self.shared, &text);
                     self.shared.want_metadata();
-                    if !self.shared.pause(doubled(RETRY, self.nag.failures().saturating_add(1))) {
+                    if !self.shared.pause(doubled(RETRY, self.outage_notice.failures().saturating_add(1))) {
                         break;
                     }
                 }
@@ -123,7 +128,7 @@ impl Keeper {
             let now = Instant::now();
             let mut due = self.refresh_due(now, state.metadata_wanted);
             due = state.next_return_to_leader(now).map_or(due, |at| at.min(due));
-            if state.cursors.values().any(|cursor| cursor.standing().is_some() || cursor.is_unreadable()) {
+            if state.cursors.values().any(|cursor| cursor.trouble().is_some() || cursor.is_unreadable()) {
                 due = due.min(self.looked + LOOK_AT_TROUBLES);
             }
             let idle = |cursor: &Cursor| brokers(cursor, now).any(|broker| !state.fetchers.contains(&broker));
@@ -132,7 +137,7 @@ impl Keeper {
             if due <= now || state.cursors.values().any(idle) {
                 return true;
             }
-            state = self.shared.wait_for_chores(state, due);
+            state = self.shared.wait_for_work(state, due);
         }
     }
 
@@ -168,12 +173,12 @@ impl Keeper {
         self.shared.lock().metadata_wanted = false;
         let topics = self.topics.clone();
         let names = topics.names();
-        let failed = self.links.refresh(names.as_deref())?;
+        let failed = self.connections.refresh(names.as_deref())?;
         if wanted {
             // What this broker knows may be old: the next question goes to another.
-            self.links.ask_another();
+            self.connections.ask_another();
         }
-        let sizes = self.links.cluster().sizes();
+        let sizes = self.connections.cluster().sizes();
         let found = self.topics.choose(sizes.keys());
         // Of one that we may not ask about, nobody knows whether it is there.
         let is_refused = |name: &str| {
@@ -257,7 +262,7 @@ impl Keeper {
         if self.told_of_no_ids {
             return;
         }
-        let cluster = self.links.cluster();
+        let cluster = self.connections.cluster();
         let mut there = topics.iter().filter(|topic| sizes.contains_key(*topic)).peekable();
         if there.peek().is_some() && there.all(|topic| cluster.topic_id(topic) == Uuid::ZERO) {
             self.told_of_no_ids = true;
@@ -277,14 +282,14 @@ impl Keeper {
         let gone: Vec<Partition> = gone.cloned().collect();
         let told: Vec<Partition> = gone.into_iter().filter(|partition| state.remove(partition)).collect();
         if !told.is_empty() {
-            state.news.push_back(Polled::Lost(told));
+            state.events.push_back(Polled::Lost(told));
         }
         state.settled |= all_known;
     }
 
     /// Tells a cursor what the metadata says of it; gives its leader.
     fn tell_metadata(&self, state: &mut State, partition: &Partition, now: Instant) -> Option<Leader> {
-        let Place { topic, leader } = self.links.cluster().place(partition.topic(), partition.number());
+        let Place { topic, leader } = self.connections.cluster().place(partition.topic(), partition.number());
         let pair = leader.map(|leader| (leader.broker, leader.epoch));
         state.change(partition, |cursor, serials| cursor.metadata_was(topic, pair, now, serials));
         leader
@@ -306,7 +311,7 @@ impl Keeper {
         if new.is_empty() {
             return Ok(());
         }
-        let sizes = self.links.cluster().sizes();
+        let sizes = self.connections.cluster().sizes();
         let mut asked: BTreeSet<Partition> = new.iter().map(|(partition, _)| partition.clone()).collect();
         if self.config.start != Start::Earliest {
             // Whether a topic has positions at all says whether a partition without one is a new one.
@@ -317,7 +322,8 @@ impl Keeper {
         }
         let asked: Vec<Partition> = asked.into_iter().collect();
         let group = &self.config.group;
-        let mut found = match offsets::committed(&mut self.links, &mut self.coordinator, group, &asked) {
+        let mut found = match offsets::committed(&mut self.connections, &mut self.coordinator, group, &asked)
+        {
             Ok(found) => found,
             Err(error) => {
                 let mut state = self.shared.lock();
@@ -332,7 +338,7 @@ impl Keeper {
         };
         let committed = found.iter().filter(|(_, answer)| matches!(answer, Ok(Some(_))));
         let has_positions: HashSet<String> = committed.map(|(at, _)| at.topic().to_owned()).collect();
-        let cluster = self.links.cluster().id().map(|id| note::cluster_name(&id)).unwrap_or_default();
+        let cluster = self.connections.cluster().id().map(|id| note::cluster_name(&id)).unwrap_or_default();
         let now = Instant::now();
         let mut state = self.shared.lock();
         for (partition, ask) in new {
@@ -395,12 +401,14 @@ impl Keeper {
             wanted.into_iter().filter(|broker| state.fetchers.insert(*broker)).collect()
         };
         for broker in wanted {
-            let links = Links::new(Arc::clone(self.links.cluster()), self.config.request_timeout);
-            let fetcher = Fetcher::new(broker, links, Arc::clone(&self.shared), Arc::clone(&self.config));
+            let connections =
+                Connections::new(Arc::clone(self.connections.cluster()), self.config.request_timeout);
+            let fetcher =
+                Fetcher::new(broker, connections, Arc::clone(&self.shared), Arc::clone(&self.config));
             let thread = std::thread::Builder::new().name(format!("fetch-{broker}"));
-            let alarm = super::Alarm { name: "fetch", shared: Arc::clone(&self.shared) };
+            let guard = super::PanicGuard { name: "fetch", shared: Arc::clone(&self.shared) };
             let run = move || {
-                let _alarm = alarm;
+                let _guard = guard;
                 fetcher.run();
             };
             // Nobody waits for it: it sees that the source is closed, and its socket is shut down by whoever closes it.

@@ -56,7 +56,7 @@ pub enum Beginning {
     /// At a position.
     At(i64),
     /// With the first record: another topic of that name was read before, up to this position.
-    Anew(i64),
+    NewTopic(i64),
 }
 
 /// What the group has committed for a partition.
@@ -154,7 +154,7 @@ impl fmt::Display for Trouble {
 
 /// Trouble, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct OngoingTrouble {
     /// What it is by now.
     pub trouble: Trouble,
     /// The first failure with no success since.
@@ -169,7 +169,7 @@ pub struct Standing {
 
 /// Why a position is, or begins, elsewhere than where the last record was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shift {
+pub enum PositionChange {
     /// Offsets were deleted before they were read.
     Deleted {
         /// The position.
@@ -178,26 +178,26 @@ pub enum Shift {
         bounds: Bounds,
     },
     /// The position is behind the end of the log.
-    Beyond {
+    BeyondEnd {
         /// The position.
         position: i64,
         /// What the log holds.
         bounds: Bounds,
     },
     /// The log was cut off below the position, and perhaps written anew from there.
-    Cut {
+    Truncated {
         /// The position.
         position: i64,
         /// Where it was cut.
         at: i64,
     },
     /// Another topic has the name now.
-    Anew {
+    TopicRecreated {
         /// Where the former one was read up to.
         position: i64,
     },
     /// The log was cut off among the records that are done beyond the position.
-    NotesDropped {
+    ProgressDropped {
         /// The position.
         position: i64,
         /// Up to where records were done.
@@ -230,9 +230,9 @@ pub enum Output {
         uncommitted: bool,
     },
     /// A position is elsewhere than where the last record was read; where it goes on.
-    Told(Shift, i64),
+    Moved(PositionChange, i64),
     /// The same, where the rules don't allow it: the run ends.
-    Ends(Shift),
+    ResetForbidden(PositionChange),
     /// The partition is read no further, and nothing of it is skipped.
     Stopped(Trouble),
     /// It is read again, after a trouble that was told.
