@@ -179,7 +179,7 @@ fn nobody_knows_whether_a_partition_that_is_held_may_be_read() {
 fn a_replica_that_fails_is_left_alone_for_a_while() {
     let (now, mut serials) = (Instant::now(), Serials::default());
     let mut cursor = reading(now, &mut serials);
-    cursor.lend(2, now + Duration::from_secs(300));
+    cursor.prefer_replica(2, now + Duration::from_secs(300));
     assert_eq!((cursor.broker(now), cursor.avoids_replicas(now)), (Some(2), false));
     cursor.failed(cursor.ask(), Trouble::Connection, now, &mut serials);
     assert_eq!((cursor.broker(now), cursor.avoids_replicas(now)), (Some(1), true));
