@@ -100,6 +100,7 @@ impl Report {
 
 #[cfg(feature = "kafka")]
 fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
+    use super::advice::sentence;
     use crate::kafka::consumer::topics::Topics;
     use crate::kafka::probe::{FoundTopics, Probe};
     let source::Native { config, connector, brokers, .. } = source::native(options)?;
@@ -118,12 +119,12 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
             found
         }
         Err(error) => {
-            report.tell(&format!("brokers {named}"), Err(error.to_string()));
+            report.tell(&format!("brokers {named}"), Err(sentence(&error)));
             return Ok(());
         }
     };
     for (address, word) in probe.brokers() {
-        report.tell(&format!("broker {address}"), word.map_err(|error| error.to_string()));
+        report.tell(&format!("broker {address}"), word.map_err(|error| sentence(&error)));
     }
     match probe.partitions(&config.group, &found, options.partitions.as_deref()) {
         Ok(partitions) => {
@@ -133,7 +134,7 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
                 report.tell(&what, Ok(describe(log, state.committed, &config.group)));
             }
         }
-        Err(error) => report.tell("topics", Err(error.to_string())),
+        Err(error) => report.tell("topics", Err(sentence(&error))),
     }
     match probe.group(&config.group) {
         Ok(None) => {
@@ -152,7 +153,7 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
                 );
             }
         }
-        Err(error) => report.tell(&format!("group {}", config.group), Err(error.to_string())),
+        Err(error) => report.tell(&format!("group {}", config.group), Err(sentence(&error))),
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ fn look_at_topic(topic: &str, options: &Options) -> Result<Vec<String>, Failure>
     let looked = look(std::sync::Arc::new(Cluster::new(connector, brokers)), topic);
     match looked {
         Ok(warnings) => Ok(warnings.into_iter().map(about).collect()),
-        Err(error) => Err(Failure { exit: Exit::Failed, text: about(error.to_string()) }),
+        Err(error) => Err(Failure { exit: Exit::Failed, text: about(super::advice::sentence(&error)) }),
     }
 }
 
@@ -135,7 +135,8 @@ fn topic_keeper(topic: &str, options: &Options) -> Result<Box<dyn DeadLetters>, 
     }
     let source::Reach { connector, brokers, .. } = source::reach(options)?;
     let cluster = Cluster::new(connector, brokers);
-    Ok(Box::new(DeadLetterTopic::new(Arc::new(cluster), topic.to_owned())))
+    let topic = DeadLetterTopic::new(Arc::new(cluster), topic.to_owned());
+    Ok(Box::new(topic.explained_by(super::advice::sentence)))
 }
 
 #[cfg(not(feature = "kafka"))]

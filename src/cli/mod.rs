@@ -8,10 +8,13 @@
 //! | [config] | the three places a flag may come from, and which one counts |
 //! | [help] | `--help` |
 //! | [client] | the HTTP client that the flags ask for |
+//! | `advice` | what to do about errors of the Kafka client |
 //! | `letters` | dead letters: where they go, where they are read from |
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
 //! | [run], [check], [demo], [replay], [tail], [send], `sandbox` | the commands |
 
+#[cfg(feature = "kafka")]
+pub mod advice;
 pub mod check;
 pub mod client;
 pub mod config;

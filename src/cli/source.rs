@@ -160,6 +160,7 @@ pub fn native(options: &Options) -> Result<Native, Failure> {
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),
         group_limit: group_limit(options)?,
+        explain: super::advice::sentence,
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;

@@ -5,6 +5,19 @@ use super::group::membership::Settings;
 #[cfg(feature = "kafka")]
 use std::time::Duration;
 
+/// Puts an error or a notice of the client into words for people, with advice in the terms of the program that uses
+/// the client: its flags and settings. The client itself states facts only. What comes is a
+/// [`ConsumerError`](super::consumer::ConsumerError), a [`ConsumerNotice`](super::consumer::ConsumerNotice), a
+/// [`ClusterError`](super::cluster::ClusterError) or a [`ProducerError`](super::producer::ProducerError).
+#[cfg(feature = "kafka")]
+pub type Explain = fn(&(dyn std::error::Error + 'static)) -> String;
+
+/// The facts alone.
+#[cfg(feature = "kafka")]
+pub fn plainly(error: &(dyn std::error::Error + 'static)) -> String {
+    error.to_string()
+}
+
 /// Where to begin in a partition in which the group has committed nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
@@ -70,6 +83,8 @@ pub struct Config {
     pub metadata_max_age: Duration,
     /// At most so many records may be on their way to the destination over all members of the group.
     pub group_limit: Option<GroupLimit>,
+    /// How errors and notices are put into words.
+    pub explain: Explain,
 }
 
 /// One limit for all members of a group.
@@ -99,6 +114,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(30),
             group_limit: None,
+            explain: plainly,
         }
     }
 }

@@ -4,10 +4,11 @@
 //! Invariant: [`put`](DeadLetters::put) returns only once all replicas in sync have every letter. What keeps it from
 //! that for now (no such topic yet, no leader, too few replicas) is told as retriable, and nothing is lost meanwhile.
 
-use super::cluster::{Cluster, ClusterError, Connections, Target, of_code};
-use super::producer::Producer;
-use super::protocol::ErrorCode;
+use super::cluster::{Cluster, ClusterError, Connections, Subject, Target};
+use super::config::{Explain, plainly};
+use super::producer::{Producer, ProducerError};
 use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
+use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::NewRecord;
 use crate::relay::dead_letter::headers::with_headers;
 use crate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
@@ -30,7 +31,7 @@ const UNKNOWN_OPERATIONS: i32 = i32::MIN;
 ///
 /// # Errors
 /// What makes it impossible to write to it now; or no broker can be reached.
-pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterError> {
+pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ProducerError> {
     let request = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic { name: Some(topic), ..Default::default() }]),
         allow_auto_topic_creation: false,
@@ -40,32 +41,29 @@ pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ClusterEr
     Connections::new(cluster, REQUEST_TIMEOUT).call(Target::Any, &request, |answer| {
         match answer.topics.first() {
             Some(found) => judge(found),
-            None => Err(ClusterError::Retriable(format!("the brokers say nothing of topic '{topic}'"))),
+            None => {
+                let subject = Subject::Topic(topic.into());
+                Err(ClusterError::Incomplete { api: ApiKey::Metadata, subject }.into())
+            }
         }
     })?
 }
 
-fn judge(found: &MetadataResponseTopic<'_>) -> Result<Vec<String>, ClusterError> {
+fn judge(found: &MetadataResponseTopic<'_>) -> Result<Vec<String>, ProducerError> {
     let topic = found.name.unwrap_or_default();
     let operations = found.topic_authorized_operations;
     match found.error_code {
         ErrorCode::NONE => {}
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
-            return Err(ClusterError::Retriable(format!(
-                "the topic '{topic}' does not exist: create it (sluicegate never creates topics)"
-            )));
+            return Err(ProducerError::TopicMissing(topic.to_owned()));
         }
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-            return Err(ClusterError::Fatal(format!("allow this principal to describe topic '{topic}'")));
-        }
-        code => return Err(of_code(code, &format!("looking up topic '{topic}'"))),
+        code => return Err(ClusterError::of_topic(ApiKey::Metadata, topic, code).into()),
     }
     if operations != UNKNOWN_OPERATIONS && operations & MAY_WRITE == 0 {
-        let text = format!("this principal may not write to topic '{topic}': allow it in the topic's ACLs");
-        return Err(ClusterError::Fatal(text));
+        return Err(ProducerError::NotWritable(topic.to_owned()));
     }
     if found.is_internal {
-        return Err(ClusterError::Fatal(format!("the topic '{topic}' is Kafka's own: choose another")));
+        return Err(ProducerError::Internal(topic.to_owned()));
     }
     let count = |is_so: fn(&[i32], &[i32], i32) -> bool| {
         let partitions = found.partitions.iter();
@@ -94,16 +92,23 @@ pub struct DeadLetterTopic {
     /// Letters that are in the topic already, of a put that failed for others: they are not sent twice. Never more
     /// than were put at once.
     kept: HashSet<Identity>,
+    explain: Explain,
 }
 
 impl DeadLetterTopic {
     /// Puts letters into `topic` of this cluster. Contacts nobody yet.
     pub fn new(cluster: Arc<Cluster>, topic: String) -> Self {
-        let connections = Connections::new(cluster, REQUEST_TIMEOUT);
-        Self { producer: Producer::new(connections, topic, ACKNOWLEDGEMENT_TIMEOUT), kept: HashSet::new() }
+        let producer =
+            Producer::new(Connections::new(cluster, REQUEST_TIMEOUT), topic, ACKNOWLEDGEMENT_TIMEOUT);
+        Self { producer, kept: HashSet::new(), explain: plainly }
     }
 
-    fn send(&mut self, letters: &[&Letter], acknowledged: &mut [bool]) -> Result<(), ClusterError> {
+    /// Has errors put into words by `explain`.
+    pub fn explained_by(self, explain: Explain) -> Self {
+        Self { explain, ..self }
+    }
+
+    fn send(&mut self, letters: &[&Letter], acknowledged: &mut [bool]) -> Result<(), ProducerError> {
         let headers: Vec<OwnHeaders> = letters.iter().map(|letter| with_headers(letter, owned)).collect();
         let borrowed: Vec<Vec<Header<'_>>> = headers.iter().map(borrow).collect();
         let records: Vec<NewRecord<'_>> = letters
@@ -157,12 +162,11 @@ impl DeadLetters for DeadLetterTopic {
                 let there = left.iter().zip(acknowledged).filter(|(_, acknowledged)| *acknowledged);
                 self.kept.extend(there.map(|(letter, _)| identity(letter)));
                 let topic = self.producer.topic();
-                Err(match error {
-                    ClusterError::Retriable(text) => {
-                        DeadLetterError::Retriable(format!("the dead-letter topic '{topic}': {text}"))
-                    }
-                    ClusterError::Fatal(text) => DeadLetterError::Fatal(format!(
-                        "the dead-letter topic '{topic}': {text}. Nothing past the refused record is committed"
+                let text = format!("the dead-letter topic '{topic}': {}", (self.explain)(&error));
+                Err(match error.is_fatal() {
+                    false => DeadLetterError::Retriable(text),
+                    true => DeadLetterError::Fatal(format!(
+                        "{text}. Nothing past the refused record is committed"
                     )),
                 })
             }
@@ -196,23 +200,27 @@ mod tests {
     #[test]
     fn what_keeps_letters_out_of_a_topic_is_named() {
         let sound = topic(&[(1, 3), (2, 3)]);
-        assert_eq!(judge(&sound), Ok(Vec::new()));
+        assert_eq!(judge(&sound).unwrap(), [""; 0]);
         let warnings = judge(&topic(&[(-1, 3), (1, 2)])).unwrap();
         assert!(warnings[0].contains("1 of 2 partitions have no leader"), "{warnings:?}");
         assert!(warnings[1].contains("1 of 2 partitions have replicas that are not in sync"), "{warnings:?}");
         let may =
             |operations| MetadataResponseTopic { topic_authorized_operations: operations, ..sound.clone() };
-        assert_eq!(judge(&may(MAY_WRITE | 1 << 8)), Ok(Vec::new()));
+        assert_eq!(judge(&may(MAY_WRITE | 1 << 8)).unwrap(), [""; 0]);
         let failing = |error_code| MetadataResponseTopic { error_code, ..sound.clone() };
         for (found, is_fatal, why) in [
             (may(1 << 3 | 1 << 8), true, "may not write to topic 'dead'"),
-            (failing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), false, "create it"),
-            (failing(ErrorCode::TOPIC_AUTHORIZATION_FAILED), true, "describe topic 'dead'"),
+            (failing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), false, "'dead' does not exist"),
+            (
+                failing(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+                true,
+                "topic 'dead': the broker answered TOPIC_AUTHORIZATION_FAILED",
+            ),
             (failing(ErrorCode::LEADER_NOT_AVAILABLE), false, "LEADER_NOT_AVAILABLE"),
             (MetadataResponseTopic { is_internal: true, ..sound.clone() }, true, "Kafka's own"),
         ] {
             let error = judge(&found).unwrap_err();
-            assert_eq!(matches!(error, ClusterError::Fatal(_)), is_fatal, "{error}");
+            assert_eq!(error.is_fatal(), is_fatal, "{error}");
             assert!(error.to_string().contains(why), "{error}");
         }
     }

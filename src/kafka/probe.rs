@@ -1,7 +1,7 @@
 //! Looks without touching: brokers and what they speak, what topics hold, how far a group is and who is in it. Joins
 //! nothing, commits nothing, fetches no record.
 
-use super::cluster::{Address, Cluster, ClusterError, Connections, Target, of_code};
+use super::cluster::{Address, Cluster, ClusterError, Connections, Subject, Target};
 use super::connection::Connector;
 use super::consumer::offsets::{self, EARLIEST, LATEST};
 use super::consumer::topics::Topics;
@@ -126,16 +126,17 @@ impl Probe {
             match answer {
                 Ok(Some(found)) => committed.insert(partition, found.next),
                 Ok(None) => None,
-                Err(code) => return Err(of_code(code, &format!("reading the position of {partition}"))),
+                Err(code) => {
+                    return Err(ClusterError::of_partition(ApiKey::OffsetFetch, &partition, code));
+                }
             };
         }
         let firsts = offsets::list(&mut self.connections, EARLIEST, &partitions, false);
         let ends = offsets::list(&mut self.connections, LATEST, &partitions, false);
-        if let Some(error) = firsts.failed.clone().or(ends.failed.clone()) {
-            return Err(error);
-        }
+        let (firsts, ends) = (firsts.all()?, ends.all()?);
         let state = |partition: Partition| {
-            let (first, end) = (firsts.get(&partition), ends.get(&partition));
+            let of = |offsets: &HashMap<Partition, Option<i64>>| offsets.get(&partition).copied().flatten();
+            let (first, end) = (of(&firsts), of(&ends));
             let committed = committed.get(&partition).copied();
             PartitionState { first: first.unwrap_or(0), end: end.unwrap_or(0), committed, partition }
         };
@@ -151,7 +152,7 @@ impl Probe {
         let mut found = self.connections.coordinator_until(group, deadline);
         for _ in 1..COORDINATOR_ATTEMPTS {
             let is_late = Instant::now() + COORDINATOR_PAUSE >= deadline;
-            if is_late || !matches!(found, Err(ClusterError::Retriable(_))) {
+            if is_late || found.as_ref().map_or_else(ClusterError::is_fatal, |_| true) {
                 break;
             }
             std::thread::sleep(COORDINATOR_PAUSE);
@@ -172,14 +173,15 @@ impl Probe {
         let request = DescribeGroupsRequest { groups: vec![group], include_authorized_operations: false };
         self.connections.call(Target::Broker(id), &request, |answer| {
             let Some(described) = answer.groups.first() else {
-                return Err(ClusterError::Retriable(format!("nothing was said of group {group}")));
+                let subject = Subject::Group(group.into());
+                return Err(ClusterError::Incomplete { api: ApiKey::DescribeGroups, subject });
             };
             if described.error_code == ErrorCode::GROUP_ID_NOT_FOUND {
                 // As versions before 6 say it.
                 return Ok(Some(GroupState { state: "Dead".into(), members: Vec::new() }));
             }
             if described.error_code != ErrorCode::NONE {
-                return Err(of_code(described.error_code, &format!("looking at group {group}")));
+                return Err(ClusterError::of_group(ApiKey::DescribeGroups, group, described.error_code));
             }
             let member =
                 |member: &super::protocol::describe_groups::DescribeGroupsResponseMember<'_>| MemberState {

@@ -9,16 +9,19 @@
 //! with the present time, and if it refuses that too (one of the clocks is wrong), with none.
 
 mod batches;
+mod error;
 mod sequences;
 
-use super::cluster::{ClusterError, Connections, Target, of_code};
+use super::cluster::{ClusterError, Connections, Target};
 use super::protocol::init_producer_id::InitProducerIdRequest;
 use super::protocol::produce::{ProduceRequest, ProduceRequestPartition, ProduceRequestTopic};
 use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::{Compression, NewRecord, ProducerState};
 use crate::relay::dead_letter::shown::excerpt;
+use crate::relay::record::Partition;
 pub use batches::BATCH_BYTES;
 use batches::{Batch, murmur2, smaller, split, written};
+pub use error::ProducerError;
 use sequences::{Sequences, Written};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -124,10 +127,13 @@ impl Producer {
     /// it need not be sent again what is marked.
     ///
     /// # Errors
-    /// [`ClusterError::Retriable`] where it may work later, also when only some are acknowledged: other partitions
-    /// are tried all the same. [`ClusterError::Fatal`] where it never will: no right to write (unless there was one
-    /// before), a record larger than the topic takes or not allowed there.
-    pub fn send(&mut self, records: &[NewRecord<'_>], acknowledged: &mut [bool]) -> Result<(), ClusterError> {
+    /// The last error of a partition; the other partitions are tried all the same. A [fatal](ProducerError::is_fatal)
+    /// one ends the send: no right to write, or a record that the topic does not accept.
+    pub fn send(
+        &mut self,
+        records: &[NewRecord<'_>],
+        acknowledged: &mut [bool],
+    ) -> Result<(), ProducerError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -159,13 +165,19 @@ impl Producer {
                 }
                 Ok(Delivered::TooLarge(code, size)) => {
                     self.rewrite(&mut batch);
-                    let smaller = smaller(batch).ok_or_else(|| self.too_large(code, size))?;
+                    let topic = &self.topic;
+                    let smaller = smaller(batch).ok_or_else(|| ProducerError::RecordTooLarge {
+                        topic: topic.clone(),
+                        size,
+                        code,
+                    })?;
                     smaller.into_iter().rev().for_each(|part| pending.push_front(part));
                 }
                 Ok(Delivered::OtherTimestamps(named)) => {
                     self.rewrite(&mut batch);
                     if !sending.change(&batch, &named) {
-                        return Err(self.refused_timestamps(&batch));
+                        let (topic, partition) = (self.topic.clone(), batch.partition);
+                        return Err(ProducerError::TimestampRefused { topic, partition });
                     }
                     pending.push_front(batch);
                 }
@@ -178,7 +190,7 @@ impl Producer {
                         continue;
                     }
                     failed.insert(batch.partition);
-                    failure = Some(self.of_code(code, &self.writing(batch.partition)));
+                    failure = Some(self.refused(batch.partition, code));
                 }
                 Err(error) => {
                     let (partition, places) = (batch.partition, &batch.records);
@@ -187,7 +199,7 @@ impl Producer {
                         let given = places.iter().filter_map(|at| records.get(*at));
                         self.sequences.keep(partition, given, written);
                     }
-                    if let ClusterError::Fatal(_) = error {
+                    if error.is_fatal() {
                         return Err(error);
                     }
                     failed.insert(partition);
@@ -206,8 +218,10 @@ impl Producer {
         }
     }
 
-    fn writing(&self, partition: i32) -> String {
-        format!("writing to topic '{}' partition {partition}", self.topic)
+    /// What a broker's answer to a batch means.
+    fn refused(&self, partition: i32, code: ErrorCode) -> ProducerError {
+        let partition = Partition::new(self.topic.as_str(), partition);
+        self.of_topic(ClusterError::of_partition(ApiKey::Produce, &partition, code))
     }
 
     /// Gets an id, if one is needed. Without one, whatever is told, records are written all the same.
@@ -220,7 +234,8 @@ impl Producer {
                 }
                 Err(error) => error,
             };
-            if matches!(error, ClusterError::Fatal(_)) || self.sequences.failed() {
+            let is_final = error.is_fatal() || error.code().is_some_and(|code| !code.is_retriable());
+            if is_final || self.sequences.failed() {
                 self.go_without(&error.to_string());
             } else if Instant::now() + ID_PAUSE >= deadline {
                 return Err(error);
@@ -243,7 +258,7 @@ impl Producer {
 
     fn ask_for_id(&mut self) -> Result<(i64, i16), ClusterError> {
         if !self.connections.supports(Target::Any, ApiKey::InitProducerId)? {
-            return Err(ClusterError::Fatal("the brokers have no InitProducerId".into()));
+            return Err(ClusterError::NoApi(ApiKey::InitProducerId));
         }
         let request = InitProducerIdRequest {
             transactional_id: None,
@@ -252,79 +267,38 @@ impl Producer {
         };
         self.connections.call(Target::Any, &request, |answer| match answer.error_code {
             ErrorCode::NONE => Ok((answer.producer_id, answer.producer_epoch)),
-            code => {
-                let text = format!("asking for a producer's id: the broker answered {code}");
-                Err(if code.is_retriable() {
-                    ClusterError::Retriable(text)
-                } else {
-                    ClusterError::Fatal(text)
-                })
-            }
+            code => Err(ClusterError::of_cluster(ApiKey::InitProducerId, code)),
         })?
     }
 
-    fn too_large(&self, code: ErrorCode, size: usize) -> ClusterError {
-        let setting = match code {
-            ErrorCode::RECORD_LIST_TOO_LARGE => "segment.bytes",
-            _ => "max.message.bytes",
-        };
-        ClusterError::Fatal(format!(
-            "a record takes {size} bytes, compressed and with what is noted in its headers, more than topic '{}' takes: \
-             the broker answered {code}; raise the topic's {setting} above that",
-            self.topic
-        ))
-    }
-
-    fn refused_timestamps(&self, batch: &Batch) -> ClusterError {
-        ClusterError::Fatal(format!(
-            "topic '{}' partition {} takes no record, not even with the present time or none: the broker answered {}; \
-             raise the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms",
-            self.topic,
-            batch.partition,
-            ErrorCode::INVALID_TIMESTAMP
-        ))
-    }
-
-    fn look_up(&mut self) -> Result<(), ClusterError> {
+    fn look_up(&mut self) -> Result<(), ProducerError> {
         let topic = self.topic.clone();
         if let Some((_, code)) = self.connections.refresh(Some(&[&topic]))?.into_iter().next() {
             return Err(match code {
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ClusterError::Retriable(format!(
-                    "the topic '{topic}' does not exist: create it (nothing is created by itself)"
-                )),
-                code => self.of_code(code, &format!("looking up topic '{topic}'")),
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ProducerError::TopicMissing(topic),
+                code => self.of_topic(ClusterError::of_topic(ApiKey::Metadata, &topic, code)),
             });
         }
         self.known = true;
         Ok(())
     }
 
-    fn of_code(&self, code: ErrorCode, what: &str) -> ClusterError {
-        let topic = &self.topic;
-        match code {
-            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-                let text = format!(
-                    "{what}: the broker answered {code}: allow this principal to describe topic '{topic}' and to write to it"
-                );
-                if self.proven { ClusterError::Retriable(text) } else { ClusterError::Fatal(text) }
-            }
-            ErrorCode::INVALID_TOPIC_EXCEPTION => {
-                ClusterError::Fatal(format!("{what}: the broker answered {code}: choose another topic"))
-            }
-            code => of_code(code, what),
-        }
+    /// An error of the topic, by what it has accepted before.
+    fn of_topic(&self, error: ClusterError) -> ProducerError {
+        let is_right = error.code() == Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        if is_right && self.proven { ProducerError::Revoked(error) } else { error.into() }
     }
 
-    fn partitions(&self) -> Result<u32, ClusterError> {
+    fn partitions(&self) -> Result<u32, ProducerError> {
         let size = self.connections.cluster().sizes().get(self.topic.as_str()).copied().unwrap_or(0);
         match u32::try_from(size) {
             Ok(size @ 1..) => Ok(size),
-            _ => Err(ClusterError::Retriable(format!("the topic '{}' has no partitions", self.topic))),
+            _ => Err(ProducerError::NoPartitions(self.topic.clone())),
         }
     }
 
     /// Shares the records out among the partitions, in batches; first those that were sent before.
-    fn batches(&mut self, records: &[NewRecord<'_>]) -> Result<Vec<Batch>, ClusterError> {
+    fn batches(&mut self, records: &[NewRecord<'_>]) -> Result<Vec<Batch>, ProducerError> {
         let partitions = self.partitions()?;
         let mut batches = Vec::new();
         let mut resumed = BTreeSet::new();
@@ -358,7 +332,7 @@ impl Producer {
         batch: &mut Batch,
         records: &[NewRecord<'_>],
         deadline: Instant,
-    ) -> Result<Delivered, ClusterError> {
+    ) -> Result<Delivered, ProducerError> {
         if batch.written.is_none() {
             self.identify(deadline)?;
             let state = self.sequences.state(batch.partition);
@@ -391,10 +365,12 @@ impl Producer {
                     self.go_without(&format!("the broker answered {code}"));
                     return Ok(Delivered::OtherId(code));
                 }
-                Ok(Answer::Code(code)) => self.of_code(code, &self.writing(partition)),
+                Ok(Answer::Code(code)) => self.refused(partition, code),
                 Err(error) => error,
             };
-            let ClusterError::Retriable(_) = error else { return Err(error) };
+            if error.is_fatal() {
+                return Err(error);
+            }
             last = Some(error);
             self.known = false;
             if Instant::now() >= deadline {
@@ -402,10 +378,10 @@ impl Producer {
             }
             self.look_up()?;
         }
-        Err(last.unwrap_or_else(|| ClusterError::Retriable("no attempt was made".into())))
+        Err(last.unwrap_or(ProducerError::NoAttempt))
     }
 
-    fn attempt(&mut self, partition: i32, written: &mut Written) -> Result<Answer, ClusterError> {
+    fn attempt(&mut self, partition: i32, written: &mut Written) -> Result<Answer, ProducerError> {
         let Some((leader, _)) = self.connections.cluster().leader(&self.topic, partition) else {
             return Ok(Answer::Code(ErrorCode::LEADER_NOT_AVAILABLE));
         };
@@ -434,15 +410,13 @@ impl Producer {
                 }
                 Some(written) if is_lasting(written.error_code) => {
                     let of_record = written.record_errors.iter().find_map(|it| it.batch_index_error_message);
-                    Err(ClusterError::Fatal(format!(
-                        "topic '{topic}' partition {partition} does not take the record: {}{}{}",
-                        written.error_code,
-                        of_record
-                            .or(written.error_message)
-                            .map(|text| format!(" ({})", excerpt(text.as_bytes(), MESSAGE_CHARS)))
-                            .unwrap_or_default(),
-                        advice(written.error_code)
-                    )))
+                    let message = of_record.or(written.error_message).unwrap_or_default();
+                    Err(ProducerError::RecordRefused {
+                        topic: topic.clone(),
+                        partition,
+                        code: written.error_code,
+                        message: excerpt(message.as_bytes(), MESSAGE_CHARS),
+                    })
                 }
                 Some(written) => Ok(Answer::Code(written.error_code)),
                 None => Ok(Answer::Code(ErrorCode::UNKNOWN_SERVER_ERROR)),
@@ -491,17 +465,6 @@ fn is_lasting(code: ErrorCode) -> bool {
         .contains(&code)
 }
 
-/// What to do about such an error.
-fn advice(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::INVALID_RECORD => {
-            ". A topic with cleanup.policy=compact takes no record without a key, and keeps the last one of each key \
-             alone: give dead letters a topic with cleanup.policy=delete"
-        }
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -532,10 +495,12 @@ mod tests {
         let connector = Connector::new(Settings::default()).unwrap();
         let connections = Connections::new(Arc::new(Cluster::new(connector, Vec::new())), Duration::ZERO);
         let mut producer = Producer::new(connections, "dead".into(), Duration::ZERO);
-        let error = |producer: &Producer| producer.of_code(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "writing");
-        assert!(matches!(error(&producer), ClusterError::Fatal(_)));
+        let error = |producer: &Producer| producer.refused(0, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        assert!(error(&producer).is_fatal());
         producer.proven = true;
-        assert!(matches!(error(&producer), ClusterError::Retriable(_)));
-        assert!(error(&producer).to_string().contains("'dead' and to write to it"));
+        assert!(!error(&producer).is_fatal());
+        assert!(
+            error(&producer).to_string().contains("dead-0: the broker answered TOPIC_AUTHORIZATION_FAILED")
+        );
     }
 }

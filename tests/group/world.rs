@@ -61,7 +61,7 @@ pub struct Process {
     pub parallel: Option<RequestId>,
     pub commits: usize,
     pub over: bool,
-    pub fatal: Option<String>,
+    pub fatal: Option<GroupError>,
 }
 
 #[derive(Default)]
@@ -496,7 +496,7 @@ impl World {
                     self.post(slot, after, Packet::Sizes);
                 }
                 Event::Notice(notice) => assert!(notice.text.ends_with('.'), "{}", notice.text),
-                Event::Fatal(sentence) => process.fatal = Some(sentence),
+                Event::Fatal(error) => process.fatal = Some(error),
             }
         }
         let process = self.places[slot].process.as_ref().unwrap();

@@ -6,6 +6,7 @@ use crate::support::eventually;
 use crate::support::receiver::Receiver;
 use crate::topic::{bodies, cluster, committed, noise, produce, refusing, shared, start};
 use crate::{Folder, letter};
+use sluicegate::cli::advice::sentence;
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters};
@@ -72,7 +73,8 @@ fn a_record_that_was_small_when_it_was_compressed_fits_as_a_letter_too() {
     let Some(broker) = shared() else { return };
     let admin = broker.admin();
     admin.create("plain-dead", 1, 1, &["max.message.bytes=20000"]);
-    let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "plain-dead".into());
+    let mut topic =
+        DeadLetterTopic::new(cluster(&broker.address()), "plain-dead".into()).explained_by(sentence);
     let of_value = |number, value: &[u8]| {
         let mut letter = letter(number, 422, 0);
         let record = &letter.record;
@@ -98,7 +100,8 @@ fn a_record_that_was_small_when_it_was_compressed_fits_as_a_letter_too() {
 fn a_compacted_topic_is_told_what_is_wrong_with_it() {
     let Some(broker) = shared() else { return };
     broker.admin().create("compact-dead", 1, 1, &["cleanup.policy=compact"]);
-    let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "compact-dead".into());
+    let mut topic =
+        DeadLetterTopic::new(cluster(&broker.address()), "compact-dead".into()).explained_by(sentence);
     let mut keyless = letter(1, 422, 0);
     let record = &keyless.record;
     keyless.record = Record::new(record.partition().clone(), record.offset(), 7, None, Some(b"x"));

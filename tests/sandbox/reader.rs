@@ -67,6 +67,7 @@ pub fn config(share: Share) -> Config {
         group: GROUP.into(),
         share,
         request_timeout: REQUEST_TIMEOUT,
+        explain: sluicegate::cli::advice::sentence,
         ..Config::default()
     }
 }

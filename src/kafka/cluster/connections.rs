@@ -5,7 +5,7 @@
 //! named at the start stand in while none is known or none of those tried can be reached. Invariant: a call ends by its
 //! deadline, whatever has to be opened, looked up or logged in to for it.
 
-use super::{Address, Cluster, ClusterError, of_code};
+use super::{Address, Cluster, ClusterError};
 use crate::files::Reporter;
 use crate::kafka::connection::{Connection, ConnectionError, share};
 use crate::kafka::protocol::find_coordinator::FindCoordinatorRequest;
@@ -180,7 +180,7 @@ impl Connections {
 
     fn address(&self, id: i32) -> Result<Address, ClusterError> {
         let address = self.cluster.known().brokers().get(&id).cloned();
-        address.ok_or_else(|| ClusterError::Retriable(format!("the metadata doesn't name broker {id}")))
+        address.ok_or(ClusterError::UnknownBroker(id))
     }
 
     fn known(&self) -> Vec<Address> {
@@ -242,7 +242,7 @@ impl Connections {
     ) -> Result<T, ClusterError> {
         let known = self.known();
         let candidates = self.candidates(&known);
-        let (mut failed, mut strangers) = (Vec::new(), 0);
+        let (mut failed, mut foreign) = (Vec::new(), 0);
         for (place, address) in candidates.iter().enumerate() {
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
@@ -251,7 +251,7 @@ impl Connections {
             }
             let until = now + share(left, candidates.len() - place - 1);
             let opened = self.open_at(address, until).map(drop);
-            strangers += usize::from(opened.as_ref().is_err_and(|error| error.is_stranger()));
+            foreign += usize::from(opened.as_ref().is_err_and(|error| error.is_foreign()));
             match opened.and_then(|()| act(self, address, until)) {
                 Ok(done) => {
                     // While none is known, the next call goes to one that is known by then.
@@ -267,7 +267,7 @@ impl Connections {
             }
         }
         self.move_on(candidates.get(..failed.len()).unwrap_or_default(), &known);
-        Err(unanswered(&failed, strangers, known.is_empty()))
+        Err(ClusterError::NoBroker { failed, foreign, at_first: known.is_empty() })
     }
 
     /// Lets the next call begin with those that this one, which was in vain, had no time for.
@@ -343,8 +343,8 @@ impl Connections {
             self.any = self.any.take().filter(|any| now.contains(any));
         }
         // KIP-1102: the cluster that is meant is found where it was found at first.
-        self.starts_over = answered == Err(ErrorCode::REBOOTSTRAP_REQUIRED);
-        let answered = answered.map_err(|code| of_code(code, "asking for metadata")).flatten();
+        self.starts_over = matches!(answered, Err(ErrorCode::REBOOTSTRAP_REQUIRED));
+        let answered = answered.map_err(|code| ClusterError::of_cluster(ApiKey::Metadata, code)).flatten();
         answered.inspect_err(|_| self.ask_another())
     }
 
@@ -365,7 +365,7 @@ impl Connections {
                 cluster.known().add_broker(answer.node_id, address);
                 Ok(answer.node_id)
             }
-            code => Err(of_code(code, &format!("finding the coordinator of group {group}"))),
+            code => Err(ClusterError::of_group(ApiKey::FindCoordinator, group, code)),
         })?;
         if found.is_err() {
             // Another broker may know more.
@@ -393,29 +393,11 @@ impl Connections {
     }
 }
 
-/// Of a broker that is somewhere else than it says, or out of reach from here.
-fn unreachable(id: i32, address: &Address, error: ConnectionError) -> ClusterError {
-    match ClusterError::from(error) {
-        ClusterError::Retriable(text) => ClusterError::Retriable(format!(
-            "broker {id} says that it is at {address}, and there: {text}. If this goes on, check its \
-             advertised.listeners and the way from here to there"
-        )),
-        fatal => fatal,
-    }
-}
-
-/// What it means that none of the brokers that were tried has answered. At first one broker's no is enough; later,
-/// while brokers are changed one by one, it takes all of them. Where all are `strangers`, which spoke something else
-/// than Kafka from the start, the addresses are wrong.
-fn unanswered(failed: &[ConnectionError], strangers: usize, at_first: bool) -> ClusterError {
-    let said: Vec<String> = failed.iter().map(ToString::to_string).collect();
-    let text = format!("the brokers can't be reached: {}", said.join("; "));
-    let fatals = failed.iter().filter(|error| error.is_fatal()).count();
-    let all = |count: usize| count == failed.len();
-    if all(fatals) || (at_first && (fatals > 0 || all(strangers))) {
-        ClusterError::Fatal(text)
-    } else {
-        ClusterError::Retriable(text)
+/// Names the advertised address, where that may be what is wrong.
+fn unreachable(broker: i32, address: &Address, reason: ConnectionError) -> ClusterError {
+    match reason.is_fatal() {
+        true => reason.into(),
+        false => ClusterError::Unreachable { broker, address: address.clone(), reason },
     }
 }
 

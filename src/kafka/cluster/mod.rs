@@ -5,44 +5,20 @@
 
 mod catalog;
 mod connections;
+mod error;
 
-use super::connection::{ConnectionError, Connector};
+use super::connection::Connector;
 use super::group::assignor::TopicSizes;
+use super::protocol::Uuid;
 use super::protocol::metadata::MetadataResponse;
-use super::protocol::{ErrorCode, Uuid};
 use catalog::Catalog;
 pub use catalog::{CONSISTENT, Leader, Place};
 pub use connections::{Connections, Target};
+pub(super) use error::is_fatal;
+pub use error::{ClusterError, Subject};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Why nothing came of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClusterError {
-    /// It may work when tried again.
-    Retriable(String),
-    /// It never will: credentials, certificates, versions, rights.
-    Fatal(String),
-}
-
-impl fmt::Display for ClusterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Retriable(text) | Self::Fatal(text)) = self;
-        f.write_str(text)
-    }
-}
-
-impl std::error::Error for ClusterError {}
-
-impl From<ConnectionError> for ClusterError {
-    fn from(error: ConnectionError) -> Self {
-        match error.is_fatal() {
-            true => Self::Fatal(error.to_string()),
-            false => Self::Retriable(error.to_string()),
-        }
-    }
-}
 
 /// Where a broker listens, by its own word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +101,7 @@ impl Cluster {
     fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) -> Result<(), ClusterError> {
         match self.known().learn(answer, about_all) {
             true => Ok(()),
-            false => Err(ClusterError::Retriable("a broker answered that there are no brokers".into())),
+            false => Err(ClusterError::EmptyMetadata),
         }
     }
 
@@ -133,18 +109,4 @@ impl Cluster {
     pub fn leader_refused(&self, topic: &str, partition: i32) {
         self.known().leader_refused(topic, partition);
     }
-}
-
-/// A broker's error in words, and whether it makes sense to try again.
-pub fn of_code(code: ErrorCode, what: &str) -> ClusterError {
-    let advice = match code {
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED => ": allow this principal to read the topic",
-        ErrorCode::GROUP_AUTHORIZATION_FAILED => ": allow this principal to read the group",
-        ErrorCode::CLUSTER_AUTHORIZATION_FAILED => ": allow this principal to do this on the cluster",
-        ErrorCode::INVALID_GROUP_ID => ": take another --group",
-        ErrorCode::INVALID_TOPIC_EXCEPTION => ": check --topic",
-        ErrorCode::UNSUPPORTED_VERSION | ErrorCode::SASL_AUTHENTICATION_FAILED => "",
-        _ => return ClusterError::Retriable(format!("{what}: the broker answered {code}")),
-    };
-    ClusterError::Fatal(format!("{what}: the broker answered {code}{advice}"))
 }

@@ -136,12 +136,12 @@ impl ConnectionError {
     }
 
     /// Whether whoever listens there has answered, and not as a broker does.
-    pub fn is_stranger(&self) -> bool {
+    pub fn is_foreign(&self) -> bool {
         match self {
-            Self::Greeting { reason, .. } => reason.is_stranger(),
+            Self::Greeting { reason, .. } => reason.is_foreign(),
             Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => true,
             Self::Addresses { tried, unreachable, .. } => {
-                unreachable.is_none() && tried.iter().all(|(_, error)| error.is_stranger())
+                unreachable.is_none() && tried.iter().all(|(_, error)| error.is_foreign())
             }
             _ => false,
         }

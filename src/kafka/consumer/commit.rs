@@ -1,16 +1,17 @@
 //! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
 
+use super::ConsumerError;
 use super::cursor::Cursor;
 use super::note::{self, Note};
 use super::outage_notice::OutageNotice;
 use super::state::Shared;
-use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target};
 use crate::kafka::config::{Config, Share};
 use crate::kafka::group::exchange::Stamp;
 use crate::kafka::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
-use crate::kafka::protocol::{ErrorCode, Uuid};
+use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
@@ -35,14 +36,16 @@ pub(super) struct Committer {
     outage_notice: OutageNotice,
 }
 
-/// The first error that an answer holds, by what it asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Refused {
-    /// Without metadata it may be taken.
+/// Why a commit failed as a whole.
+#[derive(Debug)]
+enum CommitFailure {
+    /// The metadata beside the positions is too large: it may be accepted with less.
     Metadata,
-    /// We are not, or no longer, the member that may commit this.
+    /// This client is not a member of the group at present.
+    NotMember,
+    /// The commit carries another generation or member than the group has.
     Membership(Stamp, ErrorCode),
-    /// Another broker coordinates.
+    /// Another broker coordinates the group, or none does for now.
     Coordinator(ErrorCode),
     /// Anything else.
     Other(ClusterError),
@@ -61,34 +64,39 @@ impl Committer {
         checkpoints: &[Checkpoint],
     ) -> Result<Vec<(Partition, ErrorCode)>, CommitError> {
         let shared = Arc::clone(&self.shared);
-        let mut outcome = Err(Refused::Metadata);
-        for beside in [Beside::All, Beside::Identity, Beside::Nothing] {
-            if outcome == Err(Refused::Metadata) {
-                outcome = self.attempt(&shared, checkpoints, beside);
+        let mut outcome = Err(CommitFailure::Metadata);
+        for detail in [Detail::All, Detail::Identity, Detail::Nothing] {
+            if matches!(outcome, Err(CommitFailure::Metadata)) {
+                outcome = self.attempt(&shared, checkpoints, detail);
             }
         }
         outcome.map_err(|refused| match refused {
-            Refused::Metadata => CommitError::Retriable("the broker refused the commit's metadata".into()),
-            Refused::Coordinator(code) => {
+            CommitFailure::Metadata => {
+                CommitError::Retriable("the broker refused the commit's metadata".into())
+            }
+            CommitFailure::NotMember => {
+                CommitError::Retriable("the commit failed: not a member of the group at present".into())
+            }
+            CommitFailure::Coordinator(code) => {
                 self.coordinator = None;
                 CommitError::Retriable(format!("the commit failed: the broker answered {code}"))
             }
-            Refused::Membership(_, code) if matches!(self.config.share, Share::Fixed(_)) => {
-                CommitError::Fatal(format!(
-                    "group {} has members that share its topics, so positions of --partitions can't be committed for \
-                     it ({code}): take another --group",
-                    self.config.group
-                ))
+            CommitFailure::Membership(_, code) if matches!(self.config.share, Share::Fixed(_)) => {
+                let error = ConsumerError::GroupInUse { group: self.config.group.clone(), code };
+                CommitError::Fatal((self.config.explain)(&error))
             }
-            Refused::Membership(stamp, code) => {
+            CommitFailure::Membership(stamp, code) => {
                 shared.lock().commit_errors.push((stamp, code));
                 shared.wake();
                 // What is lost, if anything, the membership tells: the generation that refused the commit may be
                 // one that we are about to enter, with these very partitions.
                 CommitError::Retriable(format!("the commit waits for the group: the broker answered {code}"))
             }
-            Refused::Other(ClusterError::Fatal(text)) => CommitError::Fatal(text),
-            Refused::Other(ClusterError::Retriable(text)) => {
+            CommitFailure::Other(error) => {
+                let text = (self.config.explain)(&error);
+                if error.is_fatal() {
+                    return CommitError::Fatal(text);
+                }
                 self.coordinator = None;
                 CommitError::Retriable(format!("the commit failed: {text}"))
             }
@@ -99,8 +107,8 @@ impl Committer {
         &mut self,
         shared: &Shared,
         checkpoints: &[Checkpoint],
-        beside: Beside,
-    ) -> Result<Vec<(Partition, ErrorCode)>, Refused> {
+        detail: Detail,
+    ) -> Result<Vec<(Partition, ErrorCode)>, CommitFailure> {
         let Self { connections, config, coordinator, .. } = self;
         let cluster = Arc::clone(connections.cluster());
         let name = cluster.id().map(|id| note::cluster_name(&id)).unwrap_or_default();
@@ -108,24 +116,21 @@ impl Committer {
             let state = shared.lock();
             let entry = |checkpoint: &Checkpoint| {
                 let cursor = state.cursors.get(&checkpoint.position.partition)?;
-                Some(Entry::new(checkpoint, cursor, &name, beside))
+                Some(Entry::new(checkpoint, cursor, &name, detail))
             };
             // A checkpoint of an assignment that is over speaks of another's records, or of a log that is no more.
             let current = checkpoints.iter().filter(|one| state.is_current(one));
             (state.stamp.clone(), current.filter_map(entry).collect::<Vec<Entry>>())
         };
         let stamp = match (&config.share, stamp) {
-            (Share::Group(_), None) => {
-                let text = "not a member of the group at the moment".to_owned();
-                return Err(Refused::Other(ClusterError::Retriable(text)));
-            }
+            (Share::Group(_), None) => return Err(CommitFailure::NotMember),
             (Share::Group(_), Some(stamp)) => stamp,
             (Share::Fixed(_), _) => Stamp { generation: -1, member_id: String::new(), instance_id: None },
         };
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let id = connections.coordinator_unless(coordinator, &config.group).map_err(Refused::Other)?;
+        let id = connections.coordinator_unless(coordinator, &config.group).map_err(CommitFailure::Other)?;
         let mut left = Vec::new();
         for entries in split(&entries) {
             let request = OffsetCommitRequest {
@@ -137,7 +142,7 @@ impl Committer {
                 ..OffsetCommitRequest::default()
             };
             let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
-            let mut refused = answer.map_err(Refused::Other)?;
+            let mut refused = answer.map_err(CommitFailure::Other)?;
             // What was done of a topic that is no more can't be committed, and need not be.
             refused.retain(|(partition, code)| {
                 let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
@@ -148,7 +153,7 @@ impl Committer {
             });
             for (partition, code) in refused {
                 // Most codes speak of the group, and so of all of them.
-                match meaning(code, &stamp) {
+                match meaning(code, &stamp, &config.group) {
                     Some(refused) => return Err(refused),
                     None => left.push((partition, code)),
                 }
@@ -158,14 +163,14 @@ impl Committer {
     }
 }
 
-/// What is committed beside a position.
+/// How much metadata is committed with a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beside {
+enum Detail {
     /// The whole note.
     All,
-    /// Which log it is, without what is done beyond.
+    /// The identity of the log, without the records done beyond the position.
     Identity,
-    /// Nothing: the broker takes no more.
+    /// None.
     Nothing,
 }
 
@@ -179,24 +184,24 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(checkpoint: &Checkpoint, cursor: &Cursor, cluster: &str, beside: Beside) -> Self {
+    fn new(checkpoint: &Checkpoint, cursor: &Cursor, cluster: &str, detail: Detail) -> Self {
         let Checkpoint { position, metadata, reach, .. } = checkpoint;
         let next = position.next.0;
-        let reach = if beside == Beside::All { reach.0.max(next) } else { next };
+        let reach = if detail == Detail::All { reach.0.max(next) } else { next };
         let note = Note {
             topic: cursor.topic(),
             cluster: cluster.to_owned(),
             position: next,
             reach,
             epoch: cursor.epoch_before(reach),
-            text: if beside == Beside::All { metadata.clone() } else { String::new() },
+            text: if detail == Detail::All { metadata.clone() } else { String::new() },
         };
         Self {
             partition: position.partition.clone(),
             topic: cursor.topic(),
             next,
             epoch: cursor.epoch_before(next),
-            metadata: if beside == Beside::Nothing { String::new() } else { note.encode() },
+            metadata: if detail == Detail::Nothing { String::new() } else { note.encode() },
         }
     }
 
@@ -277,9 +282,8 @@ impl Commit for Committer {
             match refused.first() {
                 None => self.outage_notice.recovered(&shared),
                 Some((partition, code)) => {
-                    let text =
-                        format!("the position of {partition} can't be committed: the broker answered {code}");
-                    self.outage_notice.tell(&shared, &text);
+                    let (partition, code) = (partition.clone(), *code);
+                    self.outage_notice.failed(&shared, &ConsumerError::CommitRefused { partition, code });
                 }
             }
         }
@@ -307,20 +311,20 @@ fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
 }
 
 /// What a code says of the whole request; `None` where it speaks of its partition alone.
-fn meaning(code: ErrorCode, stamp: &Stamp) -> Option<Refused> {
+fn meaning(code: ErrorCode, stamp: &Stamp, group: &str) -> Option<CommitFailure> {
     match code {
         ErrorCode::OFFSET_METADATA_TOO_LARGE | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => {
-            Some(Refused::Metadata)
+            Some(CommitFailure::Metadata)
         }
         ErrorCode::ILLEGAL_GENERATION
         | ErrorCode::UNKNOWN_MEMBER_ID
         | ErrorCode::FENCED_INSTANCE_ID
-        | ErrorCode::REBALANCE_IN_PROGRESS => Some(Refused::Membership(stamp.clone(), code)),
+        | ErrorCode::REBALANCE_IN_PROGRESS => Some(CommitFailure::Membership(stamp.clone(), code)),
         ErrorCode::NOT_COORDINATOR
         | ErrorCode::COORDINATOR_NOT_AVAILABLE
-        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Some(Refused::Coordinator(code)),
+        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Some(CommitFailure::Coordinator(code)),
         ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::INVALID_GROUP_ID => {
-            Some(Refused::Other(of_code(code, "committing")))
+            Some(CommitFailure::Other(ClusterError::of_group(ApiKey::OffsetCommit, group, code)))
         }
         _ => None,
     }

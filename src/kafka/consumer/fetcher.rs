@@ -9,12 +9,12 @@ use super::cursor::{Cursor, Output, Question, Rules, Serials, Trouble};
 use super::offsets;
 use super::outage_notice::OutageNotice;
 use super::state::{Asked, Chunk, Fetched, MOST_FETCH, Plan, Shared};
-use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target, of_code};
+use crate::kafka::cluster::{Cluster, ClusterError, Connections, Target, is_fatal};
 use crate::kafka::config::Config;
-use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::fetch::{
     FetchRequest, FetchRequestPartition, FetchRequestTopic, FetchResponse, FetchResponsePartition,
 };
+use crate::kafka::protocol::{ApiKey, ErrorCode};
 use crate::kafka::record_batch::transactions::{Aborted, Judgement, Transactions};
 use crate::kafka::record_batch::{BatchError, Batches, Unpacker};
 use std::collections::BTreeMap;
@@ -45,8 +45,8 @@ enum Refused {
     Trouble(Trouble),
     /// The position is outside of the log.
     OutOfRange,
-    /// Nothing helps.
-    Fatal(String),
+    /// No retry helps.
+    Fatal(ClusterError),
 }
 
 impl Fetcher {
@@ -84,11 +84,11 @@ impl Fetcher {
             };
             match outcome {
                 Ok(()) => self.outage_notice.recovered(&self.shared),
-                Err(ClusterError::Fatal(text)) => return self.shared.fail(text),
-                Err(ClusterError::Retriable(text)) => {
+                Err(error) if error.is_fatal() => return self.shared.fail(error),
+                Err(error) => {
                     // It holds on to the socket, which is of no use any more.
                     self.shared.lock().cancellers.remove(&self.broker);
-                    self.outage_notice.tell(&self.shared, &text);
+                    self.outage_notice.failed(&self.shared, &error.into());
                     self.shared.want_metadata();
                     asked.iter().for_each(|asked| self.shared.failed(asked, Trouble::Connection));
                 }
@@ -232,7 +232,7 @@ struct Taker<'a> {
 impl Taker<'_> {
     fn take_all(&mut self, asked: &mut [Asked], answer: &FetchResponse<'_>) -> Result<(), ClusterError> {
         if answer.error_code != ErrorCode::NONE {
-            return Err(of_code(answer.error_code, "fetching"));
+            return Err(ClusterError::of_cluster(ApiKey::Fetch, answer.error_code));
         }
         // Brokers answer in the order they were asked in, so each one is looked for behind the last.
         let mut place = 0;
@@ -252,7 +252,7 @@ impl Taker<'_> {
                 let Some(asked) = asked.get_mut(at) else { continue };
                 match self.take(asked, data) {
                     Ok(()) => note_preferred_replica(asked, data.preferred_read_replica, self.shared),
-                    Err(Refused::Fatal(text)) => return Err(ClusterError::Fatal(text)),
+                    Err(Refused::Fatal(error)) => return Err(error),
                     Err(Refused::Trouble(trouble)) => {
                         self.shared.failed(asked, trouble);
                         self.shared.want_metadata();
@@ -341,10 +341,10 @@ fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<()
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
             Err(Refused::Trouble(Trouble::Refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED)))
         }
-        code => Err(match of_code(code, &format!("reading {}", asked.partition)) {
-            ClusterError::Fatal(text) => Refused::Fatal(text),
-            ClusterError::Retriable(_) => Refused::Trouble(Trouble::Refused(code)),
-        }),
+        code if is_fatal(code) => {
+            Err(Refused::Fatal(ClusterError::of_partition(ApiKey::Fetch, &asked.partition, code)))
+        }
+        code => Err(Refused::Trouble(Trouble::Refused(code))),
     }
 }
 

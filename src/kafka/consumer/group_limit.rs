@@ -1,6 +1,7 @@
 //! This member's part of the limit that all members of the group share: carries the [claims and
 //! grants](crate::relay::share) between the gate and the group's protocol.
 
+use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::GroupLimit;
 use crate::kafka::group::assignor::{Assignor, Subscriber};
 use crate::kafka::group::membership::{Attach, Membership, opaque};
@@ -49,34 +50,21 @@ impl MemberLimit {
     }
 
     /// Why the limit can't be kept, if that is so: nobody splits it.
-    pub(super) fn cannot_be_split(&self, membership: &Membership, group: &str) -> Option<String> {
+    pub(super) fn cannot_be_split(&self, membership: &Membership, group: &str) -> Option<ConsumerError> {
         self.limit?;
-        membership.is_assigned_by_coordinator().then(|| {
-            format!(
-                "group {group} has members with group.protocol=consumer, so the broker assigns the partitions and nobody \
-                 splits --group-max-concurrency: give those members group.protocol=classic, take another group, or run \
-                 without that flag"
-            )
-        })
+        let is_split_by_nobody = membership.is_assigned_by_coordinator();
+        is_split_by_nobody.then(|| ConsumerError::LimitNotSplit { group: group.to_owned() })
     }
 
     /// An assignment has come. A sentence if its leader knows nothing of a limit: then nothing may be sent.
-    pub(super) fn granted(&self, user_data: &[u8]) -> Option<String> {
+    pub(super) fn granted(&self, user_data: &[u8]) -> Option<ConsumerNotice> {
         self.limit?;
         let granted = share::decode(user_data);
         self.share.grant(granted.unwrap_or(0));
         match granted {
-            Some(0) => Some(
-                "this instance has no part of --group-max-concurrency for now: others still use it, or there are more \
-                 instances with partitions than it allows at once"
-                    .into(),
-            ),
+            Some(0) => Some(ConsumerNotice::NoPartOfLimit),
             Some(_) => None,
-            None => Some(
-                "the leader of the group does not split --group-max-concurrency, so nothing is sent: give the flag to \
-                 all instances of the group"
-                    .into(),
-            ),
+            None => Some(ConsumerNotice::LeaderIgnoresLimit),
         }
     }
 

@@ -8,6 +8,7 @@ mod clock;
 mod request_thread;
 mod requests;
 
+use super::ConsumerError;
 use super::group_limit::MemberLimit;
 use super::state::Shared;
 use crate::kafka::cluster::{Cluster, ClusterError, Connections};
@@ -17,7 +18,7 @@ use crate::kafka::group::exchange::{Answer, Ask, Request};
 use crate::kafka::group::membership::{Event, Membership, Settings, Step};
 use crate::relay::backoff::Jitter;
 use crate::relay::record::Partition;
-use crate::relay::source::{Lease, Notice, Polled, Severity};
+use crate::relay::source::{Lease, Polled};
 use clock::{Clock, Reading};
 use request_thread::{Inbox, Job, Reply, RequestThread};
 use std::collections::BTreeSet;
@@ -77,7 +78,7 @@ impl Member {
             let membership = Membership::new(self.settings.clone(), topics, Jitter::new(), Instant::now());
             match self.start_thread("member-requests", None) {
                 Ok(thread) => self.drive(membership, thread),
-                Err(error) => self.shared.fail(format!("no thread can be started for the group: {error}")),
+                Err(error) => self.shared.fail(ConsumerError::Thread(error)),
             }
         }
         self.lease.end();
@@ -187,13 +188,11 @@ impl Member {
     }
 
     fn failed(&self, error: ClusterError) -> Answer {
-        match error {
-            ClusterError::Fatal(text) => {
-                self.shared.fail(text.clone());
-                Answer::Failed(text)
-            }
-            ClusterError::Retriable(text) => Answer::Failed(text),
+        let answer = Answer::Failed(self.shared.explain(&error));
+        if error.is_fatal() {
+            self.shared.fail(error);
         }
+        answer
     }
 
     /// Waits until somebody has something to say, or until then.
@@ -217,13 +216,13 @@ impl Member {
         let mut state = self.shared.lock();
         match event {
             Event::Assigned { added, user_data } => {
-                if let Some(text) = self.limit.cannot_be_split(membership, &self.settings.group) {
+                if let Some(error) = self.limit.cannot_be_split(membership, &self.settings.group) {
                     drop(state);
-                    return self.shared.fail(text);
+                    return self.shared.fail(error);
                 }
                 // First how much may be sent, then what.
-                if let Some(text) = self.limit.granted(&user_data) {
-                    state.events.push_back(Polled::Notice(Notice { severity: Severity::Warning, text }));
+                if let Some(notice) = self.limit.granted(&user_data) {
+                    state.notify(&notice);
                 }
                 added.into_iter().for_each(|partition| state.add(partition));
             }
@@ -251,9 +250,10 @@ impl Member {
             }
             Event::NeedSizes(topics) => self.needed = Some((topics, Instant::now())),
             Event::Notice(notice) => state.events.push_back(Polled::Notice(notice)),
-            Event::Fatal(text) => {
+            Event::Fatal(error) => {
                 drop(state);
-                return self.shared.fail(text);
+                let (group, instance_id) = (self.settings.group.clone(), self.settings.instance_id.clone());
+                return self.shared.fail(ConsumerError::Group { group, instance_id, error });
             }
         }
         drop(state);

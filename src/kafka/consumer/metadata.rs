@@ -11,12 +11,13 @@ use super::offsets;
 use super::outage_notice::OutageNotice;
 use super::state::{Shared, State};
 use super::topics::Topics;
-use crate::kafka::cluster::{ClusterError, Connections, Leader, Place, of_code};
+use super::{ConsumerError, ConsumerNotice};
+use crate::kafka::cluster::{Connections, Leader, Place, is_fatal};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::relay::record::Partition;
-use crate::relay::source::{Outage, Polled, Severity};
+use crate::relay::source::{Outage, Polled};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,13 +97,13 @@ impl MetadataThread {
                     self.shared.lock().outage = None;
                     self.outage_notice.recovered(&self.shared);
                 }
-                Err(ClusterError::Fatal(text)) => {
-                    self.shared.fail(text);
+                Err(error) if error.is_fatal() => {
+                    self.shared.fail(error);
                     break;
                 }
-                Err(ClusterError::Retriable(text)) => {
-                    self.note_outage(&text);
-                    self.outage_notice.tell(&self.shared, &text);
+                Err(error) => {
+                    self.note_outage(&self.shared.explain(&error));
+                    self.outage_notice.failed(&self.shared, &error);
                     self.shared.want_metadata();
                     if !self.shared.pause(doubled(RETRY, self.outage_notice.failures().saturating_add(1))) {
                         break;
@@ -147,7 +148,7 @@ impl MetadataThread {
     }
 
     /// Does what there is to do. One partition's trouble keeps no other waiting; the first trouble is told.
-    fn work(&mut self) -> Result<(), ClusterError> {
+    fn work(&mut self) -> Result<(), ConsumerError> {
         let now = Instant::now();
         let wanted = self.shared.lock().metadata_wanted;
         let mut outcome = match self.refresh_due(now, wanted) <= now {
@@ -169,7 +170,7 @@ impl MetadataThread {
 
     // ---- metadata ------------------------------------------------------------------------------------------
 
-    fn refresh(&mut self, wanted: bool) -> Result<(), ClusterError> {
+    fn refresh(&mut self, wanted: bool) -> Result<(), ConsumerError> {
         self.shared.lock().metadata_wanted = false;
         let topics = self.topics.clone();
         let names = topics.names();
@@ -224,36 +225,32 @@ impl MetadataThread {
         &mut self,
         missing: &[&str],
         failed: &[(Arc<str>, ErrorCode)],
-    ) -> Result<(), ClusterError> {
+    ) -> Result<(), ConsumerError> {
         // One topic that can't be used keeps no other waiting.
-        let fatal = |(topic, code): &(Arc<str>, ErrorCode)| match of_code(*code, &format!("topic {topic}")) {
-            ClusterError::Fatal(text) => Some(text),
-            ClusterError::Retriable(_) => None,
-        };
-        let fatal: Vec<String> = failed.iter().filter_map(fatal).collect();
+        let refused: Vec<_> = failed.iter().filter(|(_, code)| is_fatal(*code)).cloned().collect();
         let asked = self.topics.names().map_or(0, |names| names.len());
-        if !self.complete && fatal.len() >= asked.max(1) {
-            return Err(ClusterError::Fatal(fatal.join("; ")));
+        let (count, error) = (refused.len(), ConsumerError::TopicsRefused(refused));
+        if !self.complete && count >= asked.max(1) {
+            return Err(error);
         }
-        match fatal.is_empty() {
-            true => self.forbidden.recovered(&self.shared),
-            false => self.forbidden.tell(&self.shared, &fatal.join("; ")),
+        match count {
+            0 => self.forbidden.recovered(&self.shared),
+            _ => self.forbidden.failed(&self.shared, &error),
         }
         if missing.is_empty() {
             (self.complete, self.missing_rounds) = (true, 0);
             self.missing.recovered(&self.shared);
             return Ok(());
         }
-        let names: Vec<String> = missing.iter().map(|name| format!("'{name}'")).collect();
-        let text = format!("topic {} does not exist: check --topic, or create it", names.join(" and "));
+        let error = ConsumerError::TopicsMissing(missing.iter().map(|name| (*name).to_owned()).collect());
         // Once it was there, it is a topic that somebody deletes and may create again; at first it is a wrong name, or a
         // broker that has just started and does not know its topics yet.
         self.missing_rounds = self.missing_rounds.saturating_add(1);
         let unknown = failed.iter().all(|(_, code)| *code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         if !self.complete && unknown && self.missing_rounds >= MISSING_ROUNDS {
-            return Err(ClusterError::Fatal(text));
+            return Err(error);
         }
-        self.missing.tell(&self.shared, &text);
+        self.missing.failed(&self.shared, &error);
         Ok(())
     }
 
@@ -266,9 +263,7 @@ impl MetadataThread {
         let mut there = topics.iter().filter(|topic| sizes.contains_key(*topic)).peekable();
         if there.peek().is_some() && there.all(|topic| cluster.topic_id(topic) == Uuid::ZERO) {
             self.told_of_no_ids = true;
-            let text = "these brokers tell no ids of topics: a topic that is deleted and created anew is recognised only \
-                        by its leader epochs and by where its log begins and ends";
-            self.shared.notice(Severity::Info, text.into());
+            self.shared.notify(&ConsumerNotice::NoTopicIds);
         }
     }
 
@@ -298,7 +293,7 @@ impl MetadataThread {
     // ---- positions -----------------------------------------------------------------------------------------
 
     /// Finds out where the group left off in new partitions, and where to begin where it has committed nothing.
-    fn resolve(&mut self) -> Result<(), ClusterError> {
+    fn resolve(&mut self) -> Result<(), ConsumerError> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let mut new = state.unresolved(now);
@@ -333,7 +328,7 @@ impl MetadataThread {
                         cursor.failed(*ask, Trouble::Connection, now, serials)
                     });
                 }
-                return Err(error);
+                return Err(error.into());
             }
         };
         let committed = found.iter().filter(|(_, answer)| matches!(answer, Ok(Some(_))));
@@ -363,14 +358,10 @@ impl MetadataThread {
     }
 
     /// Ends the run once nothing has been readable for a while.
-    fn look_for_anything_readable(&mut self) -> Result<(), ClusterError> {
+    fn look_for_anything_readable(&mut self) -> Result<(), ConsumerError> {
         let state = self.shared.lock();
-        let unreadable: Vec<String> = state
-            .cursors
-            .iter()
-            .filter(|(_, cursor)| cursor.is_unreadable())
-            .map(|(partition, _)| partition.to_string())
-            .collect();
+        let unreadable = state.cursors.iter().filter(|(_, cursor)| cursor.is_unreadable());
+        let unreadable: Vec<Partition> = unreadable.map(|(partition, _)| partition.clone()).collect();
         let going = state.cursors.values().filter(|cursor| *cursor.phase() == Phase::Revoked).count();
         let nothing_left = !unreadable.is_empty() && unreadable.len() + going == state.cursors.len();
         drop(state);
@@ -379,10 +370,7 @@ impl MetadataThread {
         self.unreadable_since = since;
         match since.is_some_and(|since| now.saturating_duration_since(since) >= UNREADABLE_FOR) {
             false => Ok(()),
-            true => Err(ClusterError::Fatal(format!(
-                "nothing is left that can be read: {}. The lines above say why",
-                unreadable.join(", ")
-            ))),
+            true => Err(ConsumerError::NothingReadable(unreadable)),
         }
     }
 
@@ -413,7 +401,7 @@ impl MetadataThread {
             };
             // Nobody waits for it: it sees that the source is closed, and its socket is shut down by whoever closes it.
             if let Err(error) = thread.spawn(run) {
-                self.shared.fail(format!("no thread can be started to fetch: {error}"));
+                self.shared.fail(ConsumerError::Thread(error));
             }
         }
     }
@@ -431,13 +419,13 @@ fn fixed(
     numbers: Option<&[i32]>,
     topics: &BTreeSet<Arc<str>>,
     sizes: &TopicSizes,
-) -> Result<BTreeSet<Partition>, ClusterError> {
+) -> Result<BTreeSet<Partition>, ConsumerError> {
     let mut wanted = BTreeSet::new();
     for topic in topics {
         let size = sizes.get(topic).copied().unwrap_or(0);
         if let Some(number) = numbers.into_iter().flatten().find(|number| **number >= size) {
-            let text = format!("topic {topic} has no partition {number}: it has {size}. Check --partitions");
-            return Err(ClusterError::Fatal(text));
+            let (topic, partition) = (Arc::clone(topic), *number);
+            return Err(ConsumerError::NoPartition { topic, partition, count: size });
         }
         let all: Vec<i32> = (0..size).collect();
         let chosen = numbers.unwrap_or(&all);

@@ -21,6 +21,7 @@
 
 mod commit;
 pub mod cursor;
+mod error;
 pub mod fetcher;
 mod group_limit;
 pub mod member;
@@ -41,6 +42,7 @@ use crate::relay::share::Share as Quotient;
 use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
 use commit::Committer;
 use cursor::{Cursor, Phase, Rules, Trouble};
+pub use error::{ConsumerError, ConsumerNotice};
 use group_limit::MemberLimit;
 use member::Member;
 use metadata::MetadataThread;
@@ -75,8 +77,8 @@ impl Consumer {
     pub fn open(config: Config, connector: Connector, brokers: Vec<Address>) -> Result<Self, SourceError> {
         let topics = Topics::parse(&config.topics).map_err(SourceError)?;
         let config = Arc::new(config);
-        let Config { reset, until_end, commits, .. } = *config;
-        let shared = Arc::new(Shared::new(Rules { reset, until_end, commits }));
+        let Config { reset, until_end, commits, explain, .. } = *config;
+        let shared = Arc::new(Shared::new(Rules { reset, until_end, commits }, explain));
         let cluster = Arc::new(Cluster::new(connector, brokers));
         let connections = || Connections::new(Arc::clone(&cluster), config.request_timeout);
         let lease = match &config.share {
@@ -175,9 +177,9 @@ impl Consumer {
         if stopped.is_empty() || !rest.into_iter().all(|(_, cursor)| cursor.has_ended()) {
             return None;
         }
-        let names: Vec<String> = stopped.iter().map(|(partition, _)| partition.to_string()).collect();
-        let text = format!("{} can't be read to the end: the lines above say why", names.join(", "));
-        Some(Err(SourceError(text)))
+        let stopped = stopped.into_iter().map(|(partition, _)| partition.clone()).collect();
+        let error = ConsumerError::EndUnreachable(stopped);
+        Some(Err(SourceError((self.config.explain)(&error))))
     }
 }
 
@@ -192,7 +194,7 @@ fn spawn(
         run();
     });
     // Nobody waits for the thread: it may be in a read, and sees by the shared state that it has to end.
-    thread.map(drop).map_err(|error| SourceError(format!("no thread can be started: {error}")))
+    thread.map(drop).map_err(|error| SourceError(shared.explain(&ConsumerError::Thread(error))))
 }
 
 /// Ends the run where one of its threads panics: without it nothing would go on, and nobody would know.
@@ -204,7 +206,7 @@ struct PanicGuard {
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.fail(format!("the {} thread panicked; please report this", self.name));
+            self.shared.fail(ConsumerError::Panicked(self.name));
         }
     }
 }

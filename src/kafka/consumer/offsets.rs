@@ -3,7 +3,7 @@
 
 use super::cursor::{Bounds, Committed, EpochEnd};
 use super::note::Note;
-use crate::kafka::cluster::{ClusterError, Connections, Target, of_code};
+use crate::kafka::cluster::{ClusterError, Connections, Target};
 use crate::kafka::protocol::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
 };
@@ -52,7 +52,6 @@ pub fn committed(
     });
     let request =
         OffsetFetchRequest { group_id: group, topics: Some(topics.collect()), ..Default::default() };
-    let what = format!("reading the positions of group {group}");
     let answer = connections.call(Target::Broker(id), &request, |answer| {
         let mut found = Answers::new();
         match answer.error_code {
@@ -62,7 +61,7 @@ pub fn committed(
                 found.extend(partitions.iter().map(|partition| (partition.clone(), Ok(None))));
                 return Ok(found);
             }
-            code => return Err(of_code(code, &what)),
+            code => return Err(ClusterError::of_group(ApiKey::OffsetFetch, group, code)),
         }
         for topic in &answer.topics {
             let name =
@@ -162,6 +161,11 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// All offsets, or the first error.
+    pub fn all(self) -> Result<HashMap<Partition, Option<i64>>, ClusterError> {
+        self.failed.map_or(Ok(self.offsets), Err)
+    }
+
     /// The offset of a partition that has one.
     pub fn get(&self, partition: &Partition) -> Option<i64> {
         self.offsets.get(partition).copied().flatten()
@@ -181,8 +185,7 @@ pub fn list(
         match connections.cluster().leader(partition.topic(), partition.number()) {
             Some((leader, epoch)) => leaders.entry(leader).or_default().push((partition, epoch)),
             None => {
-                let text = format!("{partition} has no leader now");
-                listed.failed.get_or_insert(ClusterError::Retriable(text));
+                listed.failed.get_or_insert(ClusterError::NoLeader(partition.clone()));
             }
         }
     }
@@ -198,7 +201,7 @@ pub fn list(
                             listed.offsets.insert(partition, offset);
                         }
                         Err(code) => {
-                            let error = of_code(code, &format!("finding an offset of {partition}"));
+                            let error = ClusterError::of_partition(ApiKey::ListOffsets, &partition, code);
                             listed.failed.get_or_insert(error);
                         }
                     }

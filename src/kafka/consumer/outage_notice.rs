@@ -1,6 +1,7 @@
 //! When a ongoing trouble is worth a word: not at the first failure, which is what any restart of a broker looks
 //! like, and then not all the time.
 
+use super::ConsumerError;
 use super::state::Shared;
 use crate::relay::source::Severity;
 use std::time::{Duration, Instant};
@@ -24,11 +25,11 @@ impl OutageNotice {
     }
 
     /// Another failure.
-    pub(super) fn tell(&mut self, shared: &Shared, text: &str) {
+    pub(super) fn failed(&mut self, shared: &Shared, error: &ConsumerError) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 && self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
             self.told = Some(Instant::now());
-            shared.notice(Severity::Warning, format!("{text}; trying again"));
+            shared.notify_of(Severity::Warning, format!("{}; trying again", shared.explain(error)));
         }
     }
 
@@ -36,7 +37,7 @@ impl OutageNotice {
     pub(super) fn recovered(&mut self, shared: &Shared) {
         self.failures = 0;
         if self.told.take().is_some() {
-            shared.notice(Severity::Info, self.over.into());
+            shared.notify_of(Severity::Info, self.over.into());
         }
     }
 

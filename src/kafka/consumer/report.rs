@@ -3,10 +3,10 @@
 //! A trouble is told once it lasts [`TELL_AFTER`]; what any restart of a broker looks like is not worth a word. It is
 //! told again ever more rarely, all partitions with the same trouble in one line, and once more when it is over.
 
+use super::ConsumerNotice;
 use super::cursor::{Cursor, Output, Phase, PositionChange, Trouble};
 use crate::relay::record::Partition;
-use crate::relay::source::{Notice, Severity};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A trouble is told once it lasts so long.
@@ -17,10 +17,8 @@ const TELL_MORE_AFTER: Duration = Duration::from_secs(10);
 const FIRST_REMINDER: Duration = Duration::from_secs(30);
 /// and at the latest after this.
 const LONGEST_REMINDER: Duration = Duration::from_secs(3_600);
-/// So many partitions are named in a line.
-const MOST_NAMES: usize = 5;
-/// So many lines wait to be told; beyond it, they are only counted.
-const MOST_LINES: usize = 1_000;
+/// At most this many notices wait to be taken; further ones are only counted.
+const MOST_WAITING: usize = 1_000;
 
 /// A trouble that was told.
 struct Reminder {
@@ -32,14 +30,15 @@ struct Reminder {
 /// What is to be told.
 #[derive(Default)]
 pub(crate) struct Report {
-    lines: VecDeque<Notice>,
+    /// Notices that nobody has taken yet, at most [`MOST_WAITING`].
+    waiting: Vec<ConsumerNotice>,
     /// Where partitions begin in which nothing is committed: by topic how many, and the records before and behind.
     firsts: BTreeMap<String, (usize, i64, i64)>,
     /// Partitions of which the same is to be said, by what that is.
     copied: Vec<Partition>,
     recovered: Vec<Partition>,
-    /// Lines that there was no room for.
-    untold: usize,
+    /// Notices that there was no room for.
+    omitted: usize,
     reminders: BTreeMap<String, Reminder>,
 }
 
@@ -65,26 +64,10 @@ impl Report {
             }
             Output::Moved(PositionChange::Copied { .. }, _) => self.copied.push(partition.clone()),
             Output::Moved(change, next) => {
-                let sentence = sentence(&change, partition);
-                let rule = match change {
-                    PositionChange::Deleted { .. } | PositionChange::BeyondEnd { .. } => " (--offset-reset)",
-                    _ => "",
-                };
-                self.say(Severity::Warning, format!("{sentence}. Going on at {next}{rule}"));
+                self.say(ConsumerNotice::Moved { partition: partition.clone(), change, next });
             }
             Output::Stopped(trouble) => {
-                let advice = match trouble {
-                    Trouble::Corrupt(_) => "Mend the log or move the group's position past it",
-                    Trouble::TooLarge(_) => "Raise --max-batch-bytes",
-                    _ => "Mend that",
-                };
-                let text = format!(
-                    "topic {} partition {}: {trouble}; nothing more is read of this partition, and nothing of it is \
-                     skipped. {advice}, then start again",
-                    partition.topic(),
-                    partition.number()
-                );
-                self.say(Severity::Error, text);
+                self.say(ConsumerNotice::Stopped { partition: partition.clone(), trouble });
             }
             Output::Recovered => self.recovered.push(partition.clone()),
             // These are none of its business.
@@ -92,11 +75,11 @@ impl Report {
         }
     }
 
-    fn say(&mut self, severity: Severity, text: String) {
-        if self.lines.len() < MOST_LINES {
-            self.lines.push_back(Notice { severity, text });
+    fn say(&mut self, notice: ConsumerNotice) {
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.push(notice);
         } else {
-            self.untold += 1;
+            self.omitted += 1;
         }
     }
 
@@ -131,97 +114,32 @@ impl Report {
             }
             let wait = reminder.map_or(FIRST_REMINDER, |r| r.wait.saturating_mul(2).min(LONGEST_REMINDER));
             let seconds = now.saturating_duration_since(since).as_secs();
-            let text = format!(
-                "nothing can be read of {} for {seconds} s: {trouble}; trying again. Other partitions go on",
-                names(&partitions)
-            );
-            self.say(Severity::Warning, text);
+            self.say(ConsumerNotice::Stalled { partitions, trouble: trouble.clone(), seconds });
             self.reminders.insert(trouble, Reminder { told: now, due: now + wait, wait });
         }
     }
 
-    /// What has come up of single partitions, each thing once.
-    pub fn lines(&mut self) -> impl Iterator<Item = Notice> + '_ {
-        let untold = std::mem::take(&mut self.untold);
-        if untold > 0 {
-            let text = format!("and {untold} more lines of that kind, for other partitions");
-            self.lines.push_back(Notice { severity: Severity::Warning, text });
-        }
-        self.lines.drain(..)
+    /// Notices of single partitions, each once.
+    pub fn of_partitions(&mut self) -> Vec<ConsumerNotice> {
+        let omitted = std::mem::take(&mut self.omitted);
+        let mut notices = std::mem::take(&mut self.waiting);
+        notices.extend((omitted > 0).then_some(ConsumerNotice::Omitted(omitted)));
+        notices
     }
 
-    /// What is to be told now, each thing once.
-    pub fn notices(&mut self) -> impl Iterator<Item = Notice> + '_ {
-        for (topic, (count, before, behind)) in std::mem::take(&mut self.firsts) {
-            let text = format!(
-                "topic {topic}: nothing is committed for {count} partition{}; beginning with {behind} records there, and \
-                 {before} before them that are not read (--start)",
-                if count == 1 { "" } else { "s" }
-            );
-            let severity = if before > 0 { Severity::Warning } else { Severity::Info };
-            self.say(severity, text);
+    /// All notices that are due, each once.
+    pub fn notices(&mut self) -> Vec<ConsumerNotice> {
+        for (topic, (partitions, before, behind)) in std::mem::take(&mut self.firsts) {
+            self.say(ConsumerNotice::NothingCommitted { topic, partitions, before, behind });
         }
         let copied = std::mem::take(&mut self.copied);
         if !copied.is_empty() {
-            let text = format!(
-                "the positions of {} were moved or copied from another cluster; they are kept, but what was done \
-                 beyond them is not known and is sent again",
-                names(&copied)
-            );
-            self.say(Severity::Warning, text);
+            self.say(ConsumerNotice::Copied(copied));
         }
         let recovered = std::mem::take(&mut self.recovered);
         if !recovered.is_empty() {
-            self.say(Severity::Info, format!("reading {} again", names(&recovered)));
+            self.say(ConsumerNotice::Recovered(recovered));
         }
-        self.lines()
-    }
-}
-
-/// A few names, and how many more there are.
-fn names(partitions: &[Partition]) -> String {
-    let named: Vec<String> = partitions.iter().take(MOST_NAMES).map(ToString::to_string).collect();
-    match partitions.len().saturating_sub(MOST_NAMES) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
-
-/// A change in words.
-pub(crate) fn sentence(change: &PositionChange, partition: &Partition) -> String {
-    match change {
-        PositionChange::Deleted { position, bounds } => format!(
-            "the position {position} of {partition} is outside of its log, which holds {} to {}: {} offsets up to {} \
-             were deleted before they were read",
-            bounds.first,
-            bounds.end,
-            bounds.first - position,
-            bounds.first
-        ),
-        PositionChange::BeyondEnd { position, bounds } => format!(
-            "the position {position} of {partition} is outside of its log, which holds {} to {}: the topic was created \
-             anew, or its log was cut off",
-            bounds.first, bounds.end
-        ),
-        PositionChange::Truncated { position, at } => format!(
-            "the log of {partition} was cut off at offset {at}, below our position {position}: records from there on \
-             that were already sent are no longer in the topic"
-        ),
-        PositionChange::TopicRecreated { position } => format!(
-            "topic {} was deleted and created anew; partition {} was read up to {position}, and is read from its \
-             beginning now",
-            partition.topic(),
-            partition.number()
-        ),
-        PositionChange::ProgressDropped { position, reach } => format!(
-            "the log of {partition} was cut off between the position {position} and {reach}: records there that were \
-             done already may be sent again"
-        ),
-        PositionChange::Copied { position } => {
-            format!("the position {position} of {partition} was moved or copied")
-        }
-        PositionChange::First { next, .. } => {
-            format!("nothing is committed for {partition}: it begins at {next}")
-        }
+        self.of_partitions()
     }
 }

@@ -9,6 +9,8 @@
 
 use super::cursor::{Ask, Cursor, Output, Phase, Question, Rules, Serials, Trouble};
 use super::report::Report;
+use super::{ConsumerError, ConsumerNotice};
+use crate::kafka::config::Explain;
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::group::exchange::Stamp;
 use crate::kafka::protocol::{ErrorCode, Uuid};
@@ -68,6 +70,7 @@ pub(crate) struct State {
     /// Nothing more is wanted.
     pub closed: bool,
     rules: Rules,
+    explain: Explain,
     serials: Serials,
     report: Report,
 }
@@ -127,9 +130,9 @@ pub(crate) struct Fetched {
 
 impl Shared {
     /// Nothing yet.
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: Rules, explain: Explain) -> Self {
         let (events, room, work) = (Condvar::new(), Condvar::new(), Condvar::new());
-        Self { state: Mutex::new(State::new(rules)), events, room, work }
+        Self { state: Mutex::new(State::new(rules, explain)), events, room, work }
     }
 
     /// The state. Not to be held across I/O.
@@ -179,15 +182,27 @@ impl Shared {
     }
 
     /// Tells whoever polls.
-    pub fn notice(&self, severity: Severity, text: String) {
+    pub fn notify(&self, notice: &ConsumerNotice) {
+        self.lock().notify(notice);
+        self.wake();
+    }
+
+    /// Tells whoever polls, in words of the caller's.
+    pub fn notify_of(&self, severity: Severity, text: String) {
         self.lock().events.push_back(Polled::Notice(Notice { severity, text }));
         self.wake();
     }
 
-    /// The source can't go on.
-    pub fn fail(&self, text: String) {
-        self.lock().failure.get_or_insert(SourceError(text));
+    /// The source can't go on. The first error counts.
+    pub fn fail(&self, error: impl Into<ConsumerError>) {
+        self.lock().fail(&error.into());
         self.wake();
+    }
+
+    /// An error in words for people.
+    pub fn explain(&self, error: &(dyn std::error::Error + 'static)) -> String {
+        let explain = self.lock().explain;
+        explain(error)
     }
 
     /// Waits until `broker` has something to be asked for and there is room for it. Ends after `patience` without
@@ -287,7 +302,7 @@ fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, deadline: Instant) -> Mu
 }
 
 impl State {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: Rules, explain: Explain) -> Self {
         Self {
             cursors: BTreeMap::new(),
             chunks: VecDeque::new(),
@@ -306,8 +321,22 @@ impl State {
             is_member: false,
             closed: false,
             rules,
+            explain,
             serials: Serials::default(),
             report: Report::default(),
+        }
+    }
+
+    /// Tells whoever polls.
+    pub fn notify(&mut self, notice: &ConsumerNotice) {
+        let (severity, text) = (notice.severity(), (self.explain)(notice));
+        self.events.push_back(Polled::Notice(Notice { severity, text }));
+    }
+
+    /// The source can't go on. The first error counts.
+    fn fail(&mut self, error: &ConsumerError) {
+        if self.failure.is_none() {
+            self.failure = Some(SourceError((self.explain)(error)));
         }
     }
 
@@ -387,16 +416,13 @@ impl State {
             match output {
                 Output::Begins { next, text, uncommitted } => {
                     // What moved it is told before what it is moved to.
-                    let lines = self.report.lines().map(Polled::Notice);
-                    lines.for_each(|line| self.events.push_back(line));
+                    for notice in self.report.of_partitions() {
+                        self.notify(&notice);
+                    }
                     self.begins(partition, next, text, uncommitted);
                 }
                 Output::ResetForbidden(change) => {
-                    let text = format!(
-                        "{}. --offset-reset fail ends the run here",
-                        super::report::sentence(&change, partition)
-                    );
-                    self.failure.get_or_insert(SourceError(text));
+                    self.fail(&ConsumerError::PositionLost { partition: partition.clone(), change });
                 }
                 other => self.report.hear(partition, other),
             }
@@ -426,8 +452,9 @@ impl State {
 
     /// What has come up of the cursors is news, before whatever comes of it.
     pub fn report_events(&mut self) {
-        let notices = self.report.notices().map(Polled::Notice);
-        notices.for_each(|notice| self.events.push_back(notice));
+        for notice in self.report.notices() {
+            self.notify(&notice);
+        }
     }
 
     /// How many partitions nothing has been read of for long, though they are wanted.

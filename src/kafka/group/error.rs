@@ -1,4 +1,4 @@
-//! What a group's coordinator says when it refuses, and which of it no patience mends.
+//! The error codes of a group's coordinator, and which of them are final.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub enum GroupError {
     IllegalGeneration,
     /// 23: the members have no assignor in common.
     InconsistentGroupProtocol,
-    /// 24: the group's name is none.
+    /// 24: the group's name is not valid.
     InvalidGroupId,
     /// 25: the coordinator doesn't know the member, or no longer.
     UnknownMemberId,
@@ -69,36 +69,22 @@ impl GroupError {
         }
     }
 
-    /// For what no retry mends: the sentence that says what to do.
-    pub(super) fn sentence(self, group: &str, instance_id: Option<&str>) -> Option<String> {
-        Some(match self {
-            Self::InconsistentGroupProtocol => format!(
-                "Group {group} has members with other assignors than this one: let all of them offer the same one, \
-                 or take another group name."
-            ),
-            Self::InvalidGroupId => format!("{group:?} is no valid name for a group: take another."),
-            Self::InvalidSessionTimeout => format!(
-                "The brokers don't allow this session timeout for group {group}: choose one between their \
-                 group.min.session.timeout.ms and group.max.session.timeout.ms."
-            ),
-            Self::GroupAuthorizationFailed => format!(
-                "This user may not read with group {group}: have the operation Read on that group granted to it."
-            ),
-            Self::UnsupportedVersion => format!(
-                "The coordinator of group {group} doesn't speak the group protocol in the version used here: \
-                 brokers from 2.4 on do."
-            ),
-            Self::GroupMaxSizeReached => {
-                format!("Group {group} is full: run fewer members, or raise group.max.size on the brokers.")
-            }
-            Self::FencedInstanceId => format!(
-                "Another member of group {group} has joined with the instance id {}: give each instance its own.",
-                instance_id.unwrap_or("of this one")
-            ),
-            _ => return None,
-        })
+    /// Whether a retry would fail in the same way until somebody changes names, rights, settings or versions.
+    pub fn is_fatal(self) -> bool {
+        matches!(
+            self,
+            Self::InconsistentGroupProtocol
+                | Self::InvalidGroupId
+                | Self::InvalidSessionTimeout
+                | Self::GroupAuthorizationFailed
+                | Self::UnsupportedVersion
+                | Self::GroupMaxSizeReached
+                | Self::FencedInstanceId
+        )
     }
 }
+
+impl std::error::Error for GroupError {}
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Which records go into which batch of which partition, and a batch as bytes.
 
+use super::ProducerError;
 use super::sequences::Written;
-use crate::kafka::cluster::ClusterError;
 use crate::kafka::record_batch::{BatchWriter, Compression, NewRecord, ProducerState};
 
 /// A batch is closed before it is larger than this; one record may exceed it alone. Brokers take 1 MiB unless told
@@ -76,10 +76,10 @@ pub(super) fn written(
     batch: &Batch,
     records: &[NewRecord<'_>],
     state: ProducerState,
-) -> Result<Vec<u8>, ClusterError> {
+) -> Result<Vec<u8>, ProducerError> {
     let mut writer = BatchWriter::new(batch.compression).producer(state);
     batch.records.iter().filter_map(|at| records.get(*at)).for_each(|record| writer.push(record));
-    writer.finish().map_err(|error| ClusterError::Fatal(format!("a batch can't be written: {error}")))
+    writer.finish().map_err(ProducerError::Unwritable)
 }
 
 /// The hash by which Java's producer chooses a keyed record's partition (murmur2, 32 bits), so that the keys of a

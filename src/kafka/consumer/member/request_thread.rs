@@ -223,12 +223,12 @@ impl Worker {
 
     /// Opens the connection to the coordinator unless it is there; fails where the request was given up meanwhile.
     fn connect(&mut self, ask: &Ask) -> Result<Target, ClusterError> {
-        let id = self.coordinator.ok_or_else(|| ClusterError::Retriable("no coordinator is known".into()))?;
+        let id = self.coordinator.ok_or(ClusterError::NoCoordinator)?;
         let target = Target::Broker(id);
         let canceller = self.connections.open_until(target, ask.deadline)?.canceller();
         let mut switch = lock(&self.switch);
         if switch.given_up.is_some_and(|until| ask.id <= until) {
-            return Err(ClusterError::Retriable("the request was given up".into()));
+            return Err(ClusterError::Cancelled);
         }
         switch.canceller = Some(canceller);
         Ok(target)

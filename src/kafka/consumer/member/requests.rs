@@ -21,7 +21,7 @@ const PROTOCOL_TYPE: &str = "consumer";
 pub(super) fn in_time(deadline: Instant) -> Result<(), ClusterError> {
     match Instant::now() < deadline {
         true => Ok(()),
-        false => Err(ClusterError::Retriable("there is no time left to ask".into())),
+        false => Err(ClusterError::OutOfTime),
     }
 }
 
@@ -53,8 +53,7 @@ impl<'a> Joining<'a> {
 pub(super) fn subscriptions(
     protocols: &[(Assignor, Subscription)],
 ) -> Result<Vec<(&'static str, Vec<u8>)>, ClusterError> {
-    let unwritable =
-        |error| ClusterError::Fatal(format!("the group's subscription can't be written: {error}"));
+    let unwritable = |reason| ClusterError::Unwritable { what: "the group's subscription", reason };
     let encoded = protocols.iter().map(|(assignor, subscription)| {
         Ok((assignor.name(), encode_subscription(subscription).map_err(unwritable)?))
     });
@@ -64,7 +63,7 @@ pub(super) fn subscriptions(
 pub(super) fn assignments(
     assignments: &[(String, Assignment)],
 ) -> Result<Vec<(&str, Vec<u8>)>, ClusterError> {
-    let unwritable = |error| ClusterError::Fatal(format!("the group's assignment can't be written: {error}"));
+    let unwritable = |reason| ClusterError::Unwritable { what: "the group's assignment", reason };
     let encoded = assignments.iter().map(|(member_id, assignment)| {
         Ok((member_id.as_str(), encode_assignment(assignment).map_err(unwritable)?))
     });
@@ -95,9 +94,9 @@ pub(super) fn synced(answer: &SyncGroupResponse<'_>) -> Result<Answer, ClusterEr
         Some(error) => Ok(Answer::Refused { error, member_id: String::new() }),
         // The coordinator hands on nothing to a member that the leader left out.
         None if answer.assignment.is_empty() => Ok(Answer::Synced(Assignment::default())),
-        None => decode_assignment(answer.assignment).map(Answer::Synced).map_err(|error| {
-            ClusterError::Retriable(format!("the leader's assignment can't be read: {error}"))
-        }),
+        None => decode_assignment(answer.assignment)
+            .map(Answer::Synced)
+            .map_err(|reason| ClusterError::Unreadable { what: "the leader's assignment", reason }),
     }
 }
 
@@ -132,8 +131,7 @@ pub(super) fn joined(answer: JoinGroupResponse<'_>) -> Result<Answer, ClusterErr
     if let Some(error) = GroupError::from_code(answer.error_code.0) {
         return Ok(Answer::Refused { error, member_id: answer.member_id.to_owned() });
     }
-    let unreadable =
-        |error| ClusterError::Retriable(format!("a member's subscription can't be read: {error}"));
+    let unreadable = |reason| ClusterError::Unreadable { what: "a member's subscription", reason };
     let members = answer.members.iter().map(|member| {
         Ok(Subscriber {
             member_id: member.member_id.to_owned(),

@@ -237,7 +237,7 @@ impl Membership {
                 self.retry(request);
                 self.fall(GroupError::UnknownMemberId);
             }
-            error if error.sentence("", None).is_some() => self.end(error),
+            error if error.is_fatal() => self.end(error),
             other => {
                 if self.failures == 0 {
                     let group = &self.settings.group;
@@ -287,8 +287,7 @@ impl Membership {
 
     fn end(&mut self, error: GroupError) {
         self.lose_all();
-        let sentence = error.sentence(&self.settings.group, self.settings.instance_id.as_deref());
-        self.events.push_back(Event::Fatal(sentence.unwrap_or_else(|| error.to_string())));
+        self.events.push_back(Event::Fatal(error));
         self.lease_basis = None;
         (self.outstanding, self.parallel) = (None, None);
         self.phase = Phase::Over;

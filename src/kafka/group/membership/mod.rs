@@ -129,8 +129,8 @@ pub enum Event {
     NeedSizes(BTreeSet<Arc<str>>),
     /// Something a person should know.
     Notice(Notice),
-    /// It is over, for the reason in this sentence.
-    Fatal(String),
+    /// The membership has ended with this error.
+    Fatal(GroupError),
 }
 
 /// What to do with a commit that was refused.
