@@ -10,7 +10,7 @@
 //! - An answer without brokers says nothing.
 
 use super::Address;
-use crate::kafka::group::assignor::TopicSizes;
+use super::TopicSizes;
 use crate::kafka::protocol::metadata::{MetadataResponse, MetadataResponseTopic};
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

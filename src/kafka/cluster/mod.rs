@@ -8,7 +8,6 @@ mod connections;
 mod error;
 
 use super::connection::Connector;
-use super::group::assignor::TopicSizes;
 use super::protocol::Uuid;
 use super::protocol::metadata::MetadataResponse;
 use catalog::Catalog;
@@ -19,6 +18,9 @@ pub use error::{ClusterError, Subject};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of partitions of each known topic.
+pub type TopicSizes = BTreeMap<Arc<str>, i32>;
 
 /// Where a broker listens, by its own word.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,49 +7,12 @@
 //! Nothing here knows of generations, coordinators or bytes on the wire.
 
 use super::sticky;
+use super::subscription::wanted;
+pub use super::subscription::{Assignment, Subscriber, Subscription, TopicSizes};
 use crate::relay::record::Partition;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-
-/// How many partitions each topic has. A topic that isn't in it is assigned to nobody.
-pub type TopicSizes = BTreeMap<Arc<str>, i32>;
-
-/// What a member says of itself when it joins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subscription {
-    /// The topics it wants partitions of.
-    pub topics: BTreeSet<Arc<str>>,
-    /// The partitions it still holds while it joins (cooperative members only).
-    pub owned: Vec<Partition>,
-    /// The generation in which it was given them, where it says so (KIP-792).
-    pub generation: Option<i32>,
-    /// Its rack, where it says so (KIP-881).
-    pub rack: Option<String>,
-    /// Bytes for the leader, free in form.
-    pub user_data: Vec<u8>,
-}
-
-/// A member as the leader sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subscriber {
-    /// The id the coordinator gave it.
-    pub member_id: String,
-    /// The id its operator gave it, if it is a static member (KIP-345).
-    pub instance_id: Option<String>,
-    /// What it wants and what it holds.
-    pub subscription: Subscription,
-}
-
-/// What a member is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assignment {
-    /// Its partitions, sorted.
-    pub partitions: Vec<Partition>,
-    /// Bytes from the leader, free in form; members that don't know them ignore them.
-    pub user_data: Vec<u8>,
-}
 
 /// A way to split the partitions of a group's topics among its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,26 +88,6 @@ fn order_of_service(members: &[Subscriber]) -> Vec<usize> {
         .then_with(|| a.member_id.cmp(&b.member_id))
     });
     places
-}
-
-/// The topics that exist and that somebody wants, with their sizes and the places of those who want them.
-pub(super) fn wanted<'a>(
-    sizes: &'a TopicSizes,
-    members: &[&Subscriber],
-) -> Vec<(&'a Arc<str>, i32, Vec<usize>)> {
-    let existing = sizes.iter().filter(|(_, size)| **size > 0);
-    let mut topics: Vec<_> = existing.map(|(topic, size)| (topic, *size, Vec::new())).collect();
-    let places: HashMap<&str, usize> =
-        topics.iter().enumerate().map(|(at, topic)| (&**topic.0, at)).collect();
-    for (member, subscriber) in members.iter().enumerate() {
-        for topic in &subscriber.subscription.topics {
-            if let Some(at) = places.get(&**topic) {
-                topics[*at].2.push(member);
-            }
-        }
-    }
-    topics.retain(|(_, _, subscribers)| !subscribers.is_empty());
-    topics
 }
 
 fn range(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition>> {

@@ -2,7 +2,8 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [assignor] | how a leader splits the partitions |
+//! | `subscription` | what members want and get, as the leader sees it |
+//! | [assignor], `sticky` | how a leader splits the partitions |
 //! | [exchange] | what a member and the coordinator say to each other |
 //! | [error] | what the coordinator's error codes mean |
 //! | [membership] | the state machine that holds it together |
@@ -12,3 +13,4 @@ pub mod error;
 pub mod exchange;
 pub mod membership;
 mod sticky;
+mod subscription;

@@ -7,7 +7,7 @@
 //! smaller, so the moving ends. At last what changed hands is withheld: its owner sees that it is missing, gives
 //! it up and joins again, and only then it is given to its next owner.
 
-use super::assignor::{Subscriber, Subscription, TopicSizes, wanted};
+use super::subscription::{Subscriber, Subscription, TopicSizes, wanted};
 use crate::relay::record::Partition;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};

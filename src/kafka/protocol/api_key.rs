@@ -1,6 +1,6 @@
 //! Which APIs are spoken, and in which versions.
 
-use super::describe::Format;
+use super::format::Format;
 use std::fmt;
 use std::ops::RangeInclusive;
 

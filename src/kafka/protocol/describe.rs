@@ -8,24 +8,11 @@
 //! - `null VERSIONS`: the versions in which an `Option` may be `None`; left out, all of them;
 //! - `tag N`: in a flexible version the field stands behind the others, by its number, unless it is the default.
 
+use super::format::Format;
 use super::reader::{DecodeError, Problem, Reader};
 use super::writer::{EncodeError, Writer};
 use super::{Decode, Encode};
 use std::ops::{Bound, RangeBounds};
-
-/// A version of a message, and whether it is flexible (KIP-482): lengths are varints, and tagged fields may follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// The version's number.
-    pub version: i16,
-    /// Whether it is flexible.
-    pub flexible: bool,
-}
-
-impl Format {
-    /// Version 0, not flexible.
-    pub const FIRST: Self = Self { version: 0, flexible: false };
-}
 
 #[derive(Clone, Copy)]
 struct Span(i16, i16);

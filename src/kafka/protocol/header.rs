@@ -1,8 +1,9 @@
 //! What surrounds each message: a length, and a header that ties the answer to its request.
 
 use super::api_key::ApiKey;
-use super::describe::{Format, describe};
+use super::describe::describe;
 use super::error_code::ErrorCode;
+use super::format::Format;
 use super::reader::{DecodeError, Problem, Reader};
 use super::writer::{EncodeError, Writer};
 use super::{Encode, Request};

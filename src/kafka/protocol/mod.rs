@@ -49,6 +49,7 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod fetch;
 pub mod find_coordinator;
+mod format;
 pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;
@@ -72,8 +73,8 @@ mod reader;
 mod writer;
 
 pub use api_key::ApiKey;
-pub use describe::Format;
 pub use error_code::ErrorCode;
+pub use format::Format;
 pub use header::{
     LARGEST_FRAME, RequestHeader, frame, frame_length, frame_response, request_body, response_body,
 };

@@ -1,7 +1,7 @@
 //! The types that fields have: how each is read and written.
 
-use super::describe::Format;
 use super::error_code::ErrorCode;
+use super::format::Format;
 use super::reader::{Decode, DecodeError, Problem, Reader};
 use super::writer::{Encode, Writer};
 use std::fmt;

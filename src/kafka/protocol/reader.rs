@@ -1,6 +1,6 @@
 //! Reading from bytes that nobody has checked yet.
 
-use super::describe::Format;
+use super::format::Format;
 use std::fmt;
 
 /// No array has more elements than this. (A cluster has some hundred thousand partitions at most.)

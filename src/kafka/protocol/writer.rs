@@ -1,6 +1,6 @@
 //! Writing, in a version's own way.
 
-use super::describe::Format;
+use super::format::Format;
 use std::fmt;
 
 /// What can be written.

@@ -2,10 +2,9 @@
 
 use super::batch::Batch;
 use super::error::BatchError;
-use super::fields::Fields;
+use super::fields::{Fields, PREFIX};
+use super::formats;
 
-/// Offset and length, before whatever the length counts.
-pub(super) const PREFIX: usize = 12;
 /// Where the format's number stands, in all of them.
 const MAGIC_AT: usize = 16;
 
@@ -54,7 +53,7 @@ impl<'a> Iterator for Batches<'a> {
         };
         let (bytes, behind) = rest.split_at_checked(whole)?;
         let batch = match bytes.get(MAGIC_AT) {
-            Some(&magic) => Batch::parse(bytes, magic as i8),
+            Some(&magic) => formats::parse(bytes, magic as i8),
             None => Err(BatchError::Malformed { base_offset, what: "it is too short to say its format" }),
         };
         if batch.is_ok() {

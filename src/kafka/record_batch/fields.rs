@@ -1,5 +1,8 @@
 //! Reading fields off the front of bytes that others wrote: each either is there in full, or is `None`.
 
+/// The bytes of offset and length, which stand before what the length counts, in all formats.
+pub(super) const PREFIX: usize = 12;
+
 /// The bytes not read yet.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub &'a [u8]);

@@ -5,7 +5,7 @@
 //! <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>
 
 use super::fields::Fields;
-use super::unpack::{Fault, Scratch};
+use super::scratch::{Fault, Scratch};
 use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
 
 const MAGIC: u32 = 0x184d_2204;

@@ -7,28 +7,13 @@
 use super::batch::{Batch, TIMESTAMP_TYPE_BIT};
 use super::error::BatchError;
 use super::fields::Fields;
-use super::records::{RawRecord, Records};
+use super::message::{CUT, Message, OldFrame, part};
+use super::records::Records;
 use super::unpack::Unpacker;
 use super::{Compression, TimestampType};
-use std::ops::Range;
 
 /// The bits of the attributes that mean something; v0 knows no timestamps.
 const COMPRESSION_BITS: i16 = 0b111;
-const NO_TIMESTAMP: i64 = -1;
-const CUT: &str = "a message ends in its middle";
-
-/// What the messages of a set take from the one around them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OldFrame {
-    /// The outer message's own offset.
-    pub offset: i64,
-    /// What is added to the offset each message bears.
-    pub shift: i64,
-    /// The timestamp of all of them, if the broker gave it.
-    pub append_time: Option<i64>,
-    /// The lowest offset that is wanted.
-    pub from: i64,
-}
 
 /// Reads the head of a message that is all of `bytes`.
 pub(super) fn header(bytes: &[u8]) -> Option<Batch<'_>> {
@@ -110,63 +95,4 @@ fn survey(set: &[u8], magic: i8) -> Result<(u32, i64), &'static str> {
         last = message.offset;
     }
     Ok((count, last))
-}
-
-/// The message that begins at `at` as a record, and where the next begins.
-pub(super) fn record(
-    payload: &[u8],
-    at: usize,
-    frame: &OldFrame,
-) -> Result<(RawRecord, usize), &'static str> {
-    let mut fields = Fields(payload.get(at..).ok_or(CUT)?);
-    let message = Message::read(&mut fields).ok_or(CUT)?;
-    let end = payload.len() - fields.remaining();
-    let offset = message.offset.saturating_add(frame.shift);
-    if offset < 0 {
-        return Err("an offset within it is negative");
-    }
-    let mut body = Fields(message.body);
-    let mut place = || -> Result<Option<Range<u32>>, &'static str> {
-        let Some(part) = part(&mut body)? else { return Ok(None) };
-        // The payload is at most 4 GiB: see `Unpacker::payload`.
-        let part_end = end - body.remaining();
-        Ok(Some((part_end - part.len()) as u32..part_end as u32))
-    };
-    let (key, value) = (place()?, place()?);
-    if body.remaining() > 0 {
-        return Err("a message has bytes behind its value");
-    }
-    let timestamp = frame.append_time.unwrap_or(message.timestamp);
-    Ok((RawRecord { offset, timestamp, key, value, headers: Box::default() }, end))
-}
-
-struct Message<'a> {
-    offset: i64,
-    crc: u32,
-    magic: i8,
-    attributes: i8,
-    timestamp: i64,
-    body: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    fn read(fields: &mut Fields<'a>) -> Option<Self> {
-        let offset = fields.i64()?;
-        let size = usize::try_from(fields.i32()?).ok()?;
-        let mut message = Fields(fields.bytes(size)?);
-        let (crc, magic, attributes) = (message.u32()?, message.i8()?, message.i8()?);
-        let timestamp = if magic == 1 { message.i64()? } else { NO_TIMESTAMP };
-        Some(Self { offset, crc, magic, attributes, timestamp, body: message.0 })
-    }
-}
-
-/// A key or value.
-fn part<'a>(body: &mut Fields<'a>) -> Result<Option<&'a [u8]>, &'static str> {
-    match body.i32().ok_or(CUT)? {
-        -1 => Ok(None),
-        length => {
-            let length = usize::try_from(length).map_err(|_| "a part of a message has a negative length")?;
-            body.bytes(length).map(Some).ok_or(CUT)
-        }
-    }
 }

@@ -3,13 +3,15 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `batches` | what a fetch brought, cut into [batches](Batches) |
-//! | `batch` | a [batch](Batch): its header, its checksum, the way to its records |
-//! | `records` | the [records](Records) of a batch, decoded one by one over one shared payload |
-//! | `message_set` | the same for v0 and v1 |
-//! | `unpack`, `lz4` | from compressed bytes to plain ones, [bounded](MAX_UNPACKED) |
-//! | `writer`, `pack` | the way back: a [batch made of records](BatchWriter) |
-//! | [transactions] | which batches are delivered under `read_committed` |
+//! | `batches` | the [batches](Batches) in a fetch response |
+//! | `batch` | a [batch](Batch) by the fields of its header |
+//! | `formats` | what differs between formats: header, checksum, the way to the records |
+//! | `records`, `raw_record` | the [records](Records) of a batch, decoded one by one over one shared payload |
+//! | `message_set`, `message` | the same for v0 and v1 |
+//! | `unpack`, `lz4`, `scratch` | decompression, [bounded](MAX_UNPACKED) |
+//! | `writer`, `pack` | encoding: a [batch made of records](BatchWriter) |
+//! | `transactions` | which batches are delivered under `read_committed` |
+//! | `fields`, `error` | fields read from untrusted bytes, and what can be wrong with them |
 //!
 //! The bytes come from others: each length is checked against what is there, nothing panics, and nothing is allocated
 //! beyond the limit.
@@ -20,10 +22,14 @@ mod batch;
 mod batches;
 mod error;
 mod fields;
+mod formats;
 mod lz4;
+mod message;
 mod message_set;
 mod pack;
+mod raw_record;
 mod records;
+mod scratch;
 pub mod transactions;
 mod unpack;
 mod writer;
@@ -31,7 +37,8 @@ mod writer;
 pub use batch::Batch;
 pub use batches::Batches;
 pub use error::BatchError;
-pub use records::{RawRecord, Records};
+pub use raw_record::RawRecord;
+pub use records::Records;
 pub use unpack::Unpacker;
 pub use writer::{BatchWriter, NewRecord, ProducerState, place};
 

@@ -4,8 +4,9 @@
 
 use super::error::BatchError;
 use super::fields::Fields;
-use super::message_set::{self, OldFrame};
-use crate::relay::record::{HeaderRange, Offset, Partition, Record};
+use super::message::{self, OldFrame};
+use super::raw_record::RawRecord;
+use crate::relay::record::HeaderRange;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,31 +17,6 @@ const SMALLEST_HEADER: usize = 2;
 /// How many headers a record may have. Kafka has no limit but the record's size; this many need 2 MB, twice what a
 /// broker accepts by default.
 const MAX_HEADERS: usize = 1 << 20;
-
-/// A record as places in its batch's payload.
-#[derive(Clone, Debug)]
-pub struct RawRecord {
-    /// Its offset in the partition.
-    pub offset: i64,
-    /// Its timestamp in milliseconds since 1970; -1 where unknown.
-    pub timestamp: i64,
-    /// Where its key lies, if it has one.
-    pub key: Option<Range<u32>>,
-    /// Where its value lies; `None` is a tombstone.
-    pub value: Option<Range<u32>>,
-    /// Where its headers lie, in order.
-    pub headers: Box<[HeaderRange]>,
-}
-
-impl RawRecord {
-    /// The record itself, of `partition` and in `payload`, which is its batch's. `None` if that is another's.
-    #[inline]
-    pub fn within(self, payload: &Arc<[u8]>, partition: &Partition) -> Option<Record> {
-        let Self { offset, timestamp, key, value, headers } = self;
-        let (partition, payload) = (partition.clone(), Arc::clone(payload));
-        Record::from_shared(partition, Offset(offset), timestamp, payload, key, value, headers)
-    }
-}
 
 /// What the records of a v2 batch take from its header.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +116,7 @@ impl Records {
         let Layout::MessageSet(frame) = &self.layout else { return Ok(None) };
         while self.left > 0 {
             self.left -= 1;
-            let (record, end) = message_set::record(&self.payload, self.at, frame)?;
+            let (record, end) = message::record(&self.payload, self.at, frame)?;
             self.at = end;
             if record.offset >= frame.from {
                 return Ok(Some(record));

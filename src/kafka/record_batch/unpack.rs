@@ -6,14 +6,12 @@ use super::Compression;
 use super::error::BatchError;
 use super::fields::Fields;
 use super::lz4;
+use super::scratch::{Fault, Scratch};
 use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use std::error::Error;
 use std::io::Read;
 use std::sync::Arc;
 
-/// A scratch buffer larger than this is given back after the batch that needed it.
-const KEPT_SCRATCH: usize = 2 << 20;
 /// How much more gzip is given when the size it announces proves too small.
 const GROWTH: usize = 4;
 /// The smallest room gzip is given.
@@ -27,20 +25,6 @@ const USUAL_WINDOW: usize = 8 << 20;
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_VERSIONS: usize = 8;
 
-/// Why bytes don't unpack.
-pub(super) enum Fault {
-    /// They would give more than the limit.
-    TooLarge,
-    /// They are no such compression.
-    Broken(Box<dyn Error + Send + Sync>),
-}
-
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Fault {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into())
-    }
-}
-
 /// The buffers and decoders that unpacking needs, kept from batch to batch: so a batch costs one allocation, its
 /// records' payload. Keeps some hundred KiB for gzip and up to a few MiB for zstd once it met them.
 #[derive(Default)]
@@ -52,7 +36,7 @@ pub struct Unpacker {
 
 impl std::fmt::Debug for Unpacker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unpacker").field("scratch", &self.scratch.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Unpacker").field("scratch", &self.scratch.capacity()).finish_non_exhaustive()
     }
 }
 
@@ -76,7 +60,7 @@ impl Unpacker {
             // A batch has less than 2 GiB: its length is an i32.
             return Ok(Arc::from(packed));
         }
-        self.scratch.filled = 0;
+        self.scratch.clear();
         let unpacked = self.unpack(compression, packed, limit);
         let payload = unpacked.map(|()| Arc::from(self.scratch.filled())).map_err(|fault| match fault {
             Fault::TooLarge => BatchError::TooLarge { base_offset, compression, limit },
@@ -102,52 +86,11 @@ impl Unpacker {
                 let decoder = self.zstd.get_or_insert_default();
                 let unpacked = unzstd(decoder, packed, &mut self.scratch, limit);
                 // Its window may have grown to the limit.
-                if unpacked.is_err() || self.scratch.filled > KEPT_SCRATCH {
+                if unpacked.is_err() || self.scratch.is_large() {
                     self.zstd = None;
                 }
                 unpacked
             }
-        }
-    }
-}
-
-/// A buffer that is filled from its front; what is behind is left over from former batches.
-#[derive(Default)]
-pub(super) struct Scratch {
-    bytes: Vec<u8>,
-    filled: usize,
-}
-
-impl Scratch {
-    /// What is unpacked so far.
-    pub fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.filled).unwrap_or_default()
-    }
-
-    /// What is unpacked so far, and room for `size` bytes more, if the limit leaves it.
-    pub fn room(&mut self, size: usize, limit: usize) -> Option<(&[u8], &mut [u8])> {
-        let end = self.filled.checked_add(size).filter(|end| *end <= limit)?;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        let (filled, rest) = self.bytes.split_at_mut_checked(self.filled)?;
-        Some((filled, rest.get_mut(..size)?))
-    }
-
-    /// How much there may still be.
-    pub fn left(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.filled)
-    }
-
-    /// `size` bytes of the room have been filled.
-    pub fn advance(&mut self, size: usize) {
-        self.filled = self.filled.saturating_add(size).min(self.bytes.len());
-    }
-
-    fn shrink(&mut self) {
-        if self.bytes.len() > KEPT_SCRATCH {
-            self.bytes.truncate(KEPT_SCRATCH);
-            self.bytes.shrink_to_fit();
         }
     }
 }
@@ -263,6 +206,7 @@ fn unzstd(
 
 #[cfg(test)]
 mod tests {
+    use super::super::scratch::KEPT_SCRATCH;
     use super::*;
     use crate::kafka::record_batch::pack::pack;
     use flate2::{Compression as Level, GzBuilder};
@@ -349,7 +293,7 @@ mod tests {
             let (mut packed, mut unpacker) = (Vec::new(), Unpacker::new());
             pack(*compression, &plain, &mut packed).unwrap();
             assert_eq!(unpacker.payload(0, *compression, &packed, plain.len()).unwrap().len(), plain.len());
-            assert!(unpacker.scratch.bytes.capacity() <= KEPT_SCRATCH, "{compression}");
+            assert!(unpacker.scratch.capacity() <= KEPT_SCRATCH, "{compression}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A batch made of records: what a producer sends and a broker keeps.
 
 use super::batch::{CHECKED_FROM, CONTROL_BIT, HEADER, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT};
-use super::batches::PREFIX;
-use super::fields::{put_varlong, varlong_len};
+use super::fields::{PREFIX, put_varlong, varlong_len};
 use super::pack::pack;
 use super::{Compression, Control, TimestampType};
 use crate::relay::record::Header;
