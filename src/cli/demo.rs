@@ -2,10 +2,10 @@
 //! by itself.
 
 use super::client::Client;
-use super::demo_receiver::{Receiver, Seen};
 use super::demo_source;
 use super::options::Options;
 use super::picture::{Picture, draw};
+use super::receiver::{Behaviour, Receiver, Tally};
 use super::{Exit, Failure, open_files, print};
 use crate::relay::Relay;
 use crate::relay::dead_letter::Drop;
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The most events the demo takes: without a gate it is as many threads.
 pub const MOST_EVENTS: usize = 1_000;
 /// The longest that its receiver takes for a request.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// What the receiver of the second scene can take at once.
 const CAPACITY: usize = 16;
 /// How wide each of the two pictures is, where the terminal has room.
@@ -31,8 +31,12 @@ const WIDEST: usize = 44;
 
 /// Plays both scenes.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    two_at_once(options)?;
-    with_and_without(options)
+    let delay = options.delay.unwrap_or(Duration::from_millis(20));
+    if delay > LONGEST_DELAY {
+        return Err(Failure::usage("--delay: the demo's receiver takes at most 1s"));
+    }
+    two_at_once(options, delay)?;
+    with_and_without(options, delay)
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
@@ -40,7 +44,9 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Client), Failure> {
-    let receiver = Receiver::start(capacity, delay)
+    let behaviour =
+        Behaviour { capacity, overloaded: 503, delay, keeps_flights: true, ..Behaviour::default() };
+    let receiver = Receiver::start(([127, 0, 0, 1], 0).into(), behaviour)
         .map_err(|error| failed("receiver can't listen on loopback", &error))?;
     let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
     let requests = Requests::new(&destination, request::Settings::default())
@@ -71,16 +77,16 @@ fn deliver(
 }
 
 /// The scene it began with: ten events, two at once, a breath between batches.
-fn two_at_once(options: &Options) -> Result<(), Failure> {
+fn two_at_once(options: &Options, delay: Duration) -> Result<(), Failure> {
     let events = options.events.map_or(10, NonZeroUsize::get);
     let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(2).expect("2 is not 0") });
     let interval = options.batch_interval.unwrap_or(Duration::from_millis(50));
     print(&format!("{events} events, {n} at once, {interval:?} between batches:\n\n"));
-    let (receiver, client) = start(usize::MAX, options.delay)?;
+    let (receiver, client) = start(usize::MAX, delay)?;
     let settings =
         Settings { max_concurrency: n, batch_size: n, batch_interval: interval, ..Settings::default() };
     deliver(settings, events, &client, &Story)?;
-    let seen = receiver.seen();
+    let seen = receiver.tally();
     let pauses = seen.pauses(interval.max(Duration::from_millis(1)));
     print(&format!(
         "\nWhat the receiver counted: {} delivered, at most {} in flight, {pauses} pauses of {interval:?} or more.\n\n",
@@ -107,18 +113,18 @@ impl Observer for Story {
 }
 
 /// The same events without a gate and with it, before a receiver that can't take all at once.
-fn with_and_without(options: &Options) -> Result<(), Failure> {
+fn with_and_without(options: &Options, delay: Duration) -> Result<(), Failure> {
     let events = options.events.map_or(400, NonZeroUsize::get);
     let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
     print(&format!("{events} events to a receiver that can take {CAPACITY} at once and fails beyond:\n\n"));
     // Both ends of each connection are in this process.
     open_files::raise_for(events);
-    let open = without_gate(events, options.delay)?;
-    let (receiver, client) = start(CAPACITY, options.delay)?;
+    let open = without_gate(events, delay)?;
+    let (receiver, client) = start(CAPACITY, delay)?;
     let settings = Settings { max_concurrency: n, ..Settings::default() };
     deliver(settings, events, &client, &Unobserved)?;
-    let gated = receiver.seen();
-    let caption = |seen: &Seen| format!("{:.2} s", seen.took().as_secs_f64());
+    let gated = receiver.tally();
+    let caption = |seen: &Tally| format!("{:.2} s", seen.took().as_secs_f64());
     let pictures = [
         Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(&open) },
         Picture {
@@ -132,14 +138,14 @@ fn with_and_without(options: &Options) -> Result<(), Failure> {
     let row = |what: &str, left: usize, right: usize| format!("  {what:<28}{left:>10}{right:>14}\n");
     print(&format!("\n  {:<28}{:>10}{:>14}\n", "", "no gate", "gate"));
     print(&row("delivered", open.accepted, gated.accepted));
-    print(&row("failed (503)", open.failed, gated.failed));
+    print(&row("failed (503)", open.turned_away, gated.turned_away));
     print(&row("most in flight", open.most, gated.most));
     print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(gated.accepted)));
     Ok(())
 }
 
 /// A thread for each event, all at once, and nobody who asks how it went: how the story began.
-fn without_gate(events: usize, delay: Duration) -> Result<Seen, Failure> {
+fn without_gate(events: usize, delay: Duration) -> Result<Tally, Failure> {
     let (receiver, client) = start(CAPACITY, delay)?;
     let partition = Partition::new("demo", 0);
     std::thread::scope(|scope| {
@@ -151,7 +157,7 @@ fn without_gate(events: usize, delay: Duration) -> Result<Seen, Failure> {
             let _ = std::thread::Builder::new().spawn_scoped(scope, task);
         }
     });
-    Ok(receiver.seen())
+    Ok(receiver.tally())
 }
 
 fn width() -> usize {

@@ -4,14 +4,13 @@
 mod client;
 mod kafka;
 mod letters;
+mod local;
 mod pace;
 mod request;
-#[cfg(feature = "sandbox")]
-mod sandbox;
 
 use super::options::{LogFormat, Options};
 use super::values;
-use super::{Failure, check, demo, replay, run, send, tail};
+use super::{Failure, check, demo, receive, replay, run, send, tail};
 use crate::kafka::config::Start;
 use crate::relay::backoff::Backoff;
 use std::num::NonZeroU32;
@@ -34,6 +33,8 @@ pub enum Command {
     Tail,
     /// Deliver lines.
     Send,
+    /// Be a webhook to try things on.
+    Receive,
 }
 
 impl Command {
@@ -51,6 +52,11 @@ impl Command {
         (Self::Replay, "replay", "send dead letters again, from a file or a topic, with the same ids"),
         (Self::Tail, "tail", "show dead letters, one a line"),
         (Self::Send, "send", "deliver the lines of a file or of standard input; no Kafka needed"),
+        (
+            Self::Receive,
+            "receive",
+            "be a webhook to try things on: print each event, count duplicates, verify signatures",
+        ),
     ];
 
     /// Its name.
@@ -88,6 +94,7 @@ impl Command {
             Self::Replay => replay::run(options),
             Self::Tail => tail::run(options),
             Self::Send => send::run(options),
+            Self::Receive => receive::run(options),
         }
     }
 }
@@ -105,11 +112,8 @@ pub enum Group {
     Failures,
     /// Refused records, and how they come back.
     Letters,
-    /// The demo's own.
-    Demo,
-    /// The sandbox's own.
-    #[cfg(feature = "sandbox")]
-    Sandbox,
+    /// What plays on this machine: demo, sandbox, receiver.
+    Local,
     /// The rest.
     General,
 }
@@ -122,9 +126,7 @@ impl Group {
         (Self::Pace, "How much at once"),
         (Self::Failures, "When it fails"),
         (Self::Letters, "Refused events"),
-        (Self::Demo, "The demo"),
-        #[cfg(feature = "sandbox")]
-        (Self::Sandbox, "The sandbox"),
+        (Self::Local, "On this machine"),
         (Self::General, "General"),
     ];
 }
@@ -159,7 +161,7 @@ impl Flag {
     }
 }
 
-use Command::{Check, Demo, Replay, Run, Send, Tail};
+use Command::{Check, Demo, Receive, Replay, Run, Send, Tail};
 
 const RUN: &[Command] = &[Run];
 /// Who reads the topics of `--topic`.
@@ -183,6 +185,7 @@ const ALL: &[Command] = &[
     Replay,
     Tail,
     Send,
+    Receive,
 ];
 /// Who takes topics and their partitions.
 const TOPICS: &[Command] = &[
@@ -206,16 +209,8 @@ const BASE: Flag = Flag {
 };
 
 /// The table, in parts.
-const PARTS: &[&[Flag]] = &[
-    MAIN,
-    kafka::FLAGS,
-    pace::FLAGS,
-    client::FLAGS,
-    request::FLAGS,
-    letters::FLAGS,
-    #[cfg(feature = "sandbox")]
-    sandbox::FLAGS,
-];
+const PARTS: &[&[Flag]] =
+    &[MAIN, kafka::FLAGS, pace::FLAGS, client::FLAGS, request::FLAGS, letters::FLAGS, local::FLAGS];
 
 /// The table.
 pub const FLAGS: &[Flag] = &joined::<{ count(PARTS) }>(PARTS);
@@ -445,7 +440,7 @@ const MAIN: &[Flag] = &[
         long: "events",
         value: Some("N"),
         default: "10, then 400",
-        group: Group::Demo,
+        group: Group::Local,
         commands: DEMO,
         doc: "how many events there are",
         set: |o, v| {
@@ -454,23 +449,6 @@ const MAIN: &[Flag] = &[
                 return Err(format!("the demo takes at most {} events", demo::MOST_EVENTS));
             }
             o.events = Some(n);
-            Ok(())
-        },
-        ..BASE
-    },
-    Flag {
-        long: "delay",
-        value: Some("DUR"),
-        default: "20ms",
-        group: Group::Demo,
-        commands: DEMO,
-        doc: "how long the demo's receiver takes for a request; at most 1s",
-        set: |o, v| {
-            let delay = values::duration(v)?;
-            if delay > demo::LONGEST_DELAY {
-                return Err("the demo's receiver takes at most 1s".into());
-            }
-            o.delay = delay;
             Ok(())
         },
         ..BASE
@@ -527,6 +505,11 @@ fn choose<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         format!("'{value}' is not one of {}", names.join(", "))
     })
+}
+
+/// The name of a file.
+fn file(path: &str) -> Result<std::path::PathBuf, String> {
+    if path.is_empty() { Err("the name of the file is missing".into()) } else { Ok(path.into()) }
 }
 
 fn switch(value: &str) -> Result<bool, String> {

@@ -53,7 +53,7 @@ fn overview(out: &mut String) {
          usage: sluicegate COMMAND [options]\n\nCommands:\n",
     );
     for (_, name, what) in Command::ALL {
-        let _ = writeln!(out, "  {name:<8}{what}");
+        let _ = writeln!(out, "  {name:<9}{what}");
     }
     let _ = writeln!(out, "\nsluicegate COMMAND --help shows a command's options. Those of run:");
 }

@@ -11,7 +11,8 @@
 //! | `advice` | what to do about errors of the Kafka client |
 //! | `letters` | dead letters: where they go, where they are read from |
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
-//! | [run], [check], [demo], [replay], [tail], [send], `sandbox` | the commands |
+//! | `receiver` | a webhook to try things on, for `demo` and `receive` |
+//! | [run], [check], [demo], [receive], [replay], [tail], [send], `sandbox` | the commands |
 
 #[cfg(feature = "kafka")]
 pub mod advice;
@@ -19,7 +20,6 @@ pub mod check;
 pub mod client;
 pub mod config;
 pub mod demo;
-mod demo_receiver;
 mod demo_source;
 pub mod flags;
 pub mod help;
@@ -27,6 +27,8 @@ mod letters;
 mod open_files;
 pub mod options;
 mod picture;
+pub mod receive;
+mod receiver;
 pub mod replay;
 mod requests;
 pub mod run;

@@ -251,11 +251,16 @@ pub struct Options {
     pub verbosity: i8,
     /// `--events`
     pub events: Option<NonZeroUsize>,
-    /// `--delay`
-    pub delay: Duration,
-    /// `--listen`
-    #[cfg(feature = "sandbox")]
-    pub listen: std::net::SocketAddr,
+    /// `--delay`; each command that takes it has a default of its own.
+    pub delay: Option<Duration>,
+    /// `--listen`; likewise.
+    pub listen: Option<std::net::SocketAddr>,
+    /// `--capacity`
+    pub capacity: Option<NonZeroUsize>,
+    /// `--status`; never empty.
+    pub statuses: Vec<u16>,
+    /// `--verify`
+    pub verify: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -306,9 +311,11 @@ impl Default for Options {
             log_format: LogFormat::Text,
             verbosity: 0,
             events: None,
-            delay: Duration::from_millis(20),
-            #[cfg(feature = "sandbox")]
-            listen: ([127, 0, 0, 1], 9092).into(),
+            delay: None,
+            listen: None,
+            capacity: None,
+            statuses: vec![204],
+            verify: None,
         }
     }
 }

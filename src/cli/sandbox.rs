@@ -26,9 +26,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| failed(format!("signals can't be watched: {error}")))?;
     let report = Report::new(|line| print(&format!("{line}\n")));
-    let settings = SandboxSettings { listen: options.listen, partitions, report, ..defaults };
+    let listen = options.listen.unwrap_or_else(|| ([127, 0, 0, 1], 9092).into());
+    let settings = SandboxSettings { listen, partitions, report, ..defaults };
     let sandbox = Sandbox::start(settings).map_err(|error| {
-        failed(format!("the sandbox can't listen on {}: {error}. Take another --listen", options.listen))
+        failed(format!("the sandbox can't listen on {listen}: {error}. Choose another address with --listen"))
     })?;
     for topic in &options.topics {
         sandbox

@@ -134,6 +134,19 @@ pub fn count(text: &str) -> Result<NonZeroUsize, String> {
     }
 }
 
+/// Reads `204` and `503,204`: final statuses.
+pub fn statuses(text: &str) -> Result<Vec<u16>, String> {
+    /// More than anybody writes down.
+    const MOST: usize = 100;
+    let status = |part: &str| part.trim().parse().ok().filter(|status| (200..600).contains(status));
+    let statuses: Vec<u16> = text
+        .split(',')
+        .take(MOST + 1)
+        .map(|part| status(part).ok_or_else(|| format!("'{part}' is not a status from 200 to 599")))
+        .collect::<Result<_, _>>()?;
+    if statuses.len() > MOST { Err(format!("at most {MOST} statuses are taken")) } else { Ok(statuses) }
+}
+
 /// Reads `0,1,7`.
 pub fn partitions(text: &str) -> Result<Vec<i32>, String> {
     let number = |part: &str| part.trim().parse::<i32>().ok().filter(|number| *number >= 0);

@@ -4,6 +4,7 @@
 mod support;
 
 mod last_words;
+mod receive;
 
 use support::binary;
 

@@ -1,6 +1,6 @@
 //! The flags of the HTTP client: how the webhook is reached.
 
-use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
+use super::{BASE, Command, Flag, Group, WEBHOOK, choose, file, switch};
 use crate::cli::options::HttpClient;
 use crate::cli::values;
 
@@ -85,7 +85,3 @@ pub(super) const FLAGS: &[Flag] = &[
         ..CLIENT
     },
 ];
-
-fn file(path: &str) -> Result<std::path::PathBuf, String> {
-    if path.is_empty() { Err("the name of the file is missing".into()) } else { Ok(path.into()) }
-}
