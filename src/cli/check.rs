@@ -17,7 +17,7 @@ const TEST_TOPIC: &str = "sluicegate-check";
 const TEST_BODY: &[u8] = br#"{"sluicegate":"check"}"#;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     // Flags that make no sense are told before anything is contacted.
     let prepared = source::prepare(options)?;
     let (destination, client, warnings) = transport(options)?;

@@ -22,7 +22,7 @@ use crate::webhook::sender::{Sender, TokenClient};
 
 /// The client.
 #[derive(Debug)]
-pub enum Client {
+pub(crate) enum Client {
     /// Over connections that are kept.
     #[cfg(feature = "keep-alive")]
     KeepAlive(Box<Sender>),
@@ -33,7 +33,11 @@ pub enum Client {
 
 impl Client {
     /// Sends what `requests` makes to `destination`, as the flags say. Contacts nobody.
-    pub fn open(destination: Destination, requests: Requests, options: &Options) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        destination: Destination,
+        requests: Requests,
+        options: &Options,
+    ) -> Result<Self, Failure> {
         match options.http_client {
             #[cfg(feature = "keep-alive")]
             HttpClient::KeepAlive => {
@@ -53,7 +57,7 @@ impl Client {
     }
 
     /// Goes the whole way to the destination and sends no event; what came of it, in words.
-    pub fn probe(&self, options: &Options) -> Result<String, String> {
+    pub(crate) fn probe(&self, options: &Options) -> Result<String, String> {
         match self {
             #[cfg(feature = "keep-alive")]
             Self::KeepAlive(sender) => {

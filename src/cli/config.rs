@@ -2,7 +2,8 @@
 //! before the config file; what repeats is taken from one place only.
 
 use super::Failure;
-use super::flags::{self, Command, FLAGS, Flag};
+use super::command::{COMMANDS, Command, Operand};
+use super::flags::{self, FLAGS, Flag};
 use super::options::Options;
 use super::values::nearest;
 use crate::files::{LARGEST_FILE, read_text};
@@ -21,9 +22,13 @@ const PREFIX: &str = "SLUICEGATE_";
 
 /// What the arguments ask for.
 #[derive(Debug)]
-pub enum Invocation {
-    /// `--help`, of one command or of all.
+pub(crate) enum Invocation {
+    /// `-h`, of one command or of all.
+    ShortHelp(Option<Command>),
+    /// `--help`, likewise.
     Help(Option<Command>),
+    /// Nothing at all was said.
+    Nothing,
     /// `--version`
     Version,
     /// A command.
@@ -34,7 +39,7 @@ pub enum Invocation {
 type Given = HashMap<&'static str, Vec<(String, String)>>;
 
 /// Reads the arguments (without the program's name), and what else counts.
-pub fn read(
+pub(crate) fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, Failure> {
@@ -51,7 +56,8 @@ fn understand(
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| Failure::usage(error.to_string()))? {
         match argument {
-            Arg::Long("help") | Arg::Short('h') => return Ok(Invocation::Help(command)),
+            Arg::Long("help") => return Ok(Invocation::Help(command)),
+            Arg::Short('h') => return Ok(Invocation::ShortHelp(command)),
             Arg::Long("version") | Arg::Short('V') => return Ok(Invocation::Version),
             Arg::Long(name) => match flags::long(name) {
                 Some(flag) => take(flag, &mut parser, &mut given)?,
@@ -60,29 +66,31 @@ fn understand(
             Arg::Short(name) => match flags::short(name) {
                 Some(flag) => take(flag, &mut parser, &mut given)?,
                 None => {
-                    return Err(Failure::usage(format!("there is no flag -{name}: see sluicegate --help")));
+                    return Err(Failure::usage(format!("unknown flag -{name}: see sluicegate --help")));
                 }
             },
             Arg::Value(word) if command.is_none() => command = Some(command_of(&word.to_string_lossy())?),
-            Arg::Value(word) if operand.is_none() && command.is_some_and(Command::takes_operand) => {
+            Arg::Value(word)
+                if operand.is_none()
+                    && command.is_some_and(|command| command.about().operand != Operand::None) =>
+            {
                 operand = Some(word);
             }
             Arg::Value(word) => {
                 let word = word.to_string_lossy().into_owned();
-                return Err(Failure::usage(format!("'{word}' is one word too many: flags begin with --")));
+                return Err(Failure::usage(format!("unexpected argument '{word}': flags begin with --")));
             }
         }
     }
     let Some(command) = command else {
-        let names: Vec<&str> = Command::ALL.iter().map(|(_, name, _)| *name).collect();
-        let names = names.join(", ");
-        return Err(Failure::usage(format!(
-            "no command is named: take one of {names}, or see sluicegate --help"
-        )));
+        if arguments.is_empty() {
+            return Ok(Invocation::Nothing);
+        }
+        return Err(Failure::usage(format!("no command given: choose one of {}", command_names())));
     };
-    if let (Some(kind), None) = (command.operand(), &operand) {
+    if let (Operand::Required(kind), None) = (command.about().operand, &operand) {
         let name = command.name();
-        return Err(Failure::usage(format!("{name} wants to know what: sluicegate {name} {kind}")));
+        return Err(Failure::usage(format!("{name} requires {kind}: sluicegate {name} {kind}")));
     }
     let options = Options { operand, ..settle(command, given, environment)? };
     Ok(Invocation::Command(command, Box::new(options)))
@@ -90,7 +98,7 @@ fn understand(
 
 /// Whether the log is to be JSON lines, as far as this can be told of arguments and settings that may be faulty: the
 /// errors about them have that form too.
-pub fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<OsString>) -> bool {
+pub(crate) fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<OsString>) -> bool {
     let from_arguments = |flag: &str| {
         arguments.iter().enumerate().find_map(|(at, argument)| {
             let rest = argument.to_str()?.strip_prefix("--")?.strip_prefix(flag)?;
@@ -114,29 +122,45 @@ pub fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<O
     given("log-format").or_else(from_file).is_some_and(|format| format == "json")
 }
 
-/// Variables whose names look like ours and mean nothing, a sentence each. Only near misses are told: whoever runs
-/// containers sets variables of this prefix for a service of this name.
-pub fn misspelt<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// Variables with our prefix that set nothing, a sentence each; not those that Kubernetes and Docker set for a service
+/// of this name.
+pub(super) fn unknown_variables<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let known: Vec<String> = FLAGS.iter().map(Flag::variable).collect();
-    let strange = names.filter(|name| name.starts_with(PREFIX) && !known.iter().any(|one| one == name));
-    let near = |name: &'a str| {
-        let flag =
-            nearest(name.strip_prefix(PREFIX)?, known.iter().filter_map(|one| one.strip_prefix(PREFIX)));
-        flag.map(|flag| format!("the variable {name} means nothing: did you mean {PREFIX}{flag}?"))
+    let strange = names.filter(|name| {
+        name.starts_with(PREFIX) && !is_service_link(name) && !known.iter().any(|one| one == name)
+    });
+    let sentence = |name: &'a str| {
+        let known = known.iter().filter_map(|one| one.strip_prefix(PREFIX));
+        match name.strip_prefix(PREFIX).and_then(|name| nearest(name, known)) {
+            Some(near) => format!("unknown variable {name}: did you mean {PREFIX}{near}?"),
+            None => format!("unknown variable {name}: it sets nothing"),
+        }
     };
-    strange.filter_map(near).collect()
+    strange.map(sentence).collect()
 }
 
-fn command_of(word: &str) -> Result<Command, Failure> {
-    let names = || Command::ALL.iter().map(|(_, name, _)| *name);
-    if let Some((command, ..)) = Command::ALL.iter().find(|(_, name, _)| *name == word) {
-        return Ok(*command);
-    }
-    let hint = match nearest(word, names()) {
-        Some(name) => format!("did you mean {name}?"),
-        None => format!("take one of {}", names().collect::<Vec<_>>().join(", ")),
-    };
-    Err(Failure::usage(format!("there is no command '{word}': {hint}")))
+/// `SLUICEGATE_SERVICE_HOST`, `SLUICEGATE_PORT`, `SLUICEGATE_PORT_80_TCP_ADDR` and the like.
+fn is_service_link(name: &str) -> bool {
+    let port = name.rsplit_once("_PORT").map(|(_, rest)| rest);
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.split("_PORT_").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        || port == Some("")
+}
+
+pub(super) fn command_of(word: &str) -> Result<Command, Failure> {
+    Command::named(word).ok_or_else(|| {
+        let hint = match nearest(word, COMMANDS.iter().map(|about| about.name)) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("choose one of {}", command_names()),
+        };
+        Failure::usage(format!("unknown command '{word}': {hint}"))
+    })
+}
+
+fn command_names() -> String {
+    let names: Vec<&str> = COMMANDS.iter().map(|about| about.name).collect();
+    names.join(", ")
 }
 
 /// Takes arguments that are URLs out of an error: one in the wrong place may hold a secret all the same.
@@ -169,7 +193,7 @@ fn unknown_flag(name: &str) -> Failure {
         Some(near) => format!("did you mean --{near}?"),
         None => "see sluicegate --help".into(),
     };
-    Failure::usage(format!("there is no flag --{name}: {hint}"))
+    Failure::usage(format!("unknown flag --{name}: {hint}"))
 }
 
 fn take(flag: &'static Flag, parser: &mut lexopt::Parser, given: &mut Given) -> Result<(), Failure> {
@@ -177,14 +201,14 @@ fn take(flag: &'static Flag, parser: &mut lexopt::Parser, given: &mut Given) -> 
     let value = match flag.value {
         None => "true".into(),
         Some(kind) => {
-            let missing = |_| Failure::usage(format!("{origin} wants a value: {origin} {kind}"));
+            let missing = |_| Failure::usage(format!("{origin} requires a value: {origin} {kind}"));
             let value = parser.value().map_err(missing)?;
             value.into_string().map_err(|_| Failure::usage(format!("the value of {origin} is not UTF-8")))?
         }
     };
     let values = given.entry(flag.long).or_default();
     if !values.is_empty() && !flag.repeats {
-        return Err(Failure::usage(format!("{origin} is given twice: once is enough")));
+        return Err(Failure::usage(format!("{origin} is given more than once")));
     }
     values.push((origin, value));
     Ok(())
@@ -198,7 +222,7 @@ fn settle(
     for flag in FLAGS.iter().filter(|flag| given.contains_key(flag.long)) {
         if !flag.commands.contains(&command) {
             let name = command.name();
-            let text = format!("--{} is not for {name}: see sluicegate {name} --help", flag.long);
+            let text = format!("--{} is not a flag of {name}: see sluicegate {name} --help", flag.long);
             return Err(Failure::usage(text));
         }
     }
@@ -220,7 +244,7 @@ fn settle(
         for (origin, value) in given.get(flag.long).into_iter().flatten() {
             (flag.set)(&mut options, value).map_err(|error| match value.contains("://") {
                 // Its parts may be secrets.
-                true => Failure::usage(format!("{origin}: a URL makes no sense here")),
+                true => Failure::usage(format!("{origin}: the value can't be a URL")),
                 false => Failure::usage(format!("{origin}: {error}")),
             })?;
         }
@@ -243,7 +267,7 @@ fn finish(options: &mut Options) -> Result<(), Failure> {
     let sliding = settings.intake == Intake::Sliding;
     if options.batch_interval.is_some() && sliding {
         return Err(Failure::usage(
-            "--batch-interval comes between batches, and --window sliding has none: leave one out",
+            "--batch-interval is the pause between batches, and --window sliding has no batches: leave one of them out",
         ));
     }
     settings.window_size = options.window_size.unwrap_or(settings.window_size);
@@ -294,23 +318,23 @@ fn parse_file(path: &str, text: &str) -> Result<Given, Failure> {
         }
         let origin = format!("{path}, line {}", number + 1);
         let Some((key, value)) = line.split_once('=') else {
-            return Err(Failure::usage(format!("{origin}: this is not 'name = value'")));
+            return Err(Failure::usage(format!("{origin}: expected 'name = value'")));
         };
         let key = key.trim();
         if !is_name(key) {
-            let text = "this is no 'name = value' with the name of a flag: is it the right file?";
+            let text = "expected 'name = value' with the name of a flag: is this the right file?";
             return Err(Failure::usage(format!("{origin}: {text}")));
         }
         let Some(flag) = flags::long(key).filter(|flag| flag.long != "config") else {
             let hint = nearest(key, FLAGS.iter().map(|flag| flag.long));
             let hint = hint.map_or("see sluicegate --help".into(), |near| format!("did you mean {near}?"));
-            return Err(Failure::usage(format!("{origin}: there is no flag '{key}': {hint}")));
+            return Err(Failure::usage(format!("{origin}: unknown flag '{key}': {hint}")));
         };
         let value = value.trim();
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
         let values = given.entry(flag.long).or_default();
         if !values.is_empty() && !flag.repeats {
-            return Err(Failure::usage(format!("{origin}: {key} is given twice: once is enough")));
+            return Err(Failure::usage(format!("{origin}: {key} is given more than once")));
         }
         values.push((format!("{origin}: {key}"), value.into()));
     }
@@ -359,10 +383,10 @@ mod tests {
         let headers: Vec<&str> = given["header"].iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(headers, ["A: b = c", "D: e"]);
         for (text, what) in [
-            ("x", "f, line 1: this is not"),
-            ("\nbatchsize = 1", "f, line 2: there is no flag 'batchsize': did you mean batch-size?"),
-            ("batch-size=1\nbatch-size=2", "line 2: batch-size is given twice"),
-            ("config = f", "there is no flag 'config'"),
+            ("x", "f, line 1: expected"),
+            ("\nbatchsize = 1", "f, line 2: unknown flag 'batchsize': did you mean batch-size?"),
+            ("batch-size=1\nbatch-size=2", "line 2: batch-size is given more than once"),
+            ("config = f", "unknown flag 'config'"),
         ] {
             let failure = parse_file("f", text).unwrap_err();
             assert!(failure.text.contains(what), "{text}: {}", failure.text);
@@ -405,7 +429,7 @@ mod tests {
         assert_eq!((sliding.settings.intake, sliding.settings.window_size.get()), (Intake::Sliding, 7));
         let arguments = ["run", "--window=sliding", "--batch-interval=50ms"];
         let failure = read_with(&arguments, &[]).unwrap_err();
-        assert!(failure.text.contains("--batch-interval comes between batches"), "{}", failure.text);
+        assert!(failure.text.contains("--batch-interval is the pause between batches"), "{}", failure.text);
         assert_eq!(failure.exit, crate::cli::Exit::Usage);
     }
 
@@ -448,18 +472,25 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_told_and_those_of_others_are_not() {
+    fn an_unknown_variable_is_told_unless_it_is_about_a_service() {
         let names = [
             "SLUICEGATE_MAX_CONCURENCY",
             "SLUICEGATE_TOPIC",
+            "SLUICEGATE_FROBNICATE",
             "SLUICEGATE_SERVICE_HOST",
+            "SLUICEGATE_SERVICE_PORT_HTTP",
+            "SLUICEGATE_PORT",
             "SLUICEGATE_PORT_8080_TCP_ADDR",
+            "SLUICEGATE_PROD_PORT_8080_TCP",
             "PATH",
         ];
-        let told = misspelt(names.into_iter());
-        let [one] = &told[..] else { panic!("{told:?}") };
-        assert!(one.contains("SLUICEGATE_MAX_CONCURENCY means nothing"), "{one}");
-        assert!(one.contains("did you mean SLUICEGATE_MAX_CONCURRENCY?"), "{one}");
+        assert_eq!(
+            unknown_variables(names.into_iter()),
+            [
+                "unknown variable SLUICEGATE_MAX_CONCURENCY: did you mean SLUICEGATE_MAX_CONCURRENCY?",
+                "unknown variable SLUICEGATE_FROBNICATE: it sets nothing",
+            ]
+        );
     }
 
     #[test]

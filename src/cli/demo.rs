@@ -20,8 +20,6 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The most events the demo takes: without a gate it is as many threads.
-pub const MOST_EVENTS: usize = 1_000;
 /// The longest that its receiver takes for a request.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// What the receiver of the second scene can take at once.
@@ -30,7 +28,7 @@ const CAPACITY: usize = 16;
 const WIDEST: usize = 44;
 
 /// Plays both scenes.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let delay = options.delay.unwrap_or(Duration::from_millis(20));
     if delay > LONGEST_DELAY {
         return Err(Failure::usage("--delay: the demo's receiver takes at most 1s"));

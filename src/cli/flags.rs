@@ -1,5 +1,5 @@
-//! The one table of flags. Parsing, `--help`, environment variables and the keys of a config file fall out of
-//! it; nothing about a flag stands anywhere else.
+//! The one table of flags. Parsing, help, the man page, completions, environment variables and the keys of a config
+//! file are made from it; nothing about a flag stands anywhere else.
 
 mod client;
 mod kafka;
@@ -8,100 +8,16 @@ mod local;
 mod pace;
 mod request;
 
+use super::command::Command;
 use super::options::{LogFormat, Options};
 use super::values;
-use super::{Failure, check, demo, receive, replay, run, send, tail};
 use crate::kafka::config::Start;
 use crate::relay::backoff::Backoff;
 use std::num::NonZeroU32;
 
-/// What sluicegate can be asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Deliver.
-    Run,
-    /// Show the idea on this machine.
-    Demo,
-    /// Look without touching.
-    Check,
-    /// Be a Kafka to try things on.
-    #[cfg(feature = "sandbox")]
-    Sandbox,
-    /// Send dead letters again.
-    Replay,
-    /// Show dead letters.
-    Tail,
-    /// Deliver lines.
-    Send,
-    /// Be a webhook to try things on.
-    Receive,
-}
-
-impl Command {
-    /// All of them, as `--help` lists them.
-    pub const ALL: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Run, "run", "deliver the events of a topic to a webhook"),
-        (Self::Demo, "demo", "watch the idea at work on this machine; nothing to install"),
-        (
-            Self::Check,
-            "check",
-            "reach brokers and webhook, and say what would happen; sends nothing unless asked to",
-        ),
-        #[cfg(feature = "sandbox")]
-        (Self::Sandbox, "sandbox", "be a small Kafka broker to try things on, in memory"),
-        (Self::Replay, "replay", "send dead letters again, from a file or a topic, with the same ids"),
-        (Self::Tail, "tail", "show dead letters, one a line"),
-        (Self::Send, "send", "deliver the lines of a file or of standard input; no Kafka needed"),
-        (
-            Self::Receive,
-            "receive",
-            "be a webhook to try things on: print each event, count duplicates, verify signatures",
-        ),
-    ];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    /// What stands behind its name; none: nothing does.
-    pub fn operand(self) -> Option<&'static str> {
-        match self {
-            Self::Replay | Self::Tail => Some("FILE|topic:NAME"),
-            Self::Send => Some("FILE|-"),
-            _ => None,
-        }
-    }
-
-    /// Whether something stands behind its name.
-    pub fn takes_operand(self) -> bool {
-        self.operand().is_some()
-    }
-
-    /// Whether it ends by itself once all that is there is delivered.
-    pub fn comes_to_an_end(self) -> bool {
-        matches!(self, Self::Replay | Self::Send)
-    }
-
-    /// Does it.
-    pub fn run(self, options: &Options) -> Result<(), Failure> {
-        match self {
-            Self::Run => run::run(options),
-            Self::Demo => demo::run(options),
-            Self::Check => check::run(options),
-            #[cfg(feature = "sandbox")]
-            Self::Sandbox => super::sandbox::run(options),
-            Self::Replay => replay::run(options),
-            Self::Tail => tail::run(options),
-            Self::Send => send::run(options),
-            Self::Receive => receive::run(options),
-        }
-    }
-}
-
 /// Where a flag stands in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     /// What is read.
     From,
     /// What is sent.
@@ -120,12 +36,12 @@ pub enum Group {
 
 impl Group {
     /// All of them, in order, with their headings.
-    pub const ALL: &'static [(Self, &'static str)] = &[
+    pub(crate) const ALL: &'static [(Self, &'static str)] = &[
         (Self::From, "From Kafka"),
         (Self::To, "To the webhook"),
-        (Self::Pace, "How much at once"),
-        (Self::Failures, "When it fails"),
-        (Self::Letters, "Refused events"),
+        (Self::Pace, "Limits"),
+        (Self::Failures, "Failures"),
+        (Self::Letters, "Rejected events"),
         (Self::Local, "On this machine"),
         (Self::General, "General"),
     ];
@@ -133,30 +49,34 @@ impl Group {
 
 /// A flag.
 #[derive(Clone, Copy)]
-pub struct Flag {
+pub(crate) struct Flag {
     /// Its long name, without dashes; its environment variable and config key follow from it.
-    pub long: &'static str,
+    pub(crate) long: &'static str,
     /// Its short name.
-    pub short: Option<char>,
+    pub(crate) short: Option<char>,
     /// What its value is called in `--help`; none: it takes no value.
-    pub value: Option<&'static str>,
+    pub(crate) value: Option<&'static str>,
     /// The default as `--help` shows it; empty: none.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// Whether it may be given more than once.
-    pub repeats: bool,
+    pub(crate) repeats: bool,
     /// Where it stands in `--help`.
-    pub group: Group,
+    pub(crate) group: Group,
     /// Which commands take it.
-    pub commands: &'static [Command],
+    pub(crate) commands: &'static [Command],
+    /// Whether it is among the few that `-h` shows.
+    pub(crate) basic: bool,
     /// What it does, in a line.
-    pub doc: &'static str,
+    pub(crate) doc: &'static str,
+    /// What else there is to know, in sentences for `--help` and the man page.
+    pub(crate) more: &'static str,
     /// Takes its value; an error is what is wrong with it, in words that hold no secret.
-    pub set: fn(&mut Options, &str) -> Result<(), String>,
+    pub(crate) set: fn(&mut Options, &str) -> Result<(), String>,
 }
 
 impl Flag {
     /// `SLUICEGATE_MAX_CONCURRENCY`.
-    pub fn variable(&self) -> String {
+    pub(crate) fn variable(&self) -> String {
         format!("SLUICEGATE_{}", self.long.to_ascii_uppercase().replace('-', "_"))
     }
 }
@@ -174,7 +94,6 @@ const BROKERS: &[Command] = &[Run, Check, Replay, Tail, Send];
 const WEBHOOK: &[Command] = &[Run, Check, Replay, Send];
 /// Who delivers.
 const DELIVERING: &[Command] = &[Run, Replay, Send];
-const DEMO: &[Command] = &[Demo];
 const DELIVERING_DEMO: &[Command] = &[Run, Demo, Replay, Send];
 const ALL: &[Command] = &[
     Run,
@@ -204,7 +123,9 @@ const BASE: Flag = Flag {
     repeats: false,
     group: Group::General,
     commands: DELIVERING,
+    basic: false,
     doc: "",
+    more: "",
     set: |_, _| Ok(()),
 };
 
@@ -213,7 +134,7 @@ const PARTS: &[&[Flag]] =
     &[MAIN, kafka::FLAGS, pace::FLAGS, client::FLAGS, request::FLAGS, letters::FLAGS, local::FLAGS];
 
 /// The table.
-pub const FLAGS: &[Flag] = &joined::<{ count(PARTS) }>(PARTS);
+pub(crate) const FLAGS: &[Flag] = &joined::<{ count(PARTS) }>(PARTS);
 
 const fn count(parts: &[&[Flag]]) -> usize {
     let (mut count, mut part) = (0, 0);
@@ -246,7 +167,9 @@ const MAIN: &[Flag] = &[
         group: Group::From,
         commands: BROKERS,
         repeats: true,
-        doc: "some of the cluster's brokers; the others are found through them",
+        doc: "Brokers to start from",
+        more: "The rest of the cluster is found through them. The port is 9092 unless given.",
+        basic: true,
         set: |o, v| values::brokers(v).map(|brokers| o.brokers.extend(brokers)),
         ..BASE
     },
@@ -256,7 +179,9 @@ const MAIN: &[Flag] = &[
         group: Group::From,
         commands: TOPICS,
         repeats: true,
-        doc: "the topic to deliver",
+        doc: "Topics to deliver",
+        more: "A name that begins with ^ is a regular expression (native client only).",
+        basic: true,
         set: |o, v| {
             let name = |name: &str| match name.trim() {
                 "" => Err("the name of the topic is missing".to_owned()),
@@ -272,9 +197,11 @@ const MAIN: &[Flag] = &[
         default: "sluicegate",
         group: Group::From,
         commands: IN_GROUP,
-        doc: "the consumer group: instances with the same group share the partitions, and its committed positions \
-              count; of replay it is \
-              sluicegate-replay-NAME unless given",
+        doc: "Consumer group",
+        more: "Instances with the same group share the partitions and the committed offsets; deliveries \
+               to different webhooks need different groups. replay uses a group of its own for each topic \
+               and selection unless one is given.",
+        basic: true,
         set: |o, v| {
             if v.is_empty() {
                 return Err("it can't be empty".into());
@@ -289,8 +216,8 @@ const MAIN: &[Flag] = &[
         value: Some("0,1,…"),
         group: Group::From,
         commands: TOPICS,
-        doc: "only these partitions of each topic, without joining the group: a split by hand (of the sandbox: how \
-              many partitions a topic gets)",
+        doc: "Read only these partitions, without joining the group",
+        more: "Use it to assign partitions yourself. For sandbox: the number of partitions of a new topic.",
         set: |o, v| values::partitions(v).map(|partitions| o.partitions = Some(partitions)),
         ..BASE
     },
@@ -300,7 +227,8 @@ const MAIN: &[Flag] = &[
         default: "earliest",
         group: Group::From,
         commands: KAFKA,
-        doc: "where to begin in a partition without a committed position; a TIME such as 2026-11-24T08:00:00Z",
+        doc: "Where to start in a partition without a committed offset",
+        more: "A TIME is written as 2026-11-24 or 2026-11-24T08:00:00Z.",
         set: |o, v| {
             o.start = match values::timestamp(v) {
                 Some(ms) => Start::Timestamp(ms),
@@ -314,7 +242,9 @@ const MAIN: &[Flag] = &[
         long: "until-end",
         group: Group::From,
         commands: RUN,
-        doc: "deliver what is in the topics now, commit, and exit 0; --patience is then 5m unless given",
+        doc: "Deliver what is in the topics now, commit, and exit 0",
+        more: "--patience is then 5m unless given.",
+        basic: true,
         set: |o, v| switch(v).map(|on| o.until_end = on),
         ..BASE
     },
@@ -323,7 +253,7 @@ const MAIN: &[Flag] = &[
         value: Some("SIZE"),
         default: "2MiB, or 4KiB for each of --max-concurrency up to 64MiB",
         group: Group::From,
-        doc: "how much is fetched ahead",
+        doc: "Memory for records that are fetched ahead",
         set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),
         ..BASE
     },
@@ -332,8 +262,11 @@ const MAIN: &[Flag] = &[
         value: Some("URL"),
         group: Group::To,
         commands: WEBHOOK,
-        doc: "where each event is POSTed: https://…, http://…, unix:/SOCKET:/HOOK; a user name and password in it \
-              become Basic authentication; path and query may hold {topic}, {partition}, {key} and {header:NAME}",
+        doc: "Where to POST each event",
+        more: "https://…, http://… or unix:/SOCKET:/PATH. A user name and password in the URL become \
+               Basic authentication. Path and query may hold {topic}, {partition}, {key} and \
+               {header:NAME}.",
+        basic: true,
         set: |o, v| {
             o.url = Some(v.into());
             Ok(())
@@ -346,7 +279,8 @@ const MAIN: &[Flag] = &[
         default: "10s",
         group: Group::To,
         commands: WEBHOOK,
-        doc: "how long a request may take, connecting included (minreq: rounded up to whole seconds)",
+        doc: "How long a request may take, connecting included",
+        more: "minreq rounds up to whole seconds.",
         set: |o, v| values::positive_duration(v).map(|d| o.timeout = d),
         ..BASE
     },
@@ -356,7 +290,9 @@ const MAIN: &[Flag] = &[
         group: Group::Failures,
         commands: WEBHOOK,
         repeats: true,
-        doc: "what a status means: 409=retry, 4xx=refuse, 404=pause, 302=accept, 410=stop",
+        doc: "What a status means",
+        more: "CODE is a status or a class such as 4xx; VERDICT is accept, retry, pause, refuse or stop. \
+               Examples: 409=retry, 4xx=refuse, 404=pause.",
         set: |o, v| {
             let rule = v.parse().map_err(|error| format!("{error}"))?;
             o.settings.policy = std::mem::take(&mut o.settings.policy).with(rule);
@@ -368,7 +304,8 @@ const MAIN: &[Flag] = &[
         long: "max-refused",
         value: Some("N/TIME"),
         group: Group::Failures,
-        doc: "end the run (exit 3) at one refused record more than this: 100/1h, or a share such as 5%/1h",
+        doc: "End the run (exit 3) when more records than this are rejected",
+        more: "100/1h, or a percentage such as 5%/1h.",
         set: |o, v| values::threshold(v).map(|most| o.settings.max_refused = Some(most)),
         ..BASE
     },
@@ -377,7 +314,8 @@ const MAIN: &[Flag] = &[
         value: Some("N"),
         default: "0: no limit",
         group: Group::Failures,
-        doc: "a record that failed so often is refused",
+        doc: "Reject a record after N failed attempts",
+        basic: true,
         set: |o, v| {
             let n: u32 = v.parse().map_err(|_| format!("'{v}' is not a whole number"))?;
             o.settings.max_attempts = NonZeroU32::new(n);
@@ -389,7 +327,7 @@ const MAIN: &[Flag] = &[
         long: "max-age",
         value: Some("DUR"),
         group: Group::Failures,
-        doc: "a record that still fails so long after its first attempt is refused",
+        doc: "Reject a record that still fails this long after its first attempt",
         set: |o, v| values::positive_duration(v).map(|d| o.settings.max_age = Some(d)),
         ..BASE
     },
@@ -398,7 +336,8 @@ const MAIN: &[Flag] = &[
         value: Some("MIN..MAX"),
         default: "200ms..60s",
         group: Group::Failures,
-        doc: "how long until another attempt: MIN, doubling up to MAX, with full jitter",
+        doc: "Time between two attempts of a record",
+        more: "Starts at MIN and doubles up to MAX, with full jitter.",
         set: |o, v| {
             let (min, max) = values::range(v)?;
             o.settings.backoff = Backoff::new(min, max).ok_or("MIN has to be above 0 and not above MAX")?;
@@ -411,7 +350,7 @@ const MAIN: &[Flag] = &[
         value: Some("N"),
         default: "10",
         group: Group::Failures,
-        doc: "so many failures in a row pause all sending",
+        doc: "Pause after this many consecutive failures",
         set: |o, v| {
             let n = values::count(v)?;
             o.settings.pause_after = NonZeroU32::try_from(n).map_err(|_| format!("'{v}' is too large"))?;
@@ -424,7 +363,7 @@ const MAIN: &[Flag] = &[
         value: Some("DUR"),
         default: "10m",
         group: Group::Failures,
-        doc: "no Retry-After is honoured beyond this",
+        doc: "Longest Retry-After that is honoured",
         set: |o, v| values::duration(v).map(|d| o.settings.max_retry_after = d),
         ..BASE
     },
@@ -432,39 +371,25 @@ const MAIN: &[Flag] = &[
         long: "patience",
         value: Some("DUR"),
         group: Group::Failures,
-        doc: "end the run (exit 3) when nothing was accepted for so long",
+        doc: "End the run (exit 3) when nothing was accepted for this long",
         set: |o, v| values::positive_duration(v).map(|d| o.settings.patience = Some(d)),
-        ..BASE
-    },
-    Flag {
-        long: "events",
-        value: Some("N"),
-        default: "10, then 400",
-        group: Group::Local,
-        commands: DEMO,
-        doc: "how many events there are",
-        set: |o, v| {
-            let n = values::count(v)?;
-            if n.get() > demo::MOST_EVENTS {
-                return Err(format!("the demo takes at most {} events", demo::MOST_EVENTS));
-            }
-            o.events = Some(n);
-            Ok(())
-        },
         ..BASE
     },
     Flag {
         long: "config",
         value: Some("FILE"),
         commands: ALL,
-        doc: "read flags from a file of 'name = value' lines; flags go before the environment, and that before the file",
+        doc: "Read flags from a file of 'name = value' lines",
+        more: "The command line takes precedence over the environment, and the environment over the file.",
         ..BASE
     },
     Flag {
         long: "log-format",
         value: Some("text|json"),
         default: "text",
-        doc: "how log lines look",
+        doc: "Format of log lines",
+        more: "json writes one object a line, with the fields event, topic, partition, offset, status, \
+               attempt, duration_ms and cause where they apply.",
         set: |o, v| {
             choose(v, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
                 .map(|format| o.log_format = format)
@@ -475,7 +400,9 @@ const MAIN: &[Flag] = &[
         long: "verbose",
         short: Some('v'),
         repeats: true,
-        doc: "tell the story of each worker; twice: all there is",
+        doc: "Log each attempt",
+        more: "Twice: the workers as well.",
+        basic: true,
         set: |o, v| switch(v).map(|on| o.verbosity = o.verbosity.saturating_add(i8::from(on))),
         ..BASE
     },
@@ -483,19 +410,20 @@ const MAIN: &[Flag] = &[
         long: "quiet",
         short: Some('q'),
         repeats: true,
-        doc: "tell only what is wrong",
+        doc: "Log warnings and errors only",
+        more: "Twice: errors only.",
         set: |o, v| switch(v).map(|on| o.verbosity = o.verbosity.saturating_sub(i8::from(on))),
         ..BASE
     },
 ];
 
 /// The flag of this long name.
-pub fn long(name: &str) -> Option<&'static Flag> {
+pub(crate) fn long(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.long == name)
 }
 
 /// The flag of this short name.
-pub fn short(name: char) -> Option<&'static Flag> {
+pub(crate) fn short(name: char) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.short == Some(name))
 }
 
@@ -536,6 +464,7 @@ mod tests {
                 batch_interval: options.batch_interval,
                 window_size: options.window_size,
                 group: options.group.clone(),
+                ce_type: options.ce_type.clone(),
                 kafka: options.kafka.clone(),
                 ..Options::default()
             };
@@ -551,6 +480,8 @@ mod tests {
         for flag in FLAGS {
             assert_eq!(FLAGS.iter().filter(|other| other.long == flag.long).count(), 1, "{}", flag.long);
             assert!(!flag.doc.is_empty() && !flag.doc.ends_with('.'), "{}", flag.long);
+            assert!(flag.doc.chars().count() <= 70, "too long for a line: --{}", flag.long);
+            assert!(flag.more.is_empty() || flag.more.ends_with('.'), "no sentences: --{}", flag.long);
         }
     }
 }

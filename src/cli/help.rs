@@ -1,117 +1,246 @@
-//! `--help`: short, grouped, with defaults, made from the table of flags.
+//! `-h` and `--help`, made from the tables of commands and of flags.
 
-use super::flags::{Command, FLAGS, Flag, Group};
+use super::command::{About, COMMANDS, Command};
+use super::flags::{FLAGS, Flag, Group};
 use std::fmt::Write;
 
 /// How wide a line may be.
 const WIDTH: usize = 100;
-/// Where the text about a flag begins.
-const COLUMN: usize = 32;
+/// Where the text about a flag begins in `-h`.
+const COLUMN: usize = 34;
+/// A command with no more flags than this shows all of them in `-h`.
+const FEW: usize = 12;
 
-/// The help on one command, or on all with the flags of `run`.
-pub fn text(command: Option<Command>) -> String {
+/// The product in a sentence.
+pub(super) const SENTENCE: &str =
+    "sends the events of a Kafka topic to a webhook, no faster than the webhook can take";
+
+/// What every flag has in common, and the exit codes.
+pub(super) const COMMON: [&str; 3] = [
+    "Each flag can also be set in the environment (--max-concurrency as SLUICEGATE_MAX_CONCURRENCY) or in a file \
+     (--config FILE, with a line max-concurrency = 8). A variable holds the values of a repeatable flag one a line.",
+    "Durations: 50ms, 10s, 5m, 1h, 7d. Sizes: 512KiB, 8MiB or a number of bytes.",
+    "Exit codes: 0: done, or stopped by a signal with everything committed; 1: failed, or ended by a second signal; 2: \
+     wrong flags or configuration, nothing was contacted; 3: ended by the webhook: a rejected record without \
+     --dead-letter, --max-refused, --patience or 410 Gone.",
+];
+
+/// `-h`: what most people need, a line each.
+pub(super) fn short(command: Option<Command>) -> String {
     let mut out = String::new();
-    let shown = command.unwrap_or(Command::Run);
-    match command {
-        None => overview(&mut out),
-        Some(command) => {
-            let usage = match command {
-                Command::Run => "run --brokers HOST:PORT,… --topic NAME --url URL [options]".into(),
-                other => match other.operand() {
-                    Some(operand) => format!("{} {operand} [options]", other.name()),
-                    None => format!("{} [options]", other.name()),
-                },
-            };
-            let what = Command::ALL.iter().find(|(c, ..)| *c == command).map_or("", |(.., what)| what);
+    heading(&mut out, command);
+    if command.is_none() {
+        for about in COMMANDS {
             // Writing to a String cannot fail, here and below.
-            let _ = writeln!(out, "sluicegate {}: {what}\n\nusage: sluicegate {usage}", command.name());
+            let _ = writeln!(out, "  {:<13}{}", about.name, about.summary);
         }
     }
-    for (group, heading) in Group::ALL {
-        let flags: Vec<&Flag> =
-            FLAGS.iter().filter(|f| f.group == *group && f.commands.contains(&shown)).collect();
-        if flags.is_empty() {
-            continue;
-        }
-        let _ = writeln!(out, "\n{heading}:");
-        flags.into_iter().for_each(|flag| describe(&mut out, flag));
+    let shown = command.unwrap_or(Command::Run);
+    let all = flags_of(shown).count();
+    match command {
+        None => out.push_str("\nFlags of run, the most common ones:\n"),
+        Some(_) if all > FEW => out.push_str("\nFlags, the most common ones:\n"),
+        Some(_) if all > 0 => out.push_str("\nFlags:\n"),
+        Some(_) => {}
     }
-    let _ = writeln!(
-        out,
-        "\nEach flag can also stand in the environment (--max-concurrency as SLUICEGATE_MAX_CONCURRENCY) or in a\n\
-         file (--config FILE, a line max-concurrency = 8). Durations: 50ms, 10s, 5m, 1h. Sizes: 512KiB, 8MiB.\n\
-         Exit codes: 0 done, or drained after SIGTERM, SIGINT or SIGHUP; 1 failed while running, or ended by a second\n\
-         signal or a fault of its own (a panic); 2 bad flags or config; 3 stopped by the destination: a refused\n\
-         record, 410, or the end of --patience."
-    );
+    flags_of(shown).filter(|flag| flag.basic || all <= FEW).for_each(|flag| line(&mut out, flag));
+    examples(&mut out, shown.about(), 2);
+    let more = match command {
+        None => "sluicegate --help, or sluicegate COMMAND --help".to_owned(),
+        Some(command) => format!("sluicegate {} --help", command.name()),
+    };
+    let _ = writeln!(out, "\nEverything: {more}");
     out
 }
 
-fn overview(out: &mut String) {
-    out.push_str(
-        "sluicegate: sends the events of a Kafka topic to a webhook, no faster than the webhook can take\n\n\
-         usage: sluicegate COMMAND [options]\n\nCommands:\n",
-    );
-    for (_, name, what) in Command::ALL {
-        let _ = writeln!(out, "  {name:<9}{what}");
+/// `--help`: everything about one command, or about all.
+pub(super) fn long(command: Option<Command>) -> String {
+    let mut out = String::new();
+    heading(&mut out, command);
+    match command.map(Command::about) {
+        None => COMMANDS.iter().for_each(|about| {
+            let _ = writeln!(out, "  {}", usage(about));
+            let text = format!("{}. {}", capitalised(about.summary), about.more);
+            wrap(&mut out, 6, text.trim_end());
+        }),
+        Some(about) => {
+            if !about.more.is_empty() {
+                out.push('\n');
+                wrap(&mut out, 0, about.more);
+            }
+            examples(&mut out, about, usize::MAX);
+        }
     }
-    let _ = writeln!(out, "\nsluicegate COMMAND --help shows a command's options. Those of run:");
+    let is_shown = |flag: &&Flag| command.is_none_or(|command| flag.commands.contains(&command));
+    for (group, heading) in Group::ALL {
+        let mut flags = FLAGS.iter().filter(|flag| flag.group == *group).filter(is_shown).peekable();
+        if flags.peek().is_some() {
+            let _ = writeln!(out, "\n{heading}:");
+        }
+        for flag in flags {
+            let _ = writeln!(out, "  {}", head(flag));
+            wrap(&mut out, 6, &sentences(flag, command.is_none()));
+        }
+    }
+    for text in COMMON {
+        out.push('\n');
+        wrap(&mut out, 0, text);
+    }
+    out
 }
 
-fn describe(out: &mut String, flag: &Flag) {
-    let short = flag.short.map_or("    ".into(), |short| format!("-{short}, "));
+/// The flags that a command takes, in the order of their groups.
+pub(super) fn flags_of(command: Command) -> impl Iterator<Item = &'static Flag> {
+    let of_group = move |group: Group| {
+        FLAGS.iter().filter(move |flag| flag.group == group && flag.commands.contains(&command))
+    };
+    Group::ALL.iter().flat_map(move |(group, _)| of_group(*group))
+}
+
+/// A command line with everything that has to be on it.
+pub(super) fn usage(about: &About) -> String {
+    let needs = if about.needs.is_empty() { String::new() } else { format!(" {}", about.needs) };
+    let flags = if flags_of(about.command).next().is_some() { " [FLAGS]" } else { "" };
+    format!("sluicegate {}{}{needs}{flags}", about.name, about.operand.usage())
+}
+
+/// Everything about a flag in sentences.
+pub(super) fn sentences(flag: &Flag, with_commands: bool) -> String {
+    let mut text = format!("{}.", flag.doc);
+    if !flag.more.is_empty() {
+        let _ = write!(text, " {}", flag.more);
+    }
+    if flag.repeats && flag.value.is_some() {
+        text.push_str(" May be repeated.");
+    }
+    if !flag.default.is_empty() {
+        let _ = write!(text, " [default: {}]", flag.default);
+    }
+    if with_commands {
+        let names: Vec<&str> = flag.commands.iter().map(|command| command.name()).collect();
+        let _ = write!(text, " [{}]", names.join(", "));
+    }
+    text
+}
+
+/// `-v, --verbose`, `--order none|key|partition`
+pub(super) fn head(flag: &Flag) -> String {
+    let short = flag.short.map_or(String::new(), |short| format!("-{short}, "));
     let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
-    let mut head = format!("  {short}--{}{value}", flag.long);
+    format!("{short}--{}{value}", flag.long)
+}
+
+/// The first letter in upper case.
+pub(super) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn heading(out: &mut String, command: Option<Command>) {
+    let _ = match command.map(Command::about) {
+        None => writeln!(out, "sluicegate {SENTENCE}\n\nUsage: sluicegate COMMAND [FLAGS]\n\nCommands:"),
+        Some(about) => writeln!(out, "{}\n\nUsage: {}", capitalised(about.summary), usage(about)),
+    };
+}
+
+fn line(out: &mut String, flag: &Flag) {
+    let indent = if flag.short.is_some() { "  " } else { "      " };
+    let mut head = format!("{indent}{}", head(flag));
     if head.chars().count() + 2 > COLUMN {
         let _ = writeln!(out, "{head}");
         head.clear();
     }
-    let mut about = flag.doc.to_owned();
-    if !flag.default.is_empty() {
-        let _ = write!(about, " [{}]", flag.default);
+    let _ = writeln!(out, "{head:<COLUMN$}{}", flag.doc);
+}
+
+fn examples(out: &mut String, about: &About, most: usize) {
+    out.push_str("\nExamples:\n");
+    for (what, command_line) in about.examples.iter().take(most) {
+        let _ = writeln!(out, "  # {what}");
+        let mut indent = "  ";
+        let mut rest = *command_line;
+        // Too long for a line: continued before a flag.
+        while let Some(head) = rest.get(..WIDTH - 6)
+            && let Some((head, tail)) = head.rfind(" --").map(|at| rest.split_at(at))
+        {
+            let _ = writeln!(out, "{indent}{head} \\");
+            (indent, rest) = ("      ", tail.trim_start());
+        }
+        let _ = writeln!(out, "{indent}{rest}");
     }
-    if flag.repeats && flag.value.is_some() {
-        about.push_str(" (repeatable)");
-    }
-    let mut line = format!("{head:<COLUMN$}");
-    for word in about.split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(out, "{}", line.trim_end());
-            line = " ".repeat(COLUMN);
+}
+
+/// Text in lines of at most [`WIDTH`], from this column on.
+fn wrap(out: &mut String, column: usize, text: &str) {
+    let mut line = " ".repeat(column);
+    for word in text.split(' ') {
+        if line.chars().count() > column {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                let _ = writeln!(out, "{line}");
+                line = " ".repeat(column);
+            } else {
+                line.push(' ');
+            }
         }
         line.push_str(word);
-        line.push(' ');
     }
-    let _ = writeln!(out, "{}", line.trim_end());
+    let _ = writeln!(out, "{line}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn describes(help: &str, flag: &Flag) -> bool {
+        let head = head(flag);
+        help.lines().any(|line| {
+            let rest = line.starts_with("  ").then(|| line.trim_start().strip_prefix(&head)).flatten();
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("  "))
+        })
+    }
+
+    fn plain(text: &str) -> String {
+        text.replace(" \\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn every_flag_is_in_the_help_of_its_commands_with_its_default() {
-        for &(command, ..) in Command::ALL {
-            let help = text(Some(command));
-            let plain: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for about in COMMANDS {
+            let help = long(Some(about.command));
             for flag in FLAGS {
-                let name = format!("--{}", flag.long);
-                let described = |line: &str| {
-                    let head = line.get(..COLUMN).unwrap_or(line);
-                    head.starts_with("  ") && head.split_whitespace().take(2).any(|word| word == name)
-                };
-                let there = help.lines().any(described);
-                assert_eq!(there, flag.commands.contains(&command), "--{} of {}", flag.long, command.name());
-                assert!(!there || flag.default.is_empty() || plain.contains(&format!("[{}]", flag.default)));
+                let there = describes(&help, flag);
+                assert_eq!(
+                    there,
+                    flag.commands.contains(&about.command),
+                    "--{} of {}",
+                    flag.long,
+                    about.name
+                );
+                assert!(!there || plain(&help).contains(&plain(&sentences(flag, false))), "--{}", flag.long);
             }
+            assert!(about.examples.iter().all(|(_, line)| plain(&help).contains(&plain(line))), "{help}");
         }
+        assert!(FLAGS.iter().all(|flag| describes(&long(None), flag)));
+    }
+
+    #[test]
+    fn the_short_help_has_a_dozen_flags_and_two_examples() {
+        for about in COMMANDS {
+            let help = short(Some(about.command));
+            let shown = FLAGS.iter().filter(|flag| describes(&help, flag)).count();
+            let all = flags_of(about.command).count();
+            let is_short = if all <= FEW { shown == all } else { (6..=16).contains(&shown) };
+            assert!(is_short, "{}: {shown} of {all}\n{help}", about.name);
+            assert_eq!(help.matches("  # ").count(), about.examples.len().min(2));
+        }
+        assert!(short(None).lines().count() <= 50, "{}", short(None));
     }
 
     #[test]
     fn no_line_is_wider_than_a_terminal() {
-        for command in Command::ALL.iter().map(|(command, ..)| Some(*command)).chain([None]) {
-            for line in text(command).lines() {
-                assert!(line.chars().count() <= 110, "{line}");
+        for command in COMMANDS.iter().map(|about| Some(about.command)).chain([None]) {
+            for line in [long(command), short(command)].concat().lines() {
+                assert!(line.chars().count() <= WIDTH + COLUMN / 4, "{line}");
             }
         }
     }

@@ -2,47 +2,53 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [flags] | the one table of flags; parsing, help and environment variables fall out of it |
-//! | [options] | what the flags set, typed |
-//! | [values] | durations, sizes and the like, read from text |
-//! | [config] | the three places a flag may come from, and which one counts |
-//! | [help] | `--help` |
-//! | [client] | the HTTP client that the flags ask for |
+//! | `flags` | the one table of flags; parsing, help and environment variables fall out of it |
+//! | `options` | what the flags set, typed |
+//! | `values` | durations, sizes and the like, read from text |
+//! | `config` | the three places a flag may come from, and which one counts |
+//! | `command` | the one table of commands |
+//! | `help`, `man`, `completions` | what is made from the two tables for people and their shells |
+//! | `client` | the HTTP client that the flags ask for |
 //! | `advice` | what to do about errors of the Kafka client |
 //! | `letters` | dead letters: where they go, where they are read from |
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
 //! | `receiver` | a webhook to try things on, for `demo` and `receive` |
-//! | [run], [check], [demo], [receive], [replay], [tail], [send], `sandbox` | the commands |
+//! | `run`, `check`, `demo`, `receive`, `replay`, `tail`, `send`, `sandbox` | the commands |
 
 #[cfg(feature = "kafka")]
 pub mod advice;
-pub mod check;
-pub mod client;
-pub mod config;
-pub mod demo;
+mod check;
+mod client;
+mod command;
+mod completions;
+mod config;
+mod demo;
 mod demo_source;
-pub mod flags;
-pub mod help;
+mod flags;
+mod help;
 mod letters;
+mod man;
 mod open_files;
-pub mod options;
+mod options;
 mod picture;
-pub mod receive;
+mod receive;
 mod receiver;
-pub mod replay;
+mod replay;
 mod requests;
-pub mod run;
+mod run;
 #[cfg(feature = "sandbox")]
-pub mod sandbox;
-pub mod send;
+mod sandbox;
+mod send;
 mod signals;
 mod source;
-pub mod tail;
-pub mod values;
+mod tail;
+mod values;
 
 use crate::observe::log;
+use command::Command;
+use completions::Shell;
 use config::Invocation;
-use options::LogFormat;
+use options::{LogFormat, Options};
 use std::ffi::OsString;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,16 +75,16 @@ impl From<Exit> for ExitCode {
 
 /// Why a command ended, in a sentence, and the code to end with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit code.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// What, where, and what to do.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Failure {
     /// Bad flags or configuration.
-    pub fn usage(text: impl Into<String>) -> Self {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, text: text.into() }
     }
 }
@@ -93,10 +99,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     exit
 }
 
+const VERSION: &str = concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n");
+
 /// Runs a command, and tells why it failed.
-fn ended(command: impl FnOnce() -> Result<(), Failure>) -> Exit {
+fn ended(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
     match catch_unwind(AssertUnwindSafe(command)) {
-        Ok(Ok(())) => Exit::Done,
+        Ok(Ok(exit)) => exit,
         Ok(Err(Failure { exit, text })) => {
             log::say(::log::Level::Error, &text);
             exit
@@ -106,14 +114,44 @@ fn ended(command: impl FnOnce() -> Result<(), Failure>) -> Exit {
     }
 }
 
-fn obey(arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<(), Failure> {
+fn obey(arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Exit, Failure> {
     match config::read(arguments, environment)? {
-        Invocation::Help(command) => print(&help::text(command)),
-        Invocation::Version => print(concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Invocation::ShortHelp(command) => print(&help::short(command)),
+        Invocation::Help(command) => print(&help::long(command)),
+        Invocation::Nothing => {
+            // A stderr that can't be written takes no help either.
+            let _ = std::io::stderr().write_all(help::short(None).as_bytes());
+            return Ok(Exit::Usage);
+        }
+        Invocation::Version => print(VERSION),
         Invocation::Command(command, options) => {
             log::set_json(options.log_format == LogFormat::Json);
-            command.run(&options)?;
+            run_command(command, &options)?;
         }
+    }
+    Ok(Exit::Done)
+}
+
+fn run_command(command: Command, options: &Options) -> Result<(), Failure> {
+    let operand = options.operand.as_ref().map(|operand| operand.to_string_lossy());
+    match command {
+        Command::Run => run::run(options)?,
+        Command::Send => send::run(options)?,
+        Command::Check => check::run(options)?,
+        Command::Replay => replay::run(options)?,
+        Command::Tail => tail::run(options)?,
+        Command::Receive => receive::run(options)?,
+        Command::Demo => demo::run(options)?,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox => sandbox::run(options)?,
+        Command::Help => print(&help::long(operand.map(|name| config::command_of(&name)).transpose()?)),
+        Command::Version => print(VERSION),
+        Command::Completions => {
+            let shell = operand.as_deref().and_then(Shell::named);
+            let shell = shell.ok_or_else(|| Failure::usage("completions exist for bash, zsh and fish"))?;
+            print(&shell.script());
+        }
+        Command::Man => print(&man::page()),
     }
     Ok(())
 }
@@ -130,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_panic_has_an_exit_code_of_ours() {
-        assert_eq!(ended(|| Ok(())), Exit::Done);
+        assert_eq!(ended(|| Ok(Exit::Done)), Exit::Done);
         assert_eq!(ended(|| Err(Failure::usage("a test's last words"))), Exit::Usage);
         assert_eq!(ended(|| panic!("a test's panic")), Exit::Failed);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Where refused records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeadLetter {
+pub(crate) enum DeadLetter {
     /// Into a file.
     File(PathBuf),
     /// Into a topic.
@@ -26,7 +26,7 @@ pub enum DeadLetter {
 
 /// What of a record is the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FormatName {
+pub(crate) enum FormatName {
     /// Its value.
     #[default]
     Raw,
@@ -38,7 +38,7 @@ pub enum FormatName {
 
 /// Where credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// A file with a token or `USER:PASSWORD`.
     File(Scheme, PathBuf),
     /// A file that says how to get a token.
@@ -46,11 +46,11 @@ pub enum Auth {
 }
 
 /// The type of an event that was none, without `--ce-type`.
-pub const DEFAULT_CE_TYPE: &str = "kafka.record";
+pub(crate) const DEFAULT_CE_TYPE: &str = "kafka.record";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -60,7 +60,7 @@ pub enum LogFormat {
 
 /// Who sends requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpClient {
+pub(crate) enum HttpClient {
     /// Over connections that are kept.
     KeepAlive,
     /// Over one connection each.
@@ -69,7 +69,7 @@ pub enum HttpClient {
 
 impl HttpClient {
     /// Whether this binary has it.
-    pub fn is_built(self) -> bool {
+    pub(crate) fn is_built(self) -> bool {
         match self {
             Self::KeepAlive => cfg!(feature = "keep-alive"),
             Self::Minreq => cfg!(feature = "minreq"),
@@ -79,7 +79,7 @@ impl HttpClient {
 
 /// Who reads Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KafkaClient {
+pub(crate) enum KafkaClient {
     /// The client of our own.
     Native,
     /// The `kafka` crate.
@@ -88,7 +88,7 @@ pub enum KafkaClient {
 
 impl KafkaClient {
     /// Whether this binary has it.
-    pub fn is_built(self) -> bool {
+    pub(crate) fn is_built(self) -> bool {
         match self {
             Self::Native => cfg!(feature = "kafka"),
             Self::KafkaCrate => cfg!(feature = "kafka-crate"),
@@ -104,45 +104,45 @@ impl Default for KafkaClient {
 
 /// How Kafka is read. What a flag leaves open may stand in the file of `--kafka-config`.
 #[derive(Clone, Debug, Default)]
-pub struct KafkaOptions {
+pub(crate) struct KafkaOptions {
     /// `--kafka-client`
-    pub client: KafkaClient,
+    pub(crate) client: KafkaClient,
     /// `--kafka-config`
-    pub config_file: Option<PathBuf>,
+    pub(crate) config_file: Option<PathBuf>,
     /// `--offset-reset`
     #[cfg(feature = "kafka")]
-    pub reset: Option<Reset>,
+    pub(crate) reset: Option<Reset>,
     /// `--assignor`
     #[cfg(feature = "kafka")]
-    pub assignors: Vec<Assignor>,
+    pub(crate) assignors: Vec<Assignor>,
     /// `--instance-id`
-    pub instance_id: Option<String>,
+    pub(crate) instance_id: Option<String>,
     /// `--session-timeout`
-    pub session_timeout: Option<Duration>,
+    pub(crate) session_timeout: Option<Duration>,
     /// `--rebalance-timeout`
-    pub rebalance_timeout: Option<Duration>,
+    pub(crate) rebalance_timeout: Option<Duration>,
     /// `--max-batch-bytes`
-    pub max_batch_bytes: Option<Bytes>,
+    pub(crate) max_batch_bytes: Option<Bytes>,
     /// `--rack`
-    pub rack: Option<String>,
+    pub(crate) rack: Option<String>,
     /// `--group-max-concurrency`
-    pub group_max_concurrency: Option<std::num::NonZeroU32>,
+    pub(crate) group_max_concurrency: Option<std::num::NonZeroU32>,
 }
 
 /// Whom to trust, and who we are: files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// `--ca`
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// `--client-cert`
-    pub client_cert: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
     /// `--client-key`
-    pub client_key: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// Text that may hold a secret: not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Concealed(String);
+pub(crate) struct Concealed(String);
 
 impl From<&str> for Concealed {
     fn from(text: &str) -> Self {
@@ -166,101 +166,101 @@ impl std::fmt::Debug for Concealed {
 
 /// Everything the flags can say.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// `--brokers`
-    pub brokers: Vec<String>,
+    pub(crate) brokers: Vec<String>,
     /// `--topic`
-    pub topics: Vec<String>,
+    pub(crate) topics: Vec<String>,
     /// `--url`; parsed where it is used, so that it is kept in one piece until then.
-    pub url: Option<Concealed>,
+    pub(crate) url: Option<Concealed>,
     /// How Kafka is read.
-    pub kafka: KafkaOptions,
+    pub(crate) kafka: KafkaOptions,
     /// `--group`
-    pub group: Option<String>,
+    pub(crate) group: Option<String>,
     /// `--start`
-    pub start: Start,
+    pub(crate) start: Start,
     /// `--until-end`
-    pub until_end: bool,
+    pub(crate) until_end: bool,
     /// `--partitions`
-    pub partitions: Option<Vec<i32>>,
+    pub(crate) partitions: Option<Vec<i32>>,
     /// `--buffer`
-    pub buffer: Bytes,
+    pub(crate) buffer: Bytes,
     /// What the core is told. What stands in a field below is put into it in the end.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// `--send-test`
-    pub send_test: bool,
+    pub(crate) send_test: bool,
     /// `--max-concurrency`; the demo has defaults of its own.
-    pub max_concurrency: Option<NonZeroUsize>,
+    pub(crate) max_concurrency: Option<NonZeroUsize>,
     /// `--batch-interval`; likewise.
-    pub batch_interval: Option<Duration>,
+    pub(crate) batch_interval: Option<Duration>,
     /// `--window-size`
-    pub window_size: Option<NonZeroUsize>,
+    pub(crate) window_size: Option<NonZeroUsize>,
     /// `--timeout`
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// `--connect-timeout`
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// `--ca`, `--client-cert`, `--client-key`
-    pub tls: TlsFiles,
+    pub(crate) tls: TlsFiles,
     /// `--https-only`
-    pub https_only: bool,
+    pub(crate) https_only: bool,
     /// `--deny-private`
-    pub deny_private: bool,
+    pub(crate) deny_private: bool,
     /// `--proxy`; parsed where it is used.
-    pub proxy: Option<Concealed>,
+    pub(crate) proxy: Option<Concealed>,
     /// `--http-client`
-    pub http_client: HttpClient,
+    pub(crate) http_client: HttpClient,
     /// `--header`
-    pub headers: Vec<HeaderField>,
+    pub(crate) headers: Vec<HeaderField>,
     /// `--forward-header`
-    pub forward_headers: Vec<String>,
+    pub(crate) forward_headers: Vec<String>,
     /// `--no-kafka-headers`
-    pub no_kafka_headers: bool,
+    pub(crate) no_kafka_headers: bool,
     /// `--max-key-header`
-    pub max_key_header: Bytes,
+    pub(crate) max_key_header: Bytes,
     /// `--content-type`
-    pub content_type: String,
+    pub(crate) content_type: String,
     /// `--format`
-    pub format: FormatName,
+    pub(crate) format: FormatName,
     /// `--ce-source`
-    pub ce_source: Option<String>,
+    pub(crate) ce_source: Option<String>,
     /// `--ce-type`
-    pub ce_type: Option<String>,
+    pub(crate) ce_type: Option<String>,
     /// `--auth`
-    pub auth: Option<Auth>,
+    pub(crate) auth: Option<Auth>,
     /// `--signing-secret-file`
-    pub signing_secret_files: Vec<PathBuf>,
+    pub(crate) signing_secret_files: Vec<PathBuf>,
     /// `--dead-letter`
-    pub dead_letter: Option<DeadLetter>,
+    pub(crate) dead_letter: Option<DeadLetter>,
     /// `--dead-letter-max-size`
-    pub dead_letter_max_size: Option<Bytes>,
+    pub(crate) dead_letter_max_size: Option<Bytes>,
     /// What stands behind the command: a file, `-` or `topic:NAME`.
-    pub operand: Option<OsString>,
+    pub(crate) operand: Option<OsString>,
     /// `--only`, `--since`
-    pub letters: Selection,
+    pub(crate) letters: Selection,
     /// `--dry-run`
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// `--json`
-    pub json: bool,
+    pub(crate) json: bool,
     /// `--follow`
-    pub follow: bool,
+    pub(crate) follow: bool,
     /// `--key-separator`
-    pub key_separator: Option<String>,
+    pub(crate) key_separator: Option<String>,
     /// `--log-format`
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// `-v` minus `-q`
-    pub verbosity: i8,
+    pub(crate) verbosity: i8,
     /// `--events`
-    pub events: Option<NonZeroUsize>,
+    pub(crate) events: Option<NonZeroUsize>,
     /// `--delay`; each command that takes it has a default of its own.
-    pub delay: Option<Duration>,
+    pub(crate) delay: Option<Duration>,
     /// `--listen`; likewise.
-    pub listen: Option<std::net::SocketAddr>,
+    pub(crate) listen: Option<std::net::SocketAddr>,
     /// `--capacity`
-    pub capacity: Option<NonZeroUsize>,
+    pub(crate) capacity: Option<NonZeroUsize>,
     /// `--status`; never empty.
-    pub statuses: Vec<u16>,
+    pub(crate) statuses: Vec<u16>,
     /// `--verify`
-    pub verify: Option<PathBuf>,
+    pub(crate) verify: Option<PathBuf>,
 }
 
 impl Default for Options {

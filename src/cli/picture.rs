@@ -7,17 +7,17 @@ use std::time::Instant;
 const ROWS: usize = 8;
 
 /// One picture: a heading and how many were in flight from each moment on.
-pub struct Picture<'a> {
+pub(crate) struct Picture<'a> {
     /// What stands above it.
-    pub heading: String,
+    pub(crate) heading: String,
     /// What it shows.
-    pub flights: &'a [(Instant, usize)],
+    pub(crate) flights: &'a [(Instant, usize)],
     /// What stands below it.
-    pub caption: String,
+    pub(crate) caption: String,
 }
 
 /// Draws pictures side by side, each `width` characters wide, on one scale. `colour` marks what is above `limit`.
-pub fn draw(pictures: &[Picture<'_>], width: usize, limit: usize, colour: bool) -> String {
+pub(crate) fn draw(pictures: &[Picture<'_>], width: usize, limit: usize, colour: bool) -> String {
     let columns: Vec<Vec<usize>> =
         pictures.iter().map(|picture| most_by_column(picture.flights, width)).collect();
     let top = columns.iter().flatten().copied().max().unwrap_or(0).max(1);

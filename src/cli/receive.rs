@@ -20,7 +20,7 @@ const BODY_CHARS: usize = 80;
 const NAME_CHARS: usize = 200;
 
 /// Receives until a signal comes.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let failed = |text: String| Failure { exit: Exit::Failed, text };
     // Before anything is said: whoever reads that it listens may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])

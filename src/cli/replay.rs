@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Sends the letters that are wanted and were not sent before, until the end of what is there now.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut options = options.clone();
     options.settings.filter.want_letters(options.letters.clone());
     match LettersIn::parse(options.operand.as_ref())? {

@@ -1,7 +1,7 @@
 //! `run`: the topic through the gate to the webhook, until a signal, the end, or something that ends it.
 
 use super::client::Client;
-use super::config::misspelt;
+use super::config::unknown_variables;
 use super::options::Options;
 use super::requests::requests;
 use super::signals::drain_on_signal;
@@ -21,7 +21,7 @@ use crate::webhook::template::check_authority;
 const SMALL_RECORD: usize = 1 << 10;
 
 /// Runs until the work is done or something ends it.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let prepared = source::prepare(options)?;
     let gate = Gate::open(options, prepared.warnings.clone())?;
     gate.announce(&options.topics.join(","), &format!("as group {}", prepared.group));
@@ -51,7 +51,7 @@ impl Gate {
         warnings.extend(small_buffer(options));
         let names: Vec<String> =
             std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
-        warnings.extend(misspelt(names.iter().map(String::as_str)));
+        warnings.extend(unknown_variables(names.iter().map(String::as_str)));
         log::set_verbosity(options.verbosity);
         warnings.iter().for_each(|warning| ::log::warn!(target: "sluicegate", "{warning}"));
         letters::look_ahead(options);

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 const EXAMPLE: &str = "orders";
 
 /// Serves until a signal comes.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let defaults = SandboxSettings::default();
     let partitions = match options.partitions.as_deref() {
         None => defaults.partitions,

@@ -77,7 +77,7 @@ fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
 }
 
 /// Delivers until the end of the input.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let operand = options.operand.as_ref();
     let operand =
         operand.ok_or_else(|| Failure::usage("FILE or - is missing: see sluicegate send --help"))?;

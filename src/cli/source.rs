@@ -10,23 +10,23 @@ use crate::relay::source::Source;
 const GROUP: &str = "sluicegate";
 
 /// What people should be warned of, and how to open the source, once it is certain that the run begins.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The group whose positions count.
-    pub group: String,
+    pub(crate) group: String,
     /// Sentences.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     open: Box<dyn FnOnce() -> Result<Box<dyn Source>, Failure>>,
 }
 
 impl Prepared {
     /// Begins to read.
-    pub fn open(self) -> Result<Box<dyn Source>, Failure> {
+    pub(crate) fn open(self) -> Result<Box<dyn Source>, Failure> {
         (self.open)()
     }
 }
 
 /// Looks whether the flags make sense. Contacts nobody.
-pub fn prepare(options: &Options) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(options: &Options) -> Result<Prepared, Failure> {
     match options.kafka.client {
         #[cfg(feature = "kafka")]
         KafkaClient::Native => {
@@ -58,7 +58,7 @@ fn missing(flag: &str) -> Failure {
 
 /// What the `kafka` crate is to read, from the flags.
 #[cfg(feature = "kafka-crate")]
-pub fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
+pub(crate) fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
     use crate::kafka::config::Start;
     if options.brokers.is_empty() {
         return Err(missing("--brokers HOST:PORT"));
@@ -89,31 +89,31 @@ pub fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
 
 /// What the native client is to read, and how it reaches the brokers.
 #[cfg(feature = "kafka")]
-pub struct Native {
+pub(crate) struct Native {
     /// What to read.
-    pub config: crate::kafka::config::Config,
+    pub(crate) config: crate::kafka::config::Config,
     /// How to connect.
-    pub connector: crate::kafka::connection::Connector,
+    pub(crate) connector: crate::kafka::connection::Connector,
     /// Where to begin to ask.
-    pub brokers: Vec<crate::kafka::cluster::Address>,
+    pub(crate) brokers: Vec<crate::kafka::cluster::Address>,
     /// Sentences.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How the native client reaches the brokers.
 #[cfg(feature = "kafka")]
-pub struct Reach {
+pub(crate) struct Reach {
     /// How to connect.
-    pub connector: crate::kafka::connection::Connector,
+    pub(crate) connector: crate::kafka::connection::Connector,
     /// Where to begin to ask.
-    pub brokers: Vec<crate::kafka::cluster::Address>,
+    pub(crate) brokers: Vec<crate::kafka::cluster::Address>,
     /// What else the file of `--kafka-config` says.
-    pub properties: crate::kafka::properties::Properties,
+    pub(crate) properties: crate::kafka::properties::Properties,
 }
 
 /// How to reach the brokers, from the flags and from `--kafka-config`.
 #[cfg(feature = "kafka")]
-pub fn reach(options: &Options) -> Result<Reach, Failure> {
+pub(crate) fn reach(options: &Options) -> Result<Reach, Failure> {
     use crate::kafka::cluster::Address;
     use crate::kafka::properties::Properties;
     let properties = match &options.kafka.config_file {
@@ -135,7 +135,7 @@ pub fn reach(options: &Options) -> Result<Reach, Failure> {
 
 /// The native client's settings, from the flags and from `--kafka-config`. A flag goes before the file.
 #[cfg(feature = "kafka")]
-pub fn native(options: &Options) -> Result<Native, Failure> {
+pub(crate) fn native(options: &Options) -> Result<Native, Failure> {
     use crate::kafka::config::{Config, Share};
     let Reach { connector, brokers, properties } = reach(options)?;
     if options.topics.is_empty() {

@@ -20,7 +20,7 @@ const KEY_CHARS: usize = 40;
 const VALUE_CHARS: usize = 80;
 
 /// Shows the letters that are wanted.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut source = match LettersIn::parse(options.operand.as_ref())? {
         LettersIn::File(_) if options.follow => {
             return Err(Failure::usage("--follow is for topics; for a file there is tail -F FILE"));

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes(pub usize);
+pub(crate) struct Bytes(pub(crate) usize);
 
 /// The longest duration taken: a year. It keeps every sum of times within what a clock can hold.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Reads `50ms`, `10s`, `5m`, `1h`, `7d`; `0` needs no unit.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is not a duration: write it with a unit, such as 50ms, 10s, 5m or 1h");
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -36,7 +36,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration that is not zero.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it can't be 0: take at least 1ms".into()),
         duration => Ok(duration),
@@ -44,7 +44,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads `MIN..MAX`.
-pub fn range(text: &str) -> Result<(Duration, Duration), String> {
+pub(crate) fn range(text: &str) -> Result<(Duration, Duration), String> {
     let (min, max) =
         text.split_once("..").ok_or_else(|| format!("'{text}' is not MIN..MAX, such as 200ms..60s"))?;
     let (min, max) = (duration(min)?, duration(max)?);
@@ -55,7 +55,7 @@ pub fn range(text: &str) -> Result<(Duration, Duration), String> {
 }
 
 /// Reads `8MiB`, `64KiB`, `1MB` or a plain number of bytes.
-pub fn bytes(text: &str) -> Result<Bytes, String> {
+pub(crate) fn bytes(text: &str) -> Result<Bytes, String> {
     let bad = || format!("'{text}' is not a size: write it as 8MiB, 512KiB or a number of bytes");
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -78,7 +78,7 @@ pub fn bytes(text: &str) -> Result<Bytes, String> {
 }
 
 /// Reads `100/s`, `600/m`, `1000/h`.
-pub fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     let bad = || format!("'{text}' is not a rate: write it as 100/s, 600/m or 1000/h");
     let (count, unit) = text.split_once('/').ok_or_else(bad)?;
     let seconds = match unit {
@@ -93,7 +93,7 @@ pub fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// Reads `100/1h` and `5%/1h`.
-pub fn threshold(text: &str) -> Result<Threshold, String> {
+pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
     let (most, span) =
         text.split_once('/').ok_or_else(|| format!("'{text}' is not N/TIME, such as 100/1h or 5%/1h"))?;
     let most = match most.strip_suffix('%') {
@@ -106,7 +106,7 @@ pub fn threshold(text: &str) -> Result<Threshold, String> {
 }
 
 /// Reads `auto` and `auto:4..128`; nothing of what doesn't begin so.
-pub fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
+pub(crate) fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
     /// More threads than this are no longer at home on a small host.
     const MOST: usize = 1_024;
     let Some(rest) = text.strip_prefix("auto") else { return Ok(None) };
@@ -120,13 +120,13 @@ pub fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
 }
 
 /// Reads `20%`.
-pub fn percent(text: &str) -> Result<Percent, String> {
+pub(crate) fn percent(text: &str) -> Result<Percent, String> {
     let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
     number.and_then(Percent::new).ok_or_else(|| format!("'{text}' is not a share: write it as 1% to 99%"))
 }
 
 /// Reads a count of at least 1.
-pub fn count(text: &str) -> Result<NonZeroUsize, String> {
+pub(crate) fn count(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<usize>() {
         Ok(0) => Err("it can't be 0: take at least 1".into()),
         Ok(n) => Ok(NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)),
@@ -135,7 +135,7 @@ pub fn count(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// Reads `204` and `503,204`: final statuses.
-pub fn statuses(text: &str) -> Result<Vec<u16>, String> {
+pub(crate) fn statuses(text: &str) -> Result<Vec<u16>, String> {
     /// More than anybody writes down.
     const MOST: usize = 100;
     let status = |part: &str| part.trim().parse().ok().filter(|status| (200..600).contains(status));
@@ -148,7 +148,7 @@ pub fn statuses(text: &str) -> Result<Vec<u16>, String> {
 }
 
 /// Reads `0,1,7`.
-pub fn partitions(text: &str) -> Result<Vec<i32>, String> {
+pub(crate) fn partitions(text: &str) -> Result<Vec<i32>, String> {
     let number = |part: &str| part.trim().parse::<i32>().ok().filter(|number| *number >= 0);
     let mut numbers: Vec<i32> = text
         .split(',')
@@ -162,7 +162,7 @@ pub fn partitions(text: &str) -> Result<Vec<i32>, String> {
 }
 
 /// Reads `HOST:PORT,…`; the port is 9092 where it is left out.
-pub fn brokers(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn brokers(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|part| broker(part.trim())).collect()
 }
 
@@ -188,7 +188,7 @@ fn broker(text: &str) -> Result<String, String> {
 
 /// Reads a point in time, as milliseconds since 1970: `2026-11-24`, `2026-11-24T08:00:00Z` (RFC 3339, in UTC) or the
 /// milliseconds themselves. `None` for anything else.
-pub fn timestamp(text: &str) -> Option<i64> {
+pub(crate) fn timestamp(text: &str) -> Option<i64> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().ok();
     }
@@ -213,7 +213,7 @@ pub fn timestamp(text: &str) -> Option<i64> {
 }
 
 /// The one of `words` that is most like `word`, if any is like it at all.
-pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = words.into_iter().map(|candidate| (distance(word, candidate), candidate));
     let (distance, nearest) = scored.min()?;
     (distance <= 2 || distance <= word.len() / 3).then_some(nearest)

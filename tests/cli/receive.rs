@@ -135,7 +135,7 @@ fn what_it_cannot_do_is_told() {
     refused(&["--capacity", "0"], "--capacity: it can't be 0");
     refused(&["--listen", "here"], "'here' is not an address");
     refused(&["--verify", "/no/such/file"], "--verify: can't read /no/such/file");
-    refused(&["--url", "http://h/"], "--url is not for receive");
+    refused(&["--url", "http://h/"], "--url is not a flag of receive");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     binary::run(&["receive", "--listen", &address]).expect(1).saying("Choose another address with --listen");

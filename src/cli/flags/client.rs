@@ -13,48 +13,54 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "connect-timeout",
         value: Some("DUR"),
         default: "5s",
-        doc: "how long it may take until a request can be sent: name, TCP, proxy and TLS",
+        doc: "How long connecting may take: DNS, TCP, proxy and TLS",
         set: |o, v| values::positive_duration(v).map(|d| o.connect_timeout = d),
         ..CLIENT
     },
     Flag {
         long: "ca",
         value: Some("FILE"),
-        doc: "for the webhook, trust the CA certificates of this PEM file, instead of the system's",
+        doc: "Trust the CA certificates in this PEM file, not the system's",
+        more: "For the webhook only.",
         set: |o, v| file(v).map(|path| o.tls.ca = Some(path)),
         ..CLIENT
     },
     Flag {
         long: "client-cert",
         value: Some("FILE"),
-        doc: "prove who we are with this certificate (PEM, the chain after it); wants --client-key",
+        doc: "Client certificate for the webhook (PEM, with its chain)",
+        more: "Requires --client-key.",
         set: |o, v| file(v).map(|path| o.tls.client_cert = Some(path)),
         ..CLIENT
     },
     Flag {
         long: "client-key",
         value: Some("FILE"),
-        doc: "the key of --client-cert (PEM, not encrypted)",
+        doc: "Private key of --client-cert (PEM, not encrypted)",
         set: |o, v| file(v).map(|path| o.tls.client_key = Some(path)),
         ..CLIENT
     },
     Flag {
         long: "https-only",
-        doc: "refuse a URL without TLS",
+        doc: "Reject a URL without TLS",
         set: |o, v| switch(v).map(|on| o.https_only = on),
         ..CLIENT
     },
     Flag {
         long: "deny-private",
-        doc: "connect to addresses on the Internet alone: not to this host, its networks, or a cloud's metadata",
+        doc: "Connect to public addresses only",
+        more: "This host, private networks and the metadata services of clouds are out of reach, also by \
+               name.",
         set: |o, v| switch(v).map(|on| o.deny_private = on),
         ..CLIENT
     },
     Flag {
         long: "proxy",
         value: Some("http://HOST:PORT|none"),
-        default: "as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say",
-        doc: "go through this proxy; USER:PASSWORD@ before the host in the environment or the config file",
+        default: "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY",
+        doc: "Send through this proxy; none: send directly",
+        more: "USER:PASSWORD@ may precede the host; then keep the flag in the environment or the config \
+               file.",
         set: |o, v| {
             o.proxy = Some(v.into());
             Ok(())
@@ -64,8 +70,9 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "send-test",
         commands: &[Command::Check],
-        doc: "send one event, marked as a test (its webhook-id begins with sluicegate-check-), and tell what the \
-              answer means",
+        doc: "Send one test event and explain the answer",
+        more: "Its webhook-id begins with sluicegate-check-.",
+        basic: true,
         set: |o, v| switch(v).map(|on| o.send_test = on),
         ..CLIENT
     },
@@ -73,7 +80,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "http-client",
         value: Some("keep-alive|minreq"),
         default: if cfg!(feature = "keep-alive") { "keep-alive" } else { "minreq" },
-        doc: "connections that are kept, or one for each request",
+        doc: "HTTP client",
+        more: "keep-alive reuses connections; minreq opens one for each request.",
         set: |o, v| {
             let client = choose(v, &[("keep-alive", HttpClient::KeepAlive), ("minreq", HttpClient::Minreq)])?;
             if !client.is_built() {

@@ -21,7 +21,8 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("native|kafka-crate"),
         default: if cfg!(feature = "kafka") { "native" } else { "kafka-crate" },
         commands: KAFKA,
-        doc: "the client of our own, or the kafka crate, for brokers up to 3.9",
+        doc: "Kafka client",
+        more: "native is sluicegate's own; kafka-crate serves brokers up to 3.9 and has to be built in.",
         set: |o, v| {
             let clients = [("native", KafkaClient::Native), ("kafka-crate", KafkaClient::KafkaCrate)];
             let client = choose(v, &clients)?;
@@ -39,7 +40,10 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "kafka-config",
         value: Some("FILE"),
         commands: BROKERS,
-        doc: "a client.properties with bootstrap.servers, security.protocol, ssl.*, sasl.* and group settings",
+        doc: "Read Kafka settings from a client.properties file",
+        more: "bootstrap.servers, security.protocol, ssl.*, sasl.* and group settings. Flags take \
+               precedence.",
+        basic: true,
         set: |o, v| {
             if v.is_empty() {
                 return Err("the name of the file is missing".into());
@@ -54,7 +58,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "offset-reset",
         value: Some("earliest|latest|fail"),
         default: "earliest",
-        doc: "where to go on when the position is no longer in the log; the gap is told either way",
+        doc: "Where to continue when the offset is no longer in the log",
+        more: "A warning reports the gap.",
         set: |o, v| {
             let resets = [("earliest", Reset::Earliest), ("latest", Reset::Latest), ("fail", Reset::Fail)];
             choose(v, &resets).map(|reset| o.kafka.reset = Some(reset))
@@ -66,7 +71,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "assignor",
         value: Some("NAME,…"),
         default: "cooperative-sticky",
-        doc: "how the group splits its partitions: range, roundrobin or cooperative-sticky",
+        doc: "How the group assigns its partitions",
+        more: "range, roundrobin or cooperative-sticky, in order of preference.",
         set: |o, v| {
             let named = |name: &str| {
                 let known = || Assignor::ALL.map(Assignor::name).join(", ");
@@ -80,7 +86,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "instance-id",
         value: Some("NAME"),
-        doc: "a name of this instance's own: it keeps its partitions over a restart (static membership)",
+        doc: "Static membership: keep the partitions across a restart",
+        more: "Each instance needs a name of its own.",
         set: |o, v| text(v).map(|name| o.kafka.instance_id = Some(name)),
         ..SOURCE
     },
@@ -89,7 +96,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "session-timeout",
         value: Some("DUR"),
         default: "45s",
-        doc: "after so long without a heartbeat an instance's partitions go to others, and it stops sending",
+        doc: "How long an instance may go without a heartbeat",
+        more: "After that its partitions move to other instances, and it stops sending.",
         set: |o, v| values::positive_duration(v).map(|d| o.kafka.session_timeout = Some(d)),
         ..SOURCE
     },
@@ -98,7 +106,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "rebalance-timeout",
         value: Some("DUR"),
         default: "60s",
-        doc: "how long instances have to finish what is in flight before partitions move; more than --timeout",
+        doc: "How long a rebalance waits for requests in flight",
+        more: "It has to be longer than --timeout.",
         set: |o, v| values::positive_duration(v).map(|d| o.kafka.rebalance_timeout = Some(d)),
         ..SOURCE
     },
@@ -107,7 +116,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "max-batch-bytes",
         value: Some("BYTES"),
         default: "128MiB",
-        doc: "what a batch of records may unpack to; a larger one stops its partition, and nothing is skipped",
+        doc: "Largest size that a record batch may unpack to",
+        more: "A larger batch stops its partition; nothing is skipped.",
         set: |o, v| values::bytes(v).map(|bytes| o.kafka.max_batch_bytes = Some(bytes)),
         ..SOURCE
     },
@@ -115,7 +125,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "rack",
         value: Some("NAME"),
-        doc: "where this instance stands: records come from a replica there, if there is one",
+        doc: "Rack of this instance: fetch from replicas in it, if there are any",
         set: |o, v| text(v).map(|name| o.kafka.rack = Some(name)),
         ..SOURCE
     },
@@ -125,7 +135,8 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("N"),
         group: Group::Pace,
         commands: super::RUN,
-        doc: "never more requests at once over all instances of the group; give it to each of them",
+        doc: "At most N requests in flight in the whole group",
+        more: "Give the same N to each instance.",
         set: |o, v| {
             let n = values::count(v)?;
             let n = u32::try_from(n.get()).ok().and_then(std::num::NonZeroU32::new);

@@ -18,8 +18,10 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("FILE|topic:NAME|drop"),
         group: Group::Letters,
         commands: WEBHOOK,
-        doc: "where refused records go: a file of JSON lines, a topic, or nowhere; without it a refused record stops \
-              the run",
+        doc: "Where rejected records go",
+        more: "FILE holds JSON lines; topic:NAME is a topic of the same cluster; drop discards them. \
+               Without this flag the first rejected record ends the run (exit 3).",
+        basic: true,
         set: |o, v| {
             let (place, on_refusal) = match (v, v.strip_prefix("topic:")) {
                 ("", _) => return Err("the name of the file is missing".into()),
@@ -42,7 +44,8 @@ pub(super) const FLAGS: &[Flag] = &[
         default: "0: no limit",
         group: Group::Letters,
         commands: WEBHOOK,
-        doc: "before the file would be larger it is renamed to FILE.1, the next to FILE.2; none is deleted",
+        doc: "Rotate the dead-letter file at this size",
+        more: "FILE becomes FILE.1, the next one FILE.2. None is deleted.",
         set: |o, v| {
             o.dead_letter_max_size = if v == "0" { None } else { Some(values::bytes(v)?) };
             Ok(())
@@ -55,8 +58,9 @@ pub(super) const FLAGS: &[Flag] = &[
         repeats: true,
         group: Group::Letters,
         commands: READING,
-        doc: "only letters with status=422 (or status=none), reason~TEXT or topic=NAME; of several of one kind any, \
-              of several kinds all",
+        doc: "Only dead letters that match",
+        more: "status=422, status=none, reason~TEXT or topic=NAME. Same name: OR; different names: AND.",
+        basic: true,
         set: |o, v| o.letters.only(v),
         ..BASE
     },
@@ -65,7 +69,9 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("TIME"),
         group: Group::Letters,
         commands: READING,
-        doc: "only what was refused at this time or later, such as 2026-11-24T08:00:00Z",
+        doc: "Only records rejected at this time or later",
+        more: "Such as 2026-11-24T08:00:00Z.",
+        basic: true,
         set: |o, v| {
             let millis = values::timestamp(v).and_then(|millis| u64::try_from(millis).ok());
             let millis = millis.ok_or_else(|| format!("'{v}' is not a time such as 2026-11-24T08:00:00Z"))?;
@@ -78,7 +84,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "dry-run",
         group: Group::Letters,
         commands: REPLAY,
-        doc: "show what would be sent, and send nothing",
+        doc: "Show what would be sent, and send nothing",
+        basic: true,
         set: |o, v| switch(v).map(|on| o.dry_run = on),
         ..BASE
     },
@@ -86,7 +93,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "json",
         group: Group::Letters,
         commands: TAIL,
-        doc: "show each letter as a line of JSON, as it would stand in a file",
+        doc: "Print each dead letter as a line of JSON, as in a file",
         set: |o, v| switch(v).map(|on| o.json = on),
         ..BASE
     },
@@ -95,7 +102,7 @@ pub(super) const FLAGS: &[Flag] = &[
         short: Some('f'),
         group: Group::Letters,
         commands: TAIL,
-        doc: "go on with what comes later (topics only)",
+        doc: "Keep reading: print new dead letters as they come (topics only)",
         set: |o, v| switch(v).map(|on| o.follow = on),
         ..BASE
     },
@@ -104,7 +111,9 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("TEXT"),
         group: Group::From,
         commands: SEND,
-        doc: "what stands before it in a line is the record's key; 'tab' for a tab",
+        doc: "Split each line into key and value at the first TEXT",
+        more: "Write tab for a tab. A line without TEXT has no key.",
+        basic: true,
         set: |o, v| {
             if v.is_empty() {
                 return Err("it can't be empty".into());

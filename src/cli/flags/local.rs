@@ -3,8 +3,27 @@
 use super::{BASE, Command, Flag, Group};
 use crate::cli::values;
 
+/// The most events of the demo: without a limit it takes a thread for each.
+const MOST_EVENTS: usize = 1_000;
+
 /// Their part of the table.
 pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        long: "events",
+        value: Some("N"),
+        default: "10, then 400",
+        group: Group::Local,
+        commands: &[Command::Demo],
+        doc: "Number of events; at most 1000",
+        set: |o, v| match values::count(v)? {
+            n if n.get() <= MOST_EVENTS => {
+                o.events = Some(n);
+                Ok(())
+            }
+            _ => Err(format!("the demo takes at most {MOST_EVENTS} events")),
+        },
+        ..BASE
+    },
     Flag {
         long: "listen",
         value: Some("ADDRESS:PORT"),
@@ -19,7 +38,7 @@ pub(super) const FLAGS: &[Flag] = &[
             Command::Sandbox,
             Command::Receive,
         ],
-        doc: "address to listen on; port 0 picks a free one",
+        doc: "Address to listen on; port 0 picks a free one",
         set: |o, v| {
             let listen = v.parse().map_err(|_| format!("'{v}' is not an address such as 127.0.0.1:8080"))?;
             o.listen = Some(listen);
@@ -33,7 +52,8 @@ pub(super) const FLAGS: &[Flag] = &[
         default: "demo: 20ms, receive: 0ms",
         group: Group::Local,
         commands: &[Command::Demo, Command::Receive],
-        doc: "how long the receiver takes for each request",
+        doc: "How long the receiver takes for each request",
+        more: "demo: at most 1s.",
         set: |o, v| values::duration(v).map(|delay| o.delay = Some(delay)),
         ..BASE
     },
@@ -42,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("N"),
         group: Group::Local,
         commands: &[Command::Receive],
-        doc: "answer 429 to requests beyond N in flight",
+        doc: "Answer 429 to requests beyond N in flight",
         set: |o, v| values::count(v).map(|n| o.capacity = Some(n)),
         ..BASE
     },
@@ -52,7 +72,8 @@ pub(super) const FLAGS: &[Flag] = &[
         default: "204",
         group: Group::Local,
         commands: &[Command::Receive],
-        doc: "status to answer with",
+        doc: "Status to answer with",
+        more: "Several are used in turn: 503,204 fails every other request.",
         set: |o, v| values::statuses(v).map(|statuses| o.statuses = statuses),
         ..BASE
     },
@@ -61,7 +82,9 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("FILE"),
         group: Group::Local,
         commands: &[Command::Receive],
-        doc: "verify signatures (Standard Webhooks) with the secrets in this file",
+        doc: "Verify signatures (Standard Webhooks) with the secrets in this file",
+        more: "The file is written as for --signing-secret-file. Requests without a valid signature are \
+               answered 401.",
         set: |o, v| super::file(v).map(|path| o.verify = Some(path)),
         ..BASE
     },

@@ -14,7 +14,9 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("N|auto[:MIN..MAX]"),
         default: "8",
         commands: DELIVERING_DEMO,
-        doc: "never more requests at once (demo: 2, then 16); auto finds out how many do good, from 1..64 or as given",
+        doc: "At most N requests in flight",
+        more: "auto adapts the number to the webhook, within 1..64 or MIN..MAX. demo: 2, then 16.",
+        basic: true,
         set: |o, v| {
             o.settings.auto_concurrency = values::auto_bounds(v)?;
             let most =
@@ -27,7 +29,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "batch-size",
         value: Some("N"),
         default: "500",
-        doc: "at most N records in a batch; the next begins once each is done or waits for its retry",
+        doc: "At most N records in a batch",
+        more: "The next batch begins once each record is done or waits for its retry.",
         set: |o, v| values::count(v).map(|n| o.settings.batch_size = n),
         ..PACE
     },
@@ -35,8 +38,9 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "window",
         value: Some("batch|sliding"),
         default: "batch",
-        doc: "when records are taken in: a batch at a time, or as soon as there is room, so that a slow request \
-              holds back no other",
+        doc: "When to take in new records",
+        more: "batch: once the previous batch is finished; sliding: as soon as there is room, so that a \
+               slow request holds back no other.",
         set: |o, v| {
             choose(v, &[("batch", Intake::Batch), ("sliding", Intake::Sliding)])
                 .map(|i| o.settings.intake = i)
@@ -47,7 +51,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "window-size",
         value: Some("N"),
         default: "1000",
-        doc: "how many records a partition may be ahead of its oldest unfinished one",
+        doc: "How far a partition may be ahead of its oldest unfinished record",
+        more: "In records, for both windows.",
         set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
         ..PACE
     },
@@ -56,7 +61,8 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("DUR"),
         default: "0ms",
         commands: DELIVERING_DEMO,
-        doc: "the pause between two batches (demo: 50ms)",
+        doc: "Pause between two batches",
+        more: "demo: 50ms.",
         set: |o, v| values::duration(v).map(|d| o.batch_interval = Some(d)),
         ..PACE
     },
@@ -64,7 +70,9 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "order",
         value: Some("none|key|partition"),
         default: "none",
-        doc: "send a record only after its predecessor of the same key or partition is done",
+        doc: "Send a record only after the one before it is done",
+        more: "key: of the same key; partition: of the same partition.",
+        basic: true,
         set: |o, v| {
             let orders = [("none", Order::None), ("key", Order::Key), ("partition", Order::Partition)];
             choose(v, &orders).map(|order| o.settings.order = order)
@@ -74,15 +82,17 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "max-rate",
         value: Some("N/s"),
-        doc: "never more attempts than this, retries included: 100/s, 600/m or 1000/h; at once at most what comes in \
-              100ms",
+        doc: "At most this many attempts, retries included",
+        more: "100/s, 600/m or 1000/h. A burst holds at most what 100ms allow.",
+        basic: true,
         set: |o, v| values::rate(v).map(|rate| o.settings.max_rate = Some(rate)),
         ..PACE
     },
     Flag {
         long: "retry-budget",
         value: Some("PERCENT"),
-        doc: "at most this share of attempts over 10s may be retries, such as 20%; one a second is always free",
+        doc: "Largest percentage of attempts that may be retries",
+        more: "Measured over 10s; one retry a second is always allowed.",
         set: |o, v| values::percent(v).map(|share| o.settings.retry_budget = Some(share)),
         ..PACE
     },

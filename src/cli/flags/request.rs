@@ -15,8 +15,10 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "header",
         value: Some("'NAME: VALUE'"),
         repeats: true,
-        doc: "a header for each request, perhaps with {topic}, {partition}, {key}, {header:NAME}; for secrets use the \
-              environment or the config file",
+        doc: "Extra header for each request",
+        more: "It may hold {topic}, {partition}, {key} and {header:NAME}. Keep secrets in the environment \
+               or the config file.",
+        basic: true,
         set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(|e| e.to_string()),
         ..REQUEST
     },
@@ -24,14 +26,15 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "forward-header",
         value: Some("NAME"),
         repeats: true,
-        doc: "a record's header to pass on, as NAME-base64 where its value can't stand in a header (the kafka crate \
-              brings none)",
+        doc: "Forward this header of the record",
+        more: "A value that can't stand in an HTTP header goes as NAME-base64. The kafka-crate client \
+               reads no headers.",
         set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
         ..REQUEST
     },
     Flag {
         long: "no-kafka-headers",
-        doc: "leave out kafka-topic, kafka-key and all other kafka- headers",
+        doc: "Leave out the request headers that begin with kafka-",
         set: |o, v| switch(v).map(|on| o.no_kafka_headers = on),
         ..REQUEST
     },
@@ -39,7 +42,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "max-key-header",
         value: Some("SIZE"),
         default: "4KiB",
-        doc: "leave out the header kafka-key where it would be longer, and send kafka-key-omitted with the key's length",
+        doc: "Longest kafka-key header",
+        more: "A longer key is left out, and kafka-key-omitted holds its length.",
         set: |o, v| values::bytes(v).map(|size| o.max_key_header = size),
         ..REQUEST
     },
@@ -47,7 +51,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "content-type",
         value: Some("TYPE"),
         default: "application/json",
-        doc: "the Content-Type of each request, unless the record has its own",
+        doc: "Content-Type of each request",
+        more: "A content-type header of the record takes precedence.",
         set: |o, v| {
             header::content_type(v).map(|value| o.content_type = value).map_err(|error| error.to_string())
         },
@@ -57,7 +62,9 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "format",
         value: Some("raw|json|cloudevents"),
         default: "raw",
-        doc: "what is sent: the value as it is, the whole record as JSON, or the value as a CloudEvent",
+        doc: "What to send",
+        more: "raw: the record's value; json: the whole record as JSON; cloudevents: the value as a \
+               CloudEvent.",
         set: |o, v| {
             let formats = [
                 ("raw", FormatName::Raw),
@@ -72,14 +79,15 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "ce-source",
         value: Some("URI"),
         default: "kafka://BROKER/TOPIC",
-        doc: "the source of a CloudEvent that is made of a record",
+        doc: "CloudEvents: default source for records that are not CloudEvents",
         set: |o, v| attribute(v).map(|source| o.ce_source = Some(source)),
         ..REQUEST
     },
     Flag {
         long: "ce-type",
         value: Some("TYPE"),
-        doc: "the type of a CloudEvent that is made of a record; kafka.record without it",
+        default: "kafka.record",
+        doc: "CloudEvents: default type for records that are not CloudEvents",
         set: |o, v| attribute(v).map(|kind| o.ce_type = Some(kind)),
         ..REQUEST
     },
@@ -88,8 +96,9 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("header:NAME=VALUE"),
         group: Group::From,
         repeats: true,
-        doc: "deliver only records with this header: of several for one name any will do, of several names each has to \
-              be there; the others count as done",
+        doc: "Deliver only records with this header",
+        more: "Same name: OR; different names: AND. Other records are skipped, and their offsets are \
+               committed.",
         set: |o, v| {
             let wanted = || "it is written header:NAME=VALUE".to_owned();
             let (name, value) =
@@ -105,16 +114,20 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "skip-tombstones",
         group: Group::From,
-        doc: "leave out records without a value; they count as done",
+        doc: "Skip records without a value",
+        more: "Their offsets are committed.",
         set: |o, v| switch(v).map(|on| o.settings.filter.skip_tombstones(on)),
         ..REQUEST
     },
     Flag {
         long: "auth",
         value: Some("KIND:FILE"),
-        doc: "credentials: bearer-file:FILE holds a token, basic-file:FILE holds USER:PASSWORD, oauth2:FILE says where \
-              to get a token (token-url, client-id, client-secret, scope, audience, client-auth, token-ca, \
-              token-client-cert, token-client-key, token-proxy)",
+        doc: "Credentials for the webhook",
+        more: "bearer-file:FILE holds a token, basic-file:FILE holds USER:PASSWORD, oauth2:FILE says how \
+               to get a token (token-url, client-id, client-secret, scope, audience, client-auth, \
+               token-ca, token-client-cert, token-client-key, token-proxy). The files are read again when \
+               they change.",
+        basic: true,
         set: |o, v| auth(v).map(|auth| o.auth = Some(auth)),
         ..REQUEST
     },
@@ -122,8 +135,9 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "signing-secret-file",
         value: Some("FILE"),
         repeats: true,
-        doc: "sign each request (Standard Webhooks) with the secrets of this file, one a line, the current one first: \
-              whsec_… or whsk_…",
+        doc: "Sign requests (Standard Webhooks) with the secrets in this file",
+        more: "One secret a line, the current one first: whsec_… (HMAC-SHA256) or whsk_… (Ed25519).",
+        basic: true,
         set: |o, v| {
             o.signing_secret_files.push(v.into());
             Ok(())
