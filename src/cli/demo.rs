@@ -6,9 +6,9 @@ use super::demo_source;
 use super::options::Options;
 use super::picture::{Picture, draw};
 use super::receiver::{Behaviour, Receiver, Tally};
-use super::{Exit, Failure, open_files, print};
+use super::{Exit, Failure, open_files, print, svg};
 use crate::relay::Relay;
-use crate::relay::dead_letter::Drop;
+use crate::relay::dead_letter::{Drop, shown};
 use crate::relay::event::{Event, Observer, Unobserved};
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::settings::Settings;
@@ -139,6 +139,12 @@ fn with_and_without(options: &Options, delay: Duration) -> Result<(), Failure> {
     print(&row("failed (503)", open.turned_away, gated.turned_away));
     print(&row("most in flight", open.most, gated.most));
     print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(gated.accepted)));
+    if let Some(path) = &options.svg {
+        let path_text = shown::path(path);
+        std::fs::write(path, svg::draw(&open, &gated, n.get(), CAPACITY))
+            .map_err(|error| Failure::usage(format!("--svg: {path_text} can't be written: {error}")))?;
+        print(&format!("\nThe picture is in {path_text}.\n"));
+    }
     Ok(())
 }
 

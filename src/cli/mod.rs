@@ -12,6 +12,7 @@
 //! | `advice` | what to do about errors of the Kafka client |
 //! | `letters` | dead letters: where they go, where they are read from |
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
+//! | `picture`, `svg` | the result of the demo, for a terminal and as a file |
 //! | `receiver` | a webhook to try things on, for `demo` and `receive` |
 //! | `run`, `check`, `demo`, `receive`, `replay`, `tail`, `send`, `sandbox` | the commands |
 
@@ -41,6 +42,7 @@ mod sandbox;
 mod send;
 mod signals;
 mod source;
+mod svg;
 mod tail;
 mod values;
 

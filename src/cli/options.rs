@@ -255,6 +255,8 @@ pub(crate) struct Options {
     pub(crate) delay: Option<Duration>,
     /// `--listen`; likewise.
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// `--svg`
+    pub(crate) svg: Option<PathBuf>,
     /// `--capacity`
     pub(crate) capacity: Option<NonZeroUsize>,
     /// `--status`; never empty.
@@ -313,6 +315,7 @@ impl Default for Options {
             events: None,
             delay: None,
             listen: None,
+            svg: None,
             capacity: None,
             statuses: vec![204],
             verify: None,

@@ -1,7 +1,7 @@
 //! A small picture of requests in flight over time, in plain characters.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many rows a picture has.
 const ROWS: usize = 8;
@@ -18,8 +18,10 @@ pub(crate) struct Picture<'a> {
 
 /// Draws pictures side by side, each `width` characters wide, on one scale. `colour` marks what is above `limit`.
 pub(crate) fn draw(pictures: &[Picture<'_>], width: usize, limit: usize, colour: bool) -> String {
-    let columns: Vec<Vec<usize>> =
-        pictures.iter().map(|picture| most_by_column(picture.flights, width)).collect();
+    let columns: Vec<Vec<usize>> = pictures
+        .iter()
+        .map(|picture| most_by_column(picture.flights, width, took(picture.flights)))
+        .collect();
     let top = columns.iter().flatten().copied().max().unwrap_or(0).max(1);
     let mut out = String::new();
     let join = |parts: Vec<String>| parts.join("   ").trim_end().to_owned();
@@ -43,11 +45,15 @@ pub(crate) fn draw(pictures: &[Picture<'_>], width: usize, limit: usize, colour:
     out
 }
 
-/// The most in flight within each of `width` equal spans from the first moment to the last.
-fn most_by_column(flights: &[(Instant, usize)], width: usize) -> Vec<usize> {
+fn took(flights: &[(Instant, usize)]) -> Duration {
+    flights.first().zip(flights.last()).map_or(Duration::ZERO, |((first, _), (last, _))| *last - *first)
+}
+
+/// The most in flight within each of `width` equal parts of `span`, from the first moment on.
+pub(super) fn most_by_column(flights: &[(Instant, usize)], width: usize, span: Duration) -> Vec<usize> {
     let mut columns = vec![0; width];
-    let (Some((first, _)), Some((last, _))) = (flights.first(), flights.last()) else { return columns };
-    let span = (*last - *first).as_nanos().max(1);
+    let Some((first, _)) = flights.first() else { return columns };
+    let span = span.as_nanos().max(1);
     let column =
         |at: Instant| ((at - *first).as_nanos() * width as u128 / span).min(width as u128 - 1) as usize;
     for pair in flights.windows(2) {
@@ -62,7 +68,6 @@ fn most_by_column(flights: &[(Instant, usize)], width: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn shows_the_most_of_each_span_on_one_scale() {

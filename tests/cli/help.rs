@@ -90,3 +90,15 @@ fn the_man_page_renders_without_a_complaint() {
         assert!(!said.contains("ERROR"), "{said}");
     }
 }
+
+#[test]
+fn the_demo_draws_its_result() {
+    let path = std::env::temp_dir().join(format!("sluicegate-demo-{}.svg", std::process::id()));
+    let file = path.to_str().unwrap();
+    let ended = binary::run(&["demo", "--events", "40", "--delay", "5ms", "--svg", file]).expect(0);
+    assert!(ended.stdout.contains(&format!("The picture is in {file}.")), "{}", ended.stdout);
+    let svg = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    binary::run(&["demo", "--events", "2", "--svg", "/no/such/folder/f.svg"]).expect(2).saying("--svg: ");
+}

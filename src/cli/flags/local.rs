@@ -25,6 +25,15 @@ pub(super) const FLAGS: &[Flag] = &[
         ..BASE
     },
     Flag {
+        long: "svg",
+        value: Some("FILE"),
+        group: Group::Local,
+        commands: &[Command::Demo],
+        doc: "Write the result to this file as a picture (SVG)",
+        set: |o, v| super::file(v).map(|path| o.svg = Some(path)),
+        ..BASE
+    },
+    Flag {
         long: "listen",
         value: Some("ADDRESS:PORT"),
         default: if cfg!(feature = "sandbox") {
