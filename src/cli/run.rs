@@ -6,7 +6,7 @@ use super::options::Options;
 use super::requests::requests;
 use super::signals::drain_on_signal;
 use super::{Exit, Failure, letters, open_files, source};
-use crate::observe::log::{self, LogObserver};
+use crate::observe::{LogObserver, LoggedAttempts, log};
 use crate::relay::dead_letter::DeadLetters;
 use crate::relay::dead_letter::replay::{Restoring, Returning};
 use crate::relay::event::Totals;
@@ -71,7 +71,7 @@ impl Gate {
         let relay = Relay {
             settings: self.settings.clone(),
             source,
-            transport: &self.client,
+            transport: &LoggedAttempts(&self.client),
             dead_letters: self.dead_letters,
             observer: &LogObserver::new(),
             stop: &self.stop,
@@ -84,7 +84,7 @@ impl Gate {
         let relay = Relay {
             settings: self.settings.clone(),
             source,
-            transport: &Restoring(&self.client),
+            transport: &LoggedAttempts(&Restoring(&self.client)),
             dead_letters: Box::new(Returning(self.dead_letters)),
             observer: &LogObserver::new(),
             stop: &self.stop,

@@ -1,20 +1,21 @@
 //! Log lines that wait to be written: bounded in number and bytes. Knows neither threads nor stderr.
 
+use super::fields::Fields;
 use log::Level;
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 /// The most lines that wait.
-pub const MOST_LINES: usize = 8_192;
+pub(super) const MOST_LINES: usize = 8_192;
 /// The most bytes that wait.
-pub const MOST_BYTES: usize = 2 << 20;
+pub(super) const MOST_BYTES: usize = 2 << 20;
 /// Lines of `-v` leave this part of the room to lines that everybody should see.
 const RESERVED: usize = 2;
 /// The count of dropped lines is told once the queue is down to this part of its room, so that it doesn't fill with
 /// such counts.
 const REOPENED: usize = 4;
 /// A longer line is cut.
-pub const LONGEST_LINE: usize = 16 << 10;
+pub(super) const LONGEST_LINE: usize = 16 << 10;
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) struct Line {
     pub(super) at: SystemTime,
     pub(super) level: Level,
     pub(super) text: String,
+    /// What JSON lines have beside the text.
+    pub(super) fields: Option<Fields>,
     /// In text form it has neither time nor level: the last words of a command.
     pub(super) plain: bool,
 }
@@ -52,10 +55,11 @@ impl Backlog {
 
     /// Queues a line, or drops it if it may be dropped and there is no room.
     pub(super) fn push(&mut self, mut line: Line, may_drop: bool) {
-        cut(&mut line.text);
+        cut(&mut line.text, LONGEST_LINE);
+        line.fields.as_mut().into_iter().for_each(|fields| fields.cut(LONGEST_LINE));
         let verbose = line.level > Level::Info;
         let part = if verbose { RESERVED } else { 1 };
-        let full = self.lines.len() >= MOST_LINES / part || self.bytes + line.text.len() > MOST_BYTES / part;
+        let full = self.lines.len() >= MOST_LINES / part || self.bytes + line.size() > MOST_BYTES / part;
         if may_drop && (full || verbose && self.dropped > 0) {
             self.dropped += 1;
             return;
@@ -66,7 +70,7 @@ impl Backlog {
     /// The oldest line.
     pub(super) fn take(&mut self) -> Option<Line> {
         let line = self.lines.pop_front()?;
-        self.bytes -= line.text.len();
+        self.bytes -= line.size();
         self.taken += 1;
         if self.lines.len() <= MOST_LINES / REOPENED && self.bytes <= MOST_BYTES / REOPENED {
             self.tell_dropped();
@@ -86,14 +90,21 @@ impl Backlog {
     }
 
     fn append(&mut self, line: Line) {
-        self.bytes += line.text.len();
+        self.bytes += line.size();
         self.lines.push_back(line);
     }
 }
 
-fn cut(text: &mut String) {
-    if text.len() > LONGEST_LINE {
-        let end = (0..=LONGEST_LINE).rev().find(|at| text.is_char_boundary(*at));
+impl Line {
+    fn size(&self) -> usize {
+        self.text.len() + self.fields.as_ref().map_or(0, Fields::size)
+    }
+}
+
+/// Cuts a text to this many bytes or a little less.
+pub(super) fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text.push('…');
     }

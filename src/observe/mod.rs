@@ -2,12 +2,23 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [log] | events as lines, and what the command line says of the log |
+//! | [log] | what the command line says of the log: its form, how much is told |
+//! | `observer` | events as lines |
+//! | `attempts` | attempts as lines |
+//! | `fields` | what lines tell programs |
+//! | `limit` | how many lines of a kind there may be |
 //! | `backlog` | lines that wait |
-//! | [sink] | the thread that writes them |
+//! | `sink` | the thread that writes them |
 //! | `panics` | panics as lines |
 
+mod attempts;
 mod backlog;
+mod fields;
+mod limit;
 pub mod log;
+mod observer;
 mod panics;
-pub mod sink;
+mod sink;
+
+pub(crate) use attempts::LoggedAttempts;
+pub(crate) use observer::LogObserver;

@@ -16,7 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the end of the process waits for lines to be written.
-pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// Time between two attempts to start the thread.
 const RETRY_THREAD: Duration = Duration::from_secs(1);
 /// Time between two attempts to write to a stderr that is non-blocking and full.
@@ -204,7 +204,7 @@ fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
-/// One JSON object: the time of the event in milliseconds since 1970, level, message.
+/// One JSON object: the time of the event in milliseconds since 1970, level, fields if there are any, message.
 fn json(line: &Line) -> String {
     let time = line.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let message = crate::relay::json::escape(&line.text);
@@ -215,7 +215,10 @@ fn json(line: &Line) -> String {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    format!("{{\"time_ms\":{time},\"level\":\"{level}\",\"message\":\"{message}\"}}\n")
+    let mut json = format!("{{\"time_ms\":{time},\"level\":\"{level}\"");
+    line.fields.iter().for_each(|fields| fields.write_json(&mut json));
+    json.push_str(&format!(",\"message\":\"{message}\"}}\n"));
+    json
 }
 
 /// Writes all of it, or gives up where stderr can't be written. A stderr that another process made non-blocking is
@@ -236,7 +239,7 @@ fn write(mut bytes: &[u8]) {
 impl Line {
     /// A line of now.
     pub(super) fn new(level: Level, text: String) -> Self {
-        Self { at: SystemTime::now(), level, text, plain: false }
+        Self { at: SystemTime::now(), level, text, fields: None, plain: false }
     }
 }
 

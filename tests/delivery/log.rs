@@ -146,6 +146,16 @@ fn every_line_of_a_json_log_is_json_to_the_very_last() {
     let more = ["--until-end", "-vv", "--log-format", "json"];
     let ended = crate::run(broker, "json-end", &receiver.url(), &more).expect(3);
     ended.stderr.lines().for_each(|line| json(line));
+    let place = r#""topic":"json-end","partition":0,"offset":"#;
+    for fields in [
+        format!(r#""level":"info","event":"first_delivered",{place}"#),
+        format!(r#""level":"debug","event":"attempt",{place}7,"attempt":1,"status":422,"cause":"\"quoted\""#),
+        format!(r#""level":"warn","event":"rejected",{place}7,"status":422,"attempt":1,"cause":"\"quoted\""#),
+        r#""event":"ended","delivered":"#.to_owned(),
+    ] {
+        assert!(ended.stderr.contains(&fields), "{fields}:\n{}", ended.stderr);
+    }
+    assert!(ended.stderr.lines().any(|line| line.contains(r#""event":"attempt""#) && line.contains(r#","duration_ms":"#)));
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.contains(r#""level":"error""#) && last.contains("--dead-letter"), "{last}");
 }

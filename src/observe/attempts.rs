@@ -1,0 +1,44 @@
+//! Every attempt as a line of the log (`-v`): which record, what was answered, and how long it took.
+
+use super::fields::Fields;
+use super::log::tell;
+use super::observer::Named;
+use crate::relay::record::Record;
+use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
+use log::Level;
+use std::time::Instant;
+
+/// A transport whose attempts are logged.
+pub(crate) struct LoggedAttempts<'a>(pub(crate) &'a dyn Transport);
+
+impl Transport for LoggedAttempts<'_> {
+    fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
+        if !super::log::is_told(Level::Debug) {
+            return self.0.send(record, attempt);
+        }
+        let begun = Instant::now();
+        let outcome = self.0.send(record, attempt);
+        let took = begun.elapsed();
+        tell(Level::Debug, || {
+            let fields = Fields::of("attempt").record(record).number("attempt", attempt.number);
+            let (fields, answered) = match &outcome {
+                Ok(Answer { status, excerpt, .. }) => {
+                    let fields = fields.status(Some(*status));
+                    match excerpt.as_str() {
+                        "" => (fields, format!("status {status}")),
+                        excerpt => (fields.text("cause", excerpt), format!("status {status} ({excerpt})")),
+                    }
+                }
+                Err(error) => (fields.text("cause", &*error.text), error.text.clone()),
+            };
+            let number = attempt.number;
+            let text = format!("{}: attempt {number}, {answered}, {took:.1?}", Named(record));
+            (fields.millis("duration_ms", took), text)
+        });
+        outcome
+    }
+
+    fn target(&self, record: &Record) -> Target {
+        self.0.target(record)
+    }
+}
