@@ -1,11 +1,16 @@
 //! Sends the events of a Kafka topic to a webhook, no faster than the webhook can take.
 //!
+//! This is the map of the crate. The [manual] explains it: what each answer leads to ([failures](manual::failures)),
+//! how a record travels ([architecture](manual::architecture)), what each term means ([glossary](manual::glossary)),
+//! how to use the parts on their own ([library](manual::library)) and how to change them
+//! ([contributing](manual::contributing)).
+//!
 //! ```text
 //!             kafka/                        relay/ (std only)                        webhook/
-//!   topic ──► consumer ──records──► window ──► worker ─permit─► request ──HTTP──► destination
-//!               ▲                     │  ▲        (semaphore, pace)      │
-//!               └──── commit ◄── done │  └──── accepted / retry at t / refused
-//!                                     └──► dead letter
+//!   topic ──► consumer ──records──► schedule ──► worker ─permit─► request ──HTTP──► destination
+//!               ▲                     │  ▲        (semaphore, brakes)    │
+//!               └──── commit ◄─ ledger ┘  └──── accepted / retry at t / rejected
+//!                                                                      └──► dead letters
 //! ```
 //!
 //! Arrows point inwards: adapters import [`relay`], never the other way.
@@ -17,9 +22,10 @@
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
 //! | `text` | small formats | `cli`, `kafka`, `keep-alive`, `minreq` |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
-//! | [files] | files that people name, read within bounds, and again when they change | always |
+//! | [files] | files named by users: read within bounds, and again when they change | always |
 //! | `observe` | log lines | `cli` |
-//! | `cli` | what a person meets: commands, flags, exit codes | `cli` |
+//! | `cli` | the command line: commands, options, exit codes | `cli` |
+//! | [manual] | documentation only | always |
 
 #[cfg(all(feature = "cli", not(any(feature = "kafka", feature = "kafka-crate"))))]
 compile_error!("the feature `cli` needs a Kafka client: add the feature `kafka` or `kafka-crate`");
@@ -31,6 +37,7 @@ pub mod cli;
 pub mod files;
 #[cfg(any(feature = "kafka", feature = "kafka-crate"))]
 pub mod kafka;
+pub mod manual;
 #[cfg(any(feature = "kafka", feature = "keep-alive"))]
 pub mod net;
 #[cfg(feature = "cli")]

@@ -1,0 +1,53 @@
+//! The manual: documentation only, as pages that GitHub and `cargo doc` both show.
+//!
+//! | page | what it answers |
+//! |---|---|
+//! | [delivery] | what a request looks like; windows, batches, order, rate |
+//! | [failures] | what each answer leads to; retries, pauses, which record is to blame |
+//! | [dead_letters] | where rejected records go, and how they are sent again |
+//! | [signing] | signatures, credentials, files that change |
+//! | [kafka] | groups, positions, brokers, `client.properties` |
+//! | [flags] | options by task, exit codes, configuration |
+//! | [library] | the relay, the semaphore and the Kafka client in a program of one's own |
+//! | [architecture] | rooms; the life of a record, an answer, a flag, a dead letter; locks and threads |
+//! | [glossary] | each term, one meaning |
+//! | [contributing] | how to add a flag, a Kafka API, a verdict |
+//! | [changelog] | what changed |
+//!
+//! Pages link to each other by reference (`[failures]`). Each page ends with those references as files, for GitHub;
+//! here, definitions that come first send the same links to modules.
+
+macro_rules! pages {
+    ($($name:ident: $file:literal),* $(,)?) => {
+        $(
+            #[doc = "[delivery]: delivery"]
+            #[doc = "[failures]: failures"]
+            #[doc = "[dead letters]: dead_letters"]
+            #[doc = "[signing]: signing"]
+            #[doc = "[kafka]: kafka"]
+            #[doc = "[flags]: flags"]
+            #[doc = "[library]: library"]
+            #[doc = "[architecture]: architecture"]
+            #[doc = "[glossary]: glossary"]
+            #[doc = "[contributing]: contributing"]
+            #[doc = "[changelog]: changelog"]
+            #[doc = ""]
+            #[doc = include_str!($file)]
+            pub mod $name {}
+        )*
+    };
+}
+
+pages! {
+    delivery: "delivery.md",
+    failures: "failures.md",
+    dead_letters: "dead_letters.md",
+    signing: "signing.md",
+    kafka: "kafka.md",
+    flags: "flags.md",
+    library: "library.md",
+    architecture: "architecture.md",
+    glossary: "glossary.md",
+    contributing: "contributing.md",
+    changelog: "changelog.md",
+}
