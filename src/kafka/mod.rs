@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [protocol] | bytes: requests and responses |
 //! | [record_batch] | bytes: records, checksums, compression |
-//! | [security], [properties] | settings |
+//! | [config], [security], [properties] | settings |
 //! | [connection] | one socket to one broker |
 //! | [cluster] | brokers, leaders, coordinators |
 //! | [group] | membership in a consumer group, a state machine |
@@ -14,8 +14,69 @@
 //! | [producer], [dead_letters] | the way back into a topic, and what goes there |
 //! | [probe] | a look at a cluster, without touching it |
 //! | [sandbox] | a broker to try it all on |
+//! | `kafka_crate` | another client, for brokers up to 3.9 |
 //!
-//! [kafka_crate] is another client, for brokers up to 3.9.
+//! Reading a topic to its end and committing what was read, against a broker in this process (feature `sandbox`):
+//!
+#![cfg_attr(feature = "sandbox", doc = "```")]
+#![cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+//! use sluicegate::kafka::cluster::Address;
+//! use sluicegate::kafka::config::{Config, Share};
+//! use sluicegate::kafka::connection::{Connector, Settings};
+//! use sluicegate::kafka::consumer::Consumer;
+//! use sluicegate::kafka::record_batch::NewRecord;
+//! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
+//! use sluicegate::relay::record::Partition;
+//! use sluicegate::relay::source::{Commit, Polled, Source, Want};
+//! use std::time::Duration;
+//!
+//! let sandbox = Sandbox::start(SandboxSettings::default())?;
+//! sandbox.create("orders", 1)?;
+//! for value in ["one", "two", "three"] {
+//!     let record = NewRecord { timestamp: -1, key: None, value: Some(value.as_bytes()), headers: &[] };
+//!     sandbox.produce("orders", 0, &[record])?;
+//! }
+//!
+//! let config = Config {
+//!     topics: vec!["orders".into()],
+//!     group: "readers".into(),
+//!     share: Share::Fixed(None), // all partitions, without joining the group
+//!     until_end: true,
+//!     ..Config::default()
+//! };
+//! let brokers = vec![Address::parse(&sandbox.address().to_string()).ok_or("HOST:PORT")?];
+//! let mut consumer = Consumer::open(config, Connector::new(Settings::default())?, brokers)?;
+//! let mut committer = consumer.committer();
+//! let want = Want { records: 100, bytes: 1 << 20 };
+//! let (mut values, mut checkpoints) = (Vec::new(), Vec::new());
+//! loop {
+//!     match consumer.poll(want, Duration::from_millis(50))? {
+//!         // Where the group starts. Committed first, so that it starts there again after a crash.
+//!         Polled::Assigned(assigned) => {
+//!             checkpoints = assigned.into_iter().map(|one| one.checkpoint).collect();
+//!             committer.commit(&checkpoints)?;
+//!         }
+//!         Polled::Records(records) => {
+//!             for record in &records {
+//!                 values.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
+//!                 for checkpoint in &mut checkpoints {
+//!                     if checkpoint.position.partition == *record.partition() {
+//!                         checkpoint.position.next = record.offset().next();
+//!                         checkpoint.reach = checkpoint.position.next;
+//!                     }
+//!                 }
+//!             }
+//!             committer.commit(&checkpoints)?;
+//!         }
+//!         Polled::End => break,
+//!         _ => {}
+//!     }
+//! }
+//! consumer.close();
+//! assert_eq!(values, ["one", "two", "three"]);
+//! assert_eq!(sandbox.committed("readers").get(&Partition::new("orders", 0)), Some(&3));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "kafka")]
 pub mod cluster;

@@ -28,6 +28,50 @@
 //! | [progress] | what is done without a gap, hence what may be committed |
 //! | [beyond] | what is done beyond that, in the words that are committed beside it |
 //! | `hub`, `background` | the threads around all that |
+//!
+//! A relay from memory to a transport of one's own:
+//!
+//! ```
+//! use sluicegate::relay::backoff::Backoff;
+//! use sluicegate::relay::dead_letter::Drop;
+//! use sluicegate::relay::event::Unobserved;
+//! use sluicegate::relay::memory::MemorySource;
+//! use sluicegate::relay::record::{Offset, Record};
+//! use sluicegate::relay::settings::Settings;
+//! use sluicegate::relay::stop::Stop;
+//! use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
+//! use sluicegate::relay::{Relay, RunError};
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//!
+//! /// Accepts each record at its second attempt.
+//! struct Stubborn;
+//!
+//! impl Transport for Stubborn {
+//!     fn send(&self, _record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
+//!         let status = if attempt.number == 1 { 500 } else { 200 };
+//!         Ok(Answer { status, ..Answer::default() })
+//!     }
+//! }
+//!
+//! let mut source = MemorySource::new("orders", (0..10).map(|n| format!("order {n}").into_bytes()));
+//! let committed = source.committed();
+//! let two_at_once = NonZeroUsize::MIN.saturating_add(1);
+//! let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(10)).unwrap_or_default();
+//! let relay = Relay {
+//!     settings: Settings { max_concurrency: two_at_once, backoff, ..Settings::default() },
+//!     source: &mut source,
+//!     transport: &Stubborn,
+//!     dead_letters: Box::new(Drop),
+//!     observer: &Unobserved,
+//!     stop: &Stop::new(),
+//! };
+//! let totals = relay.run()?;
+//! assert_eq!((totals.delivered, totals.attempts), (10, 20));
+//! assert!(totals.most_in_flight <= 2);
+//! assert_eq!(committed.get(), Some(Offset(10)));
+//! # Ok::<(), RunError>(())
+//! ```
 
 mod background;
 pub mod backoff;

@@ -1,31 +1,44 @@
-//! A counting semaphore of `Mutex` and `Condvar`: at most *n* at once, the rest waits its turn.
+//! A counting semaphore built from `Mutex` and `Condvar`: at most *n* at once, the others wait their turn.
 //!
-//! std has none. What sets this one apart from a bare counter behind a lock:
+//! std has none. What it offers beyond a counter behind a lock:
 //!
 //! - **A permit is a guard.** It is given back when it is dropped, also by a panic, so none can be forgotten.
 //! - **First come, first served.** Each waiter draws a number, and only the lowest number may enter. A newcomer
 //!   never overtakes a waiter ([`Semaphore::try_acquire`] included), so no waiter starves as long as permits
-//!   keep coming back. A waiter that runs out of time leaves its place to the next.
-//! - **It can be resized while in use.** Shrinking recalls nothing: nobody enters until enough have left. Two hands
-//!   may hold it back, each with a number of its own (the [limit](Semaphore::resize) and the
-//!   [ceiling](Semaphore::set_ceiling)): the lower one counts.
-//! - **It can be closed.** All who wait, and all who come later, leave with [`Closed`]; permits that are out stay
-//!   good. That is how a run drains.
+//!   keep coming back. A waiter that times out leaves its place to the next.
+//! - **It can be resized while in use.** Shrinking revokes nothing: nobody enters until enough have left. There are two
+//!   bounds, the [limit](Semaphore::resize) and the [ceiling](Semaphore::set_ceiling); the lower one counts.
+//! - **It can be closed.** All who wait, and all who come later, get [`Closed`]; permits that are out stay good. That is
+//!   how a run drains.
 //!
 //! ```
-//! use sluicegate::relay::semaphore::Semaphore;
+//! use sluicegate::relay::semaphore::{Closed, Semaphore};
 //!
-//! let gate = Semaphore::new(2);
+//! let semaphore = Semaphore::new(2);
 //! std::thread::scope(|scope| {
 //!     for _ in 0..10 {
 //!         scope.spawn(|| {
-//!             let _permit = gate.acquire().expect("nobody closes it here");
+//!             let _permit = semaphore.acquire()?;
 //!             // At most two of the ten are here at once.
+//!             Ok::<(), Closed>(())
 //!         });
 //!     }
 //! });
-//! assert_eq!(gate.in_use(), 0);
-//! assert!(gate.most_in_use() <= 2);
+//! assert_eq!(semaphore.in_use(), 0);
+//! assert!(semaphore.most_in_use() <= 2);
+//!
+//! // Resized while in use: the permits that are out stay good, and nobody enters until enough are back.
+//! let (first, second) = (semaphore.acquire()?, semaphore.acquire()?);
+//! semaphore.resize(1);
+//! drop(first);
+//! assert!(semaphore.try_acquire()?.is_none());
+//! drop(second);
+//! assert!(semaphore.try_acquire()?.is_some());
+//!
+//! // Closed: nobody enters any more.
+//! semaphore.close();
+//! assert_eq!(semaphore.acquire().map(drop), Err(Closed));
+//! # Ok::<(), Closed>(())
 //! ```
 
 #[cfg(loom)]
