@@ -1,31 +1,149 @@
-//! Every command of the README runs as printed: against a real broker and a real receiver where it needs them.
+//! README and manual are true: every command runs as printed and says what is printed under it, every option, file and
+//! page that they name exists, and the maps name each module once.
 
 #[path = "support/mod.rs"]
 mod support;
 
-use std::process::Command;
-use support::broker::{Broker, OLD};
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::broker::{Broker, OLD, free_port};
+use support::program::Program;
 use support::receiver::Receiver;
+use support::{binary, eventually};
 
-/// The commands of the README, continued lines joined.
-fn commands() -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let joined: Vec<String> = blocks.map(|block| block.replace("\\\n", " ")).collect();
-    joined.iter().flat_map(|block| block.lines()).map(str::to_owned).collect()
+/// The README, in words: longer, and nobody reads it.
+const MOST_WORDS: usize = 1_200;
+/// What people build and test with; `tests/run` does the same.
+const RUN_ELSEWHERE: [&str; 4] = ["cargo build ", "cargo test ", "RUSTFLAGS=", "./tests/run"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a command of the README with the binary under test in the place of the one that it builds.
-fn shell(command: &str, broker: &Broker, receiver: &Receiver, folder: &std::path::Path) -> String {
-    let command = command
-        .replace("cargo run --release --", &support::binary::path())
-        .replace("./target/release/sluicegate", &support::binary::path())
-        .replace("localhost:9092", &broker.address())
-        .replace("http://localhost:8080/hook", &receiver.url());
-    let output = Command::new("bash").args(["-ec", &command]).current_dir(folder).output().unwrap();
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{command}:\n{text}");
-    text
+/// The README first, then the pages of the manual.
+fn pages() -> Vec<(PathBuf, String)> {
+    let manual = std::fs::read_dir(root().join("src/manual")).unwrap();
+    let mut paths: Vec<PathBuf> = manual.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    paths.insert(0, root().join("README.md"));
+    paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The text without its code blocks.
+fn prose(page: &str) -> String {
+    page.split("```").step_by(2).collect()
+}
+
+/// What stands in backticks.
+fn spans(page: &str) -> Vec<String> {
+    prose(page).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+// ---- commands --------------------------------------------------------------------------------------------------
+
+/// A code block: its language and its lines, those of commands joined where they go on.
+fn blocks(section: &str) -> Vec<(String, Vec<String>)> {
+    let fenced = section.split("```").skip(1).step_by(2);
+    let block = |text: &str| {
+        let (language, text) = text.split_once('\n').unwrap();
+        let text = if language == "sh" { text.replace("\\\n", " ") } else { text.to_owned() };
+        (language.to_owned(), text.lines().map(str::to_owned).collect())
+    };
+    fenced.map(block).collect()
+}
+
+fn is_run_elsewhere(command: &str) -> bool {
+    RUN_ELSEWHERE.iter().any(|start| command.starts_with(start))
+}
+
+/// A line without what differs from run to run: numbers, and the address.
+fn shape(line: &str) -> String {
+    let mut shape = String::new();
+    for c in line.replace("127.0.0.1:", "localhost:").chars() {
+        match c {
+            '0'..='9' | '.' if shape.ends_with('0') => {}
+            '0'..='9' => shape.push('0'),
+            c => shape.push(c),
+        }
+    }
+    // A duration is measured in whatever unit suits it.
+    shape.replace("0ms", "0s").replace("0µs", "0s")
+}
+
+/// Where the commands of a section run: between a real broker and a receiver that counts, unless the section brings its
+/// own.
+struct Place<'a> {
+    folder: &'a Path,
+    broker: String,
+    url: String,
+    /// What runs until the section ends, and which lines it should have printed by then.
+    running: Vec<(Program, Vec<String>)>,
+}
+
+impl Place<'_> {
+    fn here(&self, command: &str) -> String {
+        command
+            .replace("cargo run --release --", &binary::path())
+            .replace("./target/release/sluicegate", &binary::path())
+            .replace("localhost:9092", &self.broker)
+            .replace("http://localhost:8080", &self.url)
+    }
+
+    /// Runs it to its end; gives what it printed.
+    fn shell(&self, command: &str) -> String {
+        let folder = if command.starts_with("cargo ") { root() } else { self.folder };
+        let command = self.here(command);
+        let output = Command::new("bash").args(["-ec", &command]).current_dir(folder).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{command}:\n{text}");
+        text
+    }
+
+    /// Starts what serves until it is stopped, at a free port; gives its address.
+    fn serve(&mut self, command: &str) -> String {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut bash = Command::new("bash");
+        bash.arg("-ec").arg(format!("exec {} --listen {address}", self.here(command)));
+        let mut program = Program::start_with_stderr(bash);
+        eventually(command, || {
+            assert!(!program.has_ended(), "{command}: {:?}", program.said().collect::<Vec<_>>());
+            TcpStream::connect(&address).is_ok()
+        });
+        self.running.push((program, Vec::new()));
+        address
+    }
+
+    /// Runs a command as it has to be; gives what it printed, where it has come to its end.
+    fn run(&mut self, command: &str) -> Option<String> {
+        if command.contains("sluicegate sandbox") {
+            self.broker = self.serve(command);
+            return None;
+        }
+        if command.contains("sluicegate receive") {
+            self.url = format!("http://{}", self.serve(command));
+            return None;
+        }
+        if command.contains("sluicegate run ") && !command.contains("--until-end") {
+            // This one runs until it is stopped.
+            return Some(self.shell(&format!("timeout -s TERM 3 {command} || [ $? = 124 ]")));
+        }
+        Some(self.shell(command))
+    }
+
+    fn end(self) {
+        for (program, expected) in self.running {
+            let mut said: Vec<String> = Vec::new();
+            for line in expected {
+                eventually(&format!("the line {line:?}"), || {
+                    said.extend(program.said().map(|line| line.text));
+                    said.iter().any(|said| shape(said).contains(&shape(&line)))
+                });
+            }
+        }
+    }
 }
 
 #[test]
@@ -37,36 +155,152 @@ fn every_command_runs_as_printed() {
     let receiver = Receiver::accepting();
     let folder = std::env::temp_dir().join(format!("sluicegate-readme-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut ran = 0;
-    for command in commands() {
-        // What builds is run by tests/run, which is one of the commands itself.
-        if command.contains("cargo build") || command == "./tests/run" {
-            continue;
+    let (mut ran, mut compared) = (0, 0);
+    for (page, text) in pages() {
+        for section in text.split("\n## ") {
+            let url = receiver.url().trim_end_matches("/hook").to_owned();
+            let mut place = Place { folder: &folder, broker: broker.address(), url, running: Vec::new() };
+            let mut printed = None;
+            for (language, lines) in blocks(section) {
+                match (language.as_str(), &printed) {
+                    ("sh", _) => {
+                        for command in lines.iter().filter(|command| !is_run_elsewhere(command)) {
+                            printed = place.run(command);
+                            ran += 1;
+                        }
+                    }
+                    // What the last command printed, then what those print that still run.
+                    ("text", Some(output)) => {
+                        for line in &lines {
+                            assert!(
+                                output.lines().any(|printed| shape(printed).contains(&shape(line))),
+                                "{page:?}: {line:?} in\n{output}"
+                            );
+                            compared += 1;
+                        }
+                        printed = None;
+                    }
+                    ("text", None) if !place.running.is_empty() => {
+                        compared += lines.len();
+                        place.running.last_mut().unwrap().1.extend(lines);
+                    }
+                    _ => {}
+                }
+            }
+            place.end();
         }
-        if command.starts_with("cargo tree") {
-            let tree = shell(&command, &broker, &receiver, env!("CARGO_MANIFEST_DIR").as_ref());
-            assert_eq!(tree.trim().lines().count(), 1, "{tree}");
-        } else if command.contains("sluicegate run ") && !command.contains("--until-end") {
-            // This one runs until it is stopped.
-            let ended =
-                shell(&format!("timeout -s TERM 3 {command} || [ $? = 124 ]"), &broker, &receiver, &folder);
-            assert!(ended.contains("ended: delivered 100"), "{ended}");
-            assert_eq!(receiver.accepted().len(), 100);
-        } else {
-            shell(&command, &broker, &receiver, &folder);
+        if page.ends_with("README.md") {
+            assert_eq!(receiver.accepted().len(), 100, "run delivers what is there");
         }
-        ran += 1;
     }
     std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(ran, 9, "a command was added or taken away: is it run?");
+    assert!(ran >= 15 && compared >= 5, "{ran} commands, {compared} lines");
 }
 
 #[test]
 fn the_commands_that_build_are_those_that_are_tested() {
-    let script = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run")).unwrap();
-    let built = commands().into_iter().filter(|command| command.contains("cargo build")).count();
-    assert_eq!(built, 3);
+    let script = std::fs::read_to_string(root().join("tests/run")).unwrap();
+    let mut built = BTreeSet::new();
+    for (_, text) in pages() {
+        let commands = blocks(&text).into_iter().filter(|(language, _)| language == "sh");
+        built.extend(commands.flat_map(|(_, lines)| lines).filter(|line| line.contains("cargo build")));
+    }
+    assert_eq!(built.len(), 3, "{built:?}");
     for part in ["--no-default-features --features cli,minreq,kafka-crate", "target-feature=+crt-static"] {
-        assert!(script.contains(part), "{part}");
+        assert!(script.contains(part) && built.iter().any(|command| command.contains(part)), "{part}");
+    }
+}
+
+// ---- names -----------------------------------------------------------------------------------------------------
+
+/// What `--help` says of every command.
+fn help() -> String {
+    let help = |arguments: &[&str]| {
+        let output = Command::new(binary::path()).args(arguments).stdin(Stdio::null()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let overview = help(&["--help"]);
+    let listed = overview.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| line.starts_with("  "));
+    let commands = listed.filter_map(|line| line.split_whitespace().next());
+    let of_each: String = commands.map(|command| help(&[command, "--help"])).collect();
+    format!("{overview}{of_each}")
+}
+
+#[test]
+fn every_option_that_is_named_exists() {
+    let help = help();
+    let known: BTreeSet<&str> = help.split(|c: char| !(c.is_ascii_lowercase() || c == '-')).collect();
+    let mut unknown = BTreeSet::new();
+    for (page, text) in pages() {
+        for span in spans(&text).iter().filter(|span| !span.starts_with("cargo ")) {
+            let words = span.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+            let options = words.filter(|word| word.starts_with("--") && word.len() > 2);
+            let missing = options.filter(|option| !known.contains(option));
+            unknown.extend(missing.map(|option| format!("{option} in {}", page.display())));
+        }
+    }
+    assert_eq!(unknown, BTreeSet::new());
+}
+
+#[test]
+fn every_file_and_page_that_is_named_exists() {
+    for (page, text) in pages() {
+        for span in spans(&text).iter().filter(|span| span.starts_with("src/") || span.starts_with("tests/"))
+        {
+            assert!(root().join(span.trim_end_matches('/')).exists(), "{page:?}: there is no {span}");
+        }
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let defined =
+            text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).map(|it| it.1);
+        for target in targets.chain(defined).filter(|target| !target.starts_with("https://")) {
+            let file = page.parent().unwrap().join(target);
+            // The program draws it; see the README.
+            assert!(file.exists() || target.ends_with(".svg"), "{page:?}: {target} leads nowhere");
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_each_page_once() {
+    let map = std::fs::read_to_string(root().join("src/manual/mod.rs")).unwrap();
+    for (page, _) in pages().into_iter().skip(1) {
+        let name = page.file_stem().unwrap().to_str().unwrap();
+        for place in [format!("//! | [{name}] |"), format!("    {name}: \"{name}.md\",\n")] {
+            assert_eq!(map.matches(&place).count(), 1, "{place:?}");
+        }
+    }
+}
+
+#[test]
+fn the_maps_of_rooms_name_each_module_once() {
+    for path in ["src/lib.rs", "src/kafka/mod.rs"] {
+        let text = std::fs::read_to_string(root().join(path)).unwrap();
+        let first_cells = text.lines().filter_map(|line| line.strip_prefix("//! | ")?.split(" |").next());
+        let mut named: Vec<&str> = first_cells
+            .flat_map(|cell| cell.split(", "))
+            .map(|name| name.trim_matches(['[', ']', '`']))
+            .filter(|name| *name != "room")
+            .collect();
+        named.sort_unstable();
+        let mut modules: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+        modules.sort_unstable();
+        assert_eq!(named, modules, "{path}");
+    }
+}
+
+// ---- the README ------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_readme_is_short_and_compares_with_sources() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let words = readme.split_whitespace().count();
+    assert!(words <= MOST_WORDS, "{words} words");
+    let comparison = readme.split("\n## Comparison").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = comparison.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), 12);
+    for row in rows {
+        assert!(row.contains("](https://"), "without a source: {row}");
     }
 }
