@@ -164,7 +164,7 @@ mod tests {
         let unreachable = ClusterError::Unreachable {
             broker: 2,
             address: Address { host: "b".into(), port: 9092 },
-            reason: ConnectionError::Unusable { broker: "b:9092".into() },
+            reason: Box::new(ConnectionError::Unusable { broker: "b:9092".into() }),
         };
         let errors: [(Box<dyn Error>, &str); 14] = [
             (Box::new(unreachable), "check its advertised.listeners and the network path to it"),

@@ -1,13 +1,13 @@
-//! What metadata answers have told so far: brokers, topics, leaders. Pure.
+//! The metadata of a cluster as learned from its brokers' responses: brokers, topics, leaders. Does no I/O.
 //!
-//! Each broker answers with what it knows itself, and one that lags behind tells of the past. So an answer is not
-//! believed where it says less than what is known already, until something else speaks for it:
+//! Each broker answers with its own view, and the view of a lagging broker is stale. So a response that contradicts
+//! newer metadata is not believed at once:
 //!
-//! - A leader of a lower epoch counts once the known one refused, or vanished from the brokers, or after
-//!   [`CONSISTENT`] answers that say the same. By then the topic was made anew, or the newer leader is dead.
-//! - A topic that is missing is gone after [`CONSISTENT`] answers without it.
-//! - Another id is another topic, at once and whatever its epochs; the ids it had before are never believed again.
-//! - An answer without brokers says nothing.
+//! - A leader with a lower epoch is accepted once the known leader has refused a request, or is no longer among the
+//!   brokers, or after [`CONSISTENT`] equal responses. By then the topic was recreated, or the newer leader is dead.
+//! - A missing topic counts as deleted after [`CONSISTENT`] responses without it.
+//! - A new topic id means a new topic, at once and whatever its epochs; its former ids are never accepted again.
+//! - A response without brokers is ignored.
 
 use super::Address;
 use super::TopicSizes;
@@ -16,33 +16,33 @@ use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// So many answers in a row have to say what contradicts what is known.
+/// How many consecutive responses it takes to overrule newer metadata.
 pub const CONSISTENT: u32 = 3;
-/// So many former ids of a topic are remembered.
+/// How many former ids of a topic are remembered.
 const MOST_FORMER_IDS: usize = 8;
 
-/// Who leads a partition, since which epoch; the epoch is -1 where the broker tells none.
+/// The leader of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leader {
-    /// The broker.
+    /// The broker's id.
     pub broker: i32,
-    /// Its epoch.
+    /// The leader epoch; -1 where the broker does not report it.
     pub epoch: i32,
 }
 
-/// What is known of a partition: of which topic it is, and who leads it.
+/// The metadata of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The topic's id; zero where the broker has none to tell.
+    /// The topic's id; zero where the brokers have no topic ids.
     pub topic: Uuid,
-    /// The leader, where there is one.
+    /// The leader, if there is one.
     pub leader: Option<Leader>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
     leader: Option<Leader>,
-    /// A leader of a lower epoch, and how many answers in a row have named it.
+    /// A leader with a lower epoch, and how many consecutive responses have named it.
     older: Option<(Leader, u32)>,
 }
 
@@ -51,11 +51,11 @@ struct Topic {
     id: Uuid,
     former: VecDeque<Uuid>,
     partitions: Vec<Slot>,
-    /// So many answers in a row did not have it.
+    /// How many consecutive responses lacked it.
     missing: u32,
 }
 
-/// What is known of a cluster.
+/// The metadata of a cluster.
 #[derive(Debug, Default)]
 pub struct Catalog {
     id: Option<Arc<str>>,
@@ -64,40 +64,40 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The cluster's id, where it has told one.
+    /// The cluster id, if a broker has reported it.
     pub fn id(&self) -> Option<&Arc<str>> {
         self.id.as_ref()
     }
 
-    /// The brokers that the newest metadata names.
+    /// The brokers by id, from the latest metadata.
     pub fn brokers(&self) -> &BTreeMap<i32, Address> {
         &self.brokers
     }
 
-    /// A broker that something else than metadata has told of.
+    /// Adds a broker that another response than metadata has named.
     pub fn add_broker(&mut self, id: i32, address: Address) {
         self.brokers.insert(id, address);
     }
 
-    /// What is known of a partition.
+    /// The metadata of a partition.
     pub fn place(&self, topic: &str, partition: i32) -> Place {
         let Some(topic) = self.topics.get(topic) else { return Place::default() };
         let slot = usize::try_from(partition).ok().and_then(|at| topic.partitions.get(at));
         Place { topic: topic.id, leader: slot.and_then(|slot| slot.leader) }
     }
 
-    /// The id of a topic; zero where none is known.
+    /// The id of a topic; zero if it is not known.
     pub fn topic_id(&self, topic: &str) -> Uuid {
         self.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id)
     }
 
-    /// How many partitions each known topic has.
+    /// The number of partitions of each known topic.
     pub fn sizes(&self) -> TopicSizes {
         let size = |topic: &Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         self.topics.iter().map(|(name, topic)| (Arc::clone(name), size(topic))).collect()
     }
 
-    /// The leader that is known proved to be none: the next answer counts, whatever its epoch.
+    /// The known leader has denied that it leads: the next response is accepted whatever its epoch.
     pub fn leader_refused(&mut self, topic: &str, partition: i32) {
         let slot =
             usize::try_from(partition).ok().and_then(|at| self.topics.get_mut(topic)?.partitions.get_mut(at));
@@ -106,8 +106,7 @@ impl Catalog {
         }
     }
 
-    /// Takes an answer in: about all topics, or about some by their names. `false` if it says nothing that could be
-    /// true.
+    /// Learns from a response about all topics, or about some of them by name. Returns `false` if it lists no brokers.
     pub fn learn(&mut self, answer: &MetadataResponse<'_>, about_all: bool) -> bool {
         if answer.brokers.is_empty() {
             return false;
@@ -121,11 +120,11 @@ impl Catalog {
             .collect();
         let mut there = BTreeSet::new();
         for topic in &answer.topics {
-            // Only who asks by ids may get an answer without a name.
+            // A topic without a name can only answer a request by topic id.
             let Some(name) = topic.name else { continue };
             match topic.error_code {
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => self.miss(name),
-                // Whatever keeps the broker from telling more, it knows of the topic.
+                // Another error, such as a missing right: the topic exists.
                 code if code != ErrorCode::NONE && topic.partitions.is_empty() => {
                     there.insert(name);
                 }
@@ -158,7 +157,7 @@ impl Catalog {
             self.topics.insert(Arc::from(name), known);
             return;
         }
-        // A broker of an older version tells no id, though the others do.
+        // During an upgrade older brokers report no id.
         let id = if told.topic_id == Uuid::ZERO { known.id } else { told.topic_id };
         let is_another = known.id != Uuid::ZERO && known.id != id;
         let mut topic = Topic { id, ..Topic::default() };
@@ -171,7 +170,7 @@ impl Catalog {
         }
         let highest = told.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
         let size = usize::try_from(highest.saturating_add(1)).unwrap_or(0).min(told.partitions.len());
-        // A topic never shrinks: a broker that names fewer partitions lags behind.
+        // A topic never shrinks: a broker that reports fewer partitions is lagging.
         let is_same = !is_another && id != Uuid::ZERO;
         topic.partitions = if is_same { before.clone() } else { Vec::new() };
         topic.partitions.resize(if is_same { size.max(before.len()) } else { size }, Slot::default());
@@ -191,11 +190,11 @@ impl Catalog {
 }
 
 impl Slot {
-    /// What is believed once an answer named this leader.
+    /// The entry after a response named this leader.
     fn next(&self, told: Option<Leader>, brokers: &BTreeMap<i32, Address>) -> Self {
         let believed = Self { leader: told, older: None };
         let (Some(known), Some(told)) = (self.leader, told) else { return believed };
-        // Without epochs nothing says which one is the newer.
+        // Without epochs nothing tells which leader is newer.
         if told.epoch < 0 || told.epoch >= known.epoch || !brokers.contains_key(&known.broker) {
             return believed;
         }

@@ -1,9 +1,9 @@
-//! The connections of one thread to the brokers: who is asked, over which connection, and by when.
+//! The connections of one thread to the brokers: which broker is asked, over which connection, by which deadline.
 //!
-//! A connection belongs to an address, so "any broker" and "that broker" share it where they are the same. Any broker
-//! is one of those that the metadata names, the same one until it fails or [`Connections::ask_another`] is called; those
-//! named at the start stand in while none is known or none of those tried can be reached. Invariant: a call ends by its
-//! deadline, whatever has to be opened, looked up or logged in to for it.
+//! Connections are kept by address, so [`Target::Any`] and [`Target::Broker`] share one where they mean the same
+//! broker. `Any` is a broker of the metadata, the same one until it fails or [`Connections::ask_another`] is called.
+//! The bootstrap addresses are used while no broker is known, or when none of those tried can be reached. Invariant: a
+//! call ends by its deadline, including DNS, TCP, TLS and login.
 
 use super::{Address, Cluster, ClusterError};
 use crate::files::Reporter;
@@ -16,58 +16,59 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// `key_type` of a FindCoordinator request.
+/// `key_type` of a FindCoordinator request for a consumer group.
 const COORDINATOR_OF_GROUP: i8 = 0;
 
-/// A call to [`Target::Any`] tries no more of the known brokers than this before those that were named at the start.
+/// How many known brokers a call to [`Target::Any`] tries before it falls back to the bootstrap addresses.
 const MOST_BROKERS_TRIED: usize = 4;
 
-/// Whom to ask.
+/// The broker that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// Any broker that answers. What it is asked must be fit to be asked again, at another one.
+    /// Any broker that answers. The request must be idempotent, since it may be sent to another one after a failure.
     Any,
-    /// This one.
+    /// The broker with this id.
     Broker(i32),
 }
 
-/// One thread's connections: one an address, whoever is meant by it.
+/// One thread's connections, one per address.
 #[derive(Debug)]
 pub struct Connections {
     cluster: Arc<Cluster>,
     open: Vec<(Address, Connection)>,
     timeout: Duration,
-    /// Who is asked by [`Target::Any`]: a known broker, or one named at the start while no known one can be reached.
+    /// The address of [`Target::Any`]: a known broker, or a bootstrap address while no known broker can be reached.
     any: Option<Address>,
-    /// The next call begins with those named at the start: the brokers ask for it, or the last one had no time for them.
+    /// The next call begins with the bootstrap addresses: a broker asked for that, or the last call ran out of time
+    /// before it came to them.
     starts_over: bool,
-    /// The first to be tried of those named at the start.
+    /// The bootstrap address to try first.
     first_named: usize,
 }
 
 impl Connections {
-    /// No connection yet; a request may take `timeout`, with whatever has to be opened for it.
+    /// Opens nothing yet. `timeout` bounds each request, including the opening of its connection.
     pub fn new(cluster: Arc<Cluster>, timeout: Duration) -> Self {
         Self { cluster, open: Vec::new(), timeout, any: None, starts_over: false, first_named: 0 }
     }
 
-    /// How long a request may take.
+    /// The time limit of a request.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The cluster they lead to.
+    /// The cluster that they connect to.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
     }
 
-    /// Who is told what people should know of these connections.
+    /// Where messages about these connections go.
     pub fn reporter(&self) -> Reporter {
         self.cluster.connector.settings().reporter
     }
 
-    /// Sends a request, waits for the answer and hands it to `read`. A fault ends the connection; the next call
-    /// opens another.
+    /// Sends a request, waits for the response and passes it to `read`. After a failure the connection is closed, and
+    /// the next call opens another.
     pub fn call<R: Request, T>(
         &mut self,
         target: Target,
@@ -77,7 +78,7 @@ impl Connections {
         self.call_until(target, request, Instant::now() + self.timeout, read)
     }
 
-    /// The same with another time limit: for requests that wait at the broker.
+    /// Like [`call`](Self::call) with another time limit, for requests that the broker holds back.
     pub fn call_within<R: Request, T>(
         &mut self,
         target: Target,
@@ -88,8 +89,8 @@ impl Connections {
         self.call_until(target, request, Instant::now() + timeout, read)
     }
 
-    /// The same by a deadline, which holds for all that is needed: the connection, TLS, the login, the answer. By
-    /// [`Target::Any`], a broker that does not answer costs its [share] of the time, and then the next one is asked.
+    /// Like [`call`](Self::call) with a deadline for everything: DNS, TCP, TLS, login and response. With
+    /// [`Target::Any`], a broker that does not answer uses up its [share] of the time, then the next one is asked.
     pub fn call_until<R: Request, T>(
         &mut self,
         target: Target,
@@ -101,7 +102,7 @@ impl Connections {
         match target {
             Target::Broker(id) => {
                 let address = self.address(id)?;
-                // Where it can't even be reached, its address says more than the error.
+                // If it can't be reached, its advertised address may be wrong.
                 self.open_at(&address, deadline).map_err(|error| unreachable(id, &address, error))?;
                 Ok(self.ask_at(&address, request, deadline, &mut read)?)
             }
@@ -111,12 +112,12 @@ impl Connections {
         }
     }
 
-    /// Opens the connection to a target unless it is there, for who wants its canceller.
+    /// Opens the connection to a target unless it is open, for example to get its canceller.
     pub fn open(&mut self, target: Target) -> Result<&mut Connection, ClusterError> {
         self.open_until(target, Instant::now() + self.timeout)
     }
 
-    /// The same by a deadline.
+    /// Like [`open`](Self::open) with a deadline.
     pub fn open_until(&mut self, target: Target, deadline: Instant) -> Result<&mut Connection, ClusterError> {
         let address = match target {
             Target::Broker(id) => {
@@ -131,32 +132,32 @@ impl Connections {
         Ok(self.open_at(&address, deadline)?)
     }
 
-    /// Whether this API can be called there.
+    /// Whether the broker offers this API in a version spoken here.
     pub fn supports(&mut self, target: Target, api: ApiKey) -> Result<bool, ClusterError> {
         Ok(self.open(target)?.versions().supports(api))
     }
 
-    /// Lets the next call to [`Target::Any`] go to another broker than the last one, for when an answer may be out of
-    /// date: to the next of those that are known, in turn. No connection is closed.
+    /// Directs the next call to [`Target::Any`] to the next known broker, because the last response may be stale.
+    /// Closes no connection.
     pub fn ask_another(&mut self) {
         let known = self.known();
         let place = self.any.as_ref().and_then(|any| known.iter().position(|address| address == any));
         self.any = place.and_then(|place| known.get((place + 1) % known.len().max(1)).cloned());
     }
 
-    /// Ends a connection, after an answer that makes it useless. Of [`Target::Any`], another is asked next.
+    /// Closes a connection. With [`Target::Any`], another broker is asked next.
     pub fn close(&mut self, target: Target) {
         self.take(target);
     }
 
-    /// Ends a connection so that nothing written on it arrives any more, as far as that is in our power.
+    /// Resets a connection, so that requests still in flight on it are discarded if they have not arrived yet.
     pub fn reset(&mut self, target: Target) {
         if let Some(connection) = self.take(target) {
             connection.reset();
         }
     }
 
-    /// How many connections are kept.
+    /// The number of open connections.
     pub fn kept(&self) -> usize {
         self.open.len()
     }
@@ -187,7 +188,7 @@ impl Connections {
         self.cluster.known().brokers().values().cloned().collect()
     }
 
-    /// The connection to an address, kept or new. Those that were not used for too long are closed.
+    /// The connection to an address, kept or new. Closes those that were idle for too long.
     fn open_at(&mut self, address: &Address, deadline: Instant) -> Result<&mut Connection, ConnectionError> {
         let now = Instant::now();
         self.open.retain(|(_, connection)| !connection.is_stale(now));
@@ -210,7 +211,7 @@ impl Connections {
         self.open.get_mut(place).map(|(_, connection)| connection).ok_or_else(gone)
     }
 
-    /// Asks at an address; `read` is used up by an answer alone.
+    /// Calls the broker at an address. Takes `read` only if a response has come.
     fn ask_at<R: Request, T>(
         &mut self,
         address: &Address,
@@ -227,14 +228,14 @@ impl Connections {
         if outcome.is_err()
             && let Some(connection) = self.take_at(address)
         {
-            // What was asked must not arrive any more behind what is asked next.
+            // The failed request must not arrive after the next one.
             connection.reset();
         }
         outcome
     }
 
-    /// Does it with one broker after another until it works, each for its share of the time: some that are known,
-    /// then those that were named at the start (KIP-899).
+    /// Tries one broker after another until `act` succeeds, each for its share of the time: some known brokers, then
+    /// the bootstrap addresses (KIP-899).
     fn of_any<T>(
         &mut self,
         deadline: Instant,
@@ -254,7 +255,7 @@ impl Connections {
             foreign += usize::from(opened.as_ref().is_err_and(|error| error.is_foreign()));
             match opened.and_then(|()| act(self, address, until)) {
                 Ok(done) => {
-                    // While none is known, the next call goes to one that is known by then.
+                    // As long as no broker is known, the next call chooses anew.
                     self.any = (!known.is_empty()).then(|| address.clone());
                     self.starts_over = false;
                     return Ok(done);
@@ -262,7 +263,7 @@ impl Connections {
                 Err(error) => failed.push(error),
             }
             if failed.last().is_some_and(ConnectionError::is_refused_login) {
-                // The same credentials at each of them could lock the account.
+                // Trying the same credentials at each broker could lock the account.
                 break;
             }
         }
@@ -270,7 +271,7 @@ impl Connections {
         Err(ClusterError::NoBroker { failed, foreign, at_first: known.is_empty() })
     }
 
-    /// Lets the next call begin with those that this one, which was in vain, had no time for.
+    /// After a failed call: the next one begins with the brokers that this one had no time for.
     fn move_on(&mut self, tried: &[Address], known: &[Address]) {
         if !self.starts_over {
             self.any = tried.iter().rfind(|address| known.contains(address)).cloned();
@@ -282,7 +283,7 @@ impl Connections {
         self.first_named = last.map_or(self.first_named, |place| (place + 1) % named.len().max(1));
     }
 
-    /// Whom to try, in this order.
+    /// The addresses to try, in order.
     fn candidates(&self, known: &[Address]) -> Vec<Address> {
         let named = &self.cluster.bootstrap;
         let named: Vec<&Address> = named.iter().cycle().skip(self.first_named).take(named.len()).collect();
@@ -290,10 +291,10 @@ impl Connections {
         let place = |wanted: &dyn Fn(&Address) -> bool| known.iter().position(wanted);
         let first = match &self.any {
             Some(any) => place(&|address| address == any).unwrap_or(0),
-            // A connection that is there is used; else each client begins with another broker.
+            // An open connection first; otherwise a random broker, to spread the clients.
             None => place(&is_open).unwrap_or_else(|| any_number() % known.len().max(1)),
         };
-        // One named at the start that was reached when no known one was is asked for as long as it answers.
+        // After a fallback to a bootstrap address, that address is used as long as it answers.
         let fallen_back = self.any.as_ref().filter(|any| !known.contains(any) && is_open(any));
         let first_of_all = if self.starts_over { named.as_slice() } else { &[] };
         let mut candidates: Vec<Address> = first_of_all.iter().copied().chain(fallen_back).cloned().collect();
@@ -309,12 +310,12 @@ impl Connections {
         candidates
     }
 
-    /// Asks for metadata: of these topics, or of all. Gives the error of each topic that has one.
+    /// Fetches metadata of these topics, or of all. Returns the topics that have an error code.
     pub fn refresh(&mut self, topics: Option<&[&str]>) -> Result<Vec<(Arc<str>, ErrorCode)>, ClusterError> {
         self.refresh_until(topics, Instant::now() + self.timeout)
     }
 
-    /// The same by a deadline.
+    /// Like [`refresh`](Self::refresh) with a deadline.
     pub fn refresh_until(
         &mut self,
         topics: Option<&[&str]>,
@@ -339,21 +340,21 @@ impl Connections {
         })?;
         let now = self.known();
         if now != before {
-            // Those that are known now are tried before one that was named at the start is asked again.
+            // Known brokers go before a bootstrap address.
             self.any = self.any.take().filter(|any| now.contains(any));
         }
-        // KIP-1102: the cluster that is meant is found where it was found at first.
+        // KIP-1102: the client has to start over with its bootstrap addresses.
         self.starts_over = matches!(answered, Err(ErrorCode::REBOOTSTRAP_REQUIRED));
         let answered = answered.map_err(|code| ClusterError::of_cluster(ApiKey::Metadata, code)).flatten();
         answered.inspect_err(|_| self.ask_another())
     }
 
-    /// The id of the group's coordinator, which can be asked from then on.
+    /// Finds the group's coordinator. Returns its id, which is a valid [`Target::Broker`] from then on.
     pub fn coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
         self.coordinator_until(group, Instant::now() + self.timeout)
     }
 
-    /// The same by a deadline.
+    /// Like [`coordinator`](Self::coordinator) with a deadline.
     pub fn coordinator_until(&mut self, group: &str, deadline: Instant) -> Result<i32, ClusterError> {
         let cluster = Arc::clone(&self.cluster);
         let request =
@@ -368,18 +369,18 @@ impl Connections {
             code => Err(ClusterError::of_group(ApiKey::FindCoordinator, group, code)),
         })?;
         if found.is_err() {
-            // Another broker may know more.
+            // Another broker may know the coordinator.
             self.ask_another();
         }
         found
     }
 
-    /// The same, asked for only where it is not `known` yet.
+    /// The coordinator if it is `known`, else [found](Self::coordinator) and remembered there.
     pub fn coordinator_unless(&mut self, known: &mut Option<i32>, group: &str) -> Result<i32, ClusterError> {
         self.coordinator_unless_until(known, group, Instant::now() + self.timeout)
     }
 
-    /// The same by a deadline.
+    /// Like [`coordinator_unless`](Self::coordinator_unless) with a deadline.
     pub fn coordinator_unless_until(
         &mut self,
         known: &mut Option<i32>,
@@ -397,11 +398,11 @@ impl Connections {
 fn unreachable(broker: i32, address: &Address, reason: ConnectionError) -> ClusterError {
     match reason.is_fatal() {
         true => reason.into(),
-        false => ClusterError::Unreachable { broker, address: address.clone(), reason },
+        false => ClusterError::Unreachable { broker, address: address.clone(), reason: Box::new(reason) },
     }
 }
 
-/// Spreads clients over brokers.
+/// A random number, so that clients begin with different brokers.
 fn any_number() -> usize {
     usize::try_from(RandomState::new().build_hasher().finish() >> 33).unwrap_or(0)
 }

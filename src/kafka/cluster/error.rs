@@ -20,7 +20,7 @@ pub enum ClusterError {
         /// Its advertised address.
         address: Address,
         /// What happened there.
-        reason: ConnectionError,
+        reason: Box<ConnectionError>,
     },
     /// None of the brokers tried has answered.
     NoBroker {
@@ -200,7 +200,7 @@ impl Error for ClusterError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Connection(error) => Some(error),
-            Self::Unreachable { reason, .. } => Some(reason),
+            Self::Unreachable { reason, .. } => Some(&**reason),
             Self::NoBroker { failed, .. } => failed.first().map(|error| error as _),
             Self::Broker { code, .. } => Some(code),
             Self::Unreadable { reason, .. } => Some(reason),
@@ -248,7 +248,7 @@ mod tests {
         let error = ClusterError::Unreachable {
             broker: 2,
             address: Address { host: "b2".into(), port: 9092 },
-            reason: timeout(),
+            reason: Box::new(timeout()),
         };
         assert!(error.to_string().starts_with("broker 2 says that it is at b2:9092, and there: "), "{error}");
         let cause = error.source().and_then(|cause| cause.downcast_ref::<ConnectionError>());

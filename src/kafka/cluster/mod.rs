@@ -1,7 +1,14 @@
-//! What is known of the brokers: addresses, leaders, coordinators; and the connections of one thread to them.
+//! The cluster's metadata, and the connections of one thread to its brokers.
 //!
-//! [`Cluster`] is shared and does no I/O. [`Connections`] belongs to one thread: one connection a broker, opened when it
-//! is first needed and again after a fault, so that no thread ever waits for another one's answer.
+//! [`Cluster`] is shared by all threads of a client and does no I/O. [`Connections`] belongs to one thread: one
+//! connection per broker, opened on first use and reopened after a failure, so that no thread waits for another one's
+//! response.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `catalog` | [`Cluster`]'s metadata |
+//! | `connections` | [`Connections`] |
+//! | `error` | [`ClusterError`] |
 
 mod catalog;
 mod connections;
@@ -25,9 +32,9 @@ pub type TopicSizes = BTreeMap<Arc<str>, i32>;
 /// Where a broker listens, by its own word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// A name or an address, an IPv6 one without brackets.
+    /// A host name or an IP address, IPv6 without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -41,7 +48,7 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Reads `HOST:PORT`, the host of IPv6 in brackets.
+    /// Parses `HOST:PORT`, with an IPv6 address in brackets. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -50,7 +57,7 @@ impl Address {
     }
 }
 
-/// What is known of the brokers. It is shared by the threads of a client.
+/// The metadata of a cluster, shared by the threads of a client.
 #[derive(Debug)]
 pub struct Cluster {
     connector: Connector,
@@ -59,47 +66,47 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Nothing is known yet but where to ask.
+    /// A cluster of which only the bootstrap addresses are known. Contacts nobody.
     pub fn new(connector: Connector, bootstrap: Vec<Address>) -> Self {
         Self { connector, bootstrap, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Catalog> {
-        // Each change replaces whole entries.
+        // A panic can't leave an entry half written: each change replaces whole entries.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The brokers that the newest metadata names.
+    /// The brokers by id, from the latest metadata.
     pub fn brokers(&self) -> BTreeMap<i32, Address> {
         self.known().brokers().clone()
     }
 
-    /// The cluster's id, where it has told one.
+    /// The cluster id, if a broker has reported it.
     pub fn id(&self) -> Option<Arc<str>> {
         self.known().id().cloned()
     }
 
-    /// The id of a topic; zero where none is known.
+    /// The id of a topic; zero if it is not known.
     pub fn topic_id(&self, topic: &str) -> Uuid {
         self.known().topic_id(topic)
     }
 
-    /// What is known of a partition.
+    /// The metadata of a partition.
     pub fn place(&self, topic: &str, partition: i32) -> Place {
         self.known().place(topic, partition)
     }
 
-    /// The leader of a partition and its epoch.
+    /// The broker id and the epoch of a partition's leader.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
         self.place(topic, partition).leader.map(|leader| (leader.broker, leader.epoch))
     }
 
-    /// How many partitions each known topic has.
+    /// The number of partitions of each known topic.
     pub fn sizes(&self) -> TopicSizes {
         self.known().sizes()
     }
 
-    /// Takes a metadata answer in.
+    /// Learns from a metadata response.
     fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) -> Result<(), ClusterError> {
         match self.known().learn(answer, about_all) {
             true => Ok(()),
@@ -107,7 +114,7 @@ impl Cluster {
         }
     }
 
-    /// The leader that is known proved to be none: the next metadata counts, whatever its epoch.
+    /// The known leader has denied that it leads: the next metadata is accepted whatever its epoch.
     pub fn leader_refused(&self, topic: &str, partition: i32) {
         self.known().leader_refused(topic, partition);
     }
