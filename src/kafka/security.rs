@@ -1,20 +1,20 @@
-//! How brokers are to be trusted, and how we prove who we are: TLS and SASL, as settings.
+//! The settings of TLS and SASL.
 
 use crate::net::TlsSettings;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a connection to a broker is made of (`security.protocol`).
+/// The layers of a connection to a broker (`security.protocol`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// TCP alone.
+    /// Plain TCP.
     #[default]
     Plaintext,
     /// TLS.
     Ssl,
-    /// TCP, with authentication.
+    /// Plain TCP with SASL authentication.
     SaslPlaintext,
-    /// TLS, with authentication.
+    /// TLS with SASL authentication.
     SaslSsl,
 }
 
@@ -31,33 +31,33 @@ impl Protocol {
         }
     }
 
-    /// Reads Kafka's name for it, in any case, as librdkafka writes it in lower case.
+    /// Parses Kafka's name for it, in upper or lower case.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
     }
 
-    /// Whether TLS is part of it.
+    /// Whether it uses TLS.
     pub fn has_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    /// Whether authentication is part of it.
+    /// Whether it uses SASL.
     pub fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
 
-/// Text that never shows itself: a password, a token.
+/// A password or a token; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps the text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for those who send it or compute with it.
+    /// The text, to be sent or hashed but never shown.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -69,36 +69,36 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How we prove who we are (`sasl.mechanism`).
+/// Credentials for a SASL mechanism (`sasl.mechanism`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sasl {
-    /// The password itself is sent (RFC 4616): for connections with TLS.
+    /// PLAIN (RFC 4616): sends the password itself, so it needs TLS.
     Plain {
-        /// The user's name.
+        /// The user name.
         username: String,
         /// The password.
         password: Secret,
     },
     /// SCRAM with SHA-256 (RFC 7677): the password never leaves this host, and the broker proves that it knows it.
     ScramSha256 {
-        /// The user's name.
+        /// The user name.
         username: String,
         /// The password.
         password: Secret,
     },
     /// SCRAM with SHA-512.
     ScramSha512 {
-        /// The user's name.
+        /// The user name.
         username: String,
         /// The password.
         password: Secret,
     },
-    /// A bearer token (RFC 7628), read anew for each authentication.
+    /// OAUTHBEARER (RFC 7628): a bearer token, read for each authentication.
     OauthBearer(TokenSource),
 }
 
 impl Sasl {
-    /// The mechanism's registered name.
+    /// The name of the mechanism.
     pub fn mechanism(&self) -> &'static str {
         match self {
             Self::Plain { .. } => "PLAIN",
@@ -109,36 +109,36 @@ impl Sasl {
     }
 }
 
-/// Where a bearer token comes from.
+/// The source of a bearer token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
-    /// A file that holds it; whoever renews the token replaces the file.
+    /// A file that contains the token, and is replaced when the token is renewed.
     File(PathBuf),
-    /// The words of a command that prints it, run without a shell.
+    /// The words of a command that prints the token, run without a shell.
     Command(Vec<String>),
 }
 
 impl TokenSource {
-    /// A command's words, split at white space. `None` if there are none.
+    /// Splits a command line at white space. `None` if it is empty.
     pub fn command(line: &str) -> Option<Self> {
         let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
         (!words.is_empty()).then_some(Self::Command(words))
     }
 }
 
-/// The security of all connections of a client.
+/// The security settings of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Security {
-    /// What a connection is made of.
+    /// The layers of a connection.
     pub protocol: Protocol,
-    /// Whom to trust and who we are, where the protocol has TLS.
+    /// Trusted certificates and the client's own, for protocols with TLS.
     pub tls: TlsSettings,
-    /// How we prove who we are, where the protocol has SASL.
+    /// Credentials, for protocols with SASL.
     pub sasl: Option<Sasl>,
 }
 
 impl Security {
-    /// Whether the settings fit together and this binary can do what they say.
+    /// Checks whether the settings are consistent and supported by this build.
     pub fn check(&self) -> Result<(), SecurityError> {
         if self.protocol.has_tls() && cfg!(not(feature = "tls")) {
             return Err(SecurityError::NoTls(self.protocol));
@@ -149,7 +149,7 @@ impl Security {
         Ok(())
     }
 
-    /// The credentials, where the protocol asks for them.
+    /// The credentials, if the protocol has SASL.
     pub fn credentials(&self) -> Option<&Sasl> {
         self.sasl.as_ref().filter(|_| self.protocol.has_sasl())
     }
@@ -158,9 +158,9 @@ impl Security {
 /// Why security settings can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecurityError {
-    /// The protocol has TLS, but the feature was not built in.
+    /// The protocol has TLS, but this build lacks the feature `tls`.
     NoTls(Protocol),
-    /// The protocol has SASL, but there is nothing to authenticate with.
+    /// The protocol has SASL, but there are no credentials.
     NoSasl(Protocol),
 }
 

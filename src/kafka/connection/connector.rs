@@ -1,7 +1,7 @@
-//! From a broker's name to a connection on which it may be asked.
+//! Opens connections: resolves the broker's name, connects, and authenticates.
 //!
-//! Each address of the name gets a turn that ends with the broker's last word of the greeting (TCP, TLS, ApiVersions,
-//! SASL), so one that only accepts costs no more than its share of the time.
+//! Each address of the name gets a share of the time for all steps (TCP, TLS, ApiVersions, SASL), so an address that
+//! accepts TCP connections but never answers does not use up the deadline.
 
 use super::logins::{Logins, Refusal};
 use super::{Connection, ConnectionError};
@@ -15,35 +15,35 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time that is left is shared by no more than this and one, so that a long list leaves each a useful part of it.
+/// The time left is divided by at most this number plus one, so that each of many addresses gets a useful share.
 const MOST_SHARERS: usize = 3;
-/// No share is less than this: what TLS and a login with the token of a slow command take.
+/// The smallest share: enough for TLS and a login with a token from a slow command.
 const LEAST_SHARE: Duration = Duration::from_millis(2_500);
 
-/// How long one of several may take, of the time that is `left`, while so many `others` wait for their turn: an even
-/// share, but no less than a quarter, nor than what a login may take. The last gets all of it.
+/// The share of the time `left` for one attempt while `others` are still to be tried: an even share, but at least a
+/// quarter, and at least 2.5 s. The last attempt gets all of it.
 pub fn share(left: Duration, others: usize) -> Duration {
     let sharers = u32::try_from(others.min(MOST_SHARERS)).unwrap_or(0).saturating_add(1);
     (left / sharers).max(LEAST_SHARE).min(left)
 }
 
-/// Settings of all connections of a client.
+/// The settings of a client's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How brokers are trusted and who we are.
+    /// TLS and SASL.
     pub security: Security,
-    /// What we call ourselves, in the brokers' logs and quotas (`client.id`).
+    /// The client's name in the brokers' logs and quotas (`client.id`).
     pub client_id: String,
-    /// The longest time for reaching any of a broker's addresses, within the deadline of the opening.
+    /// The time limit of the TCP handshake with any of a broker's addresses.
     pub connect_timeout: Duration,
-    /// The longest time for TLS, and for each answer while a connection is opened or authenticated anew.
+    /// The time limit of the TLS handshake, and of each response while a connection is opened or reauthenticated.
     pub request_timeout: Duration,
-    /// The largest answer that is taken, in bytes without its length.
+    /// The maximum size of a response in bytes, without its length field.
     pub largest_frame: usize,
-    /// A connection that was not used for so long is closed before any other use, since whatever is between may have
-    /// forgotten it (`connections.max.idle.ms`); zero: never.
+    /// A connection that was idle for longer is not used again, since a firewall may have dropped it
+    /// (`connections.max.idle.ms`). Zero: no limit.
     pub max_idle: Duration,
-    /// Who is told when brokers refuse a client that they let in before.
+    /// Told when a broker refuses a login after an earlier one succeeded.
     pub reporter: Reporter,
 }
 
@@ -62,12 +62,11 @@ impl Default for Settings {
     }
 }
 
-/// Opens connections. Cheap to clone; all clones are one client to the brokers: they share their TLS sessions and what
-/// became of their logins.
+/// Opens connections. Cheap to clone; all clones are one client: they share TLS sessions and the history of logins.
 #[derive(Clone, Debug)]
 pub struct Connector(Arc<Shared>);
 
-/// Whether they are the same client.
+/// Equal if they are clones of each other.
 impl PartialEq for Connector {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -84,7 +83,7 @@ struct Shared {
     logins: Mutex<Logins>,
 }
 
-/// Why none of a name's addresses led to a connection, and which of them had the last turn.
+/// The error of an attempt to connect, and the address that was tried last.
 struct Failed {
     address: Option<SocketAddr>,
     error: ConnectionError,
@@ -97,7 +96,10 @@ impl From<NetError> for Failed {
 }
 
 impl Connector {
-    /// Checks the settings and reads the certificates that they name. Contacts nobody.
+    /// Checks the settings and reads the certificate files. Contacts nobody.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Settings`], or [`ConnectionError::Net`] for a file that can't be used.
     pub fn new(settings: Settings) -> Result<Self, ConnectionError> {
         settings.security.check()?;
         #[cfg(feature = "tls")]
@@ -113,23 +115,23 @@ impl Connector {
         })))
     }
 
-    /// The settings.
+    /// The settings of all its connections.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Connects to a broker, by any of its name's addresses, and gets as far as being allowed to ask.
+    /// Opens a connection to a broker through any of its addresses, and authenticates.
     ///
     /// # Errors
-    /// [`ConnectionError::Addresses`] with what came of each address, where there are several. A login that is refused
-    /// ends the attempt: all addresses of a name check the same credentials, and a wrong password at each of them may
-    /// lock the account. Once a broker has let this client in, a refusal is [`ConnectionError::Refused`], which may be
-    /// tried again; too soon after it is [`ConnectionError::Paused`].
+    /// [`ConnectionError::Addresses`] with the error of each address, if there are several. A refused login ends the
+    /// attempt: all addresses of a name check the same credentials, and a wrong password at each of them may lock the
+    /// account. Once a broker has accepted this client, a refused login is a [`ConnectionError::Refused`], which may be
+    /// retried; until then [`ConnectionError::Paused`].
     pub fn open(&self, host: &str, port: u16, deadline: Instant) -> Result<Connection, ConnectionError> {
         self.open_by(host, port, deadline, || resolve_until(host, port, deadline))
     }
 
-    /// The same with addresses that somebody else has found for the name.
+    /// Like [`open`](Self::open) with addresses that the caller has resolved.
     pub fn open_at(
         &self,
         host: &str,
@@ -154,7 +156,7 @@ impl Connector {
         let admitted = self.logins().begin(&broker, Instant::now());
         let failed = admitted.map_err(|left| ConnectionError::Paused { broker: broker.clone(), left })?;
         let reached = resolve().map_err(Failed::from).and_then(|mut addresses| {
-            // It begins behind the address with which the last attempt ended, perhaps for lack of time.
+            // Starts after the address that the last attempt ended with, perhaps for lack of time.
             let last = failed.and_then(|failed| addresses.iter().position(|address| *address == failed));
             addresses.rotate_left(last.map_or(0, |last| last + 1));
             self.reach(host, &broker, addresses, deadline)
@@ -174,11 +176,11 @@ impl Connector {
     }
 
     fn logins(&self) -> MutexGuard<'_, Logins> {
-        // No change leaves it half done.
+        // A panic can't leave it half changed.
         self.0.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an error of a login means, by what was before.
+    /// Decides whether a fatal error of a login may be retried, by the history of logins.
     pub(super) fn refused(&self, broker: &str, error: ConnectionError) -> ConnectionError {
         if !error.is_fatal() {
             return error;
@@ -195,7 +197,7 @@ impl Connector {
         }
     }
 
-    /// Gives each address its turn, those that answer soonest first.
+    /// Tries each address, the ones that answer fastest first.
     fn reach(
         &self,
         host: &str,
@@ -225,7 +227,7 @@ impl Connector {
         Err(none_of(broker, tried, None))
     }
 
-    /// All that follows TCP.
+    /// TLS, versions and authentication.
     fn greet(
         &self,
         socket: TcpStream,
@@ -245,7 +247,7 @@ impl Connector {
     }
 }
 
-/// One error of several.
+/// Combines the errors of several addresses.
 fn none_of(
     broker: &str,
     mut tried: Vec<(SocketAddr, ConnectionError)>,

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a broker, as sentences that name it and say what to do.
+//! Errors of a connection, as sentences that name the broker.
 
 use super::versions::{Missing, oldest_asked};
 use crate::kafka::protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
@@ -8,98 +8,98 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Why there is no answer. After any of these but [`Unsupported`](Self::Unsupported) and
-/// [`Encode`](Self::Encode), which send nothing, the connection can't be used any more.
+/// Why a request was not answered. After any error but [`Unsupported`](Self::Unsupported) and [`Encode`](Self::Encode),
+/// which send nothing, the connection can't be used any more.
 #[derive(Debug)]
 pub enum ConnectionError {
-    /// The settings don't fit together.
+    /// The security settings are inconsistent.
     Settings(SecurityError),
-    /// Connecting, TLS, a deadline that passed, a connection that ended.
+    /// DNS, TCP or TLS failed, a deadline passed, or the connection was closed.
     Net(NetError),
-    /// The broker did not answer as one in the first exchange: another kind of listener, or no broker.
+    /// The first exchange failed: another kind of listener, or not a broker at all.
     Greeting {
         /// The broker's address as it was given.
         broker: String,
-        /// What we spoke.
+        /// The protocol that was used.
         protocol: Protocol,
-        /// What came of it.
+        /// The error.
         reason: Box<ConnectionError>,
     },
-    /// A frame whose length can't be true.
+    /// A frame with an invalid length.
     Frame {
         /// The broker's address as it was given.
         broker: String,
         /// What is wrong with it.
         reason: DecodeError,
     },
-    /// An answer to something else than what was asked.
+    /// A response to another request.
     Order {
         /// The broker's address as it was given.
         broker: String,
-        /// The number that the request carried.
+        /// The correlation id of the request.
         expected: i32,
-        /// The number that the answer carries.
+        /// The correlation id of the response.
         got: i32,
     },
-    /// An answer that can't be read.
+    /// A response that can't be decoded.
     Decode {
         /// The broker's address as it was given.
         broker: String,
-        /// What was asked.
+        /// The request.
         api: ApiKey,
         /// What is wrong with it.
         reason: DecodeError,
     },
-    /// A request that can't be written.
+    /// A request that can't be encoded.
     Encode {
-        /// What was to be asked.
+        /// The request.
         api: ApiKey,
         /// What is wrong with it.
         reason: EncodeError,
     },
-    /// The broker speaks none of our versions of some APIs.
+    /// There is no common version of some APIs.
     Unsupported {
         /// The broker's address as it was given.
         broker: String,
-        /// What was to be asked, and whatever else is missing.
+        /// The API of the request, and all others that are missing.
         missing: Vec<Missing>,
     },
-    /// The broker does not accept who we are, or did not prove who it is.
+    /// Authentication failed, of this client or of the broker.
     Authentication {
         /// The broker's address as it was given.
         broker: String,
         /// The SASL mechanism.
         mechanism: &'static str,
-        /// The broker's error code, if it is the broker that refuses.
+        /// The broker's error code, if the broker has refused.
         code: Option<ErrorCode>,
-        /// What was said. Holds no secret.
+        /// The reason, without secrets.
         reason: String,
-        /// Whether trying again is of no use before somebody mends something.
+        /// Whether a retry would fail in the same way until somebody changes something.
         fatal: bool,
     },
-    /// None of the addresses of a broker's name led to a connection.
+    /// No address of a broker's name led to a connection.
     Addresses {
         /// The broker's address as it was given.
         broker: String,
-        /// Those that took the connection, with what came of it.
+        /// The addresses that accepted a TCP connection, with their errors.
         tried: Vec<(SocketAddr, ConnectionError)>,
-        /// The others, if there were any.
+        /// The error of the other addresses, if there were any.
         unreachable: Option<Box<NetError>>,
     },
-    /// A broker refuses a client that was let in before, by this broker or another. It may be tried again.
+    /// A broker refuses a client that it or another broker has accepted before. It may be retried.
     Refused {
-        /// How long no login is tried there.
+        /// The pause until the next login there.
         pause: Duration,
-        /// How many refusals there were in a row.
+        /// The number of consecutive refusals.
         refusals: u32,
         /// The refusal.
         reason: Box<ConnectionError>,
     },
-    /// Nothing was sent, because the broker refused a login a moment ago.
+    /// Nothing was sent, because the broker has refused a login a moment ago.
     Paused {
         /// The broker's address as it was given.
         broker: String,
-        /// How long it is until the next one may be tried.
+        /// The time until the next login.
         left: Duration,
     },
     /// The connection failed before.
@@ -110,15 +110,15 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
-    /// Whether another attempt, here or at another broker, would end in the same way: versions, credentials,
-    /// certificates, settings.
+    /// Whether a retry, at this or another broker, would fail in the same way: versions, credentials, certificates,
+    /// settings.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Settings(_) | Self::Encode { .. } | Self::Unsupported { .. } => true,
             Self::Net(error) => error.is_fatal(),
             Self::Authentication { fatal, .. } => *fatal,
             Self::Greeting { .. } | Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => false,
-            // One that only broke, or was out of reach, may go better.
+            // A broken connection or an unreachable address may work at the next attempt.
             Self::Addresses { tried, unreachable, .. } => {
                 unreachable.is_none() && tried.iter().all(|(_, error)| error.is_fatal())
             }
@@ -126,7 +126,7 @@ impl ConnectionError {
         }
     }
 
-    /// Whether the broker, or one that passes for it, did not agree on who we are.
+    /// Whether the login was refused.
     pub fn is_refused_login(&self) -> bool {
         match self {
             Self::Authentication { fatal, .. } => *fatal,
@@ -135,7 +135,7 @@ impl ConnectionError {
         }
     }
 
-    /// Whether whoever listens there has answered, and not as a broker does.
+    /// Whether the peer has answered, but not with Kafka's protocol.
     pub fn is_foreign(&self) -> bool {
         match self {
             Self::Greeting { reason, .. } => reason.is_foreign(),
@@ -147,7 +147,7 @@ impl ConnectionError {
         }
     }
 
-    /// Whether it was the deadline that passed.
+    /// Whether the deadline has passed.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Net(error) => error.kind() == Kind::Timeout,
@@ -160,7 +160,7 @@ impl ConnectionError {
         }
     }
 
-    /// The same, if it came of the first exchange, where it most often means the wrong kind of listener.
+    /// The error as one of the first exchange, where it most often means the wrong kind of listener.
     pub(super) fn at_greeting(self, broker: &str, protocol: Protocol) -> Self {
         match self {
             Self::Net(ref error) if error.kind() == Kind::Broken => {}
@@ -215,7 +215,7 @@ impl fmt::Display for ConnectionError {
     }
 }
 
-/// Of a client that was let in before.
+/// The text of [`ConnectionError::Refused`].
 fn refused(
     f: &mut fmt::Formatter<'_>,
     pause: Duration,
@@ -228,7 +228,7 @@ fn refused(
         ConnectionError::Authentication { code, .. } => *code,
         _ => None,
     };
-    // Where the broker has words of its own for it, its code is not among them.
+    // The broker's own text lacks the code.
     if let Some(code) = code.filter(|code| !said.contains(&code.to_string())) {
         write!(f, " ({code})")?;
     }

@@ -1,32 +1,32 @@
-//! Frames out of a stream of bytes, into one buffer that is used again for each.
+//! Reads frames from a stream into one reused buffer.
 
 use crate::kafka::protocol::{DecodeError, frame_length};
 use std::io::{self, Read};
 
-/// So much is read at once where no more is known to come: most answers come whole by one read.
+/// The size of a read before the length of the frame is known, in bytes: most frames arrive in one read.
 const READ_AHEAD: usize = 16 * 1024;
-/// After so many frames the buffer is held against the largest of them.
+/// After this many frames the buffer is shrunk if it is far larger than the largest of them.
 const REVIEW: u32 = 16;
-/// A buffer of this size is never given back.
+/// The buffer is never shrunk below this size, in bytes.
 const KEPT: usize = 64 * 1024;
-/// How many times the largest frame of late a buffer may be.
+/// The buffer may be this many times larger than the largest recent frame.
 const MOST_SLACK: usize = 4;
 const PREFIX: usize = 4;
 
-/// Why there is no frame.
+/// Why a frame could not be read.
 #[derive(Debug)]
 pub(super) enum FrameError {
-    /// The stream failed, or ended in the middle.
+    /// The stream failed, or ended within a frame.
     Io(io::Error),
-    /// Its length can't be true.
+    /// The length is invalid.
     Length(DecodeError),
 }
 
-/// The buffer. It grows only as the bytes arrive, so a length alone costs nothing.
+/// The buffer. It grows only as bytes arrive, so a false length alone costs no memory.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     buffer: Vec<u8>,
-    /// What was read and not given out yet: `start..end`.
+    /// The bytes read and not returned yet are in `start..end`.
     start: usize,
     end: usize,
     frames: u32,
@@ -34,7 +34,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// The next frame, without its length. It is not kept beyond the next call.
+    /// Reads the next frame of at most `limit` bytes, without its length field.
     pub(super) fn frame(&mut self, source: &mut impl Read, limit: usize) -> Result<&[u8], FrameError> {
         self.make_room();
         while self.end - self.start < PREFIX {
@@ -52,12 +52,12 @@ impl Inbox {
         Ok(&self.buffer[frame])
     }
 
-    /// Whether bytes are here that nobody asked for.
+    /// Whether no bytes have been read ahead.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Moves what is left to the front; gives memory back that only one large frame needed.
+    /// Moves the remaining bytes to the front, and frees memory that only one large frame needed.
     fn make_room(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -75,9 +75,9 @@ impl Inbox {
         self.largest = 0;
     }
 
-    /// Reads once, so that at most `wanted` bytes are here, or a read-ahead.
+    /// Reads once, up to `wanted` buffered bytes or [`READ_AHEAD`].
     fn read(&mut self, source: &mut impl Read, wanted: usize) -> Result<(), FrameError> {
-        // Whoever claims a large frame has to send half of what it takes here.
+        // The buffer at most doubles, so a peer that claims a large frame has to send half of what it costs here.
         let room = wanted.min(self.end.saturating_mul(2)).max(READ_AHEAD);
         if self.buffer.len() < room {
             self.buffer.resize(room, 0);

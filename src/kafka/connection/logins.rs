@@ -1,33 +1,33 @@
-//! What brokers said to this client's logins, by TLS or SASL: a refusal before any broker has let it in is final; a
-//! later one is retried, with a backoff for each broker, and told.
+//! The history of this client's logins, by TLS or SASL. A login refused before any broker has accepted this client is
+//! final; a later one is retried, with backoff per broker, and logged.
 //!
-//! It also knows which of the addresses of a broker's name failed last, so that the next attempt begins with another.
+//! It also remembers the address of each broker that failed last, so that the next attempt begins with another one.
 //!
-//! Credentials that were right before seldom turn wrong, and some brokers refuse logins that are right: Amazon MSK
-//! answers those beyond its limit of new connections (20 a second and broker, 4 on its smallest) with
-//! SASL_AUTHENTICATION_FAILED. Takes `now`, and knows no socket.
+//! Valid credentials seldom become invalid, and some brokers refuse valid ones: Amazon MSK answers
+//! SASL_AUTHENTICATION_FAILED above its limit of new connections (20 per second and broker, 4 on its smallest). Takes
+//! `now`, and knows no sockets.
 
 use crate::relay::backoff::{Backoff, Jitter};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The pause after a broker's first refusal. It doubles with each further one.
+/// The pause after a broker's first refusal; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// How often a broker that goes on refusing is told of.
+/// The minimum time between two warnings about the same broker.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// At most this many refusing brokers are remembered.
 const MOST_BROKERS: usize = 256;
 
-/// The logins of one client, at all brokers.
+/// The logins of one client at all brokers.
 #[derive(Debug)]
 pub(super) struct Logins {
-    /// Whether any broker has let this client in.
+    /// Whether any broker has accepted this client.
     accepted: bool,
     refusing: HashMap<String, Refusing>,
-    /// By broker, the address with which the last attempt ended.
+    /// By broker: the address that the last attempt ended with.
     failed: HashMap<String, SocketAddr>,
     jitter: Jitter,
 }
@@ -36,22 +36,22 @@ pub(super) struct Logins {
 #[derive(Debug)]
 struct Refusing {
     refusals: u32,
-    /// No login is tried before.
+    /// The earliest time of the next login.
     until: Instant,
     told: Instant,
 }
 
-/// What is to be done about a refusal.
+/// What to do after a refused login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Nothing: no broker has ever let this client in.
+    /// Give up: no broker has accepted this client yet.
     Final,
-    /// Another login, after this pause.
+    /// Retry after this pause.
     Retry {
         pause: Duration,
-        /// How many there were in a row.
+        /// The number of consecutive refusals.
         refusals: u32,
-        /// Whether people are to be told.
+        /// Whether a warning is due.
         tell: bool,
     },
 }
@@ -61,11 +61,11 @@ impl Logins {
         Self { accepted: false, refusing: HashMap::new(), failed: HashMap::new(), jitter }
     }
 
-    /// Asks whether a login may be tried. While a broker refuses, one at a time may. Gives the address with which the
-    /// last attempt ended, if it failed.
+    /// Starts a login. At a broker that refuses, only one login at a time is tried. Returns the address that the last
+    /// attempt ended with, if it failed.
     ///
     /// # Errors
-    /// How long it is until the next one may be tried.
+    /// The time until the next login may be tried.
     pub(super) fn begin(&mut self, broker: &str, now: Instant) -> Result<Option<SocketAddr>, Duration> {
         let failed = self.failed.get(broker).copied();
         let Some(refusing) = self.refusing.get_mut(broker) else { return Ok(failed) };
@@ -73,28 +73,28 @@ impl Logins {
         if !left.is_zero() {
             return Err(left);
         }
-        // Whatever comes of this login, the next one waits too, unless it is accepted.
+        // The next login waits too, unless this one is accepted.
         refusing.until = now + pause(refusing.refusals, &mut self.jitter);
         Ok(failed)
     }
 
-    /// An attempt ended in vain with this address.
+    /// An attempt failed at this address.
     pub(super) fn failed(&mut self, broker: &str, address: SocketAddr) {
         if self.failed.len() >= MOST_BROKERS && !self.failed.contains_key(broker) {
-            // They only begin with their first address again.
+            // Harmless: the next attempts begin with their first address.
             self.failed.clear();
         }
         self.failed.insert(broker.to_owned(), address);
     }
 
-    /// A broker has let this client in.
+    /// A broker has accepted this client.
     pub(super) fn accepted(&mut self, broker: &str) {
         self.accepted = true;
         self.refusing.remove(broker);
         self.failed.remove(broker);
     }
 
-    /// A broker has not.
+    /// A broker has refused a login.
     pub(super) fn refused(&mut self, broker: &str, now: Instant) -> Refusal {
         if !self.accepted {
             return Refusal::Final;

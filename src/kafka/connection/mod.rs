@@ -1,15 +1,16 @@
 //! One socket to one broker: connect, TLS, SASL, ApiVersions, then requests and responses with deadlines.
 //!
-//! A [Connector] knows the settings and opens [Connection]s; it may be shared. A connection belongs to one thread;
-//! another one can end its waits by a [Canceller]. After an error other than an answer with an error code a
-//! connection is of no use: its owner opens another.
+//! A [Connector] has the settings and opens [Connection]s; it may be shared. A connection belongs to one thread, whose
+//! reads and writes another thread can end with a [Canceller]. After a [`ConnectionError`] a connection can't be used
+//! any more, and its owner opens another; an error code in a response leaves it usable.
 //!
-//! | file | what is in it |
+//! | room | what it is |
 //! |---|---|
-//! | `connector`, `logins` | the way to a connection, and what comes after a refusal |
-//! | `wire`, `inbox` | frames over a stream, tied by their numbers |
-//! | `sasl`, `scram`, `token` | who we are, without a socket |
-//! | [Versions] | what the broker speaks |
+//! | `connector`, `logins` | opens connections, and decides what follows a refused login |
+//! | `wire`, `inbox` | frames over a stream, matched by correlation id |
+//! | `sasl`, `scram`, `token` | authentication, without a socket |
+//! | `versions` | the API [versions](Versions) of the broker |
+//! | `error` | [`ConnectionError`] |
 
 mod connector;
 mod error;
@@ -39,16 +40,16 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use wire::Wire;
 
-/// Of a session's lifetime, so much passes before the next authentication (KIP-368, as Java's client has it).
+/// Reauthentication is due after this part of a session's lifetime (KIP-368; the value of Java's client),
 const REAUTHENTICATE_AFTER_PERCENT: u32 = 85;
-/// And up to so much more, so that not all connections do it at once.
+/// plus up to this part at random, so that not all connections reauthenticate at once.
 const REAUTHENTICATE_SPREAD_PERCENT: u32 = 10;
-/// A broker takes an authentication sooner than a second after the last one for an error.
+/// Brokers refuse a reauthentication within a second of the last one.
 const SOONEST_REAUTHENTICATION: Duration = Duration::from_millis(1050);
-/// So much of what a broker says about a failure is shown, in characters.
+/// The maximum length of a broker's error message, in characters.
 const LONGEST_REASON: usize = 300;
 
-/// A connection to a broker that has let us in.
+/// An authenticated connection to a broker.
 #[derive(Debug)]
 pub struct Connection {
     wire: Wire,
@@ -56,12 +57,12 @@ pub struct Connection {
     versions: Versions,
     reauthenticate_at: Option<Instant>,
     last_used: Instant,
-    /// Whether the broker has answered anything beyond how we are to speak.
+    /// Whether the broker has answered a request after the greeting.
     proven: bool,
 }
 
 impl Connection {
-    /// Gets as far as being allowed to ask.
+    /// Negotiates versions and authenticates.
     fn begin(
         connector: Connector,
         broker: String,
@@ -83,8 +84,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks and waits for the answer, which borrows from the connection. An error code in the answer is the
-    /// caller's. Authenticates anew before, where that is due.
+    /// Sends a request and waits for the response, which borrows from the connection. Error codes in the response are
+    /// up to the caller. Reauthenticates first if that is due.
     pub fn call<R: Request>(
         &mut self,
         request: &R,
@@ -94,7 +95,7 @@ impl Connection {
         self.receive::<R>(ticket, deadline)
     }
 
-    /// Asks without waiting. Answers have to be [received](Self::receive) in the order of their requests.
+    /// Sends a request without waiting. Responses have to be [received](Self::receive) in the order of their requests.
     pub fn send<R: Request>(&mut self, request: &R, deadline: Instant) -> Result<Ticket, ConnectionError> {
         let now = Instant::now();
         self.reauthenticate_if_due(now, deadline)?;
@@ -103,7 +104,7 @@ impl Connection {
         self.wire.send(request, version, deadline)
     }
 
-    /// Waits for the answer to a request of the type that the ticket came from.
+    /// Waits for the response to the request `R` that returned the ticket.
     pub fn receive<R: Request>(
         &mut self,
         ticket: Ticket,
@@ -117,50 +118,50 @@ impl Connection {
                 Ok(response)
             }
             (Err(error), true) => Err(error),
-            // A listener that wants SASL closes the connection at the first request without it.
+            // A SASL listener closes the connection at the first request of a client that does not authenticate.
             (Err(error), false) => Err(error.at_greeting(&broker, protocol)),
         }
     }
 
-    /// What lets another thread end a wait on this connection, which then fails.
+    /// Lets another thread end the reads and writes of this connection, which then fail.
     pub fn canceller(&self) -> Canceller {
         self.wire.stream().canceller()
     }
 
-    /// Whether it has been idle for longer than it may be.
+    /// Whether it has been idle for longer than [`Settings::max_idle`].
     pub fn is_stale(&self, now: Instant) -> bool {
         let most = self.connector.settings().max_idle;
         !most.is_zero() && now.saturating_duration_since(self.last_used) > most
     }
 
-    /// Ends the connection by a reset, so that what was sent and not read yet arrives no more. Its cancellers have to
-    /// be dropped too.
+    /// Closes the connection with a TCP reset, which discards sent data that the broker has not read. Its cancellers
+    /// have to be dropped too.
     pub fn reset(self) {
         self.wire.stream().abort_on_drop();
     }
 
-    /// The broker's address as it was given, `HOST:PORT`.
+    /// The broker's address as the caller gave it, `HOST:PORT`.
     pub fn broker(&self) -> &str {
         &self.wire.broker
     }
 
-    /// What the broker speaks.
+    /// The API versions of the broker.
     pub fn versions(&self) -> &Versions {
         &self.versions
     }
 
-    /// When the last request was sent, for `connections.max.idle`.
+    /// When the last request was sent.
     pub fn last_used(&self) -> Instant {
         self.last_used
     }
 
-    /// Whether it is of no use any more: it failed, or the broker has closed it while nothing was asked.
+    /// Whether it can't be used any more: it has failed, or the broker has closed it while it was idle.
     pub fn has_gone(&mut self) -> bool {
         self.wire.has_gone()
     }
 
-    /// Authenticates anew if the session nears its end (KIP-368); on this connection, while no answer is due. A
-    /// connection on which one is always due is closed by its broker when the session ends.
+    /// Reauthenticates if the session is about to end (KIP-368) and no response is due. A connection that always awaits
+    /// a response is closed by its broker when the session ends.
     pub fn reauthenticate_if_due(&mut self, now: Instant, deadline: Instant) -> Result<(), ConnectionError> {
         if self.reauthenticate_at.is_some_and(|due| due <= now) && !self.wire.awaits_answers() {
             let renewed = self.authenticate(deadline);
@@ -169,7 +170,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The version in which an API is called, where none above `newest` will do.
+    /// The version to call an API in, at most `newest`.
     fn version(&self, api: ApiKey, newest: i16) -> Result<i16, ConnectionError> {
         self.versions.negotiated_up_to(api, newest).ok_or_else(|| ConnectionError::Unsupported {
             broker: self.wire.broker.clone(),
@@ -177,20 +178,20 @@ impl Connection {
         })
     }
 
-    /// The time for one answer of the opening.
+    /// The deadline of one response while the connection is opened.
     fn by(&self, deadline: Instant) -> Instant {
         deadline.min(Instant::now() + self.connector.settings().request_timeout)
     }
 
-    /// Asks what the broker speaks: in the newest version of that question, and once more in the newest that the
-    /// broker knows, if it refuses that one (KIP-511).
+    /// Requests the broker's API versions: with our latest version of ApiVersions, and if the broker does not support
+    /// that, with its latest (KIP-511).
     fn greet(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
         let by = self.by(deadline);
         let newest = ApiKey::ApiVersions.newest();
         if self.ask_versions(newest, by)? {
             return Ok(());
         }
-        // Before Kafka 2.4 a refusal doesn't say what is known, and version 0 is.
+        // Before Kafka 2.4 the error does not say which versions are supported; version 0 is.
         let known = self
             .versions
             .range(ApiKey::ApiVersions)
@@ -209,7 +210,7 @@ impl Connection {
         })
     }
 
-    /// Whether the broker answered the question in this version.
+    /// Requests the API versions. Returns whether the broker supports this version of the request.
     fn ask_versions(&mut self, version: i16, by: Instant) -> Result<bool, ConnectionError> {
         let (broker, protocol) = (self.wire.broker.clone(), self.connector.settings().security.protocol);
         let request = ApiVersionsRequest {
@@ -223,11 +224,11 @@ impl Connection {
         Ok(answered)
     }
 
-    /// Proves who we are, where the settings ask for it.
+    /// Authenticates by SASL, if the settings ask for it.
     fn authenticate(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
         let connector = self.connector.clone();
         let Some(sasl) = connector.settings().security.credentials() else { return Ok(()) };
-        // Version 0 of the handshake is followed by tokens without frames, which aren't spoken here.
+        // SaslHandshake 0 is followed by tokens without frames, which is not supported here.
         let handshake = self.version(ApiKey::SaslHandshake, ApiKey::SaslHandshake.newest())?;
         let authenticate = self.version(ApiKey::SaslAuthenticate, ApiKey::SaslAuthenticate.newest())?;
         let begun = Instant::now();
@@ -254,7 +255,7 @@ impl Connection {
         }
     }
 
-    /// The lifetime of the session that came of it; `None` for no end.
+    /// Runs the SASL exchange. Returns the lifetime of the session; `None` if it does not end.
     fn exchange(
         &mut self,
         sasl: &Sasl,
@@ -262,7 +263,7 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Option<Duration>, ConnectionError> {
         let begun = Exchange::begin(sasl, deadline);
-        // A token that can't be had now may be there at the next attempt.
+        // A token that can't be read now may be there at the next attempt.
         let (mut exchange, mut message) =
             begun.map_err(|reason| self.unauthenticated(sasl, None, reason, false))?;
         for _ in 0..MOST_MESSAGES {
@@ -296,14 +297,14 @@ impl Connection {
     }
 }
 
-/// When to authenticate anew, counted from the last time.
+/// The time from one authentication to the next.
 fn reauthenticate_after(lifetime: Duration) -> Duration {
     let percent = |share: u32| lifetime / 100 * share;
     let spread = Jitter::new().up_to(percent(REAUTHENTICATE_SPREAD_PERCENT));
     (percent(REAUTHENTICATE_AFTER_PERCENT) + spread).max(SOONEST_REAUTHENTICATION)
 }
 
-/// As much of a broker's words as fits a line.
+/// A broker's text, shortened to a line.
 fn shortened(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect()
 }

@@ -1,38 +1,38 @@
-//! What is said to prove who we are, by mechanism. Knows no socket: messages in, messages out.
+//! The SASL mechanisms: messages in, messages out. Knows no sockets.
 
 use super::scram::{Hash, Scram};
 use super::token;
 use crate::kafka::security::Sasl;
 use std::time::Instant;
 
-/// No exchange takes more messages of ours than this.
+/// The maximum number of client messages in an exchange.
 pub(super) const MOST_MESSAGES: usize = 4;
 
-/// An exchange under way. An error is a sentence without secrets.
+/// A SASL exchange. Errors are sentences without secrets.
 pub(super) enum Exchange {
-    /// One message says it all.
+    /// One message.
     Plain,
     /// Both sides prove that they know the password.
     Scram(Box<Scram>),
-    /// One message, and one more if the broker does not like it.
+    /// One message, and another one to acknowledge an error.
     OauthBearer,
 }
 
-/// What comes next.
+/// The next step of an exchange.
 pub(super) enum Step {
-    /// This has to be said.
+    /// Send this message.
     Send(Vec<u8>),
-    /// The broker has accepted us.
+    /// The exchange is complete.
     Done,
 }
 
 impl Exchange {
-    /// Begins: the exchange, and the message that opens it. A token is read here, by the deadline.
+    /// Starts an exchange. Returns it with its first message. A token is read here, by the deadline.
     pub(super) fn begin(sasl: &Sasl, deadline: Instant) -> Result<(Self, Vec<u8>), String> {
         match sasl {
             Sasl::Plain { username, password } => {
                 let password = password.reveal();
-                // RFC 4616 §2: authorization identity (none), name, password, apart by NUL.
+                // RFC 4616 §2: authorization identity (empty), name and password, separated by NUL.
                 if username.contains('\0') || password.contains('\0') {
                     return Err("a name or password with a NUL can't be sent by PLAIN".into());
                 }
@@ -58,7 +58,7 @@ impl Exchange {
         Ok((Self::Scram(Box::new(scram)), first))
     }
 
-    /// What follows the broker's message.
+    /// Processes the broker's message.
     pub(super) fn next(&mut self, message: &[u8]) -> Result<Step, String> {
         match self {
             Self::Plain => Ok(Step::Done),
@@ -67,7 +67,7 @@ impl Exchange {
                 Ok(answer.map_or(Step::Done, |answer| Step::Send(answer.into_bytes())))
             }
             Self::OauthBearer if message.is_empty() => Ok(Step::Done),
-            // RFC 7628 §3.2.3: the error is acknowledged, and then the broker says it once more, as a failure.
+            // RFC 7628 §3.2.3: the client acknowledges the error, then the broker sends it as a failure.
             Self::OauthBearer => Ok(Step::Send(b"\x01".to_vec())),
         }
     }

@@ -1,26 +1,26 @@
-//! SCRAM (RFC 5802, RFC 7677), as Kafka has it (KIP-84): the client's side of the exchange, as a state machine.
+//! The client's side of SCRAM (RFC 5802, RFC 7677) in Kafka (KIP-84), as a state machine.
 //!
-//! The password never leaves this host, and a broker that does not know it can't pass for one: its signature is
-//! verified. Names and passwords go as the UTF-8 that they are: Kafka's brokers apply no SASLprep (RFC 4013), which
-//! for ASCII changes nothing.
+//! The password never leaves this host, and the broker's signature is verified, so a broker that does not know the
+//! password is recognised. Names and passwords are sent as UTF-8 without SASLprep (RFC 4013), which Kafka's brokers
+//! don't apply either; for ASCII it changes nothing.
 
 use crate::kafka::security::Secret;
 use crate::relay::base64;
 use ring::{digest, hmac, pbkdf2, rand};
 use std::num::NonZeroU32;
 
-/// Fewer rounds than this make the password too easy to guess for whoever listens (RFC 7677 §4).
+/// With fewer iterations an eavesdropper could guess the password too easily (RFC 7677 §4).
 const FEWEST_ITERATIONS: u32 = 4096;
-/// More rounds than this would only keep this host busy; Kafka's own limit is 16384.
+/// More iterations would let a broker keep this host busy. Kafka's own limit is 16384.
 const MOST_ITERATIONS: u32 = 1_000_000;
-/// The client's part of the nonce, in random bytes.
+/// The size of the client's part of the nonce, in bytes.
 const NONCE: usize = 24;
-/// The header of a client without channel binding, as it stands before the first message.
+/// The GS2 header of a client without channel binding, in front of the first message.
 const NO_BINDING: &str = "n,,";
-/// The same in base64, as the final message repeats it.
+/// The same in base64, for the final message.
 const NO_BINDING_BASE64: &str = "biws";
 
-/// One hash function in its three uses.
+/// A hash function with the algorithms based on it.
 #[derive(Clone, Copy)]
 pub(super) struct Hash {
     digest: &'static digest::Algorithm,
@@ -38,14 +38,14 @@ impl Hash {
     }
 }
 
-/// The exchange. Every error is a sentence without secrets.
+/// An exchange. Errors are sentences without secrets.
 pub(super) struct Scram {
     hash: Hash,
     password: Secret,
     nonce: String,
-    /// The first message without its header: the proof covers it.
+    /// The first message without its header; the proof covers it.
     first: String,
-    /// Once the proof was sent: what the broker has to sign, and with which key.
+    /// After the proof: the key and the text that the broker's signature has to match.
     expected: Option<(hmac::Key, String)>,
 }
 
@@ -58,18 +58,18 @@ impl Scram {
     }
 
     fn with_nonce(hash: Hash, username: &str, password: &Secret, nonce: String) -> Self {
-        // Two characters of a name would end it (RFC 5802 §5.1).
+        // Escapes the two characters that would end the name (RFC 5802 §5.1).
         let username = username.replace('=', "=3D").replace(',', "=2C");
         let first = format!("n={username},r={nonce}");
         Self { hash, password: password.clone(), nonce, first, expected: None }
     }
 
-    /// What the client begins with.
+    /// The first message.
     pub(super) fn first(&self) -> String {
         format!("{NO_BINDING}{}", self.first)
     }
 
-    /// The answer to the broker's message; `None` once the broker has proven itself and nothing is left to say.
+    /// The answer to the broker's message; `None` once the broker's signature is verified and the exchange is complete.
     pub(super) fn next(&mut self, message: &[u8]) -> Result<Option<String>, &'static str> {
         let message = std::str::from_utf8(message).map_err(|_| "the broker's message is not UTF-8")?;
         match self.expected.take() {
@@ -84,7 +84,7 @@ impl Scram {
         let mut field =
             |name: &str| fields.next().and_then(|field| field.strip_prefix(name)).ok_or(malformed);
         let (nonce, salt, iterations) = (field("r=")?, field("s=")?, field("i=")?);
-        // Whoever answers has seen our nonce, and adds to it.
+        // The broker's nonce has to extend ours.
         if nonce.len() <= self.nonce.len() || !nonce.starts_with(&self.nonce) {
             return Err("the broker's challenge does not go with this exchange");
         }
@@ -120,7 +120,7 @@ impl Scram {
     }
 }
 
-/// In constant time, as ring compares.
+/// Verifies the broker's signature, in constant time.
 fn verify(message: &str, key: &hmac::Key, signed: &str) -> Result<(), &'static str> {
     let field = message.split(',').next().unwrap_or_default();
     if field.starts_with("e=") {

@@ -1,7 +1,7 @@
-//! A bearer token, read anew for each authentication: from a file, or from a command that prints it.
+//! Bearer tokens, read for each authentication from a file or from the output of a command.
 //!
-//! The command's output arrives by a socket pair, whose reads end by a deadline; so no thread has to wait for a
-//! program that hangs. Whatever is still running of it then is killed.
+//! The command writes to a socket pair, whose reads have a deadline, so a hanging command blocks no thread. It is
+//! killed then.
 
 use crate::kafka::security::{Secret, TokenSource};
 use std::io::{self, Read};
@@ -11,14 +11,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The largest token, in bytes. (A broker takes 512 KiB, after which it closes the connection.)
+/// The maximum size of a token in bytes. Brokers close the connection above 512 KiB.
 const LARGEST_TOKEN: usize = 64 * 1024;
-/// How long the command may take, if the connection's deadline leaves so much.
+/// The time limit of the command, within the connection's deadline.
 const LONGEST_COMMAND: Duration = Duration::from_secs(10);
-/// The time between two looks at whether the command has ended.
+/// The time between two checks whether the command has ended.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The token as it is now. The error is a sentence that names the file or the command, and nothing they hold.
+/// Reads the token. Errors are sentences that name the file or the command, but none of their content.
 pub(super) fn read(source: &TokenSource, deadline: Instant) -> Result<Secret, String> {
     let (name, bytes) = match source {
         TokenSource::File(path) => {
@@ -38,7 +38,7 @@ pub(super) fn read(source: &TokenSource, deadline: Instant) -> Result<Secret, St
     }
     let text = String::from_utf8(bytes).unwrap_or_default();
     let token = text.trim();
-    // A token is one word (RFC 6750 §2.1); anything else could say more to the broker than a token does.
+    // A token is one word (RFC 6750 §2.1); anything else could inject fields into the message.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("{name} gives no token: it has to be one word of ASCII"));
     }
@@ -49,14 +49,14 @@ fn file(path: &Path) -> io::Result<Vec<u8>> {
     crate::files::read(path, LARGEST_TOKEN as u64)
 }
 
-/// Everything there is to read, or a little more than a token could be.
+/// Reads to the end, or one byte beyond the maximum size.
 fn limited(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(LARGEST_TOKEN as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// A command under way; it is killed if it is not waited for.
+/// A running command, which is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -89,8 +89,8 @@ fn output(words: &[String], deadline: Instant) -> Result<Vec<u8>, String> {
     loop {
         match running.0.try_wait().map_err(failed)? {
             Some(status) if status.success() => return Ok(bytes),
-            Some(status) => return Err(format!("failed ({status}): run it by hand to see why")),
-            // Whoever prints without end is not waited for.
+            Some(status) => return Err(format!("failed ({status}): run it yourself to see why")),
+            // A command with endless output is not waited for.
             None if bytes.len() > LARGEST_TOKEN => return Ok(bytes),
             None if Instant::now() >= deadline => return Err("did not end in time".into()),
             None => std::thread::sleep(LOOK),

@@ -1,9 +1,9 @@
-//! What a broker speaks, held against what is spoken here.
+//! The API versions of a broker, compared with those of this client.
 
 use crate::kafka::protocol::ApiKey;
 use crate::kafka::protocol::api_versions::ApiVersionsResponseKey;
 
-/// What a group's member can't do without. An error about one API names all of these that are missing.
+/// The APIs that a group member needs. An error about one of them names all that are missing.
 const NEEDED: [ApiKey; 10] = [
     ApiKey::Metadata,
     ApiKey::Fetch,
@@ -17,50 +17,50 @@ const NEEDED: [ApiKey; 10] = [
     ApiKey::OffsetCommit,
 ];
 
-/// The APIs of a broker with their versions.
+/// The API versions of a broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions(Vec<ApiVersionsResponseKey>);
 
-/// An API of which no version is spoken by both sides.
+/// An API without a common version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The API.
     pub api: ApiKey,
-    /// The broker's lowest and highest version; `None` if it does not know the API.
+    /// The broker's lowest and highest version; `None` if it lacks the API.
     pub range: Option<(i16, i16)>,
 }
 
 impl Versions {
-    /// As a broker's answer names them.
+    /// From an ApiVersions response.
     pub fn new(mut keys: Vec<ApiVersionsResponseKey>) -> Self {
         keys.sort_by_key(|key| key.api_key);
         Self(keys)
     }
 
-    /// The lowest and the highest version in which the broker speaks an API; `None` if it doesn't know it.
+    /// The broker's lowest and highest version of an API; `None` if it lacks the API.
     pub fn range(&self, api: ApiKey) -> Option<(i16, i16)> {
         let place = self.0.binary_search_by_key(&api.number(), |key| key.api_key).ok()?;
         self.0.get(place).map(|key| (key.min_version, key.max_version))
     }
 
-    /// The version in which an API is called: the highest that both sides know; `None` if there is none.
+    /// The highest common version of an API; `None` if there is none.
     pub fn negotiated(&self, api: ApiKey) -> Option<i16> {
         self.negotiated_up_to(api, api.newest())
     }
 
-    /// The same for a request that a version above `newest` can't carry.
+    /// Like [`negotiated`](Self::negotiated), but at most `newest`.
     pub fn negotiated_up_to(&self, api: ApiKey, newest: i16) -> Option<i16> {
         let (lowest, highest) = self.range(api)?;
         let version = highest.min(newest);
         (version >= lowest.max(oldest_asked(api))).then_some(version)
     }
 
-    /// Whether an API can be called.
+    /// Whether there is a common version of an API.
     pub fn supports(&self, api: ApiKey) -> bool {
         self.negotiated(api).is_some()
     }
 
-    /// This API and all others without which nothing is consumed, as far as they can't be called.
+    /// This API and the [`NEEDED`] ones, as far as there is no common version.
     pub(super) fn missing(&self, api: ApiKey) -> Vec<Missing> {
         let others = NEEDED.into_iter().filter(|other| *other != api && !self.0.is_empty());
         let missing = std::iter::once(api).chain(others).filter(|api| !self.supports(*api));
@@ -68,13 +68,12 @@ impl Versions {
     }
 }
 
-/// The lowest version that the client asks for.
+/// The lowest version that this client uses.
 pub(super) fn oldest_asked(api: ApiKey) -> i16 {
     match api {
-        // Version 0 is followed by tokens without frames around them.
+        // Version 0 is followed by tokens without frames.
         ApiKey::SaslHandshake => 1,
-        // Below these a request can't ask for what this client always does: that no topic is made, and that no
-        // record is seen before its transaction is committed.
+        // Lower versions lack what this client always asks for: not to create topics, and read_committed.
         ApiKey::Metadata => 4,
         ApiKey::ListOffsets => 2,
         _ => *api.versions().start(),

@@ -1,4 +1,4 @@
-//! Requests out, answers in, each tied to the other by its number. Knows nothing of who we are.
+//! Sends requests and receives responses, matched by correlation id. Knows nothing about authentication.
 
 use super::ConnectionError;
 use super::inbox::{FrameError, Inbox};
@@ -7,19 +7,18 @@ use crate::net::{NetError, Stream};
 use std::io::{self, Write};
 use std::time::Instant;
 
-/// A request buffer of more than so many bytes is given back once its request is sent.
+/// The request buffer is shrunk to this size after each request, in bytes.
 const KEPT: usize = 256 * 1024;
 
-/// A request under way; its answer is due after those of all earlier ones.
+/// A request in flight. Its response comes after those of all earlier ones.
 #[derive(Debug)]
-#[must_use = "its answer is due before that of any later request"]
+#[must_use = "its response has to be received before that of any later request"]
 pub struct Ticket {
     correlation_id: i32,
     version: i16,
 }
 
-/// A stream that speaks in frames. From an error on it does nothing any more: what is in the stream then can't be
-/// told apart.
+/// A stream of frames. It can't be used after an error, since the frame boundaries may be lost.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) broker: String,
@@ -28,7 +27,7 @@ pub(super) struct Wire {
     inbox: Inbox,
     outbox: Vec<u8>,
     largest_frame: usize,
-    /// The numbers of the next answer and of the next request; those between are under way.
+    /// The correlation ids of the next response and the next request; those between are in flight.
     next_answer: i32,
     next_request: i32,
     unusable: bool,
@@ -53,17 +52,17 @@ impl Wire {
         &self.stream
     }
 
-    /// Whether answers are due.
+    /// Whether responses are due.
     pub(super) fn awaits_answers(&self) -> bool {
         self.next_answer != self.next_request
     }
 
-    /// Whether it is of no use any more, as far as can be told without waiting. Only told while no answer is due.
+    /// Whether it has failed or was closed, as far as is known without waiting. Always `false` while a response is due.
     pub(super) fn has_gone(&mut self) -> bool {
         self.unusable || !self.awaits_answers() && (!self.inbox.is_empty() || self.stream.has_gone())
     }
 
-    /// Writes a request in this version, whole and at once.
+    /// Writes a request in this version.
     pub(super) fn send<R: Request>(
         &mut self,
         request: &R,
@@ -75,7 +74,7 @@ impl Wire {
         let correlation_id = self.next_request;
         frame(request, version, correlation_id, &self.client_id, &mut self.outbox)
             .map_err(|reason| ConnectionError::Encode { api: R::API, reason })?;
-        self.unusable = true; // unless all of it goes
+        self.unusable = true; // until all of it is written
         self.stream.set_deadline(deadline);
         let written = self.stream.write_all(&self.outbox).and_then(|()| self.stream.flush());
         written.map_err(|reason| self.broken(reason))?;
@@ -85,14 +84,14 @@ impl Wire {
         Ok(Ticket { correlation_id, version })
     }
 
-    /// Waits for the answer to a request.
+    /// Waits for the response to a request.
     pub(super) fn receive<R: Request>(
         &mut self,
         ticket: Ticket,
         deadline: Instant,
     ) -> Result<R::Response<'_>, ConnectionError> {
         self.must_be_usable()?;
-        self.unusable = true; // unless it can be read to its end
+        self.unusable = true; // until all of it is read
         let (broker, expected) = (&self.broker, self.next_answer);
         let out_of_order = |got| ConnectionError::Order { broker: broker.clone(), expected, got };
         if ticket.correlation_id != expected {
@@ -116,7 +115,7 @@ impl Wire {
         Ok(response)
     }
 
-    /// Asks and waits.
+    /// Sends a request and waits for its response.
     pub(super) fn call<R: Request>(
         &mut self,
         request: &R,
