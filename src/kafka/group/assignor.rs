@@ -1,10 +1,10 @@
-//! Who gets which partition: the three assignors by the names and rules under which Java's and librdkafka's
-//! members know them, since any member of a group may be its leader and assigns to all the others.
+//! The three assignors, with the names and rules of Java's and librdkafka's: any member of a group may be the leader,
+//! which assigns the partitions of all members.
 //!
-//! Pure functions of the members' subscriptions and the topics' sizes: the same input gives the same assignment,
-//! in whatever order the members come. Each partition of a subscribed topic goes to exactly one member that
-//! subscribed to it; only the cooperative assignor withholds one, for the round in which its owner gives it up.
-//! Nothing here knows of generations, coordinators or bytes on the wire.
+//! Pure functions of the subscriptions and the partition counts: the same input gives the same assignment, in whatever
+//! order the members come. Each partition of a subscribed topic goes to exactly one of its subscribers. Only the
+//! cooperative assignor withholds a partition, for the round in which its owner gives it up. Nothing here knows
+//! generations, coordinators or the protocol's encoding.
 
 use super::sticky;
 use super::subscription::wanted;
@@ -14,23 +14,23 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-/// A way to split the partitions of a group's topics among its members.
+/// An algorithm that assigns the partitions of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Assignor {
-    /// Each topic by itself, in consecutive ranges: the same numbers of two topics meet at one member.
+    /// Each topic by itself, in consecutive ranges, so that equal partition numbers of topics meet at one member.
     Range,
-    /// All partitions dealt out like cards.
+    /// All partitions of all topics in turn.
     RoundRobin,
-    /// Balanced, and everybody keeps what it has as far as that allows. What moves is given up by its owner in
-    /// one round and given to its next owner in another, so that all else goes on meanwhile (KIP-429).
+    /// Balanced, with as few moves as balance allows. A partition that moves is given up by its owner in one round and
+    /// assigned to the next owner in another, so that all other partitions go on meanwhile (KIP-429).
     CooperativeSticky,
 }
 
 impl Assignor {
-    /// All of them.
+    /// All assignors.
     pub const ALL: [Self; 3] = [Self::Range, Self::RoundRobin, Self::CooperativeSticky];
 
-    /// The name members find each other by.
+    /// Its name in the group protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Range => "range",
@@ -39,17 +39,17 @@ impl Assignor {
         }
     }
 
-    /// The assignor of that name.
+    /// The assignor with this name; `None` for any other.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|assignor| assignor.name() == name)
     }
 
-    /// Whether its members may keep their partitions while they join.
+    /// Whether its members keep their partitions while they rejoin.
     pub fn is_cooperative(self) -> bool {
         self == Self::CooperativeSticky
     }
 
-    /// Splits the partitions: one sorted list for each of `members`, in their order.
+    /// Assigns the partitions: one sorted list per member, in the order of `members`.
     pub fn assign(self, sizes: &TopicSizes, members: &[Subscriber]) -> Vec<Vec<Partition>> {
         let order = order_of_service(members);
         let served: Vec<&Subscriber> = order.iter().map(|place| &members[*place]).collect();
@@ -73,8 +73,8 @@ impl fmt::Display for Assignor {
     }
 }
 
-/// The places of the members in the order in which they are served: static members first, by their instance
-/// ids, which outlive a restart; then the others by their member ids.
+/// The indexes of the members in the order of assignment: static members first, by instance id, which outlives a
+/// restart; then the others by member id.
 fn order_of_service(members: &[Subscriber]) -> Vec<usize> {
     let mut places: Vec<usize> = (0..members.len()).collect();
     places.sort_by(|&a, &b| {
@@ -96,7 +96,7 @@ fn range(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition>> {
         let (count, size) = (subscribers.len(), size as usize);
         let mut numbers = (0..size as i32).map(|number| Partition::new(Arc::clone(topic), number));
         for (turn, member) in subscribers.into_iter().enumerate() {
-            // The first ones take one more each until the remainder is used up.
+            // The first members take the remainder, one more each.
             let length = size / count + usize::from(turn < size % count);
             lists[member].extend(numbers.by_ref().take(length));
         }
@@ -109,7 +109,7 @@ fn round_robin(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition
     let mut turn = 0;
     for (topic, size, subscribers) in wanted(sizes, members) {
         for number in 0..size {
-            // The turn goes on around the table, past those who don't want this topic.
+            // The turn passes over members that have not subscribed to this topic.
             let next = subscribers.partition_point(|member| *member < turn);
             let member = subscribers[next % subscribers.len()];
             lists[member].push(Partition::new(Arc::clone(topic), number));

@@ -5,35 +5,35 @@ use std::fmt;
 /// An error code of the group APIs, by Kafka's own names (`org.apache.kafka.common.protocol.Errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupError {
-    /// 14: the right broker, still reading the group's state.
+    /// 14: the coordinator is still loading the group's state.
     CoordinatorLoadInProgress,
-    /// 15: no broker has the group for now.
+    /// 15: no broker coordinates the group at present.
     CoordinatorNotAvailable,
-    /// 16: another broker has the group.
+    /// 16: another broker coordinates the group.
     NotCoordinator,
-    /// 22: the group has gone on to another generation.
+    /// 22: the group has another generation by now.
     IllegalGeneration,
     /// 23: the members have no assignor in common.
     InconsistentGroupProtocol,
     /// 24: the group's name is not valid.
     InvalidGroupId,
-    /// 25: the coordinator doesn't know the member, or no longer.
+    /// 25: the coordinator does not know the member, perhaps no longer.
     UnknownMemberId,
-    /// 26: the session timeout is outside of what the brokers allow.
+    /// 26: the session timeout is outside the range that the brokers allow.
     InvalidSessionTimeout,
-    /// 27: the members have to join again.
+    /// 27: a rebalance is under way: the members have to rejoin.
     RebalanceInProgress,
-    /// 30: no right to read with this group.
+    /// 30: the principal may not read with this group.
     GroupAuthorizationFailed,
-    /// 35: the broker doesn't speak this version of the request.
+    /// 35: the broker does not support this version of the request.
     UnsupportedVersion,
-    /// 79: join again with the id that came along (KIP-394).
+    /// 79: rejoin with the member id of this response (KIP-394).
     MemberIdRequired,
-    /// 81: the group takes no more members.
+    /// 81: the group has the maximum number of members.
     GroupMaxSizeReached,
     /// 82: another process has joined with the same instance id (KIP-345).
     FencedInstanceId,
-    /// Any other.
+    /// Any other code.
     Other(i16),
 }
 
@@ -55,13 +55,13 @@ impl GroupError {
         (82, Self::FencedInstanceId),
     ];
 
-    /// What the error code of an answer says; `None` for 0, which is no error.
+    /// The error of a response's code; `None` for 0, which is no error.
     pub fn from_code(code: i16) -> Option<Self> {
         let named = || Self::NAMED.iter().find(|(number, _)| *number == code).map(|(_, error)| *error);
         (code != 0).then(|| named().unwrap_or(Self::Other(code)))
     }
 
-    /// The code on the wire.
+    /// The error code in the protocol.
     pub fn code(self) -> i16 {
         match self {
             Self::Other(code) => code,

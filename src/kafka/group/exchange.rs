@@ -1,108 +1,107 @@
-//! What a member and its group's coordinator say to each other, in values instead of bytes.
+//! The requests of a member to its coordinator and the responses, without their encoding.
 
 use super::assignor::{Assignment, Assignor, Subscriber, Subscription};
 use super::error::GroupError;
 use std::time::{Duration, Instant};
 
-/// Tells requests apart, so that the answer to one that was given up is known as such.
+/// Identifies a request, so that the response to an abandoned one is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) u64);
 
-/// Who a member is, and of when: what a commit, a heartbeat and a sync carry, and what fences them.
+/// The identity of a member in a generation, which commits, heartbeats and syncs carry and are fenced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The generation of the group; it changes with each rebalance.
+    /// The generation of the group, which changes with each rebalance.
     pub generation: i32,
-    /// The id the coordinator gave.
+    /// The member id, given by the coordinator.
     pub member_id: String,
-    /// The id the operator gave, for static members (KIP-345).
+    /// The instance id of a static member, given by its operator (KIP-345).
     pub instance_id: Option<String>,
 }
 
-/// A request, and until when its answer is worth waiting for.
+/// A request and its deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// To be given back with the answer.
+    /// Identifies the response.
     pub id: RequestId,
-    /// What to ask.
+    /// The request.
     pub request: Request,
-    /// When the membership takes it for failed by itself; a later answer is ignored.
+    /// The membership treats it as failed after this time, and ignores a later response.
     pub deadline: Instant,
 }
 
-/// What to ask.
+/// A request to the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Close the connection to the coordinator, if there is one, in a way that lets nothing written on it
-    /// arrive any more; then ask any broker for the coordinator, and connect to it.
+    /// Reset the connection to the coordinator, if there is one, so that requests written to it don't arrive later.
+    /// Then find the coordinator through any broker, and connect to it.
     FindCoordinator,
     /// JoinGroup.
     Join {
-        /// Empty at first.
+        /// Empty in the first join.
         member_id: String,
-        /// For static members.
+        /// The instance id of a static member.
         instance_id: Option<String>,
-        /// How long the coordinator waits for a sign of life.
+        /// How long the coordinator waits for a heartbeat.
         session_timeout: Duration,
-        /// How long it waits for the members to join again.
+        /// How long it waits for the members to rejoin.
         rebalance_timeout: Duration,
-        /// The assignors offered, the best first, each with what this member says under it.
+        /// The assignors offered, in order of preference, each with this member's subscription.
         protocols: Vec<(Assignor, Subscription)>,
     },
     /// SyncGroup.
     Sync {
-        /// Who asks.
+        /// The identity of the member.
         stamp: Stamp,
-        /// By member id; empty from all but the leader.
+        /// The assignments by member id; empty unless the member is the leader.
         assignments: Vec<(String, Assignment)>,
     },
     /// Heartbeat.
     Heartbeat {
-        /// Who lives.
+        /// The identity of the member.
         stamp: Stamp,
     },
     /// LeaveGroup.
     Leave {
-        /// Who leaves.
+        /// The id of the leaving member.
         member_id: String,
     },
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Request::FindCoordinator`]: there is a connection to it.
+    /// To [`Request::FindCoordinator`]: connected to the coordinator.
     Coordinator,
     /// To [`Request::Join`].
     Joined(Joined),
-    /// To [`Request::Sync`]: what this member is given.
+    /// To [`Request::Sync`]: the assignment of this member.
     Synced(Assignment),
-    /// To [`Request::Heartbeat`] and [`Request::Leave`]: no error.
+    /// To [`Request::Heartbeat`] and [`Request::Leave`]: success.
     Done,
-    /// An error code came back.
+    /// The response has an error code.
     Refused {
-        /// Which.
+        /// The error.
         error: GroupError,
-        /// The member id that came along, which counts with
-        /// [`MemberIdRequired`](GroupError::MemberIdRequired) only.
+        /// The member id in the response; it counts only with
+        /// [`MemberIdRequired`](GroupError::MemberIdRequired).
         member_id: String,
     },
-    /// No answer, or none that could be read: disconnected, timed out, malformed. The text says which; the
-    /// connection is not used any more.
+    /// No valid response: disconnected, timed out or malformed, as the text says. The connection is not used any more.
     Failed(String),
 }
 
-/// The group as it stands after all have joined.
+/// The response to a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     /// The new generation.
     pub generation: i32,
-    /// The name of the assignor all members offered.
+    /// The name of the chosen assignor, which all members offered.
     pub protocol: String,
-    /// The member id of the one that assigns; empty where the coordinator does (KIP-848).
+    /// The member id of the leader; empty if the coordinator assigns (KIP-848).
     pub leader: String,
     /// The id of this member.
     pub member_id: String,
-    /// All members with what each said under the chosen assignor; empty to all but the leader.
+    /// All members with their subscriptions under the chosen assignor; empty unless this member is the leader.
     pub members: Vec<Subscriber>,
 }

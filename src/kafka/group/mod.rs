@@ -1,12 +1,12 @@
-//! Membership in a consumer group: who gets which partition, for how long, and what becomes of it meanwhile.
+//! Membership in a consumer group, without I/O.
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `subscription` | what members want and get, as the leader sees it |
-//! | [assignor], `sticky` | how a leader splits the partitions |
-//! | [exchange] | what a member and the coordinator say to each other |
-//! | [error] | what the coordinator's error codes mean |
-//! | [membership] | the state machine that holds it together |
+//! | `subscription` | subscriptions and assignments |
+//! | [assignor], `sticky` | how a leader assigns the partitions |
+//! | [exchange] | the requests to the coordinator and its responses |
+//! | [error] | the coordinator's error codes |
+//! | [membership] | the state machine of a member |
 
 pub mod assignor;
 pub mod error;

@@ -1,11 +1,11 @@
-//! The cooperative sticky assignor (KIP-54, KIP-429): as balanced as the subscriptions allow, moving as little
-//! as that allows, and giving nothing away that somebody still holds.
+//! The cooperative sticky assignor (KIP-54, KIP-429): as balanced as the subscriptions allow, with as few moves as
+//! possible, and without assigning a partition that another member still owns.
 //!
-//! Three steps. Everybody keeps what it rightly claims. What nobody claims goes to whoever has least. Then
-//! partitions move along chains of members, from one that has too many to one that has at least two fewer, until
-//! there is no such chain; no assignment is more even than that. Each move makes the sum of the squared loads
-//! smaller, so the moving ends. At last what changed hands is withheld: its owner sees that it is missing, gives
-//! it up and joins again, and only then it is given to its next owner.
+//! Members keep the partitions that they validly claim. Unclaimed ones go to the member with the fewest. Then
+//! partitions move along chains of members, from one with too many to one with at least two fewer, until there is no
+//! such chain; no assignment is more balanced than that. Each move lowers the sum of the squared loads, so the loop
+//! ends. Partitions that changed their owner are withheld: the old owner misses them, gives them up and rejoins, and
+//! only then does the new owner get them.
 
 use super::subscription::{Subscriber, Subscription, TopicSizes, wanted};
 use crate::relay::record::Partition;
@@ -14,35 +14,35 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A partition by the place of its topic in the list of wanted topics, and its number.
+/// A partition: the index of its topic in the list of wanted topics, and its number.
 type Place = (usize, i32);
 
-/// Who says that it holds a partition.
+/// A member's claim to own a partition.
 #[derive(Clone, Copy)]
 struct Claim {
     member: usize,
     generation: i32,
-    /// Another member says the same of the same generation: at most one can be right, and nothing tells which.
+    /// Another member claims it in the same generation: at most one of them is right, and nothing tells which.
     contested: bool,
 }
 
 /// The claims on each topic's partitions, by number.
 type Claims = Vec<Vec<Option<Claim>>>;
 
-/// How things stand while they are being evened out.
+/// An assignment that is being balanced.
 struct Table {
-    /// For each topic the places of the members that want it, in order.
+    /// By topic: the indexes of its subscribers, ascending.
     subscribers: Vec<Rc<[usize]>>,
-    /// For each topic the first one that the same members want.
+    /// By topic: the first topic with the same subscribers.
     alike: Vec<usize>,
-    /// For each member what it holds, by topic.
+    /// By member: its partitions, by topic.
     holdings: Vec<BTreeMap<usize, Vec<i32>>>,
-    /// For each member how many partitions it holds.
+    /// By member: the number of its partitions.
     loads: Vec<usize>,
     claims: Claims,
 }
 
-/// One list for each of the members, which come in the order of service.
+/// One list per member. The members come in the order of assignment.
 pub(super) fn assign(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Partition>> {
     let topics = wanted(sizes, members);
     let (mut subscribers, mut alike) = (Vec::new(), Vec::new());
@@ -67,8 +67,8 @@ pub(super) fn assign(sizes: &TopicSizes, members: &[&Subscriber]) -> Vec<Vec<Par
     (0..members.len()).map(|member| table.granted(member).iter().map(name).collect()).collect()
 }
 
-/// The claims that count: for each partition those of its newest generation, since a claim of an older one
-/// comes from a member that has missed how it was given to somebody else.
+/// The valid claims: for each partition those of its latest generation, since a member with an older generation has
+/// missed that the partition was assigned to another.
 fn claims(topics: &[(&Arc<str>, i32, Vec<usize>)], members: &[&Subscriber]) -> Claims {
     let places: HashMap<&str, usize> = topics.iter().enumerate().map(|(i, t)| (&**t.0, i)).collect();
     let mut claims: Claims = topics.iter().map(|(_, size, _)| vec![None; *size as usize]).collect();
@@ -90,9 +90,8 @@ fn claims(topics: &[(&Arc<str>, i32, Vec<usize>)], members: &[&Subscriber]) -> C
     claims
 }
 
-/// The generation a member's claims are of, or -1 where it doesn't say. Members before KIP-792 say it in their
-/// user data: Java as four bytes, librdkafka as the last four of its sticky data (previous assignment, then
-/// generation).
+/// The generation of a member's claims; -1 if it does not say. Members before KIP-792 send it in their user data:
+/// Java's as four bytes, librdkafka's as the last four bytes, after the previous assignment.
 fn generation_of(subscription: &Subscription) -> i32 {
     const UNKNOWN: i32 = -1;
     if let Some(generation) = subscription.generation.filter(|generation| *generation >= 0) {
@@ -103,8 +102,8 @@ fn generation_of(subscription: &Subscription) -> i32 {
 }
 
 impl Table {
-    /// Lets everybody keep what it rightly claims; gives back what is left, the topics that the fewest want
-    /// first, since they leave the least choice.
+    /// Lets members keep the partitions that they validly claim. Returns the others, those of topics with the fewest
+    /// subscribers first, since they leave the least choice.
     fn keep(&mut self) -> Vec<(usize, Vec<i32>)> {
         let mut free = Vec::new();
         for topic in 0..self.claims.len() {
@@ -127,7 +126,7 @@ impl Table {
         *self.claims[topic].get(usize::try_from(number).ok()?)?
     }
 
-    /// Gives each free partition to whoever of its topic's subscribers has least.
+    /// Gives each free partition to the subscriber with the fewest partitions.
     fn hand_out(&mut self, free: Vec<(usize, Vec<i32>)>) {
         for (topic, numbers) in free {
             let waiting = self.subscribers[topic].iter().enumerate();
@@ -141,20 +140,20 @@ impl Table {
         }
     }
 
-    /// Moves partitions until nobody has two more than another to whom a chain of moves leads.
+    /// Moves partitions until no member has two more than another that a chain of moves leads to.
     fn even_out(&mut self) {
         // Each round but the last moves something, and each move lowers the sum of the squared loads.
         let mut moved = true;
         while std::mem::take(&mut moved) {
             let mut content = vec![false; self.loads.len()];
-            // Always the richest gives, one at a time, so that nobody gives more than it has too many.
+            // The member with the most partitions gives one at a time, so that no member gives too many.
             while let Some(rich) = (0..content.len())
                 .filter(|member| !content[*member])
                 .max_by_key(|member| (self.loads[*member], Reverse(*member)))
             {
                 let least = self.loads.iter().copied().min().unwrap_or(0);
                 if self.loads[rich] < least + 2 {
-                    // Nor can anybody else give: all that are left have no more than this one.
+                    // The other members have no more partitions than this one, so none can give.
                     break;
                 }
                 if self.relieve(rich, least) {
@@ -166,11 +165,11 @@ impl Table {
         }
     }
 
-    /// Moves one partition away from `rich`, by as short a chain as there is to the poorest it can reach. Nobody
-    /// has fewer than `least`.
+    /// Moves one partition away from `rich`, along the shortest chain to the member with the fewest partitions that can
+    /// be reached. No member has fewer than `least`.
     fn relieve(&mut self, rich: usize, least: usize) -> bool {
         let mut came_from: Vec<Option<(usize, usize)>> = vec![None; self.loads.len()];
-        // Topics that the same members want lead to the same members.
+        // Topics with the same subscribers lead to the same members.
         let mut seen = vec![false; self.subscribers.len()];
         let mut poorest: Option<usize> = None;
         let mut front = VecDeque::from([rich]);
@@ -210,8 +209,7 @@ impl Table {
         self.loads[member] += 1;
     }
 
-    /// Takes the partition of `topic` from `from` that hurts least: one that `to` had, one that `from` never
-    /// had, or else any.
+    /// Takes a partition of `topic` from `from`: preferably one that `to` owned before, or that `from` did not.
     fn take(&mut self, from: usize, topic: usize, to: usize) -> i32 {
         let claims = &self.claims[topic];
         let owner = |number: i32| claims[number as usize].map(|claim| claim.member);
@@ -221,7 +219,7 @@ impl Table {
             .position(|n| owner(*n) == Some(to))
             .or_else(|| held.iter().position(|n| owner(*n) != Some(from)))
             .unwrap_or(0);
-        // `from` holds a partition of `topic`: that is how the chain came by, and it passes each member once.
+        // `from` has a partition of `topic`, since the chain led through it, and passes each member once.
         let number = held.remove(place);
         if held.is_empty() {
             self.holdings[from].remove(&topic);
@@ -230,7 +228,7 @@ impl Table {
         number
     }
 
-    /// What `member` may have now: not what another still holds, nor what several say they hold.
+    /// The partitions to assign to `member` now: without those that another member still owns, or that several claim.
     fn granted(&self, member: usize) -> Vec<Place> {
         let all = self.holdings[member].iter();
         all.flat_map(|(topic, numbers)| numbers.iter().map(move |number| (*topic, *number)))

@@ -1,4 +1,4 @@
-//! What members want and get, as the leader sees it.
+//! The subscriptions of members and their assignments.
 
 use crate::relay::record::Partition;
 use std::collections::{BTreeSet, HashMap};
@@ -6,42 +6,42 @@ use std::sync::Arc;
 
 pub use crate::kafka::cluster::TopicSizes;
 
-/// What a member says of itself when it joins.
+/// The subscription that a member joins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscription {
-    /// The topics it wants partitions of.
+    /// The subscribed topics.
     pub topics: BTreeSet<Arc<str>>,
-    /// The partitions it still holds while it joins (cooperative members only).
+    /// The partitions that it keeps while it joins (cooperative members only).
     pub owned: Vec<Partition>,
-    /// The generation in which it was given them, where it says so (KIP-792).
+    /// The generation in which they were assigned, if the member says so (KIP-792).
     pub generation: Option<i32>,
-    /// Its rack, where it says so (KIP-881).
+    /// The member's rack, if it says so (KIP-881).
     pub rack: Option<String>,
-    /// Bytes for the leader, free in form.
+    /// Bytes for the leader, in any format.
     pub user_data: Vec<u8>,
 }
 
 /// A member as the leader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscriber {
-    /// The id the coordinator gave it.
+    /// The member id, given by the coordinator.
     pub member_id: String,
-    /// The id its operator gave it, if it is a static member (KIP-345).
+    /// The instance id of a static member, given by its operator (KIP-345).
     pub instance_id: Option<String>,
-    /// What it wants and what it holds.
+    /// Its subscription.
     pub subscription: Subscription,
 }
 
-/// What a member is given.
+/// The assignment of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// Its partitions, sorted.
     pub partitions: Vec<Partition>,
-    /// Bytes from the leader, free in form; members that don't know them ignore them.
+    /// Bytes from the leader, in any format. Members of other clients ignore them.
     pub user_data: Vec<u8>,
 }
 
-/// The topics that exist and that somebody wants, with their sizes and the places of those who want them.
+/// The existing topics with subscribers, with their partition counts and the indexes of their subscribers.
 pub(super) fn wanted<'a>(
     sizes: &'a TopicSizes,
     members: &[&Subscriber],

@@ -1,4 +1,4 @@
-//! What the coordinator's answers, and its refusals, change.
+//! The coordinator's responses and errors.
 
 use super::leader::Role;
 use super::{CommitFate, Event, GroupError, Membership, Phase, RETRY_FLOOR};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl Membership {
-    /// What came of the request `id`. Ignored if the membership waits for it no longer.
+    /// The outcome of the request `id`. Ignored if the request is obsolete.
     pub fn answered(&mut self, id: RequestId, answer: Answer, now: Instant) {
         self.step_to(now);
         if let Some(beat) = self.parallel.take_if(|beat| beat.id == id) {
@@ -32,7 +32,7 @@ impl Membership {
         }
     }
 
-    /// The connection to the coordinator is gone, or a metadata answer says that it moved.
+    /// The connection to the coordinator is lost, or another broker coordinates the group.
     pub fn coordinator_lost(&mut self, reason: &str, now: Instant) {
         self.step_to(now);
         match self.outstanding {
@@ -55,7 +55,7 @@ impl Membership {
                 self.fall(error);
                 CommitFate::Fenced
             }
-            // While joining, the group may have gone on to the generation whose number is under way to us.
+            // While joining, the group may have the generation that the response in flight will bring.
             GroupError::IllegalGeneration if is_current && !matches!(self.phase, Phase::Joining) => {
                 self.fall(error);
                 CommitFate::Fenced
@@ -80,7 +80,7 @@ impl Membership {
     fn request_failed_of(&mut self, request: &Request, reason: &str) {
         if matches!(self.phase, Phase::Parting { .. }) {
             self.leave_failed(reason);
-        // The first failure is told, and of those in a row ever fewer: the reason may have become another one.
+        // Consecutive failures are logged ever more rarely, but not only once: the reason may change.
         } else if self.failures.saturating_add(1).is_power_of_two() {
             let group = &self.settings.group;
             let text =
@@ -91,7 +91,7 @@ impl Membership {
         self.retry(request);
     }
 
-    /// Nobody was told that this member leaves, as far as it knows.
+    /// The coordinator may not know that this member leaves.
     pub(super) fn leave_failed(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.leave_failed, true) {
             let (group, session) = (&self.settings.group, self.settings.session_timeout);
@@ -103,7 +103,7 @@ impl Membership {
         }
     }
 
-    /// After a failure: not at once, and later each time.
+    /// Retries after a failure, with backoff.
     fn retry(&mut self, request: &Request) {
         if matches!(request, Request::Heartbeat { .. }) {
             self.next_beat = self.now;
@@ -120,8 +120,8 @@ impl Membership {
         };
         let asked_first = self.joining_since.take();
         let came_back = self.settings.instance_id.is_some() && self.member_id.is_empty();
-        // A new generation began with this member in it: after it had asked for the first time, and after the last
-        // heartbeat that was still heard in the one before.
+        // The new generation began after the first join was sent, and after the last heartbeat that was answered in the
+        // former generation.
         if self.generation != Some(joined.generation)
             && let (Some(asked), Some(basis)) = (asked_first, self.lease_basis)
         {
@@ -135,7 +135,7 @@ impl Membership {
         self.moved = false;
         self.member_id = joined.member_id;
         self.generation = Some(joined.generation);
-        // What nobody has watched since is no longer known.
+        // Partition counts that nobody watches any more may be stale.
         let watched = self.interest();
         self.sizes.retain(|topic, _| watched.contains(topic));
         if leads && !joined.members.is_empty() {
@@ -158,7 +158,8 @@ impl Membership {
         self.trust_lease();
         self.id_is_stored = true;
         if self.lease_until().is_none_or(|end| end <= self.now) {
-            // Others may have had the partitions since. Asked for once more, an assignment that still counts is there.
+            // Other members may have had the partitions meanwhile. Another sync confirms the assignment, if it is
+            // valid.
             return;
         }
         self.synced = self.generation;
@@ -167,7 +168,7 @@ impl Membership {
         self.adopt(assignment);
     }
 
-    /// The heartbeat found the group at rest.
+    /// The heartbeat found a stable group.
     fn beat(&mut self, stamp: &Stamp, asked: Instant) {
         self.failures = 0;
         if self.stamp().as_ref() == Some(stamp) {
@@ -175,7 +176,7 @@ impl Membership {
         }
     }
 
-    /// Takes the assignment over.
+    /// Adopts a new assignment.
     fn adopt(&mut self, assignment: Assignment) {
         let given: BTreeSet<_> = assignment.partitions.into_iter().collect();
         self.give_up_all_but(&given);
@@ -184,7 +185,7 @@ impl Membership {
         self.events.push_back(Event::Assigned { added, user_data: assignment.user_data });
         let came_back = std::mem::take(&mut self.came_back);
         if came_back || self.claimed.iter().any(|partition| !given.contains(partition)) {
-            // Only another join says that it was given up, by this process or the one before.
+            // The next owner waits for a join without the partitions given up by this process or the one before.
             self.phase = Phase::GivingUp { since: self.now };
             self.go_on_when_released();
         }
@@ -198,7 +199,7 @@ impl Membership {
                 | GroupError::CoordinatorLoadInProgress
         );
         if matches!(request, Request::Leave { .. }) && !has_moved {
-            // Who isn't known need not leave.
+            // An unknown member has left already.
             if error != GroupError::UnknownMemberId {
                 self.leave_failed(&format!("it answered with {error}"));
             }
@@ -208,7 +209,7 @@ impl Membership {
         if let Request::Heartbeat { stamp } | Request::Sync { stamp, .. } = request
             && self.stamp().as_ref() != Some(stamp)
         {
-            // It speaks of who we were.
+            // It is about a former identity.
             return self.retry(request);
         }
         match error {
@@ -229,8 +230,9 @@ impl Membership {
                 self.fall(error);
             }
             GroupError::RebalanceInProgress => self.rebalance_in_progress(request, asked),
-            // The new coordinator has read of this instance under the id before, for a new id is stored with the
-            // first assignment only. Once for each move: two processes of one name don't fence each other for ever.
+            // The new coordinator knows this instance by its former member id, since a new one is stored only with the
+            // first assignment. Once per move, so that two processes with one instance id don't fence each other for
+            // ever.
             GroupError::FencedInstanceId
                 if self.moved && !self.id_is_stored && !self.member_id.is_empty() =>
             {
@@ -252,7 +254,7 @@ impl Membership {
 
     fn rebalance_in_progress(&mut self, request: &Request, asked: Instant) {
         if matches!(request, Request::Heartbeat { .. }) {
-            // Heard, as any other: but the rebalance has begun to wait for us.
+            // It renews the session, but the rebalance timeout runs.
             self.failures = 0;
             self.heard(asked);
         }
@@ -264,12 +266,12 @@ impl Membership {
         }
     }
 
-    /// The generation is over for this member, or the membership is: everything is lost, and it joins again.
+    /// The generation or the member id is no longer valid: all partitions are lost, and the member rejoins.
     fn fall(&mut self, error: GroupError) {
         let joins = self.joins();
         self.lose_all();
         if joins {
-            // Its answer tells the rest.
+            // The response to the join in flight tells the rest.
             return;
         }
         self.generation = None;

@@ -1,16 +1,15 @@
-//! The partitions a member has been given, and which of them it is about to give up.
+//! The partitions that a member holds, and which of them it is giving up.
 
 use super::{Event, Membership, Phase};
 use crate::relay::record::Partition;
 use crate::relay::source::Severity;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Counts the times partitions were given, so that a partition that was lost and came back is told from one
-/// that was kept.
+/// Counts assignments, so that a partition that was lost and assigned again differs from one that was kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub(super) u64);
 
-/// What is held. A partition to give up is held until it is released.
+/// The held partitions. A revoked partition is held until its release.
 #[derive(Default)]
 pub(super) struct Holdings {
     held: BTreeMap<Partition, Epoch>,
@@ -34,14 +33,14 @@ impl Holdings {
         !self.giving_up.is_empty()
     }
 
-    /// Adds those of `given` that aren't held yet; gives them back.
+    /// Adds the partitions of `given` that are not held yet, and returns them.
     pub(super) fn take(&mut self, given: &BTreeSet<Partition>, epoch: Epoch) -> Vec<Partition> {
         let added: Vec<Partition> = given.iter().filter(|p| !self.held.contains_key(p)).cloned().collect();
         self.held.extend(added.iter().map(|partition| (partition.clone(), epoch)));
         added
     }
 
-    /// Marks what is not in `kept` as to be given up; gives back what wasn't marked before.
+    /// Marks all partitions but `kept` as revoked. Returns those that were not marked before.
     pub(super) fn give_up_all_but(&mut self, kept: &BTreeSet<Partition>) -> Vec<Partition> {
         let fresh: Vec<Partition> =
             self.held.keys().filter(|p| !kept.contains(p) && !self.giving_up.contains(p)).cloned().collect();
@@ -49,7 +48,7 @@ impl Holdings {
         fresh
     }
 
-    /// Lets go of those that were to be given up; others are none of the caller's business.
+    /// Removes revoked partitions; ignores others.
     pub(super) fn release(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             if self.giving_up.remove(partition) {
@@ -63,7 +62,7 @@ impl Holdings {
         std::mem::take(&mut self.held).into_keys().collect()
     }
 
-    /// Loses what was to be given up and hasn't been released.
+    /// Removes and returns the revoked partitions that were not released.
     pub(super) fn lose_unreleased(&mut self) -> Vec<Partition> {
         let late = std::mem::take(&mut self.giving_up);
         self.held.retain(|partition, _| !late.contains(partition));

@@ -1,5 +1,4 @@
-//! What the leader of a group does beside being a member: it splits the partitions, and watches for what would
-//! split them otherwise.
+//! The duties of a group's leader: it assigns the partitions, and watches for changes of the partition counts.
 
 use super::{Event, Membership, Phase};
 use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
@@ -8,35 +7,33 @@ use crate::relay::source::Severity;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Says what each member is sent along with its partitions: one piece for each of the members, in their order. A
-/// missing piece is an empty one. What the members told the leader is in their subscriptions: see [`opaque`].
+/// Provides the user data of each member's assignment, in the order of the members. A missing one is empty. The
+/// members' own user data is in their subscriptions: see [`opaque`].
 pub type Attach = Box<dyn FnMut(Assignor, &[Subscriber], &[Vec<Partition>]) -> Vec<Vec<u8>> + Send>;
 
-/// The bytes in front of a cooperative member's own user data: its generation, where Java's members before
-/// KIP-792 look for it. They read the first four bytes and no more.
+/// The length of the generation in front of a cooperative member's own user data, where Java's members before KIP-792
+/// look for it. They read no more than these bytes.
 const GENERATION_BYTES: usize = 4;
 
 pub(super) fn with_generation(generation: i32, user_data: &[u8]) -> Vec<u8> {
     [&generation.to_be_bytes(), user_data].concat()
 }
 
-/// What a member of ours set as its [user data](Membership::set_user_data), as it stands in its subscription.
-/// What another client's member put there comes out as it is or without its first bytes, so the form has to
-/// tell its own from others'.
+/// The [user data](Membership::set_user_data) in the subscription of a member of this client. That of another client's
+/// member is returned too, perhaps without its first bytes, so the format has to be recognisable.
 pub fn opaque(assignor: Assignor, subscription: &Subscription) -> &[u8] {
     let skipped = if assignor.is_cooperative() { GENERATION_BYTES } else { 0 };
     subscription.user_data.get(skipped..).unwrap_or_default()
 }
 
-/// Who watches the sizes of topics.
+/// Which partition counts this member watches.
 pub(super) enum Role {
-    /// Somebody else.
+    /// None: another member is the leader.
     Follower,
-    /// This member, for the whole group, against the sizes it assigned by.
+    /// Those of the group's topics, compared with the counts it assigned with.
     Leader(TopicSizes),
-    /// Perhaps this member, for its own topics: a static member that came back isn't told that it still is the
-    /// leader (KIP-814 mends that in later versions of the protocol). If it isn't, its joining again changes
-    /// nothing.
+    /// Those of its own topics, since it may be the leader: a static member that returns is not told whether it still
+    /// is (KIP-814 changes that in later versions). If it is not, its rejoin changes nothing.
     PerhapsLeader(TopicSizes),
 }
 
@@ -49,7 +46,7 @@ impl Role {
         seen.into_iter().flat_map(TopicSizes::keys)
     }
 
-    /// Remembers the first size it hears of as the one that counts, where nobody told it at the assignment.
+    /// Takes the first known counts as those of the assignment, where the assignment itself is not known.
     pub(super) fn learn(&mut self, topics: &BTreeSet<Arc<str>>, sizes: &TopicSizes) {
         if let Self::PerhapsLeader(seen) = self {
             for (topic, size) in sizes.iter().filter(|(topic, _)| topics.contains(*topic)) {
@@ -69,12 +66,12 @@ impl Role {
 }
 
 impl Membership {
-    /// Begins to assign: now if the sizes of all the group's topics are known, else once they are.
+    /// Assigns, at once or when the partition counts of all the group's topics are known.
     pub(super) fn lead(&mut self, assignor: Assignor, members: Vec<Subscriber>) {
         let topics = members.iter().flat_map(|member| &member.subscription.topics);
         let missing: BTreeSet<Arc<str>> =
             topics.filter(|topic| !self.sizes.contains_key(*topic)).cloned().collect();
-        // The coordinator doesn't wait longer than the session timeout for the leader's word.
+        // The coordinator waits for the leader's sync for the session timeout.
         let until = self.now + self.settings.session_timeout / 2;
         self.phase = Phase::Assigning { assignor, members, until };
         if missing.is_empty() {
@@ -92,7 +89,7 @@ impl Membership {
         }
     }
 
-    /// Assigns by what is known. A topic of unknown size is left out until its size is known.
+    /// Assigns with the known partition counts. Topics without one are left out until it is known.
     pub(super) fn assign(&mut self) {
         let Phase::Assigning { assignor, members, .. } = &self.phase else { return };
         let topics: BTreeSet<&Arc<str>> = members.iter().flat_map(|m| &m.subscription.topics).collect();

@@ -1,6 +1,6 @@
-//! Membership in a consumer group, as a state machine: it takes answers, wishes and the time, and says what to
-//! ask next and what becomes of the partitions. It never sleeps, never reads a clock, knows no sockets; a thin
-//! thread drives it:
+//! Membership in a consumer group, as a state machine: it takes responses, inputs and the time, and returns the next
+//! request and events about the partitions. It never sleeps, reads no clock and knows no sockets; a thin thread drives
+//! it:
 //!
 //! ```text
 //! loop {
@@ -8,52 +8,59 @@
 //!     match membership.poll(Instant::now()) {
 //!         Step::Ask(ask) => … send it; its answer goes into membership.answered(ask.id, answer, now) …
 //!         Step::AskInParallel(ask) => … the same on a second connection …
-//!         Step::Wait(until) => … wait for an answer, a word of the consumer, or until then …
+//!         Step::Wait(until) => … wait for a response, an input of the consumer, or until then …
 //!         Step::Over => break,
 //!     }
 //!     … renew or end the lease as membership.lease_until() says …
 //! }
 //! ```
 //!
-//! A member holds a partition from [`Event::Assigned`] until it has released it after [`Event::Revoked`], or
-//! until [`Event::Lost`]. Eager members give up everything before they join again. Cooperative members keep what
-//! they have, say so, learn what is taken away, give up that alone, and join once more (KIP-429).
+//! A member holds a partition from [`Event::Assigned`] until it has released it after [`Event::Revoked`], or until
+//! [`Event::Lost`]. Eager members give up all partitions before they rejoin. Cooperative members keep them, claim them
+//! in the join, learn which are taken away, give up those alone, and rejoin once more (KIP-429).
 //!
-//! # What the lease claims
+//! # The lease
 //!
-//! The lease ends before the coordinator could have given a partition to anybody else, whatever got lost on the
-//! way. The coordinator drops a member (1) once it has heard nothing for the session timeout, and (2) once a
-//! rebalance has waited for it for the rebalance timeout. So the lease ends at the earlier of
+//! The lease ends before the coordinator could have assigned a partition to another member, whatever messages got lost.
+//! The coordinator removes a member (1) after the session timeout without a request of it, and (2) after a rebalance
+//! has waited for it for the rebalance timeout. So the lease ends at the earlier of
 //!
-//! 1. the last *asking* that is known to have been heard, plus the session timeout, and
-//! 2. the last asking to which the answer showed the group at rest, plus the rebalance timeout that the coordinator
-//!    was told: a rebalance that nobody has told us of yet began after that.
+//! 1. the time when the last request that is known to have arrived was *sent*, plus the session timeout, and
+//! 2. the time when the last request was sent whose response showed a stable group, plus the rebalance timeout that the
+//!    coordinator was told: a rebalance that this member has not heard of yet began after that.
 //!
-//! While a join is outstanding nothing is known of its arrival, so it prolongs nothing; heartbeats beside it prolong
-//! the session alone. Once its answer brings a new generation, the session began anew after the asking, and the
-//! partitions that were claimed in it are safe in that generation. What outlives the lease is lost at once, in
-//! whatever state.
+//! A join in flight may not have arrived, so it does not extend the lease; heartbeats in parallel to it extend the
+//! session alone. If its response brings a new generation, the session was renewed after the join was sent, and the
+//! partitions claimed in it are safe in that generation. Partitions that are held beyond the lease are lost at once, in
+//! any phase.
 //!
-//! A heartbeat that was asked after the lease prolongs nothing: a coordinator that still reads the group's state
-//! answers it without looking. An assignment that came too late, or a sleep ([`Membership::slept`]), is cleared up by
+//! A heartbeat sent after the end of the lease does not extend it: a coordinator that is still loading the group's
+//! state answers it without a check. A late assignment, or a suspended machine ([`Membership::slept`]), is resolved by
 //! a sync.
 //!
-//! So a rebalance may take as long as the coordinator was told to wait without anything being lost. That is longer
-//! than this member takes for itself ([`COORDINATOR_PATIENCE`]), since other members take their own time.
+//! So a rebalance may take as long as the coordinator was told to wait, and nothing is lost. That is longer than this
+//! member takes for itself ([`COORDINATOR_PATIENCE`]), since other members take their own time.
 //!
-//! All this takes a request to be heard before its connection is closed, or never. So a connection is to be
-//! reset when it is given up (see [`Request::FindCoordinator`]): a join that arrives after a later one would
-//! speak for us of partitions we held long ago.
+//! All this assumes that a request arrives before its connection is closed, or never. So an abandoned connection has to
+//! be reset (see [`Request::FindCoordinator`]): a join that arrives after a later one would claim partitions that this
+//! member held long ago.
 //!
-//! # What static membership leaves open
+//! # Limits of static membership
 //!
-//! A static member that comes back to a group at rest takes its old place without a rebalance (KIP-345). So what
-//! changed while it was away goes unnoticed until the next rebalance: other topics in its own subscription, and,
-//! if it leads, new partitions. Java's members behave alike. What changes after its return it notices.
+//! A static member that returns to a stable group takes its old place without a rebalance (KIP-345). So changes during
+//! its absence go unnoticed until the next rebalance: other topics in its subscription and, if it is the leader, new
+//! partitions. Java's members behave alike. Changes after its return are noticed.
 //!
-//! Under a cooperative assignor more would go unnoticed: that it was about to give partitions up when it went
-//! away. The next owner waits for a join that nobody sends any more. So a cooperative static member joins once
-//! more when it is back, which costs a rebalance that stops nobody and moves nothing else.
+//! With a cooperative assignor one more thing would go unnoticed: the member may have been about to give up partitions
+//! when it went away, and their next owner would wait for a join that nobody sends. So a cooperative static member
+//! rejoins once after its return, which costs a rebalance that stops no member and moves no other partition.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `settings` | [`Settings`] |
+//! | `answers` | responses and errors |
+//! | `holdings`, `leader` | the held partitions; the duties of the leader |
+//! | `parallel`, `suspend` | heartbeats during a rebalance; suspended machines |
 
 mod answers;
 mod holdings;
@@ -78,105 +85,104 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much longer than the coordinator's own waiting a join or a sync is waited for.
+/// How much longer than the coordinator itself the member waits for a join or a sync.
 pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
-/// So long before the end of a rebalance, at most, partitions that aren't released are lost, so that the join
-/// still arrives in time. A quarter of the rebalance timeout where that is less.
+/// Partitions that are not released this long before the end of a rebalance are lost, so that the join arrives in time.
+/// A quarter of the rebalance timeout, if that is shorter.
 pub const JOIN_MARGIN: Duration = Duration::from_secs(5);
-/// How long a member that has released everything tries to tell that it leaves: within what closing waits for it.
+/// How long LeaveGroup is retried: less than closing waits for it.
 pub const LEAVE_PATIENCE: Duration = Duration::from_millis(2_500);
-/// How long the coordinator is told to wait for this member in a rebalance, at least: as long as Java's members take
-/// by default (`max.poll.interval.ms`). It waits as long as any member says; a member that isn't heard within its
-/// session timeout is not waited for.
+/// The least rebalance timeout that the coordinator is told: the default of Java's members (`max.poll.interval.ms`). It
+/// waits for the longest of its members' timeouts, but not for members whose sessions have ended.
 pub const COORDINATOR_PATIENCE: Duration = Duration::from_secs(300);
-/// The least wait after a failure.
+/// The least pause after a failure.
 const RETRY_FLOOR: Duration = Duration::from_millis(50);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// So often an idle member looks around, though nothing asks for it.
+/// The longest time between two steps.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What to do now.
+/// What the driver has to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send this, and give its answer back by [`Membership::answered`]. There is never more than one at a time;
-    /// one that comes while another is unanswered replaces it.
+    /// Send this request, and pass its outcome to [`Membership::answered`]. A request replaces an unanswered earlier
+    /// one.
     Ask(Ask),
-    /// The same, on another connection to the same coordinator: a heartbeat while the other request waits. Never
-    /// more than one at a time either; it is over once the other is answered or replaced.
+    /// Send this heartbeat over another connection to the same coordinator, while the other request waits. It is
+    /// obsolete once the other is answered or replaced.
     AskInParallel(Ask),
-    /// Nothing, until then or until something else happens.
+    /// Wait until then, or for a response or an input.
     Wait(Instant),
     /// The membership has ended.
     Over,
 }
 
-/// What becomes of the partitions, and what else the consumer has to know; in order.
+/// An event for the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A rebalance is complete. It comes after each, also where nothing was added.
+    /// A rebalance is complete, even if no partition was added.
     Assigned {
-        /// What is ours from now on, beside what was kept.
+        /// The new partitions, in addition to those that were kept.
         added: Vec<Partition>,
-        /// What the leader sent along.
+        /// The leader's bytes for this member.
         user_data: Vec<u8>,
     },
-    /// To be given up: finish what is in flight, commit it, then [`Membership::released`].
+    /// These partitions have to be given up: finish what is in flight, commit it, then call [`Membership::released`].
     Revoked(Vec<Partition>),
-    /// Somebody else's already, perhaps: nothing of them may be sent or committed any more.
+    /// Another member may have these partitions already: nothing of them may be sent or committed any more.
     Lost(Vec<Partition>),
-    /// This member is to assign, and lacks the sizes of these topics: to [`Membership::sizes`] with them.
+    /// As the leader, this member needs the partition counts of these topics, through [`Membership::sizes`].
     NeedSizes(BTreeSet<Arc<str>>),
-    /// Something a person should know.
+    /// A message for people.
     Notice(Notice),
     /// The membership has ended with this error.
     Fatal(GroupError),
 }
 
-/// What to do with a commit that was refused.
+/// What to do after a refused commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitFate {
-    /// Commit again later, with the stamp of then, what is held then.
+    /// Commit again later, with the stamp of that time, for the partitions held at that time.
     Retry,
-    /// The partitions are lost; an [`Event::Lost`] says so too.
+    /// The partitions are lost, as an [`Event::Lost`] says too.
     Fenced,
     /// The membership has ended.
     Over,
 }
 
-/// Where a member stands.
+/// The phase of a member.
 enum Phase {
-    /// It is to join, or has asked to.
+    /// A join is due or in flight.
     Joining,
-    /// It has joined as the leader, and waits for sizes of topics until the time given.
+    /// Joined as the leader; waits for partition counts until `until`.
     Assigning {
         assignor: Assignor,
         members: Vec<Subscriber>,
         until: Instant,
     },
-    /// It is to ask for its assignment, or has asked.
+    /// A sync is due or in flight.
     Syncing {
         assignments: Vec<(String, Assignment)>,
     },
-    /// It has an assignment.
+    /// Has an assignment.
     Stable,
-    /// It has an assignment, and waits since the time given for the release of what it gives up; then it joins.
+    /// Waits for the release of revoked partitions since `since`; then it rejoins.
     GivingUp {
         since: Instant,
     },
-    /// It gives everything up until the time given, and then leaves. A member still beats meanwhile.
+    /// Releases everything by `until`, then leaves. A member still sends heartbeats meanwhile.
     Leaving {
         until: Instant,
         is_member: bool,
     },
-    /// It tells the coordinator so, until the time given.
+    /// Tries to send LeaveGroup until `until`.
     Parting {
         until: Instant,
     },
     Over,
 }
 
-/// A request under way.
+/// A request in flight.
 struct Outstanding {
     id: RequestId,
     request: Request,
@@ -184,16 +190,16 @@ struct Outstanding {
     deadline: Instant,
 }
 
-/// What is known of the coordinator's patience: see the module.
+/// The requests that the lease counts from: see the module.
 #[derive(Clone, Copy)]
 struct LeaseBasis {
-    /// When the last request was asked that is known to have begun the session anew.
+    /// When the last request was sent that is known to have renewed the session.
     heard: Instant,
-    /// When the last request was asked whose answer showed the group at rest.
+    /// When the last request was sent whose response showed a stable group.
     at_rest: Instant,
 }
 
-/// One membership, from the first join to the leaving.
+/// A membership, from the first join to LeaveGroup.
 pub struct Membership {
     settings: Settings,
     topics: BTreeSet<Arc<str>>,
@@ -204,10 +210,10 @@ pub struct Membership {
     phase: Phase,
     coordinator_known: bool,
     outstanding: Option<Outstanding>,
-    /// A heartbeat beside it.
+    /// A heartbeat in parallel to `outstanding`.
     parallel: Option<Outstanding>,
     requests: u64,
-    /// Nothing is asked before, after a failure.
+    /// The earliest time of the next request, after a failure.
     not_before: Instant,
     failures: u32,
     backoff: Backoff,
@@ -215,30 +221,30 @@ pub struct Membership {
     next_beat: Instant,
 
     member_id: String,
-    /// A sync was answered under this id, so that another coordinator knows it too.
+    /// A sync with this member id succeeded, so that a new coordinator knows it too.
     id_is_stored: bool,
-    /// A cooperative static member took its old place, and hasn't joined again since: see the module.
+    /// A cooperative static member took its old place and has not rejoined since: see the module.
     came_back: bool,
-    /// The coordinator was looked for again since the last join was answered.
+    /// The coordinator was looked up again since the last response to a join.
     moved: bool,
     generation: Option<i32>,
-    /// The generation in which what is held was given or confirmed.
+    /// The generation of the last assignment.
     synced: Option<i32>,
     lease_basis: Option<LeaseBasis>,
-    /// That leaving failed was told.
+    /// The notice that LeaveGroup failed was given.
     leave_failed: bool,
-    /// The lease may be over without a sign of it; until then that is to be cleared up.
+    /// The lease may have ended unnoticed; a sync has to confirm it by then.
     doubted_until: Option<Instant>,
-    /// When the first join was asked of those that led to no answer yet.
+    /// When the first of the unanswered joins was sent.
     joining_since: Option<Instant>,
     joined_topics: BTreeSet<Arc<str>>,
-    /// Somebody has news for the leader, which it learns by a join alone.
+    /// The user data has changed, which the leader learns only from a join.
     has_news: bool,
-    /// What the last join said was held: the leader withholds of it what it means for others, even if it was lost
-    /// in the meantime.
+    /// The partitions claimed in the last join. The leader withholds them from other members, even if they were lost
+    /// meanwhile.
     claimed: BTreeSet<Partition>,
     role: Role,
-    /// The coordinator assigns by itself (KIP-848): no member leads.
+    /// The coordinator assigns (KIP-848): there is no leader.
     assigned_by_coordinator: bool,
     holdings: Holdings,
     epoch: u64,
@@ -248,7 +254,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A member-to-be that wants `topics`. The settings are [checked](Settings::check) by the caller.
+    /// A member that will join and subscribe to `topics`. The caller has [checked](Settings::check) the settings.
     pub fn new(settings: Settings, topics: BTreeSet<Arc<str>>, jitter: Jitter, now: Instant) -> Self {
         Self {
             settings,
@@ -288,28 +294,27 @@ impl Membership {
         }
     }
 
-    /// Lets `attach` say, whenever this member leads, what each member is sent along with its partitions.
+    /// Has `attach` provide the user data of each assignment whenever this member is the leader.
     pub fn attach(&mut self, attach: Attach) {
         self.attach = Some(attach);
     }
 
-    /// What this member tells the leader from its next join on, in a form of the caller's.
+    /// Sets the bytes for the leader from the next join on, in the caller's format.
     pub fn set_user_data(&mut self, user_data: Vec<u8>) {
         self.user_data = user_data;
     }
 
-    /// Joins again as soon as nothing else is under way, so that the leader hears of the new
-    /// [user data](Self::set_user_data).
+    /// Rejoins as soon as the group is stable, so that the leader learns the new [user data](Self::set_user_data).
     pub fn join_again(&mut self) {
         self.has_news = true;
     }
 
-    /// Wants these topics from now on: a pattern has new matches, or lost some. Joins again if they differ.
+    /// Changes the subscription, for example when a pattern has new matches. Rejoins if it differs.
     pub fn subscribe(&mut self, topics: BTreeSet<Arc<str>>) {
         self.topics = topics;
     }
 
-    /// The topics whose sizes this member has to know: its own, and everybody's while it leads.
+    /// The topics whose partition counts this member needs: its own, and those of all members while it is the leader.
     pub fn interest(&self) -> BTreeSet<Arc<str>> {
         let joined = match &self.phase {
             Phase::Assigning { members, .. } => members.as_slice(),
@@ -319,9 +324,9 @@ impl Membership {
         self.role.topics().chain(of_others).chain(&self.topics).cloned().collect()
     }
 
-    /// How many partitions these topics have, 0 for one that doesn't exist. To be told of what is of
-    /// [interest](Self::interest) at the start and whenever metadata was fetched. What isn't named stays as it
-    /// was known. A leader joins again, and so makes everybody join, where it differs from what it assigned by.
+    /// Learns partition counts; 0 for a topic that does not exist. To be called for the topics of
+    /// [interest](Self::interest) at the start and after each refresh of the metadata. Other topics keep their counts.
+    /// If a count differs from the one it assigned with, a leader rejoins, which starts a rebalance.
     pub fn sizes(&mut self, sizes: TopicSizes, now: Instant) {
         self.step_to(now);
         self.role.learn(&self.topics, &sizes);
@@ -329,16 +334,16 @@ impl Membership {
         self.assign_if_known();
     }
 
-    /// All that was under way of these revoked partitions is done and committed, or given up. It speaks of what
-    /// was revoked last: a release of what was lost in the meantime is not to be passed on.
+    /// Everything in flight of these revoked partitions is done and committed, or given up. Don't call it for
+    /// partitions that were lost since their revocation.
     pub fn released(&mut self, partitions: &[Partition], now: Instant) {
         self.step_to(now);
         self.holdings.release(partitions);
         self.go_on_when_released();
     }
 
-    /// Gives everything up and leaves. A static member only stops: the coordinator keeps its place for a restart
-    /// within the session timeout.
+    /// Gives up all partitions and leaves. A static member does not send LeaveGroup: the coordinator keeps its place
+    /// for a restart within the session timeout.
     pub fn leave(&mut self, now: Instant) {
         self.step_to(now);
         if matches!(self.phase, Phase::Leaving { .. } | Phase::Parting { .. } | Phase::Over) {
@@ -346,7 +351,7 @@ impl Membership {
         }
         let is_member = matches!(self.phase, Phase::Stable | Phase::GivingUp { .. });
         if !is_member {
-            // A join is not waited for: the connection on which it waits goes with it.
+            // A join in flight is not waited for: its connection is reset.
             self.abandon();
         }
         self.phase = Phase::Leaving { until: self.now + self.settings.rebalance_timeout, is_member };
@@ -354,7 +359,7 @@ impl Membership {
         self.go_on_when_released();
     }
 
-    /// What to do at `now`. Time alone may also bring [events](Self::next_event).
+    /// What to do at `now`. The passing of time may also cause [events](Self::next_event).
     pub fn poll(&mut self, now: Instant) -> Step {
         self.step_to(now);
         if matches!(self.phase, Phase::Over) {
@@ -372,52 +377,53 @@ impl Membership {
         Step::Ask(self.ask(request))
     }
 
-    /// What has happened, one at a time, in order.
+    /// The next event, in order.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Until when what is held may be sent without further word from the coordinator; `None` for not at all.
+    /// Until when records of the held partitions may be sent without hearing from the coordinator; `None` for not at
+    /// all.
     pub fn lease_until(&self) -> Option<Instant> {
         self.lease_end().filter(|_| self.doubted_until.is_none())
     }
 
-    /// What a commit carries now; `None` without a membership.
+    /// The identity that a commit carries now; `None` while not a member.
     pub fn stamp(&self) -> Option<Stamp> {
         let generation = self.generation?;
         let (member_id, instance_id) = (self.member_id.clone(), self.settings.instance_id.clone());
         Some(Stamp { generation, member_id, instance_id })
     }
 
-    /// Whether results of this partition may be committed, with the [stamp](Self::stamp) of now: it is held. That
-    /// includes one that is to be given up and isn't released, and one that is kept through a rebalance.
+    /// Whether positions of this partition may be committed, with the present [stamp](Self::stamp). True while it is
+    /// held, which includes revoked partitions until their release, and those kept through a rebalance.
     pub fn may_commit(&self, partition: &Partition) -> bool {
         self.holdings.epoch(partition).is_some()
     }
 
-    /// Which giving a held partition is of. Results from before a loss have another epoch than what is held now,
-    /// though the partition is the same, and must not be committed.
+    /// The epoch of a held partition's assignment. Results from before a loss have another epoch than the partition has
+    /// now, and must not be committed.
     pub fn epoch(&self, partition: &Partition) -> Option<Epoch> {
         self.holdings.epoch(partition)
     }
 
-    /// What is held, those that are to be given up among it.
+    /// The held partitions, including those that are being given up.
     pub fn held(&self) -> impl Iterator<Item = &Partition> {
         self.holdings.all()
     }
 
-    /// Whether the coordinator itself split the partitions, since other members have joined by its own protocol
-    /// (KIP-848): then no member leads, and nothing is sent along.
+    /// Whether the coordinator assigns the partitions, because other members have joined with `group.protocol=consumer`
+    /// (KIP-848). Then there is no leader and no user data.
     pub fn is_assigned_by_coordinator(&self) -> bool {
         self.assigned_by_coordinator
     }
 
-    /// Whether the member has an assignment and nothing is about to change.
+    /// Whether the member has an assignment and no rebalance is due.
     pub fn is_settled(&self) -> bool {
         matches!(self.phase, Phase::Stable) && !self.wants_to_rejoin()
     }
 
-    /// Lets time pass: what is overdue is given up.
+    /// Advances to `now`: handles all deadlines that have passed.
     fn step_to(&mut self, now: Instant) {
         self.now = self.now.max(now);
         if self.outstanding.as_ref().is_some_and(|outstanding| outstanding.deadline <= self.now) {
@@ -442,7 +448,7 @@ impl Membership {
         }
     }
 
-    /// When something has to happen though nobody says a word.
+    /// The next deadline.
     fn deadline(&self) -> Instant {
         let kept_until = self.doubted_until.or_else(|| self.lease_end());
         let lease = kept_until.filter(|_| !self.holdings.is_empty());
@@ -454,14 +460,14 @@ impl Membership {
         lease.into_iter().chain(of_phase).fold(idle, Instant::min)
     }
 
-    /// Until when what is to be given up has to be released.
+    /// The deadline for the release of revoked partitions.
     fn release_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::GivingUp { since } => {
                 let patience = self.settings.rebalance_timeout;
                 let margin = JOIN_MARGIN.min(patience / 4);
                 let basis = self.lease_basis.as_ref();
-                // A rebalance that waits for us may have begun right after the group was last seen at rest.
+                // A rebalance may have begun right after the group was last seen stable.
                 let in_time = basis.map_or(since, |basis| basis.at_rest + (patience - margin));
                 Some(in_time.min(since + patience))
             }
@@ -470,7 +476,7 @@ impl Membership {
         }
     }
 
-    /// What to ask next, and when.
+    /// The next request, and when it is due.
     fn due(&self) -> Option<(Request, Instant)> {
         let heartbeat = || self.stamp().map(|stamp| (Request::Heartbeat { stamp }, self.next_beat));
         let wanted = match &self.phase {
@@ -533,8 +539,8 @@ impl Membership {
         }
     }
 
-    /// What is said under an assignor. It changes only where something changed, since to the coordinator another
-    /// wording is a reason to rebalance.
+    /// The subscription for an assignor. Equal inputs give equal bytes, since the coordinator rebalances when they
+    /// differ.
     fn subscription(&self, assignor: Assignor) -> Subscription {
         let mut subscription = Subscription {
             topics: self.topics.clone(),
@@ -555,7 +561,7 @@ impl Membership {
         self.has_news || self.topics != self.joined_topics || self.role.is_outdated_by(&self.sizes)
     }
 
-    /// Joins again: at once while keeping everything, or after giving up everything.
+    /// Rejoins: a cooperative member at once, an eager one after giving up all partitions.
     fn rejoin(&mut self) {
         self.phase = Phase::GivingUp { since: self.now };
         if !self.settings.is_cooperative() {
@@ -581,7 +587,7 @@ impl Membership {
         }
     }
 
-    /// Gives up waiting for an answer, and the connection with it.
+    /// Abandons the requests in flight and their connection.
     fn abandon(&mut self) {
         (self.outstanding, self.parallel) = (None, None);
         self.coordinator_known = false;

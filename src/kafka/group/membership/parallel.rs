@@ -1,10 +1,10 @@
-//! Heartbeats beside a join or a sync that waits at the coordinator.
+//! Heartbeats in parallel to a join or a sync that waits at the coordinator.
 //!
-//! A join waits until all members have joined, and a sync until the leader has assigned: for minutes, if another
-//! member takes its time. The coordinator keeps a member whose join or sync waits, but the member itself can't tell
-//! one that waits from one that got lost. A heartbeat can: `REBALANCE_IN_PROGRESS` says that this member is known
-//! and that nothing has been given to others yet. Brokers answer the requests of one connection in order, so
-//! these heartbeats take a connection of their own.
+//! A join waits until all members have joined, and a sync until the leader has assigned, which takes minutes if another
+//! member is slow. The coordinator keeps a member whose join or sync waits, but the member can't tell a waiting request
+//! from a lost one. A heartbeat can: `REBALANCE_IN_PROGRESS` says that this member is known and that its partitions
+//! have not been assigned to others yet. Brokers answer the requests of a connection in order, so these heartbeats need
+//! a connection of their own.
 
 use super::{GroupError, LeaseBasis, Membership, Outstanding, RETRY_MAX, Step};
 use crate::kafka::group::exchange::{Answer, Ask, Request, Stamp};
@@ -12,7 +12,7 @@ use crate::relay::source::Severity;
 use std::time::{Duration, Instant};
 
 impl Membership {
-    /// What to do while `waiting_until` a request may wait for its answer.
+    /// What to do while a request waits for its response, until `waiting_until`.
     pub(super) fn poll_parallel(&mut self, waiting_until: Instant, deadline: Instant) -> Step {
         let until = deadline.min(waiting_until);
         if let Some(beat) = &self.parallel {
@@ -38,18 +38,18 @@ impl Membership {
         Ask { id, request, deadline }
     }
 
-    /// No answer to it came in time.
+    /// Abandons a parallel heartbeat whose deadline has passed.
     pub(super) fn give_up_parallel(&mut self) {
         if self.parallel.as_ref().is_some_and(|beat| beat.deadline <= self.now) {
             self.parallel = None;
         }
     }
 
-    /// What came of a heartbeat beside a request that waits.
+    /// The outcome of a parallel heartbeat.
     pub(super) fn answered_parallel(&mut self, beat: Outstanding, answer: Answer) {
         let Request::Heartbeat { stamp } = beat.request else { return };
         if self.stamp() != Some(stamp) {
-            // It speaks of who we were.
+            // It is about a former identity.
             return;
         }
         let joins = self.joins();
@@ -57,13 +57,13 @@ impl Membership {
             Answer::Done => {
                 self.beaten(beat.asked);
                 if joins {
-                    // A group at rest has not heard of the join.
+                    // A stable group has not received the join.
                     self.expect_answer_soon();
                 }
             }
             Answer::Refused { error: GroupError::RebalanceInProgress, .. } => {
-                // Before Kafka 2.7 it is also said to a member that waits for its assignment, and then does not
-                // prolong its session.
+                // Before Kafka 2.7 a member that waits for its assignment gets this too, which does not renew its
+                // session.
                 if joins {
                     self.heard(beat.asked);
                 }
@@ -72,15 +72,15 @@ impl Membership {
                 if matches!(error, GroupError::UnknownMemberId | GroupError::FencedInstanceId) {
                     self.lose_all();
                 }
-                // The request that waits gets the same answer, or the group has gone on and its answer is under way.
+                // The waiting request gets the same error, or the group has moved on and its response is in flight.
                 self.expect_answer_soon();
             }
             _ => self.next_beat = self.now + RETRY_MAX.min(self.settings.heartbeat_interval),
         }
     }
 
-    /// The coordinator has heard a request of ours of the present generation: what we hold was given in it, or claimed
-    /// in the join that led to it.
+    /// The coordinator has received a request of the present generation, in which the held partitions were assigned or
+    /// claimed. It was sent at `asked`.
     pub(super) fn heard(&mut self, asked: Instant) {
         if let Some(basis) = &mut self.lease_basis {
             basis.heard = basis.heard.max(asked);
@@ -88,27 +88,27 @@ impl Membership {
         self.trust_lease();
     }
 
-    /// A heartbeat was answered without an error. Asked within the lease, it prolongs the lease. Asked later, it proves
-    /// nothing: a coordinator that still reads the group's state says the same to everybody.
+    /// A heartbeat succeeded. If it was sent within the lease, it extends the lease. Otherwise it proves nothing: a
+    /// coordinator that is still loading the group's state answers alike.
     pub(super) fn beaten(&mut self, asked: Instant) {
         if self.lease_end().is_some_and(|end| asked < end) {
             self.heard_at_rest(asked);
         }
     }
 
-    /// It has, and no rebalance had begun.
+    /// The same, and no rebalance had begun.
     pub(super) fn heard_at_rest(&mut self, asked: Instant) {
         let later = |known: Instant| known.max(asked);
         let known = self.lease_basis.unwrap_or(LeaseBasis { heard: asked, at_rest: asked });
         self.lease_basis = Some(LeaseBasis { heard: later(known.heard), at_rest: later(known.at_rest) });
     }
 
-    /// Whether a join is under way.
+    /// Whether a join is in flight.
     pub(super) fn joins(&self) -> bool {
         matches!(&self.outstanding, Some(Outstanding { request: Request::Join { .. }, .. }))
     }
 
-    /// The request under way has nothing to wait for any more.
+    /// The request in flight should be answered without further waiting.
     fn expect_answer_soon(&mut self) {
         let soon = self.now + self.settings.prompt();
         if let Some(outstanding) = &mut self.outstanding {
@@ -116,8 +116,8 @@ impl Membership {
         }
     }
 
-    /// A join was not answered within the time in which this member alone could be to blame. While the coordinator
-    /// answers beside it, others are: the join is sent once more, in case it got lost.
+    /// The request in flight is overdue. If it is a join and the coordinator still answers heartbeats, another member
+    /// is slow: the join is sent again, in case it was lost.
     pub(super) fn overdue(&mut self) {
         let Some(outstanding) = &self.outstanding else { return };
         let heard = self.lease_basis.is_some_and(|basis| basis.heard > outstanding.asked);

@@ -1,28 +1,28 @@
-//! What a membership is told by its operator.
+//! The settings of a membership.
 
 use super::{Assignor, COORDINATOR_PATIENCE};
 use std::time::Duration;
 
-/// Who joins which group, and how patient it is.
+/// The settings of a membership.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The group's name (`group.id`).
     pub group: String,
-    /// This instance's own name, which makes it a static member (`group.instance.id`, KIP-345).
+    /// The instance id of a static member (`group.instance.id`, KIP-345).
     pub instance_id: Option<String>,
-    /// The assignors offered, the best first; either all eager or all cooperative.
+    /// The assignors offered, in order of preference; either all eager or all cooperative.
     pub assignors: Vec<Assignor>,
-    /// After so long without a sign of life the coordinator gives a member's partitions to others, and the
-    /// member itself stops using them (`session.timeout.ms`).
+    /// After this long without a heartbeat the coordinator assigns a member's partitions to others, and the member
+    /// stops using them (`session.timeout.ms`).
     pub session_timeout: Duration,
-    /// How long this member has to finish what is in flight before it joins again (`max.poll.interval.ms` in Java).
+    /// How long this member may take to finish what is in flight before it rejoins (`max.poll.interval.ms` in Java).
     /// The coordinator is told at least [`COORDINATOR_PATIENCE`].
     pub rebalance_timeout: Duration,
-    /// The time between two signs of life (`heartbeat.interval.ms`).
+    /// The time between two heartbeats (`heartbeat.interval.ms`).
     pub heartbeat_interval: Duration,
-    /// How long an answer may take that has nothing to wait for (`request.timeout.ms`).
+    /// The time limit of requests that the coordinator does not hold back (`request.timeout.ms`).
     pub request_timeout: Duration,
-    /// Where this instance stands (`client.rack`, KIP-881).
+    /// The rack of this instance (`client.rack`, KIP-881).
     pub rack: Option<String>,
 }
 
@@ -42,7 +42,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether they make sense together; the error is a sentence.
+    /// Checks whether the settings are consistent.
+    ///
+    /// # Errors
+    /// What contradicts what, in a sentence.
     pub fn check(&self) -> Result<(), String> {
         let Some(first) = self.assignors.first() else {
             return Err("Name at least one assignor.".into());
@@ -65,17 +68,17 @@ impl Settings {
         Ok(())
     }
 
-    /// How long an answer may take that has nothing to wait for: short enough for a second try within a session.
+    /// The time limit of requests that the coordinator does not hold back: short enough for a retry within a session.
     pub fn prompt(&self) -> Duration {
         self.request_timeout.min(self.session_timeout / 3)
     }
 
-    /// How long the coordinator is to wait for this member in a rebalance.
+    /// The rebalance timeout that the coordinator is told.
     pub(super) fn coordinator_patience(&self) -> Duration {
         self.rebalance_timeout.max(COORDINATOR_PATIENCE)
     }
 
-    /// Whether partitions are kept while joining again.
+    /// Whether partitions are kept while rejoining.
     pub(super) fn is_cooperative(&self) -> bool {
         self.assignors.first().is_some_and(|assignor| assignor.is_cooperative())
     }

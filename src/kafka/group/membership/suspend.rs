@@ -1,16 +1,16 @@
-//! What a member thinks of time in which its own clock stood still.
+//! What happens to the lease when the machine was suspended.
 //!
-//! A monotonic clock stops while its machine is suspended, and the coordinator's goes on. So what was heard before is
-//! older than it looks. Whoever drives the membership notices by the wall clock; but that one may also have been set,
-//! and then nothing has happened. So a member that seems to have slept through its lease doubts it: nothing is sent
-//! until it is told once more what it has been given, and nothing is lost before. A heartbeat would not do: a
-//! coordinator that still reads the group's state answers it without looking.
+//! A monotonic clock stops while its machine is suspended, the coordinator's goes on, so the last response is older
+//! than it seems. The driver notices by the wall clock, but that may also have been set, without a suspension. So a
+//! member that seems to have slept through its lease doubts it: it sends nothing until a sync has confirmed its
+//! assignment, and loses nothing before. A heartbeat would not do: a coordinator that is still loading the group's
+//! state answers it without a check.
 
 use super::{Membership, Phase};
 use std::time::{Duration, Instant};
 
 impl Membership {
-    /// The clock behind `now` stood still for `gap` since it was looked at last.
+    /// The monotonic clock stood still for `gap` since the last call.
     pub fn slept(&mut self, gap: Duration, now: Instant) {
         self.now = self.now.max(now);
         let before = |at: Instant| at.checked_sub(gap);
@@ -25,7 +25,7 @@ impl Membership {
         }
         if !self.holdings.is_empty() && self.lease_end().is_none_or(|end| end <= self.now) {
             self.doubted_until = Some(self.now + self.settings.session_timeout);
-            // What was asked before is answered by what was true before, if at all.
+            // Responses to earlier requests tell the state before the suspension.
             self.abandon();
             if matches!(self.phase, Phase::Stable) {
                 self.phase = Phase::Syncing { assignments: Vec::new() };
@@ -33,20 +33,20 @@ impl Membership {
         }
     }
 
-    /// The lease, whether it is doubted or not.
+    /// The end of the lease, whether it is doubted or not.
     pub(super) fn lease_end(&self) -> Option<Instant> {
         let basis = self.lease_basis.as_ref()?;
         let session_end = basis.heard + self.settings.session_timeout;
         Some(session_end.min(basis.at_rest + self.settings.coordinator_patience()))
     }
 
-    /// Whether the time is over in which what is held may be kept.
+    /// Whether partitions are held beyond the lease.
     pub(super) fn has_outlived_lease(&self) -> bool {
         let end = self.doubted_until.or_else(|| self.lease_end());
         !self.holdings.is_empty() && end.is_none_or(|end| end <= self.now)
     }
 
-    /// Something was heard: that may end the doubt.
+    /// Ends the doubt if a response has extended the lease.
     pub(super) fn trust_lease(&mut self) {
         if self.lease_end().is_some_and(|end| end > self.now) {
             self.doubted_until = None;
