@@ -1,4 +1,4 @@
-//! Commits positions, over a connection of its own: never behind a fetch, a heartbeat or a join that waits.
+//! Commits positions over connections of its own, so that a commit never waits behind a fetch, a heartbeat or a join.
 
 use super::ConsumerError;
 use super::cursor::Cursor;
@@ -18,20 +18,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A commit is split into requests of about so many bytes: brokers refuse what does not fit into one record of the
-/// topic that keeps the positions.
+/// A commit is split into requests of about this many bytes: each has to fit into one record of `__consumer_offsets`.
 const MOST_BYTES: usize = 500_000;
 
-/// A position that the broker did not take by itself is tried again after this, and keeps no other waiting.
+/// The pause before the next commit of a partition whose position was refused; others don't wait for it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3);
 
-/// Commits for the group.
+/// Commits positions for the group.
 pub(super) struct Committer {
     connections: Connections,
     config: Arc<Config>,
     shared: Arc<Shared>,
     coordinator: Option<i32>,
-    /// Partitions whose positions were not taken, and when they are tried again.
+    /// Partitions whose positions were refused, and when to retry them.
     refused: BTreeMap<Partition, Instant>,
     outage_notice: OutageNotice,
 }
@@ -57,8 +56,8 @@ impl Committer {
         Self { connections, config, shared, coordinator: None, refused: BTreeMap::new(), outage_notice }
     }
 
-    /// Commits these, once more with less beside them if the broker finds it too large. Gives those that it doesn't
-    /// take.
+    /// Commits these positions, and retries with less metadata if the broker finds it too large. Returns the partitions
+    /// that were refused.
     fn commit_current(
         &mut self,
         checkpoints: &[Checkpoint],
@@ -88,8 +87,8 @@ impl Committer {
             CommitFailure::Membership(stamp, code) => {
                 shared.lock().commit_errors.push((stamp, code));
                 shared.wake();
-                // What is lost, if anything, the membership tells: the generation that refused the commit may be
-                // one that we are about to enter, with these very partitions.
+                // Whether partitions are lost is up to the membership: the generation that refused the commit may be
+                // one that this member is about to enter with the same partitions.
                 CommitError::Retriable(format!("the commit waits for the group: the broker answered {code}"))
             }
             CommitFailure::Other(error) => {
@@ -118,7 +117,7 @@ impl Committer {
                 let cursor = state.cursors.get(&checkpoint.position.partition)?;
                 Some(Entry::new(checkpoint, cursor, &name, detail))
             };
-            // A checkpoint of an assignment that is over speaks of another's records, or of a log that is no more.
+            // A checkpoint of a former assignment is about somebody else's records, or about a former log.
             let current = checkpoints.iter().filter(|one| state.is_current(one));
             (state.stamp.clone(), current.filter_map(entry).collect::<Vec<Entry>>())
         };
@@ -143,7 +142,7 @@ impl Committer {
             };
             let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
             let mut refused = answer.map_err(CommitFailure::Other)?;
-            // What was done of a topic that is no more can't be committed, and need not be.
+            // Positions of a deleted topic can't be committed, and need not be.
             refused.retain(|(partition, code)| {
                 let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
                 if unknown.contains(code) {
@@ -152,7 +151,7 @@ impl Committer {
                 !unknown.contains(code) || is_there(&cluster, entries, partition)
             });
             for (partition, code) in refused {
-                // Most codes speak of the group, and so of all of them.
+                // Most error codes concern the group, and so the whole request.
                 match meaning(code, &stamp, &config.group) {
                     Some(refused) => return Err(refused),
                     None => left.push((partition, code)),
@@ -174,7 +173,7 @@ enum Detail {
     Nothing,
 }
 
-/// A position as it is committed.
+/// A position in a commit request.
 struct Entry {
     partition: Partition,
     topic: Uuid,
@@ -205,14 +204,14 @@ impl Entry {
         }
     }
 
-    /// About how many bytes it takes in a request.
+    /// Its approximate size in a request, in bytes.
     fn size(&self) -> usize {
         const FIXED: usize = 64;
         FIXED + self.metadata.len() + self.partition.topic().len()
     }
 }
 
-/// Entries in requests that a broker takes.
+/// Splits the entries into requests that a broker accepts.
 fn split(entries: &[Entry]) -> Vec<&[Entry]> {
     let mut requests = Vec::new();
     let (mut rest, mut at, mut bytes) = (entries, 0, 0_usize);
@@ -232,7 +231,7 @@ fn split(entries: &[Entry]) -> Vec<&[Entry]> {
     requests
 }
 
-/// Whether the topic that was read is still there, as far as is known.
+/// Whether the topic that was read still exists, according to the metadata.
 fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool {
     let read = entries.iter().find(|entry| entry.partition == *partition).map(|entry| entry.topic);
     let known = cluster.topic_id(partition.topic());
@@ -240,7 +239,7 @@ fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool
     size.is_some_and(|size| partition.number() < size) && read.is_none_or(|read| known == read)
 }
 
-/// What an answer refuses. From some version on it names topics by their ids.
+/// The partitions that a response refuses. From version 10 it names topics by their ids.
 fn refusals(answer: &OffsetCommitResponse<'_>, entries: &[Entry]) -> Vec<(Partition, ErrorCode)> {
     let mut refused = Vec::new();
     for topic in &answer.topics {
@@ -276,7 +275,7 @@ impl Commit for Committer {
             }
         }
         drop(state);
-        // What waited for its first commit is fetched now.
+        // Partitions that waited for their first commit can be fetched now.
         shared.wake_fetchers();
         if !asked.is_empty() {
             match refused.first() {
@@ -310,7 +309,7 @@ fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
     topics.into_iter().map(topic).collect()
 }
 
-/// What a code says of the whole request; `None` where it speaks of its partition alone.
+/// What an error code means for the whole request; `None` if it concerns its partition alone.
 fn meaning(code: ErrorCode, stamp: &Stamp, group: &str) -> Option<CommitFailure> {
     match code {
         ErrorCode::OFFSET_METADATA_TOO_LARGE | ErrorCode::INVALID_COMMIT_OFFSET_SIZE => {

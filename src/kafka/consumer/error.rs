@@ -27,7 +27,7 @@ pub enum ConsumerError {
     NoPartition {
         /// Its topic.
         topic: Arc<str>,
-        /// Its number.
+        /// The number of the compression.
         partition: i32,
         /// How many partitions the topic has.
         count: i32,

@@ -1,9 +1,9 @@
-//! Records from one broker, fetched ahead in a thread of its own, bounded in bytes; and what the logs are like that
-//! it leads, so that a broker that hangs keeps no other one's partitions waiting.
+//! The thread that fetches from one broker, ahead of delivery and bounded in bytes. It also answers the cursors'
+//! questions about the logs that the broker leads, so that a hanging broker delays only its own partitions.
 //!
-//! Without a fetch session (KIP-227): each request names what it wants, so that nothing has to be kept in step with
-//! the broker. The broker holds a request back while it has nothing new ([`LONG_POLL`]). Checksums are verified and
-//! batches unpacked here; taking records apart is left to whoever polls.
+//! Fetches without a session (KIP-227): each request lists its partitions, so there is no state to keep in sync with
+//! the broker. The broker holds a request back while there are no new records ([`LONG_POLL`]). Checksums are verified
+//! and batches decompressed here; the polling thread decodes the records.
 
 use super::cursor::{Cursor, Output, Question, Rules, Serials, Trouble};
 use super::offsets;
@@ -21,14 +21,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a broker holds a request back while it has nothing new.
+/// How long a broker holds a fetch back while it has no new records (`fetch.max.wait.ms`).
 pub const LONG_POLL: Duration = Duration::from_millis(500);
-/// How long a replica in our rack is fetched from before the leader is asked again which one is best (KIP-392).
+/// How long a preferred replica is used before the leader is asked again (KIP-392).
 const REPLICA_LEASE: Duration = Duration::from_secs(300);
-/// A fetcher without partitions ends after this.
+/// A fetcher ends after this long without partitions.
 const IDLE: Duration = Duration::from_secs(60);
-/// What a batch weighs beside its records.
+/// The memory of a batch besides its records, in bytes.
 const CHUNK_OVERHEAD: usize = 256;
+
 /// Fetches from one broker.
 pub(super) struct Fetcher {
     broker: i32,
@@ -39,11 +40,11 @@ pub(super) struct Fetcher {
     outage_notice: OutageNotice,
 }
 
-/// Why nothing was taken of a partition.
+/// Why a partition of a response was not accepted.
 enum Refused {
-    /// It is in trouble, of its own or with the leader that we know.
+    /// An error of the partition or of its leader.
     Trouble(Trouble),
-    /// The position is outside of the log.
+    /// The position is outside the log.
     OutOfRange,
     /// No retry helps.
     Fatal(ClusterError),
@@ -66,7 +67,7 @@ impl Fetcher {
         }
     }
 
-    /// Runs until closed, or until the broker has had none of our partitions for a while.
+    /// Runs until the consumer is closed, or until the broker has had no partition of ours for [`IDLE`].
     pub(super) fn run(mut self) {
         let mut turn = 0;
         loop {
@@ -86,7 +87,7 @@ impl Fetcher {
                 Ok(()) => self.outage_notice.recovered(&self.shared),
                 Err(error) if error.is_fatal() => return self.shared.fail(error),
                 Err(error) => {
-                    // It holds on to the socket, which is of no use any more.
+                    // It keeps the socket open, which is of no use any more.
                     self.shared.lock().cancellers.remove(&self.broker);
                     self.outage_notice.failed(&self.shared, &error.into());
                     self.shared.want_metadata();
@@ -98,7 +99,7 @@ impl Fetcher {
         state.cancellers.remove(&self.broker);
     }
 
-    /// Asks what cursors want to know of the logs that this broker leads, in as few requests as there are questions.
+    /// Asks the cursors' questions about the logs that this broker leads, one request per kind of question.
     fn find_out(&mut self, questions: &[(Asked, Question)]) -> Result<(), ClusterError> {
         let canceller = self.connections.open(Target::Broker(self.broker))?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
@@ -109,7 +110,7 @@ impl Fetcher {
                 Question::Bounds { uncommitted, at } => {
                     bounds.entry((*uncommitted, *at)).or_default().push(asked);
                 }
-                // Epochs differ from partition to partition, and go into one request.
+                // One request can ask for a different epoch of each partition.
                 Question::EpochEnd(epoch) => ends.push((asked, *epoch)),
                 Question::Committed => {}
             }
@@ -134,8 +135,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Hands cursors what they asked for, or why that isn't known; all at once, so that partitions which begin together
-    /// are told together.
+    /// Passes the answers or errors to the cursors, under one lock, so that partitions that begin together share an
+    /// event.
     fn answer<T>(
         &self,
         asked: &[&Asked],
@@ -150,7 +151,7 @@ impl Fetcher {
             state.change(&asked.partition, |cursor, serials| match answer {
                 Some(Ok(value)) => take(cursor, asked, value, &rules, serials),
                 refused => {
-                    // An answer without the partition that was asked for says no more than an error without a name.
+                    // A partition that the response lacks counts as an unknown error.
                     let code = refused.and_then(Result::err).unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
                     doubt(self.connections.cluster(), asked, code);
                     cursor.failed(asked.ask, Trouble::Refused(code), now, serials)
@@ -168,7 +169,7 @@ impl Fetcher {
         let target = Target::Broker(self.broker);
         let canceller = self.connections.open(target)?.canceller();
         self.shared.lock().cancellers.insert(self.broker, canceller);
-        // What was asked moves on while the answer is taken in; the request keeps what it was.
+        // `asked` advances with the batches of the response; the request keeps the old offsets.
         let names = asked.to_vec();
         let Self { connections, shared, unpacker, config, .. } = self;
         let rack = if names.iter().any(|asked| asked.of_leader_alone) { "" } else { &config.rack };
@@ -210,7 +211,7 @@ fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
         max_wait_ms: i32::try_from(LONG_POLL.as_millis()).unwrap_or(i32::MAX),
         min_bytes: 1,
         max_bytes: bytes,
-        // A webhook can't be taken back, so nothing is read before its transaction is committed.
+        // read_committed: an event that was sent can't be taken back.
         isolation_level: 1,
         topics,
         rack_id: rack,
@@ -218,13 +219,13 @@ fn request<'a>(asked: &'a [Asked], rack: &'a str) -> FetchRequest<'a> {
     }
 }
 
-/// Takes answers in.
+/// Reads fetch responses.
 struct Taker<'a> {
     shared: &'a Shared,
     unpacker: &'a mut Unpacker,
-    /// How many bytes of batches are kept.
+    /// The size of the buffer in bytes.
     limit: usize,
-    /// What a batch may unpack to.
+    /// The maximum uncompressed size of a batch in bytes.
     largest: usize,
     cluster: &'a Cluster,
 }
@@ -234,7 +235,7 @@ impl Taker<'_> {
         if answer.error_code != ErrorCode::NONE {
             return Err(ClusterError::of_cluster(ApiKey::Fetch, answer.error_code));
         }
-        // Brokers answer in the order they were asked in, so each one is looked for behind the last.
+        // Brokers answer in the order of the request, so the search continues after the last match.
         let mut place = 0;
         for topic in &answer.responses {
             for data in &topic.partitions {
@@ -246,7 +247,7 @@ impl Taker<'_> {
                     same && asked.partition.number() == data.partition_index
                 };
                 let mut places = (place..asked.len()).chain(0..place);
-                // What wasn't asked for is none of ours.
+                // A partition that was not asked for is ignored.
                 let Some(at) = places.find(|at| asked.get(*at).is_some_and(of_it)) else { continue };
                 place = at + 1;
                 let Some(asked) = asked.get_mut(at) else { continue };
@@ -257,7 +258,7 @@ impl Taker<'_> {
                         self.shared.failed(asked, trouble);
                         self.shared.want_metadata();
                     }
-                    // A replica may lag behind what the leader has told us of, or be gone: the leader decides.
+                    // A follower may lag behind the leader, so only the leader's word counts.
                     Err(Refused::OutOfRange) if asked.of_replica => {
                         self.shared.failed(asked, Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE));
                     }
@@ -289,7 +290,7 @@ impl Taker<'_> {
             let batch = batch.map_err(corrupt)?;
             batch.check_crc().map_err(corrupt)?;
             let judgement = transactions.judge(&batch).map_err(corrupt)?;
-            // A fetch from the middle of a batch brings the whole batch, and one before it does no harm.
+            // A fetch from within a batch returns the whole batch, and perhaps earlier ones.
             let from = asked.ask.next;
             if batch.next_offset() <= from {
                 continue;
@@ -314,8 +315,8 @@ impl Taker<'_> {
     }
 }
 
-/// What the answer says of the leader that we know of: one that is none, or that doesn't know the topic, may be the
-/// leader of a topic that is no more.
+/// Drops the known leader if the response says that it does not lead, or does not know the topic: the topic may have
+/// been recreated.
 fn doubt(cluster: &Cluster, asked: &Asked, code: ErrorCode) {
     let doubtful = matches!(
         code,
@@ -348,7 +349,7 @@ fn look_for_error(asked: &Asked, data: &FetchResponsePartition<'_>) -> Result<()
     }
 }
 
-/// The leader names a replica that is nearer to us; or a replica no longer is the one to ask.
+/// Remembers the replica that the leader redirects to.
 fn note_preferred_replica(asked: &Asked, preferred: i32, shared: &Shared) {
     if preferred >= 0 {
         let until = Instant::now() + REPLICA_LEASE;

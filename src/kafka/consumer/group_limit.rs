@@ -1,5 +1,5 @@
 //! This member's part of the limit that all members of the group share: carries the [claims and
-//! grants](crate::relay::share) between the gate and the group's protocol.
+//! grants](crate::relay::share) between the relay and the group protocol.
 
 use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::GroupLimit;
@@ -9,13 +9,13 @@ use crate::relay::record::Partition;
 use crate::relay::share::{self, Share};
 use std::time::{Duration, Instant};
 
-/// What the member's thread keeps of it.
+/// The member thread's side of the limit.
 pub(super) struct MemberLimit {
     limit: Option<GroupLimit>,
     share: Share,
-    /// What the last join claimed.
+    /// The claim sent with the last join.
     claimed: u32,
-    /// What a join claims now.
+    /// The claim that the next join will send.
     claim: u32,
 }
 
@@ -24,15 +24,15 @@ impl MemberLimit {
         Self { limit, share, claimed: 0, claim: 0 }
     }
 
-    /// Lets the membership split the limit whenever it leads.
+    /// Has the membership split the limit whenever it is the leader.
     pub(super) fn attach(&self, membership: &mut Membership) {
         if let Some(limit) = self.limit {
             membership.attach(splitter(limit.most.get()));
         }
     }
 
-    /// Before the membership says what to ask: a join tells what may be in use, and one is due once others may be
-    /// waiting for what is no longer.
+    /// Updates the claim sent with the next join, and has the member rejoin once it needs less than it claimed. To be
+    /// called before [`Membership::poll`].
     pub(super) fn before_asking(&mut self, membership: &mut Membership, is_cooperative: bool) {
         if self.limit.is_none() {
             return;
@@ -44,19 +44,19 @@ impl MemberLimit {
         membership.set_user_data(share::encode(self.claim));
     }
 
-    /// A join is on its way.
+    /// A join with the present claim was sent.
     pub(super) fn joins(&mut self) {
         self.claimed = self.claim;
     }
 
-    /// Why the limit can't be kept, if that is so: nobody splits it.
+    /// The error if nobody splits the limit, because the coordinator assigns.
     pub(super) fn cannot_be_split(&self, membership: &Membership, group: &str) -> Option<ConsumerError> {
         self.limit?;
         let is_split_by_nobody = membership.is_assigned_by_coordinator();
         is_split_by_nobody.then(|| ConsumerError::LimitNotSplit { group: group.to_owned() })
     }
 
-    /// An assignment has come. A sentence if its leader knows nothing of a limit: then nothing may be sent.
+    /// Applies the grant of a new assignment. Returns a notice if nothing may be sent.
     pub(super) fn granted(&self, user_data: &[u8]) -> Option<ConsumerNotice> {
         self.limit?;
         let granted = share::decode(user_data);
@@ -68,15 +68,15 @@ impl MemberLimit {
         }
     }
 
-    /// How long to wait at the most while others may be waiting for what is given back here.
+    /// Shortens a wait while other members may be waiting for what this one gives back.
     pub(super) fn look_again(&self, until: Instant) -> Instant {
-        /// How soon it is noticed that requests beyond a smaller share have come to their end.
+        /// The interval of checks whether the requests above a smaller grant have ended.
         const LOOK_AGAIN: Duration = Duration::from_millis(50);
         let owes = self.limit.is_some() && self.claimed > self.share.granted();
         if owes { until.min(Instant::now() + LOOK_AGAIN) } else { until }
     }
 
-    /// What is in flight when a member is cut off has to be over before its session is.
+    /// Shortens the lease so that the requests of a member that is cut off end before its session does.
     pub(super) fn lease(&self, until: Instant) -> Instant {
         let longest = self.limit.map_or(Duration::ZERO, |limit| limit.longest);
         until.checked_sub(longest).unwrap_or(until)

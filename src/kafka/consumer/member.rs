@@ -1,8 +1,14 @@
-//! The thin thread around [`Membership`]: it has others ask what the membership wants asked, and carries words between
-//! it and the other threads. It decides nothing, and waits for no answer: what is asked of the coordinator goes over a
-//! [`thread`], and heartbeats beside a join or a sync over another one.
+//! The thin thread that drives [`Membership`]: it has its requests sent, and passes inputs and events between it and
+//! the other threads. It decides nothing and never waits for a response: a [request thread](request_thread) sends the
+//! requests, and another one the heartbeats in parallel to a join or a sync.
 //!
-//! A heartbeat thus never waits for a fetch, a commit, a webhook or another member of the group.
+//! So a heartbeat never waits for a fetch, a commit, a webhook or another member of the group.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `request_thread` | sends requests, one at a time |
+//! | `requests` | converts requests and responses |
+//! | `clock` | notices that the machine was suspended |
 
 mod clock;
 mod request_thread;
@@ -26,22 +32,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How soon sizes of topics are asked for again when that failed.
+/// The pause before partition counts are requested again after a failure.
 const SIZES_AGAIN: Duration = Duration::from_millis(500);
 
-/// The thread's own.
+/// The state of the thread.
 pub(super) struct Member {
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
     settings: Settings,
     lease: Lease,
     inbox: Arc<Inbox>,
-    /// For what is asked beside a request that waits; started when it is needed.
+    /// Sends requests in parallel to one that waits; started when it is first needed.
     parallel: Option<RequestThread>,
     coordinator: Option<i32>,
-    /// The assignor of the generation that was joined last.
+    /// The name of the assignor of the last joined generation.
     protocol: String,
-    /// Topics whose sizes the membership lacks, and when to ask for them.
+    /// Topics whose partition counts the membership needs, and when to request them.
     needed: Option<(BTreeSet<Arc<str>>, Instant)>,
     subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
     leaving: bool,
@@ -72,7 +78,7 @@ impl Member {
         }
     }
 
-    /// Runs until the group is left.
+    /// Runs until the member has left the group.
     pub(super) fn run(mut self) {
         if let Some(topics) = self.await_topics() {
             let membership = Membership::new(self.settings.clone(), topics, Jitter::new(), Instant::now());
@@ -88,9 +94,9 @@ impl Member {
         self.shared.wake();
     }
 
-    /// The topics that are wanted, once the first metadata tells; `None` once closed.
+    /// Waits for the subscribed topics from the first metadata. `None` once closed.
     fn await_topics(&self) -> Option<BTreeSet<Arc<str>>> {
-        /// How long it is waited at once; the wait is then taken up again.
+        /// Bounds one wait; the loop then waits again.
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
         let mut state = self.shared.lock();
         while !state.closed {
@@ -132,9 +138,9 @@ impl Member {
         }
     }
 
-    // ---- words -------------------------------------------------------------------------------------------
+    // ---- inputs and events -------------------------------------------------------------------------------
 
-    /// What others have to say to the membership.
+    /// Passes the inputs of other threads to the membership.
     fn take_input(&mut self, membership: &mut Membership) {
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -149,7 +155,7 @@ impl Member {
         }
         for (stamp, code) in refused {
             if let Some(error) = GroupError::from_code(code.0) {
-                // What becomes of the partitions comes as an event.
+                // If partitions are lost, an event says so.
                 let _ = membership.commit_refused(&stamp, error, now);
             }
         }
@@ -165,7 +171,7 @@ impl Member {
         }
     }
 
-    /// Answers to what was asked.
+    /// Passes responses to the membership.
     fn take_replies(&mut self, membership: &mut Membership) {
         while let Some(reply) = self.inbox.take() {
             match reply {
@@ -195,7 +201,7 @@ impl Member {
         answer
     }
 
-    /// Waits until somebody has something to say, or until then.
+    /// Waits until there is input, or until `until`.
     fn await_input(&self, until: Instant) {
         let until = self.limit.look_again(self.needed.as_ref().map_or(until, |(_, at)| until.min(*at)));
         let mut state = self.shared.lock();
@@ -211,7 +217,7 @@ impl Member {
         }
     }
 
-    /// What the membership has to say to others.
+    /// Passes an event of the membership to the other threads.
     fn pass_on(&mut self, membership: &mut Membership, event: Event) {
         let mut state = self.shared.lock();
         match event {
@@ -220,7 +226,7 @@ impl Member {
                     drop(state);
                     return self.shared.fail(error);
                 }
-                // First how much may be sent, then what.
+                // The grant goes before the partitions, so that nothing is sent beyond it.
                 if let Some(notice) = self.limit.granted(&user_data) {
                     state.notify(&notice);
                 }
@@ -228,7 +234,7 @@ impl Member {
             }
             Event::Revoked(partitions) => {
                 let closed = state.closed;
-                // Whoever polls has to finish what it knows of; after the end nobody polls.
+                // The core has to release the partitions that it knows; once closed, nobody polls any more.
                 let (known, unknown): (Vec<Partition>, Vec<Partition>) =
                     partitions.into_iter().partition(|partition| state.revoke(partition) && !closed);
                 if !known.is_empty() {
@@ -260,7 +266,7 @@ impl Member {
         self.shared.wake();
     }
 
-    /// Until when sending is allowed, what commits carry, and whether all is at rest.
+    /// Publishes the lease, the identity that commits carry, and whether the group is stable.
     fn publish(&self, membership: &Membership, reading: Reading) {
         match membership.lease_until() {
             Some(until) => {
@@ -280,7 +286,7 @@ impl Member {
 
     // ---- requests ----------------------------------------------------------------------------------------
 
-    /// Asks for the sizes that the membership lacks to assign.
+    /// Requests the partition counts that the membership needs to assign.
     fn find_sizes(&mut self) {
         let Some((topics, _)) = self.needed.take_if(|(_, at)| *at <= Instant::now()) else { return };
         match self.parallel_thread() {
@@ -291,7 +297,7 @@ impl Member {
 
     fn ask(&mut self, thread: &mut RequestThread, ask: Ask) {
         match &ask.request {
-            // Whatever is under way is not wanted any more.
+            // Requests in flight are obsolete.
             Request::FindCoordinator => {
                 thread.give_up();
                 self.parallel.iter().for_each(RequestThread::give_up);
@@ -312,7 +318,7 @@ impl Member {
     }
 
     fn parallel_thread(&mut self) -> io::Result<&mut RequestThread> {
-        /// A connection that wasn't used for so many heartbeats may be dead, which a new one is not.
+        /// A connection that has been idle for this many heartbeats may be dead, so a new one is opened.
         const HEARTBEATS_TO_IDLE: u32 = 3;
         let thread = match self.parallel.take() {
             Some(thread) => thread,
@@ -325,7 +331,7 @@ impl Member {
     }
 
     fn start_thread(&self, name: &'static str, idle: Option<Duration>) -> io::Result<RequestThread> {
-        // To find the coordinator takes two connections and a question.
+        // Half of the time, since finding the coordinator takes two connections and a request.
         let connections = Connections::new(Arc::clone(&self.cluster), self.settings.prompt() / 2);
         RequestThread::start(name, connections, &self.settings.group, idle, &self.shared, &self.inbox)
     }

@@ -1,8 +1,8 @@
-//! Keeps the cursors right, in a thread of its own: which topics there are, who leads which partition, where each
-//! one begins, what to do when a position is outside of its log, and which brokers are fetched from.
+//! The metadata thread: refreshes topics and leaders, looks up committed positions, and starts a fetcher for each
+//! broker that needs one.
 //!
-//! Invariant: no record is passed over in silence. Where a position moves by anything but the reading of records, a
-//! notice names the partition, the gap and the reason.
+//! Invariant: no record is skipped silently. Where a position moves other than by reading records, a notice names the
+//! partition, the gap and the reason.
 
 use super::cursor::{Cursor, Phase, Trouble, doubled};
 use super::fetcher::Fetcher;
@@ -22,20 +22,20 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Metadata is asked for no more often than this, however many ask for it.
+/// The minimum time between two metadata requests.
 const METADATA_MIN_AGE: Duration = Duration::from_millis(100);
-/// A named topic that no broker knows of so often in a row, and never did, does not exist.
+/// After this many consecutive refreshes without it, a topic that was never found does not exist.
 const MISSING_ROUNDS: u32 = 4;
-/// The time between two tries of what failed.
+/// The shortest and the longest pause after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// The time between two questions for metadata while something is missing in it.
+/// The shortest and the longest time between two refreshes while a topic or a leader is missing.
 const UNSETTLED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
-/// How often troubles that stand are looked at.
+/// The time between two checks for partitions that keep failing.
 const LOOK_AT_TROUBLES: Duration = Duration::from_secs(1);
-/// The run ends once nothing could be read for so long, and only a person can mend that.
+/// The consumer fails after this long without a readable partition.
 const UNREADABLE_FOR: Duration = Duration::from_secs(10);
 
-/// The thread's own.
+/// The state of the thread.
 pub(super) struct MetadataThread {
     connections: Connections,
     shared: Arc<Shared>,
@@ -43,22 +43,22 @@ pub(super) struct MetadataThread {
     topics: Topics,
     coordinator: Option<i32>,
     refreshed: Option<Instant>,
-    /// When troubles were looked at last.
+    /// The last check for partitions that keep failing.
     looked: Instant,
     outage_notice: OutageNotice,
     missing: OutageNotice,
     forbidden: OutageNotice,
-    /// All topics that are named were there once.
+    /// All named topics have been found once.
     complete: bool,
-    /// So often in a row one was missing.
+    /// How many consecutive refreshes lacked a named topic.
     missing_rounds: u32,
-    /// So often in a row a topic was missing, or a partition without a leader.
+    /// How many consecutive refreshes lacked a topic or a leader.
     unsettled: u32,
-    /// The topics that there were at the start.
+    /// The topics that existed at the start.
     first_topics: Option<BTreeSet<Arc<str>>>,
-    /// It was told that the brokers know no ids of topics.
+    /// The notice that the brokers have no topic ids was given.
     told_of_no_ids: bool,
-    /// Since when nothing can be read.
+    /// Since when no partition can be read.
     unreadable_since: Option<Instant>,
 }
 
@@ -89,7 +89,7 @@ impl MetadataThread {
         }
     }
 
-    /// Runs until closed, or until something can't be mended; then joins the fetchers.
+    /// Runs until the consumer is closed or an error is fatal.
     pub(super) fn run(mut self) {
         while self.await_work() {
             match self.work() {
@@ -119,7 +119,7 @@ impl MetadataThread {
         state.outage = Some(Outage { since, cause: cause.to_owned() });
     }
 
-    /// Waits until there is something to do; `false` once closed.
+    /// Waits until something is due. Returns `false` once closed.
     fn await_work(&self) -> bool {
         let mut state = self.shared.lock();
         loop {
@@ -147,7 +147,7 @@ impl MetadataThread {
         self.refreshed.map_or(now, |at| at + age)
     }
 
-    /// Does what there is to do. One partition's trouble keeps no other waiting; the first trouble is told.
+    /// Does everything that is due, whatever fails. Returns the first error.
     fn work(&mut self) -> Result<(), ConsumerError> {
         let now = Instant::now();
         let wanted = self.shared.lock().metadata_wanted;
@@ -176,12 +176,12 @@ impl MetadataThread {
         let names = topics.names();
         let failed = self.connections.refresh(names.as_deref())?;
         if wanted {
-            // What this broker knows may be old: the next question goes to another.
+            // This broker's view may be stale: the next request goes to another.
             self.connections.ask_another();
         }
         let sizes = self.connections.cluster().sizes();
         let found = self.topics.choose(sizes.keys());
-        // Of one that we may not ask about, nobody knows whether it is there.
+        // A topic that may not be described is not known to be missing.
         let is_refused = |name: &str| {
             let of_it = failed.iter().find(|(topic, _)| topic.as_ref() == name);
             of_it.is_some_and(|(_, code)| *code == ErrorCode::TOPIC_AUTHORIZATION_FAILED)
@@ -195,7 +195,7 @@ impl MetadataThread {
         }
         self.tell_of_ids(&found, &sizes);
         if let Share::Fixed(numbers) = &self.config.share {
-            // Of a topic that is missing, perhaps for a moment, everything stays as it is.
+            // A missing topic, perhaps only for a moment, keeps its partitions.
             let known = found.iter().filter(|topic| sizes.contains_key(*topic)).cloned().collect();
             let wanted = fixed(numbers.as_deref(), &known, &sizes)?;
             self.assign_fixed(&wanted, &known, missing.is_empty());
@@ -214,7 +214,7 @@ impl MetadataThread {
         self.shared.wake();
         self.unsettled = if is_unsettled { self.unsettled.saturating_add(1) } else { 0 };
         if is_unsettled {
-            // An election takes a moment, and somebody's work longer.
+            // An election takes a moment, an administrator longer.
             let pause = doubled(UNSETTLED, self.unsettled).saturating_sub(METADATA_MIN_AGE);
             self.refreshed = Some(Instant::now() + pause);
         }
@@ -226,7 +226,7 @@ impl MetadataThread {
         missing: &[&str],
         failed: &[(Arc<str>, ErrorCode)],
     ) -> Result<(), ConsumerError> {
-        // One topic that can't be used keeps no other waiting.
+        // A topic that can't be used does not stop the others.
         let refused: Vec<_> = failed.iter().filter(|(_, code)| is_fatal(*code)).cloned().collect();
         let asked = self.topics.names().map_or(0, |names| names.len());
         let (count, error) = (refused.len(), ConsumerError::TopicsRefused(refused));
@@ -243,8 +243,8 @@ impl MetadataThread {
             return Ok(());
         }
         let error = ConsumerError::TopicsMissing(missing.iter().map(|name| (*name).to_owned()).collect());
-        // Once it was there, it is a topic that somebody deletes and may create again; at first it is a wrong name, or a
-        // broker that has just started and does not know its topics yet.
+        // A topic that was found once may be recreated. One that never was is a wrong name, unless the broker has just
+        // started and does not know its topics yet.
         self.missing_rounds = self.missing_rounds.saturating_add(1);
         let unknown = failed.iter().all(|(_, code)| *code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         if !self.complete && unknown && self.missing_rounds >= MISSING_ROUNDS {
@@ -254,7 +254,7 @@ impl MetadataThread {
         Ok(())
     }
 
-    /// Brokers without ids of topics can't tell one that was made anew from the one it was: that is worth a word.
+    /// Says once that these brokers have no topic ids, by which a recreated topic would be recognised.
     fn tell_of_ids(&mut self, topics: &BTreeSet<Arc<str>>, sizes: &TopicSizes) {
         if self.told_of_no_ids {
             return;
@@ -282,7 +282,7 @@ impl MetadataThread {
         state.settled |= all_known;
     }
 
-    /// Tells a cursor what the metadata says of it; gives its leader.
+    /// Passes the metadata of a partition to its cursor. Returns the leader.
     fn tell_metadata(&self, state: &mut State, partition: &Partition, now: Instant) -> Option<Leader> {
         let Place { topic, leader } = self.connections.cluster().place(partition.topic(), partition.number());
         let pair = leader.map(|leader| (leader.broker, leader.epoch));
@@ -292,7 +292,7 @@ impl MetadataThread {
 
     // ---- positions -----------------------------------------------------------------------------------------
 
-    /// Finds out where the group left off in new partitions, and where to begin where it has committed nothing.
+    /// Looks up the committed positions of new partitions.
     fn resolve(&mut self) -> Result<(), ConsumerError> {
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -300,7 +300,7 @@ impl MetadataThread {
         for (partition, _) in &new {
             self.tell_metadata(&mut state, partition, now);
         }
-        // One without a leader can't be read anyway.
+        // A partition without a leader can't be read anyway.
         new.retain(|(partition, _)| state.cursors.get(partition).is_some_and(|c| c.leader().is_some()));
         drop(state);
         if new.is_empty() {
@@ -309,7 +309,7 @@ impl MetadataThread {
         let sizes = self.connections.cluster().sizes();
         let mut asked: BTreeSet<Partition> = new.iter().map(|(partition, _)| partition.clone()).collect();
         if self.config.start != Start::Earliest {
-            // Whether a topic has positions at all says whether a partition without one is a new one.
+            // If other partitions of its topic have positions, a partition without one is new.
             let topics: BTreeSet<&str> = new.iter().map(|(partition, _)| partition.topic()).collect();
             let all = topics.into_iter().filter_map(|name| sizes.get_key_value(name));
             asked
@@ -339,7 +339,7 @@ impl MetadataThread {
         for (partition, ask) in new {
             let is_late = has_positions.contains(partition.topic()) || self.came_later(partition.topic());
             let start = if is_late { Start::Earliest } else { self.config.start };
-            // What was not answered for is asked for again.
+            // A partition that the response lacks is retried.
             let answer = found.remove(&partition).unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
             state.metadata_wanted |= answer.is_err();
             state.change(&partition, |cursor, serials| match answer {
@@ -352,12 +352,12 @@ impl MetadataThread {
         Ok(())
     }
 
-    /// Whether the topic came into being while the run went on: then it is read from its beginning.
+    /// Whether the topic was created after the start: then it is read from its beginning.
     fn came_later(&self, topic: &str) -> bool {
         self.first_topics.as_ref().is_some_and(|topics| !topics.contains(topic))
     }
 
-    /// Ends the run once nothing has been readable for a while.
+    /// Fails once no partition has been readable for [`UNREADABLE_FOR`].
     fn look_for_anything_readable(&mut self) -> Result<(), ConsumerError> {
         let state = self.shared.lock();
         let unreadable = state.cursors.iter().filter(|(_, cursor)| cursor.is_unreadable());
@@ -376,7 +376,7 @@ impl MetadataThread {
 
     // ---- fetchers ------------------------------------------------------------------------------------------
 
-    /// One thread for each broker that something is to be fetched from.
+    /// Starts a fetcher for each broker that needs one and has none.
     fn start_fetchers(&mut self) {
         let now = Instant::now();
         let wanted: Vec<i32> = {
@@ -399,7 +399,7 @@ impl MetadataThread {
                 let _guard = guard;
                 fetcher.run();
             };
-            // Nobody waits for it: it sees that the source is closed, and its socket is shut down by whoever closes it.
+            // The thread is not joined: closing the consumer shuts its socket down, and it ends by itself.
             if let Err(error) = thread.spawn(run) {
                 self.shared.fail(ConsumerError::Thread(error));
             }
@@ -407,14 +407,14 @@ impl MetadataThread {
     }
 }
 
-/// The brokers that are asked about a partition: its leader, and the replica that is fetched from.
+/// The brokers that serve a partition: its leader, and the replica to fetch from.
 fn brokers(cursor: &Cursor, now: Instant) -> impl Iterator<Item = i32> {
     let is_asked = !matches!(cursor.phase(), Phase::Unresolved | Phase::Revoked | Phase::Stopped);
     let leader = cursor.leader().map(|(id, _)| id);
     [leader, cursor.broker(now)].into_iter().flatten().filter(move |_| is_asked)
 }
 
-/// The partitions that the operator named.
+/// The partitions with these numbers, or all of them.
 fn fixed(
     numbers: Option<&[i32]>,
     topics: &BTreeSet<Arc<str>>,

@@ -1,23 +1,25 @@
 //! The native client as a [`Source`].
 //!
-//! Five kinds of threads share a state: whoever polls, which takes records apart; the committer; the metadata, which
-//! knows topics, leaders and what was committed; one [fetcher] a broker, which reads records and asks what the logs
-//! are like; and the [member], which holds the place in the group. Each has connections of its own, so that none
-//! waits for another's answer. What becomes of a partition is decided by its [cursor] alone.
+//! Five kinds of threads share a state: the polling thread, which decodes records; the committer; the [metadata]
+//! thread, which refreshes topics and leaders and looks up committed positions; one [fetcher] per broker, which fetches
+//! records and queries the bounds of logs; and the [member] of the group. Each has its own connections, so that none
+//! waits for another's response. A partition's state changes only through its [cursor].
 //!
-//! | room | what it does |
+//! | room | what it is |
 //! |---|---|
-//! | [cursor] | where one partition is read: a machine without threads |
-//! | `state` | what the threads share |
-//! | `topics` | which topics are wanted |
-//! | `metadata` | metadata, committed positions |
-//! | [offsets] | questions about offsets |
-//! | [note] | what is committed beside a position |
-//! | `report` | what people are told of partitions |
-//! | `fetcher` | records from one broker |
-//! | `member` | the thin thread around [`group::membership`](crate::kafka::group) |
-//! | `limit` | this member's part of the group's limit |
-//! | `commit` | positions to the coordinator |
+//! | [cursor] | the state machine of one partition |
+//! | `state` | the state shared by the threads |
+//! | `error` | [`ConsumerError`], [`ConsumerNotice`] |
+//! | [topics] | the subscription: names and patterns |
+//! | [metadata] | the thread for metadata and committed positions |
+//! | [offsets] | requests about offsets |
+//! | [note] | the metadata committed with a position |
+//! | `report` | when notices about partitions are due |
+//! | `outage_notice` | when notices about failing requests are due |
+//! | [fetcher] | the thread that fetches from one broker |
+//! | [member] | the thread that drives [`group::membership`](crate::kafka::group) |
+//! | `group_limit` | this member's part of the group's limit |
+//! | `commit` | commits to the coordinator |
 
 mod commit;
 pub mod cursor;
@@ -52,28 +54,28 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use topics::Topics;
 
-/// How long closing waits for the group to be left.
+/// How long closing waits for the LeaveGroup response.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The room that is made for records at once; more is made as they come.
+/// The initial capacity for the records of a poll, at most.
 const RECORDS_AT_ONCE: usize = 1_024;
 
-/// Records of topics by the native client.
+/// A Kafka consumer.
 pub struct Consumer {
     shared: Arc<Shared>,
     config: Arc<Config>,
     cluster: Arc<Cluster>,
     lease: Lease,
     share: Quotient,
-    /// The batch whose records are being handed over.
+    /// The batch that is being delivered.
     current: Option<Chunk>,
 }
 
 impl Consumer {
-    /// Begins to fetch, in threads of its own. Only a broken pattern or bad settings fail here: brokers that can't
-    /// be reached are tried again, and what can't be mended comes out of a poll.
+    /// Starts the threads, which begin to fetch. Unreachable brokers are retried; a fatal error of a broker comes out
+    /// of a poll.
     ///
     /// # Errors
-    /// A sentence about the topics, or about threads that can't be started.
+    /// An invalid topic pattern, invalid group settings, or a thread that can't be started.
     pub fn open(config: Config, connector: Connector, brokers: Vec<Address>) -> Result<Self, SourceError> {
         let topics = Topics::parse(&config.topics).map_err(SourceError)?;
         let config = Arc::new(config);
@@ -102,7 +104,7 @@ impl Consumer {
         Ok(Self { shared, config, cluster, lease, share, current: None })
     }
 
-    /// Takes up to what is wanted out of the batches that are there.
+    /// Decodes up to `want` records of the batches that were fetched.
     fn take(&mut self, want: Want) -> Vec<Record> {
         let mut taken = Vec::with_capacity(want.records.min(RECORDS_AT_ONCE));
         let mut bytes = 0;
@@ -123,8 +125,8 @@ impl Consumer {
         taken
     }
 
-    /// Makes sure that there is a current chunk which is still wanted; gives where its partition ends. `None` when
-    /// there is none.
+    /// Makes a batch that is still wanted the current one. Returns the end offset of its partition, if that has one;
+    /// `None` if no batch is left.
     fn next_chunk(&mut self) -> Option<Option<i64>> {
         let mut state = self.shared.lock();
         loop {
@@ -193,11 +195,11 @@ fn spawn(
         let _guard = guard;
         run();
     });
-    // Nobody waits for the thread: it may be in a read, and sees by the shared state that it has to end.
+    // The thread is not joined: it may block in a read, and ends by itself once the state is closed.
     thread.map(drop).map_err(|error| SourceError(shared.explain(&ConsumerError::Thread(error))))
 }
 
-/// Ends the run where one of its threads panics: without it nothing would go on, and nobody would know.
+/// Reports a panic of its thread as the consumer's failure; otherwise the consumer would stall silently.
 struct PanicGuard {
     name: &'static str,
     shared: Arc<Shared>,
@@ -211,7 +213,7 @@ impl Drop for PanicGuard {
     }
 }
 
-/// Moves records out of a chunk until there are enough; says whether the chunk is used up.
+/// Decodes records of a batch until there are enough. Returns whether the batch is used up.
 fn take_apart(
     chunk: &mut Chunk,
     end: Option<i64>,
@@ -309,7 +311,7 @@ impl Source for Consumer {
     fn release(&mut self, partitions: &[Partition]) {
         let mut state = self.shared.lock();
         for partition in partitions {
-            // One that was lost meanwhile, and perhaps given to us anew, is not what was to be released.
+            // A partition that was lost meanwhile, and perhaps assigned again, is not the one to release.
             let revoked =
                 state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
             if revoked {

@@ -1,46 +1,45 @@
-//! What is committed beside a position: which log it was read from, and what is done beyond it.
+//! The metadata committed with a position: the identity of the log, and which records beyond the position are done.
 //!
-//! `sg2;TOPIC;CLUSTER;POSITION;REACH;EPOCH;TEXT`, all on one line: the topic's id and the cluster's, the position that
-//! it was written for, the offset behind the last record that is done, the leader epoch of that record, and the core's
-//! own text. A field that isn't known is empty.
+//! `sg2;TOPIC;CLUSTER;POSITION;REACH;EPOCH;TEXT`, on one line: the topic id, the cluster id, the committed position,
+//! the offset after the last record that is done, the leader epoch of that record, and the core's own text. Unknown
+//! fields are empty.
 //!
-//! Tools that copy positions from cluster to cluster copy what stands beside them too, and other members of a group
-//! write nothing. So a note counts only beside the very position that it names, and in the cluster that it names.
-//! Any other text says nothing.
+//! Tools that copy positions between clusters copy the metadata too, and other members of a group write none. So a note
+//! counts only with the position and the cluster that it names. Any other text is ignored.
 
 use crate::kafka::protocol::Uuid;
 use crate::relay::base64;
 
-/// What a note begins with; another form would have another number.
+/// The prefix of a note, with the version of its format.
 const PREFIX: &str = "sg2";
-/// So much of a cluster's id is kept: all of it, where Kafka made it.
+/// The maximum length of a cluster id, in characters: that of the ids that Kafka generates.
 const LONGEST_CLUSTER_ID: usize = 22;
 
-/// What stands beside a position.
+/// The metadata of a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
-    /// The id of the topic that was read; zero where it isn't known.
+    /// The id of the topic that was read; zero if it is not known.
     pub topic: Uuid,
-    /// The id of its cluster, shortened; empty where it isn't known.
+    /// The [name](cluster_name) of its cluster; empty if it is not known.
     pub cluster: String,
-    /// The position that it was written for.
+    /// The position that it was committed with.
     pub position: i64,
-    /// Behind the last record that is done; the position itself where nothing is done beyond it.
+    /// The offset after the last record that is done; the position itself if no later record is done.
     pub reach: i64,
-    /// The leader epoch of the last record before [`reach`](Self::reach); -1 where it isn't known.
+    /// The leader epoch of the last record before [`reach`](Self::reach); -1 if it is not known.
     pub epoch: i32,
-    /// What the core wants back.
+    /// The core's own text.
     pub text: String,
 }
 
-/// What a cluster is called in notes.
+/// The cluster id as notes contain it: shortened, without characters that would break the format.
 pub fn cluster_name(id: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     id.chars().filter(plain).take(LONGEST_CLUSTER_ID).collect()
 }
 
 impl Note {
-    /// As it is committed. Nothing, where there is nothing to say.
+    /// The text to commit; empty if neither the topic id nor any progress is known.
     pub fn encode(&self) -> String {
         let Self { topic, cluster, position, reach, epoch, text } = self;
         if *topic == Uuid::ZERO && text.is_empty() {
@@ -51,7 +50,7 @@ impl Note {
         format!("{PREFIX};{topic};{cluster};{position};{reach};{epoch};{text}")
     }
 
-    /// Reads one. `None` for any other text.
+    /// Parses a note. `None` for any other text.
     pub fn decode(text: &str) -> Option<Self> {
         let mut fields = text.splitn(7, ';');
         fields.next().filter(|prefix| *prefix == PREFIX)?;

@@ -1,5 +1,5 @@
-//! Questions about offsets: what a group has committed, where logs begin and end, where a leader's reign ended. Each
-//! is one request for many partitions, and one partition's error is its own.
+//! Requests about offsets: committed positions, the bounds of logs, the ends of leader epochs. Each is one request for
+//! many partitions, each of which has its own error.
 
 use super::cursor::{Bounds, Committed, EpochEnd};
 use super::note::Note;
@@ -16,15 +16,15 @@ use crate::relay::record::Partition;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// `timestamp` of a ListOffsets request: behind the last record that may be read.
+/// `timestamp` of a ListOffsets request: the end of the log.
 pub const LATEST: i64 = -1;
 /// `timestamp` of a ListOffsets request: the first record.
 pub const EARLIEST: i64 = -2;
 
-/// What was asked of each partition, or why the broker doesn't say. One that is missing was not answered for.
+/// The answer or the error code of each partition. A partition that the response lacks is missing.
 pub type Answers<T> = HashMap<Partition, Result<T, ErrorCode>>;
 
-/// Partitions by topic, as requests want them.
+/// Groups partitions by topic, as requests need them.
 fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> BTreeMap<&'a str, Vec<T>> {
     let mut topics: BTreeMap<&str, Vec<T>> = BTreeMap::new();
     for (partition, asked) in partitions {
@@ -33,8 +33,8 @@ fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> 
     topics
 }
 
-/// What the group has committed for these partitions, `None` where it has committed nothing. `coordinator` is found
-/// anew where it is not known, and forgotten where it turned out to be another.
+/// The group's committed positions of these partitions; `None` where nothing is committed. Looks up the `coordinator`
+/// if it is not known, and forgets it after an error.
 pub fn committed(
     connections: &mut Connections,
     coordinator: &mut Option<i32>,
@@ -56,7 +56,7 @@ pub fn committed(
         let mut found = Answers::new();
         match answer.error_code {
             ErrorCode::NONE => {}
-            // Some brokers say so of a group that has committed nothing yet.
+            // Some brokers answer this for a group that has committed nothing yet.
             ErrorCode::GROUP_ID_NOT_FOUND => {
                 found.extend(partitions.iter().map(|partition| (partition.clone(), Ok(None))));
                 return Ok(found);
@@ -89,9 +89,9 @@ pub fn committed(
     answer
 }
 
-/// The offsets that belong to `timestamp` (milliseconds, [`LATEST`] or [`EARLIEST`]) in partitions that `broker`
-/// leads, each with the leader epoch that is known; `None` where no record is as late. The latest is behind the last
-/// record whose transaction is decided, or with `uncommitted` behind the last at all.
+/// The first offset at or after `timestamp` (milliseconds since 1970, [`LATEST`] or [`EARLIEST`]) of partitions that
+/// `broker` leads, given with their leader epochs; `None` if all records are older. The latest offset is the last
+/// stable one, or with `uncommitted` the high watermark.
 pub fn list_at(
     connections: &mut Connections,
     broker: i32,
@@ -123,7 +123,7 @@ pub fn list_at(
     })
 }
 
-/// Where the logs begin and end of partitions that `broker` leads, and with which record a time begins.
+/// The bounds of the logs that `broker` leads, and the first offset at or after the time `at`.
 pub fn bounds(
     connections: &mut Connections,
     broker: i32,
@@ -143,7 +143,7 @@ pub fn bounds(
         let bounds = match (take(&mut firsts), take(&mut ends), take(&mut times)) {
             (Ok(Some(first)), Ok(Some(end)), Ok(at)) => Ok(Bounds { first, end, at }),
             (Err(code), ..) | (_, Err(code), _) | (.., Err(code)) => Err(code),
-            // An answer without what was asked for.
+            // The response lacks the partition.
             _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
         };
         found.insert((*partition).clone(), bounds);
@@ -151,12 +151,12 @@ pub fn bounds(
     Ok(found)
 }
 
-/// Offsets that were asked for of many brokers.
+/// Offsets collected from several brokers.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// By partition; `None` where no record is as late as the timestamp. What failed is not in it.
+    /// By partition; `None` if all records are older than the timestamp. Without those that failed.
     pub offsets: HashMap<Partition, Option<i64>>,
-    /// The first thing that failed, if any did: for other partitions than those above.
+    /// The first error, of partitions that are not in `offsets`.
     pub failed: Option<ClusterError>,
 }
 
@@ -166,13 +166,13 @@ impl Listed {
         self.failed.map_or(Ok(self.offsets), Err)
     }
 
-    /// The offset of a partition that has one.
+    /// The offset of a partition, if it has one.
     pub fn get(&self, partition: &Partition) -> Option<i64> {
         self.offsets.get(partition).copied().flatten()
     }
 }
 
-/// The same as [`list_at`], asked of each partition's leader.
+/// Like [`list_at`], for partitions of any leaders.
 pub fn list(
     connections: &mut Connections,
     timestamp: i64,
@@ -212,8 +212,8 @@ pub fn list(
     listed
 }
 
-/// Where the logs of leader epochs, or of the newest ones before them, end at `broker` (KIP-320); each partition with
-/// the leader epoch that is known and the epoch that is asked for.
+/// The end offsets of leader epochs, or of the largest epochs before them, at `broker` (KIP-320). Each partition comes
+/// with the current leader epoch and the epoch in question.
 pub fn epoch_ends(
     connections: &mut Connections,
     broker: i32,

@@ -1,30 +1,30 @@
-//! When a ongoing trouble is worth a word: not at the first failure, which is what any restart of a broker looks
-//! like, and then not all the time.
+//! When to log a persistent failure: not the first one, which any restart of a broker causes, and then only from time
+//! to time.
 
 use super::ConsumerError;
 use super::state::Shared;
 use crate::relay::source::Severity;
 use std::time::{Duration, Instant};
 
-/// How often a ongoing trouble is told.
+/// The minimum time between two notices of the same outage.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
-/// Counts failures in a row, and what was said of them.
+/// Counts consecutive failures and decides when to log one.
 #[derive(Debug)]
 pub(super) struct OutageNotice {
-    /// What is said once it is over.
+    /// The message once the outage is over.
     over: &'static str,
     failures: u32,
     told: Option<Instant>,
 }
 
 impl OutageNotice {
-    /// Nothing has failed yet; `over` is said once what failed works again.
+    /// No failure yet. `over` is the message when a logged outage is over.
     pub(super) fn new(over: &'static str) -> Self {
         Self { over, failures: 0, told: None }
     }
 
-    /// Another failure.
+    /// Counts a failure and logs it if that is due.
     pub(super) fn failed(&mut self, shared: &Shared, error: &ConsumerError) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 && self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
@@ -33,7 +33,7 @@ impl OutageNotice {
         }
     }
 
-    /// It works.
+    /// Ends the outage; logs that if the outage was logged.
     pub(super) fn recovered(&mut self, shared: &Shared) {
         self.failures = 0;
         if self.told.take().is_some() {
@@ -41,7 +41,7 @@ impl OutageNotice {
         }
     }
 
-    /// How many failures there were in a row.
+    /// The number of consecutive failures.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }

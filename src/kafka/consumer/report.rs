@@ -1,7 +1,7 @@
-//! What people are told of the cursors: where a position moved and why, and which partitions are in trouble for long.
+//! Which notices about partitions are due: where a position moved and why, and which partitions keep failing.
 //!
-//! A trouble is told once it lasts [`TELL_AFTER`]; what any restart of a broker looks like is not worth a word. It is
-//! told again ever more rarely, all partitions with the same trouble in one line, and once more when it is over.
+//! A failure is reported once it lasts [`TELL_AFTER`], since any restart of a broker causes shorter ones. It is
+//! repeated ever more rarely, with all partitions of the same failure in one line, and its end is reported too.
 
 use super::ConsumerNotice;
 use super::cursor::{Cursor, Output, Phase, PositionChange, Trouble};
@@ -9,32 +9,32 @@ use crate::relay::record::Partition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A trouble is told once it lasts so long.
+/// A failure is reported once it lasts this long.
 pub const TELL_AFTER: Duration = Duration::from_secs(8);
-/// More partitions with a trouble that was told already are told after this at the earliest.
+/// Further partitions with a failure that was reported already are reported after this time at the earliest.
 const TELL_MORE_AFTER: Duration = Duration::from_secs(10);
-/// The first reminder comes after this, each further one after twice as long,
+/// The time until the first reminder; it doubles with each further one,
 const FIRST_REMINDER: Duration = Duration::from_secs(30);
-/// and at the latest after this.
+/// up to this time.
 const LONGEST_REMINDER: Duration = Duration::from_secs(3_600);
 /// At most this many notices wait to be taken; further ones are only counted.
 const MOST_WAITING: usize = 1_000;
 
-/// A trouble that was told.
+/// A failure that was reported.
 struct Reminder {
     told: Instant,
     due: Instant,
     wait: Duration,
 }
 
-/// What is to be told.
+/// Collects notices about cursors.
 #[derive(Default)]
 pub(crate) struct Report {
     /// Notices that nobody has taken yet, at most [`MOST_WAITING`].
     waiting: Vec<ConsumerNotice>,
-    /// Where partitions begin in which nothing is committed: by topic how many, and the records before and behind.
+    /// Partitions without a committed position: by topic their number, and the records before and behind their starts.
     firsts: BTreeMap<String, (usize, i64, i64)>,
-    /// Partitions of which the same is to be said, by what that is.
+    /// Partitions that share one notice each.
     copied: Vec<Partition>,
     recovered: Vec<Partition>,
     /// Notices that there was no room for.
@@ -42,7 +42,7 @@ pub(crate) struct Report {
     reminders: BTreeMap<String, Reminder>,
 }
 
-/// Whether nothing has been read of it for long, though it is wanted.
+/// Whether a partition is wanted and could not be read for long.
 pub(crate) fn is_stalled(cursor: &Cursor, now: Instant) -> bool {
     let lasts = |since: Instant| now.saturating_duration_since(since) >= TELL_AFTER;
     match cursor.phase() {
@@ -53,7 +53,7 @@ pub(crate) fn is_stalled(cursor: &Cursor, now: Instant) -> bool {
 }
 
 impl Report {
-    /// Something has come up.
+    /// Takes the output of a cursor.
     pub fn hear(&mut self, partition: &Partition, output: Output) {
         match output {
             Output::Moved(PositionChange::First { next, bounds }, _) => {
@@ -70,7 +70,7 @@ impl Report {
                 self.say(ConsumerNotice::Stopped { partition: partition.clone(), trouble });
             }
             Output::Recovered => self.recovered.push(partition.clone()),
-            // These are none of its business.
+            // No notices come of these.
             Output::Begins { .. } | Output::ResetForbidden(_) => {}
         }
     }
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// Looks for what stands for long.
+    /// Reports partitions that have been failing for long, and reminds of those reported before.
     pub fn look(&mut self, cursors: &mut BTreeMap<Partition, Cursor>, now: Instant) {
         let mut troubles: BTreeMap<String, (Vec<Partition>, Instant, bool)> = BTreeMap::new();
         for (partition, cursor) in cursors.iter().filter(|(_, cursor)| is_stalled(cursor, now)) {

@@ -1,11 +1,11 @@
-//! What the threads of the consumer share: a cursor for each partition that is ours, the batches fetched ahead, and
-//! the news for whoever polls.
+//! The state shared by the threads of a consumer: a cursor per assigned partition, the batches fetched ahead, and the
+//! events for the next poll.
 //!
-//! A cursor is changed by its own methods alone, and what it puts out goes where it belongs here, in one place.
+//! A cursor is changed only by its own methods, and its outputs are dispatched in one place:
+//! [`change`](State::change).
 //!
-//! Invariants: what a fetch or a question brings counts only if the cursor still stands where it was asked; the
-//! batches fetched ahead never exceed the buffer by more than one for each fetcher, however much they unpack to. No
-//! lock is held across I/O.
+//! Invariants: a response counts only if the cursor has not moved since the request; the batches fetched ahead exceed
+//! the buffer by at most one per fetcher, whatever their unpacked size. No lock is held across I/O.
 
 use super::cursor::{Ask, Cursor, Output, Phase, Question, Rules, Serials, Trouble};
 use super::report::Report;
@@ -22,52 +22,53 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A fetch asks for no more than this; a broker gives a larger batch whole all the same (KIP-74).
+/// `max_bytes` of a fetch. A broker returns a larger batch whole all the same (KIP-74).
 pub(crate) const MOST_FETCH: usize = 256 << 10;
-/// The state behind its lock, and who is told of a change: most concern one kind of thread alone.
+
+/// The state and its condition variables, one per kind of waiting thread.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// For whoever polls: records or news.
+    /// For the polling thread: there are records or events.
     events: Condvar,
-    /// For fetchers: room, or something to fetch.
+    /// For fetchers: there is room in the buffer, or something to fetch.
     room: Condvar,
-    /// For the metadata and the member: something to do.
+    /// For the metadata thread and the member: there is something to do.
     work: Condvar,
 }
 
-/// What is shared.
+/// The shared state.
 pub(crate) struct State {
-    /// By partition; sorted, so that requests look alike.
+    /// The assigned partitions; sorted, so that requests are alike.
     pub cursors: BTreeMap<Partition, Cursor>,
-    /// Fetched and not handed over yet.
+    /// Batches fetched and not delivered yet.
     pub chunks: VecDeque<Chunk>,
-    /// The bytes of the chunks, with the one that is being handed over.
+    /// The size of all batches in bytes, including the one that is being delivered.
     pub bytes: usize,
-    /// For whoever polls; goes before records.
+    /// Delivered before any records.
     pub events: VecDeque<Polled>,
-    /// Since when the brokers can't be reached.
+    /// Set while the brokers can't be reached.
     pub outage: Option<Outage>,
-    /// Why the source can't go on.
+    /// The fatal error; the first one counts.
     pub failure: Option<SourceError>,
-    /// The partitions were shared out at least once, and nothing is known to be in motion.
+    /// Partitions are assigned and no rebalance is known to be under way.
     pub settled: bool,
-    /// Somebody saw something that newer metadata would explain.
+    /// A refresh of the metadata was requested.
     pub metadata_wanted: bool,
-    /// The topics that are wanted, and how large the known ones are; `None` before the first metadata.
+    /// The subscribed topics, and the partition counts of the known ones; `None` before the first metadata.
     pub subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
-    /// The brokers that a thread fetches from.
+    /// The brokers that have a fetcher.
     pub fetchers: BTreeSet<i32>,
-    /// What ends the fetches under way, by broker.
+    /// Cancel the fetches in flight, by broker.
     pub cancellers: HashMap<i32, Canceller>,
-    /// What commits are stamped with, while we are a member.
+    /// The member and generation that commits carry; `None` while not a member.
     pub stamp: Option<Stamp>,
-    /// Revoked partitions whose records have finished: news for the member.
+    /// Revoked partitions that were released, for the member to take.
     pub released: Vec<Partition>,
-    /// What commits were refused for: news for the member.
+    /// Error codes of refused commits, for the member to take.
     pub commit_errors: Vec<(Stamp, ErrorCode)>,
-    /// The group has not been left yet.
+    /// The member's thread runs: the group has not been left yet.
     pub is_member: bool,
-    /// Nothing more is wanted.
+    /// The consumer is closed: all threads have to end.
     pub closed: bool,
     rules: Rules,
     explain: Explain,
@@ -75,85 +76,85 @@ pub(crate) struct State {
     report: Report,
 }
 
-/// One batch, fetched and unpacked, its records not yet taken apart.
+/// One batch, decompressed, with its records not yet decoded.
 pub(crate) struct Chunk {
-    /// Whose it is.
+    /// Its partition.
     pub partition: Partition,
-    /// The assignment it was fetched for.
+    /// The number of the assignment that it was fetched for.
     pub assignment: u64,
-    /// The records.
+    /// An iterator over the records.
     pub records: Records,
-    /// What it weighs.
+    /// Its share of the buffer in bytes.
     pub bytes: usize,
-    /// The offset behind the last record that was handed over.
+    /// The offset after the last delivered record.
     pub handed: i64,
 }
 
-/// What is asked of a broker about one partition.
+/// One partition of a request to a broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Which.
+    /// The partition.
     pub partition: Partition,
-    /// The id of its topic; zero where there is none.
+    /// The id of its topic; zero where the brokers have no topic ids.
     pub topic: Uuid,
-    /// The assignment that asks.
+    /// The number of its assignment.
     pub assignment: u64,
-    /// When it counts, and from where it is read.
+    /// The state of the cursor that the response has to match, with the fetch offset.
     pub ask: Ask,
-    /// The leader epoch we believe in.
+    /// The leader epoch from the metadata; -1 if it is not known.
     pub leader_epoch: i32,
-    /// Whether it is asked of another replica than the leader.
+    /// Whether the request goes to a follower.
     pub of_replica: bool,
-    /// Whether the leader is to answer by itself, whatever replica may be nearer.
+    /// Whether the leader must not redirect to a nearer replica.
     pub of_leader_alone: bool,
 }
 
-/// What a broker's fetcher does next.
+/// What a fetcher does next.
 pub(crate) enum Plan {
-    /// Ask for records of these.
+    /// Fetch records of these partitions.
     Fetch(Vec<Asked>),
-    /// Ask about the logs of these.
+    /// Query the logs of these partitions.
     Ask(Vec<(Asked, Question)>),
-    /// It has nothing to do any more.
+    /// End the thread.
     End,
 }
 
-/// A batch as a fetch brought it.
+/// A batch of a fetch response.
 pub(crate) struct Fetched {
-    /// Its records, if there are any to deliver.
+    /// Its records; `None` for a control batch or an aborted transaction.
     pub chunk: Option<Chunk>,
     /// The next offset to fetch.
     pub next: i64,
-    /// The leader epoch under which it was written, with its first offset.
+    /// Its first offset, and the leader epoch under which it was written.
     pub epoch: Option<(i64, i32)>,
 }
 
 impl Shared {
-    /// Nothing yet.
+    /// No partitions yet.
     pub fn new(rules: Rules, explain: Explain) -> Self {
         let (events, room, work) = (Condvar::new(), Condvar::new(), Condvar::new());
         Self { state: Mutex::new(State::new(rules, explain)), events, room, work }
     }
 
-    /// The state. Not to be held across I/O.
+    /// Locks the state. Don't hold it across I/O.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is made of whole steps, so a panic elsewhere leaves nothing half-done.
+        // A panic can't leave the state half changed: no change calls anything that may panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes all who wait for a change.
+    /// Wakes all waiting threads.
     pub fn wake(&self) {
         self.events.notify_all();
         self.room.notify_all();
         self.work.notify_all();
     }
 
-    /// Wakes the fetchers: there is room.
+    /// Wakes the fetchers, when there is room in the buffer again.
     pub fn wake_fetchers(&self) {
         self.room.notify_all();
     }
 
-    /// Waits for records or news, at most until `deadline`.
+    /// Waits for records or events until `deadline`.
     pub fn wait_for_events<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -162,7 +163,7 @@ impl Shared {
         wait(&self.events, state, deadline)
     }
 
-    /// Waits for something to do beside fetching, at most until `deadline`.
+    /// Waits for work of the metadata thread or the member until `deadline`.
     pub fn wait_for_work<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -171,7 +172,7 @@ impl Shared {
         wait(&self.work, state, deadline)
     }
 
-    /// Waits, at most for `time`; `false` once closed.
+    /// Sleeps for `time`, or until closed. Returns `false` once closed.
     pub fn pause(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut state = self.lock();
@@ -181,19 +182,19 @@ impl Shared {
         !state.closed
     }
 
-    /// Tells whoever polls.
+    /// Queues a notice for the next poll.
     pub fn notify(&self, notice: &ConsumerNotice) {
         self.lock().notify(notice);
         self.wake();
     }
 
-    /// Tells whoever polls, in words of the caller's.
+    /// Queues a notice with the caller's text.
     pub fn notify_of(&self, severity: Severity, text: String) {
         self.lock().events.push_back(Polled::Notice(Notice { severity, text }));
         self.wake();
     }
 
-    /// The source can't go on. The first error counts.
+    /// Ends the consumer with an error. The first error counts.
     pub fn fail(&self, error: impl Into<ConsumerError>) {
         self.lock().fail(&error.into());
         self.wake();
@@ -205,8 +206,8 @@ impl Shared {
         explain(error)
     }
 
-    /// Waits until `broker` has something to be asked for and there is room for it. Ends after `patience` without
-    /// any partition of that broker.
+    /// Waits until there is a request to send to `broker`, and room for its records. Returns [`Plan::End`] after
+    /// `patience` without any partition at that broker.
     pub fn plan(&self, broker: i32, limit: usize, turn: usize, patience: Duration) -> Plan {
         let began = Instant::now();
         let mut state = self.lock();
@@ -221,7 +222,7 @@ impl Shared {
             }
             let mut asked = state.due(broker, now);
             if !asked.is_empty() && state.has_room(limit) {
-                // Another one goes first each time, since the first may fill the answer.
+                // The partitions take turns at being first, since the first may fill the response.
                 let count = asked.len();
                 asked.rotate_left(turn % count);
                 return Plan::Fetch(asked);
@@ -231,7 +232,7 @@ impl Shared {
             };
             let serves = state.cursors.values().any(serves);
             if !serves && now.saturating_duration_since(began) >= patience {
-                // Under this lock, so that whoever wants it again either finds it or starts another.
+                // Removed under this lock, so that no partition is added to a fetcher that is about to end.
                 state.fetchers.remove(&broker);
                 return Plan::End;
             }
@@ -241,10 +242,10 @@ impl Shared {
         }
     }
 
-    /// Takes a batch that a fetch brought, once there is room for it, and moves what was asked past it. `false` if
-    /// nothing of it is wanted any more.
+    /// Adds a fetched batch once there is room for it, and advances the cursor past it. Returns `false` if the batch is
+    /// no longer wanted.
     pub fn fetched(&self, asked: &mut Asked, batch: Fetched, limit: usize) -> bool {
-        /// How long it is waited at once; the wait is then taken up again.
+        /// Bounds one wait; the loop then waits again.
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
         let Fetched { chunk, next, epoch } = batch;
         let mut state = self.lock();
@@ -269,7 +270,7 @@ impl Shared {
         true
     }
 
-    /// A fetch of this partition went well; its log ends here.
+    /// A fetch of this partition succeeded. `log_end` is the end of its log.
     pub fn fetch_succeeded(&self, asked: &Asked, log_end: Option<i64>) {
         let mut state = self.lock();
         if state.reading(asked).is_some() {
@@ -277,19 +278,19 @@ impl Shared {
         }
     }
 
-    /// Lets something happen to a cursor, and wakes whoever waits for what comes of it.
+    /// Applies a change to a cursor and wakes all threads.
     pub fn change(&self, partition: &Partition, what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>) {
         self.lock().change(partition, what);
         self.wake();
     }
 
-    /// Nothing came of what was asked.
+    /// A request about this partition failed.
     pub fn failed(&self, asked: &Asked, trouble: Trouble) {
         let now = Instant::now();
         self.change(&asked.partition, |cursor, serials| cursor.failed(asked.ask, trouble, now, serials));
     }
 
-    /// A fetch failed as a whole, or an answer asked for newer metadata.
+    /// Requests a refresh of the metadata.
     pub fn want_metadata(&self) {
         self.lock().metadata_wanted = true;
         self.wake();
@@ -327,13 +328,13 @@ impl State {
         }
     }
 
-    /// Tells whoever polls.
+    /// Queues a notice for the next poll.
     pub fn notify(&mut self, notice: &ConsumerNotice) {
         let (severity, text) = (notice.severity(), (self.explain)(notice));
         self.events.push_back(Polled::Notice(Notice { severity, text }));
     }
 
-    /// The source can't go on. The first error counts.
+    /// Ends the consumer with an error. The first error counts.
     fn fail(&mut self, error: &ConsumerError) {
         if self.failure.is_none() {
             self.failure = Some(SourceError((self.explain)(error)));
@@ -345,7 +346,7 @@ impl State {
         self.rules
     }
 
-    /// The cursor that asked for records, if it is still there and still stands there.
+    /// The cursor of a fetch, if it has not changed since.
     fn reading(&mut self, asked: &Asked) -> Option<&mut Cursor> {
         let cursor = self.cursors.get_mut(&asked.partition)?;
         (*cursor.phase() == Phase::Reading && cursor.is_current(asked.ask)).then_some(cursor)
@@ -357,7 +358,7 @@ impl State {
         due.map(|(partition, cursor)| asked(partition, cursor, cursor.ask(), broker, now)).collect()
     }
 
-    /// What is to be asked of this broker as a leader.
+    /// The questions of the cursors that this broker leads.
     fn questions(&self, broker: i32, now: Instant) -> Vec<(Asked, Question)> {
         let led =
             self.cursors.iter().filter(|(_, cursor)| cursor.leader().is_some_and(|(id, _)| id == broker));
@@ -369,7 +370,7 @@ impl State {
         open.collect()
     }
 
-    /// The partitions of which it is to be found out where the group left off.
+    /// The partitions whose committed positions are to be looked up now.
     pub fn unresolved(&self, now: Instant) -> Vec<(Partition, Ask)> {
         let open = self.cursors.iter().filter_map(|(partition, cursor)| {
             let (_, ask) = cursor.question(now).filter(|(question, _)| *question == Question::Committed)?;
@@ -378,7 +379,7 @@ impl State {
         open.collect()
     }
 
-    /// When this broker is next asked about a partition that is in trouble.
+    /// The next retry of a partition at this broker.
     fn next_retry(&self, broker: i32, now: Instant) -> Option<Instant> {
         let of_it = |cursor: &&Cursor| {
             cursor.broker(now) == Some(broker) || cursor.leader().is_some_and(|(id, _)| id == broker)
@@ -387,19 +388,19 @@ impl State {
         open.filter_map(Cursor::not_before).filter(|at| *at > now).min()
     }
 
-    /// When the next partition returns from a replica to its leader.
+    /// When the next partition returns from a follower to its leader.
     pub fn next_return_to_leader(&self, now: Instant) -> Option<Instant> {
         self.cursors.values().filter_map(Cursor::replica_until).filter(|until| *until > now).min()
     }
 
-    /// The partition is ours; where it begins is still to be found out.
+    /// Adds a newly assigned partition.
     pub fn add(&mut self, partition: Partition) {
         let cursor = Cursor::new(&mut self.serials);
         self.drop_chunks(&partition);
         self.cursors.insert(partition, cursor);
     }
 
-    /// Lets something happen to a cursor; what it puts out goes to whoever polls.
+    /// Applies a change to a cursor and dispatches its outputs.
     pub fn change(
         &mut self,
         partition: &Partition,
@@ -415,7 +416,7 @@ impl State {
         for output in out {
             match output {
                 Output::Begins { next, text, uncommitted } => {
-                    // What moved it is told before what it is moved to.
+                    // The reason of a move goes before the new position.
                     for notice in self.report.of_partitions() {
                         self.notify(&notice);
                     }
@@ -439,30 +440,30 @@ impl State {
         let checkpoint = Checkpoint { metadata: text, assignment, ..Checkpoint::from(position) };
         let assigned = Assigned { checkpoint, uncommitted };
         match self.events.iter_mut().rev().find(|event| !matches!(event, Polled::Notice(_))) {
-            // Partitions that begin together are told together.
+            // Partitions that begin together share an event.
             Some(Polled::Assigned(list)) => list.push(assigned),
             _ => self.events.push_back(Polled::Assigned(vec![assigned])),
         }
     }
 
-    /// Looks for troubles that stand for long.
+    /// Collects notices of partitions that have been failing for long.
     pub fn look_at_troubles(&mut self, now: Instant) {
         self.report.look(&mut self.cursors, now);
     }
 
-    /// What has come up of the cursors is news, before whatever comes of it.
+    /// Queues the notices about cursors that are due.
     pub fn report_events(&mut self) {
         for notice in self.report.notices() {
             self.notify(&notice);
         }
     }
 
-    /// How many partitions nothing has been read of for long, though they are wanted.
+    /// The number of wanted partitions that could not be read for long.
     pub fn stalled(&self, now: Instant) -> usize {
         self.cursors.values().filter(|cursor| super::report::is_stalled(cursor, now)).count()
     }
 
-    /// The partition has to be given up. Says whether whoever polls has to finish it first.
+    /// Revokes a partition. Returns whether the core knows it, and so has to release it first.
     pub fn revoke(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         let Some(cursor) = self.cursors.get_mut(partition) else { return false };
@@ -474,7 +475,7 @@ impl State {
         true
     }
 
-    /// The partition is no longer ours. Says whether whoever polls knew of it.
+    /// Removes a partition. Returns whether the core knew it.
     pub fn remove(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         self.cursors.remove(partition).is_some_and(|cursor| cursor.is_announced())
@@ -490,12 +491,12 @@ impl State {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Whether there is room for another batch. What was fetched of held partitions makes room for the others when
-    /// nothing else is left in the buffer: it is fetched again once it is wanted.
+    /// Whether there is room for another batch. If the buffer is full with batches of throttled partitions alone, they
+    /// are dropped to make room for the others, and fetched again later.
     fn has_room(&mut self, limit: usize) -> bool {
         let all_throttled = || self.chunks.iter().all(|chunk| self.is_throttled(&chunk.partition));
         if self.bytes >= limit && !self.chunks.is_empty() && all_throttled() {
-            // The first chunk of each partition comes last, and its place is where the partition goes on.
+            // From the back, so that the last one to rewind a partition is its first batch.
             while let Some(chunk) = self.chunks.pop_back() {
                 self.bytes = self.bytes.saturating_sub(chunk.bytes);
                 let cursor = self.cursors.get_mut(&chunk.partition);
@@ -511,25 +512,24 @@ impl State {
         self.cursors.get(partition).is_some_and(Cursor::is_throttled)
     }
 
-    /// Whether something is to be told before any further record: that a partition is ours comes before its
-    /// records, and that it isn't before what comes of it later.
+    /// Whether an assignment, revocation or loss is queued, which goes before any further record.
     pub fn has_partition_events(&self) -> bool {
         self.events.iter().any(|event| !matches!(event, Polled::Notice(_)))
     }
 
-    /// Whether the partition has been ours since this checkpoint was made, and its log the same.
+    /// Whether the partition has been assigned without interruption since this checkpoint was made, with the same log.
     pub fn is_current(&self, checkpoint: &Checkpoint) -> bool {
         let cursor = self.cursors.get(&checkpoint.position.partition);
         cursor.is_some_and(|cursor| cursor.is_announced() && cursor.assignment() == checkpoint.assignment)
     }
 
-    /// The first chunk that is wanted now; of held partitions none.
+    /// Takes the first batch whose partition is not throttled.
     pub fn next_chunk(&mut self) -> Option<Chunk> {
         let place = self.chunks.iter().position(|chunk| !self.is_throttled(&chunk.partition))?;
         self.chunks.remove(place)
     }
 
-    /// Puts back a chunk whose partition is held, before the later ones of it; gives back any other.
+    /// Puts back a batch whose partition is throttled, before its later ones; returns any other.
     pub fn put_back(&mut self, chunk: Chunk) -> Option<Chunk> {
         if !self.is_throttled(&chunk.partition) {
             return Some(chunk);
@@ -538,13 +538,13 @@ impl State {
         None
     }
 
-    /// Whether a chunk waits that is wanted now.
+    /// Whether there is a batch whose partition is not throttled.
     pub fn has_chunks(&self) -> bool {
         self.chunks.iter().any(|chunk| !self.is_throttled(&chunk.partition))
     }
 
-    /// Positions up to which there is nothing more to hand over, though the last record lies before: markers of
-    /// transactions, and what compaction took away. Only while no chunk waits.
+    /// Positions that moved without a record to deliver: past transaction markers and compacted offsets. Only valid
+    /// while no batch is waiting.
     pub fn skipped(&mut self) -> Vec<Position> {
         let passed = self.cursors.iter_mut().filter_map(|(partition, cursor)| {
             let next = Offset(cursor.skipped()?);
@@ -553,7 +553,7 @@ impl State {
         passed.collect()
     }
 
-    /// Whether a chunk's records are still wanted.
+    /// Whether the records of a batch are still wanted.
     pub fn wants(&self, chunk: &Chunk) -> bool {
         let going = |cursor: &Cursor| matches!(cursor.phase(), Phase::Revoked | Phase::Stopped);
         let cursor = self.cursors.get(&chunk.partition);

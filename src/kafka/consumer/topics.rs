@@ -1,13 +1,13 @@
-//! Which topics are read: by name, or by a pattern that later topics may match too.
+//! The subscription: topics by name, and patterns that topics created later may match too.
 
 use regex_lite::Regex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What begins a pattern.
+/// The first character of a pattern.
 const PATTERN: char = '^';
 
-/// The topics a consumer wants.
+/// The topics that a consumer subscribes to.
 #[derive(Clone, Debug)]
 pub struct Topics {
     names: Vec<String>,
@@ -15,25 +15,28 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Reads names and patterns; a pattern begins with `^` and has to match a whole name. The error is a sentence.
+    /// Parses names and patterns. A pattern begins with `^` and has to match the whole name.
+    ///
+    /// # Errors
+    /// A pattern that is not a valid regular expression, in a sentence.
     pub fn parse(texts: &[String]) -> Result<Self, String> {
         let (patterns, names): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.starts_with(PATTERN));
         let compile = |text: &&String| {
             let whole = format!("^(?:{})$", text.trim_start_matches(PATTERN).trim_end_matches('$'));
             Regex::new(&whole)
-                .map_err(|error| format!("'{text}' is no regular expression for topics: {error}"))
+                .map_err(|error| format!("'{text}' is not a regular expression for topics: {error}"))
         };
         let patterns = patterns.iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Self { names: names.into_iter().cloned().collect(), patterns })
     }
 
-    /// The names, if nothing but names is wanted; with a pattern all topics have to be looked at.
+    /// The names, if there is no pattern; `None` if all topics of the cluster have to be looked at.
     pub fn names(&self) -> Option<Vec<&str>> {
         self.patterns.is_empty().then(|| self.names.iter().map(String::as_str).collect())
     }
 
-    /// The topics that are wanted of those there are, and those that are named whether they are there or not.
-    /// Kafka's own topics, which begin with `__`, have to be named.
+    /// The existing topics that match, and all named topics whether they exist or not. Internal topics, which begin
+    /// with `__`, have to be named.
     pub fn choose<'a>(&self, there: impl Iterator<Item = &'a Arc<str>>) -> BTreeSet<Arc<str>> {
         let matches = |name: &&Arc<str>| {
             !name.starts_with("__") && self.patterns.iter().any(|pattern| pattern.is_match(name))

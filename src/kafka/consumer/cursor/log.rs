@@ -1,4 +1,4 @@
-//! What becomes of the log that a cursor reads: other leaders, other bounds, a cut, another topic of its name.
+//! Changes of the log under a cursor: a new leader, new bounds, a truncation, a recreated topic.
 
 use super::{
     Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, PositionChange, RETRY, Reset, Rules, Serials,
@@ -8,7 +8,8 @@ use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::Instant;
 
 impl Cursor {
-    /// What the metadata tells: the id of the topic, zero where there is none, and who leads the partition.
+    /// The metadata of the partition: the id of its topic, zero if the brokers have no ids, and its leader with the
+    /// leader epoch.
     pub fn metadata_was(
         &mut self,
         topic: Uuid,
@@ -47,7 +48,7 @@ impl Cursor {
         self.last_leader_epoch = Some(epoch);
         if former.is_some_and(|former| former != epoch) {
             self.replica = None;
-            // What the former leader still answers may be gone from the new one's log.
+            // The new leader may have truncated what the former one served.
             let phase = match self.phase.clone() {
                 Phase::Reading if !self.epochs.is_empty() => Phase::Checking,
                 phase => phase,
@@ -60,15 +61,15 @@ impl Cursor {
         if was_leaderless { self.answered() } else { Vec::new() }
     }
 
-    /// The broker says that the position lies outside of the log.
+    /// A fetch was answered with OFFSET_OUT_OF_RANGE.
     pub fn out_of_range(&mut self, ask: Ask, now: Instant, serials: &mut Serials) {
         if self.is_current(ask) && self.phase == Phase::Reading {
-            // What comes next may say that the position is right: only a fetch that goes well ends it.
+            // The checks that follow may find the position valid, so only a successful fetch ends this trouble.
             self.note_failure(Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE), now);
             if self.failures == 1 {
                 self.not_before = None;
             }
-            // A log that was cut off says where; only without epochs is the position all there is.
+            // The epochs tell where a log was truncated; without epochs only its bounds do.
             self.is_outside = true;
             let phase = if self.epochs.is_empty() { Phase::Outside } else { Phase::Checking };
             self.enter(phase, serials);
@@ -85,7 +86,7 @@ impl Cursor {
         let position = self.next;
         self.is_outside = false;
         if (bounds.first..=bounds.end).contains(&position) {
-            // It was true a moment ago: the leader had not caught up, or its records are not decided yet.
+            // Valid after all: the leader has caught up, or its transactions were not decided yet.
             let out = self.check(serials);
             self.not_before = Some(self.not_before.unwrap_or(now).max(now + RETRY.0));
             return out;
@@ -103,7 +104,7 @@ impl Cursor {
         out.extend(self.fetch_succeeded(None));
         self.epochs.clear();
         if next > position && self.pending.is_none() {
-            // What was read before stays, and is delivered.
+            // Records fetched before are still delivered.
             self.next = next;
         } else {
             self.begins_at(next);
@@ -116,7 +117,7 @@ impl Cursor {
         out
     }
 
-    /// Where the log of the epoch ends that was asked for (KIP-320).
+    /// The end of the leader epoch in question (KIP-320).
     pub fn epoch_end_was(
         &mut self,
         ask: Ask,
@@ -132,12 +133,12 @@ impl Cursor {
             EpochEnd::At { epoch, end } => out.extend(self.compare(epoch, end, rules, serials)),
             EpochEnd::Unchecked => out.extend(self.checked(serials)),
             EpochEnd::Unknown if self.topic == Uuid::ZERO => {
-                // A log that never was under that leader is another one.
+                // A log that never had that leader epoch is another one.
                 let position = self.next;
                 self.begin_new_topic(position, serials);
             }
             EpochEnd::Unknown => {
-                // The same topic, and nothing left of what was read: where it begins and ends says the rest.
+                // The same topic without the records that were read: its bounds decide.
                 self.epochs.clear();
                 self.enter(Phase::Outside, serials);
             }
@@ -145,7 +146,7 @@ impl Cursor {
         out
     }
 
-    /// Holds what was read against the leader's log: both agree up to the end of the newest epoch that both know.
+    /// Compares what was read with the leader's log: they agree up to the end of the largest epoch that both know.
     fn compare(&mut self, epoch: i32, end: i64, rules: &Rules, serials: &mut Serials) -> Vec<Output> {
         let parted = self.epochs.iter().find(|(_, of)| *of > epoch).map(|(from, _)| *from);
         let cut = parted.map_or(end, |from| from.min(end));
@@ -153,12 +154,12 @@ impl Cursor {
         let (position, reach) = (self.next, self.reach.max(self.next));
         let mut out = Vec::new();
         if cut < position || (cut < reach && self.pending.is_none()) {
-            // What is known to be done beyond the position may be something else now.
+            // Records done beyond the position may be other ones now.
             let change = PositionChange::Truncated { position: reach, at: cut };
             if rules.reset == Reset::Fail {
                 return vec![Output::ResetForbidden(change)];
             }
-            // Below the cut, what was not done is still there and still wanted.
+            // Records below the truncation that are not done are still there and still wanted.
             let next = if self.announced { cut.min(self.committed) } else { cut };
             self.epochs.retain(|(from, _)| *from < next);
             if next == cut && next > 0 {
@@ -174,7 +175,7 @@ impl Cursor {
             self.reach = position;
             out.push(Output::Moved(PositionChange::ProgressDropped { position, reach }, position));
         }
-        // Where the leader knows less than was asked, an older epoch of ours is still to be found there.
+        // If the leader answered for an earlier epoch, an epoch of ours before that is still to be checked.
         match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {
             true => self.enter(Phase::Checking, serials),
             false => out.extend(self.checked(serials)),

@@ -1,7 +1,7 @@
-//! Where one partition is read: a machine without threads, clocks or sockets.
+//! The state machine of one partition: it has no threads, clocks or sockets.
 //!
-//! What happens to it comes as a call; what it wants to know next it [asks](Cursor::question); what others have to
-//! hear of it comes back as [`Output`]s. It is in one [`Phase`]:
+//! Its inputs are calls, its next request is its [`question`](Cursor::question), and calls return its [`Output`]s. It
+//! is in one [`Phase`]:
 //!
 //! ```text
 //!   Unresolved --committed--> Placing --bounds--> Checking --epoch_end--> Reading
@@ -9,14 +9,19 @@
 //!        |                      |  +----> Outside --+   +-- cut ---> Placing  |
 //!        |                      |            ^------ out_of_range ----+       |
 //!        |                      +------------- another topic -----------------+
-//!        +-> any phase: Revoked (its records may finish), Stopped (needs a person)
+//!        +-> any phase: Revoked (its records may finish), Stopped (until a restart)
 //! ```
 //!
 //! Invariants, each asserted by the model in `tests/cursor`:
-//! - A position, an epoch or a note of what is done is never applied to another log than the one it came from: from
-//!   the moment another topic id is seen, nothing that was read of the former one is handed over or committed.
-//! - No record of the log is passed over without an [`Output::Moved`] that names the gap.
-//! - An answer counts only if nothing has changed since it was asked for: its [ticket](Ask::ticket) says so.
+//! - A position, an epoch or a note is never applied to another log than the one it came from: once another topic id is
+//!   seen, nothing read of the former topic is delivered or committed.
+//! - No record of the log is skipped without an [`Output::Moved`] that names the gap.
+//! - A response counts only if nothing has changed since its request: their [tickets](Ask::ticket) are equal.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `types` | inputs and outputs |
+//! | `log` | changes of the log |
 
 mod log;
 mod types;
@@ -29,77 +34,77 @@ pub use types::{
     Rules, Serials, Trouble,
 };
 
-/// So many leader epochs of a partition are remembered.
+/// How many leader epochs of a partition are remembered.
 const MOST_EPOCHS: usize = 16;
-/// The time between two tries of what failed.
+/// The shortest and the longest pause after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// The time between two tries of a topic that we have no right to read.
+/// The pause after an authorization failure.
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(5);
-/// An error that Kafka itself does not call retriable stops its partition after this long.
+/// An error that Kafka's own client does not retry stops its partition after this long.
 const LASTING: Duration = Duration::from_secs(60);
-/// A replica that failed is not fetched from for so long.
+/// How long the leader is used after a preferred replica failed.
 const REPLICA_REST: Duration = Duration::from_secs(60);
-/// A corrupt batch is asked for so often before its partition is stopped: it may be the way that corrupts it.
+/// How often a corrupt batch is fetched before its partition is stopped: the network may have corrupted it.
 pub const CORRUPT_ATTEMPTS: u32 = 5;
 
-/// The pause before the next try of what has failed so often: the shorter time, doubled each time, up to the longer.
+/// The pause after this many consecutive failures: `min`, doubled each time, up to `max`.
 pub(super) fn doubled((min, max): (Duration, Duration), failures: u32) -> Duration {
     min.saturating_mul(1 << failures.min(6).saturating_sub(1)).min(max)
 }
 
-/// What is told to whoever polls before any record.
+/// The pending [`Output::Begins`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Begin {
     text: String,
     uncommitted: bool,
 }
 
-/// Where a partition is read.
+/// The state of one partition.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     phase: Phase,
-    /// The id of the topic that is read; zero where none is known.
+    /// The id of the topic; zero if it is not known.
     topic: Uuid,
-    /// The number under which whoever polls was told of it: of its batches, and of what is committed.
+    /// Identifies the assignment that batches and commits belong to. It changes with each [`Output::Begins`].
     assignment: u64,
-    /// Of what is asked at present.
+    /// Identifies the requests that count at present.
     ticket: u64,
     /// The next offset to fetch.
     next: i64,
-    /// Everything before it has been handed over to whoever polls.
+    /// Everything before this offset has been delivered.
     handed: i64,
-    /// What is committed, as far as we know: before it nothing is ever wanted again.
+    /// The committed position, as far as is known: no record before it is ever wanted again.
     committed: i64,
-    /// Before it, records may be known to be done that were not read since it began.
+    /// The offset after the last record that the commit's note says is done.
     reach: i64,
-    /// The leader epochs under which what was read was written, each with the first offset that is known to be of it;
-    /// both ascend. The newest [`MOST_EPOCHS`].
+    /// The leader epochs of the records that were read, each with its first known offset; both ascend. The last
+    /// [`MOST_EPOCHS`].
     epochs: Vec<(i64, i32)>,
     leader: Option<(i32, i32)>,
-    /// The epoch of the last leader there was: an election often begins with a moment without one.
+    /// The epoch of the last leader, which outlives a moment without one, as during an election.
     last_leader_epoch: Option<i32>,
-    /// A replica to fetch from instead, and until when (KIP-392).
+    /// The preferred replica, and until when to use it (KIP-392).
     replica: Option<(i32, Instant)>,
-    /// A replica failed: until then the leader is fetched from.
+    /// After a replica failed: until then the leader is used.
     no_replica_before: Option<Instant>,
     end: Option<i64>,
     log_end: Option<i64>,
     not_before: Option<Instant>,
     failures: u32,
     ongoing: Option<OngoingTrouble>,
-    /// The position is known to lie outside of the log: first the epochs tell where both part.
+    /// The position is outside the log; the epochs are checked first, to find where the logs part.
     is_outside: bool,
-    /// Whether whoever polls knows of the partition.
+    /// An [`Output::Begins`] was given.
     announced: bool,
-    /// What whoever polls is told once it can be read.
+    /// The [`Output::Begins`] to give once it can be read.
     pending: Option<Begin>,
-    /// Nothing is fetched before its position is committed.
+    /// Nothing is fetched until its position is committed.
     awaits_commit: bool,
     throttled: bool,
 }
 
 impl Cursor {
-    /// The partition is ours; where it begins is still to be found out.
+    /// A newly assigned partition.
     pub fn new(serials: &mut Serials) -> Self {
         Self {
             phase: Phase::Unresolved,
@@ -128,19 +133,19 @@ impl Cursor {
         }
     }
 
-    // ---- what there is to see ------------------------------------------------------------------------------
+    // ---- queries -------------------------------------------------------------------------------------------
 
-    /// What it waits for.
+    /// Its phase.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// The id of the topic that is read; zero where none is known.
+    /// The id of the topic; zero if it is not known.
     pub fn topic(&self) -> Uuid {
         self.topic
     }
 
-    /// The number of its present assignment: batches and commits of another one don't count.
+    /// The number of its present assignment. Batches and commits of another one don't count.
     pub fn assignment(&self) -> u64 {
         self.assignment
     }
@@ -150,42 +155,42 @@ impl Cursor {
         self.next
     }
 
-    /// The leader, by the metadata, and its epoch.
+    /// The leader's broker id and epoch, from the metadata.
     pub fn leader(&self) -> Option<(i32, i32)> {
         self.leader
     }
 
-    /// With `--until-end`: where it ends.
+    /// With [`Rules::until_end`]: the offset where it ends.
     pub fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// Where its log ends, as far as is known.
+    /// The end offset of its log, as far as is known.
     pub fn log_end(&self) -> Option<i64> {
         self.log_end
     }
 
-    /// Since when it is in trouble, and in which.
+    /// Its present trouble.
     pub fn trouble(&self) -> Option<&OngoingTrouble> {
         self.ongoing.as_ref()
     }
 
-    /// Whether whoever polls knows of it.
+    /// Whether an [`Output::Begins`] was given.
     pub fn is_announced(&self) -> bool {
         self.announced
     }
 
-    /// Whoever polls has enough of it for now.
+    /// Whether its records are not wanted for now.
     pub fn is_throttled(&self) -> bool {
         self.throttled
     }
 
-    /// Everything up to its end has been fetched.
+    /// Whether everything up to its end has been fetched.
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Reading && self.end.is_some_and(|end| self.next >= end)
     }
 
-    /// Whether a person has to do something before it is read.
+    /// Whether it stays unreadable until somebody changes something.
     pub fn is_unreadable(&self) -> bool {
         self.phase == Phase::Stopped
             || (self.is_forbidden() && !self.throttled && self.phase != Phase::Revoked)
@@ -196,18 +201,18 @@ impl Cursor {
         self.ongoing.as_ref().is_some_and(|ongoing| ongoing.trouble == forbidden)
     }
 
-    /// The broker to fetch from at `now`.
+    /// The broker to fetch from.
     pub fn broker(&self, now: Instant) -> Option<i32> {
         let replica = self.replica.filter(|(_, until)| now < *until).map(|(id, _)| id);
         replica.or(self.leader.map(|(id, _)| id))
     }
 
-    /// Until when a replica is fetched from instead of the leader.
+    /// Until when a preferred replica is used instead of the leader.
     pub fn replica_until(&self) -> Option<Instant> {
         self.replica.map(|(_, until)| until)
     }
 
-    /// Whether time alone makes something be asked about it.
+    /// Whether a request about it may become due by time alone.
     pub fn is_tried_again(&self) -> bool {
         let is_idle = matches!(self.phase, Phase::Unresolved | Phase::Revoked | Phase::Stopped);
         let has_enough =
@@ -215,17 +220,17 @@ impl Cursor {
         !is_idle && !has_enough
     }
 
-    /// When it is tried again, if it waits for that.
+    /// The time of the next retry, after a failure.
     pub fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
-    /// The leader epoch of the last record before `offset`; -1 where it is not known any more.
+    /// The leader epoch of the last record before `offset`; -1 if it is not known any more.
     pub fn epoch_before(&self, offset: i64) -> i32 {
         self.epochs.iter().rev().find(|(from, _)| *from < offset).map_or(-1, |(_, epoch)| *epoch)
     }
 
-    /// What it wants to know now, if anything.
+    /// The request that it needs answered now, if any.
     pub fn question(&self, now: Instant) -> Option<(Question, Ask)> {
         let question = match &self.phase {
             _ if self.not_before.is_some_and(|at| now < at) => return None,
@@ -241,7 +246,7 @@ impl Cursor {
         Some((question, self.ask()))
     }
 
-    /// Whether it wants records now.
+    /// Whether records should be fetched now.
     pub fn wants_records(&self, now: Instant) -> bool {
         self.phase == Phase::Reading
             && !self.throttled
@@ -250,19 +255,19 @@ impl Cursor {
             && self.not_before.is_none_or(|at| at <= now)
     }
 
-    /// A fetch that is asked for now.
+    /// Identifies a request sent now.
     pub fn ask(&self) -> Ask {
         Ask { ticket: self.ticket, next: self.next }
     }
 
-    /// Whether what was asked still counts.
+    /// Whether the response to a request still counts.
     pub fn is_current(&self, ask: Ask) -> bool {
         self.ticket == ask.ticket && self.next == ask.next
     }
 
-    // ---- where it begins -----------------------------------------------------------------------------------
+    // ---- the start -----------------------------------------------------------------------------------------
 
-    /// What the group has committed in this cluster, or where to begin without.
+    /// The committed position was looked up in `cluster`: the position, or where to start without one.
     pub fn committed_was(
         &mut self,
         ask: Ask,
@@ -296,7 +301,7 @@ impl Cursor {
                 return told;
             } else {
                 if self.topic == Uuid::ZERO {
-                    // Of which log the position is, is known before which one has the name now.
+                    // The note names the log before the metadata does.
                     self.topic = note.topic;
                 }
                 begin.text = note.text;
@@ -311,7 +316,7 @@ impl Cursor {
         told
     }
 
-    /// Where the log begins and ends.
+    /// The bounds of the log were looked up.
     pub fn bounds_were(
         &mut self,
         ask: Ask,
@@ -360,7 +365,7 @@ impl Cursor {
                 vec![Output::ResetForbidden(PositionChange::TopicRecreated { position })]
             }
             Beginning::NewTopic(position) => {
-                // Not where the leader says that the log begins: one that lags behind speaks of the former log.
+                // Offset 0, whatever the log start is: a lagging leader would report that of the former log.
                 let mut out = vec![Output::Moved(PositionChange::TopicRecreated { position }, 0)];
                 out.extend(self.begin_at(0, serials));
                 out
@@ -373,7 +378,7 @@ impl Cursor {
         }
     }
 
-    /// Begins at a position that nobody has committed, with nothing known of what was written before it.
+    /// Begins at an uncommitted position, without known epochs.
     fn begin_at(&mut self, next: i64, serials: &mut Serials) -> Vec<Output> {
         (self.next, self.handed, self.committed) = (next, next, next);
         self.epochs.clear();
@@ -381,13 +386,13 @@ impl Cursor {
         self.check(serials)
     }
 
-    /// Whoever polls will be told that it begins here, with nothing done beyond.
+    /// Moves to a position and prepares its [`Output::Begins`].
     fn begins_at(&mut self, next: i64) {
         (self.next, self.reach, self.is_outside) = (next, next, false);
         self.pending = Some(Begin { text: String::new(), uncommitted: true });
     }
 
-    /// The log is to be checked before it is read, as far as there is something to hold against it.
+    /// Checks the log before it is read, if any epochs are known.
     fn check(&mut self, serials: &mut Serials) -> Vec<Output> {
         if self.epochs.is_empty() {
             return self.checked(serials);
@@ -396,7 +401,7 @@ impl Cursor {
         Vec::new()
     }
 
-    /// The leader epochs have nothing against its position; where the log begins and ends may have.
+    /// The epochs match. If the position seemed to be outside the log, its bounds are still to be checked.
     fn checked(&mut self, serials: &mut Serials) -> Vec<Output> {
         if !std::mem::take(&mut self.is_outside) {
             return self.read(serials);
@@ -405,7 +410,7 @@ impl Cursor {
         Vec::new()
     }
 
-    /// It can be read.
+    /// Starts reading.
     fn read(&mut self, serials: &mut Serials) -> Vec<Output> {
         self.enter(Phase::Reading, serials);
         let Some(Begin { text, uncommitted }) = self.pending.take() else { return Vec::new() };
@@ -417,7 +422,7 @@ impl Cursor {
         vec![Output::Begins { next: self.next, text, uncommitted }]
     }
 
-    /// Another topic has the name: nothing that was read of the former one counts from now on.
+    /// The topic was recreated: nothing read of the former one counts from now on.
     fn begin_new_topic(&mut self, position: i64, serials: &mut Serials) {
         self.assignment = serials.draw();
         self.epochs.clear();
@@ -428,8 +433,7 @@ impl Cursor {
 
     // ---- records -------------------------------------------------------------------------------------------
 
-    /// A batch was fetched: it goes on behind it. `epoch` is the leader epoch under which it was written, with its
-    /// first offset.
+    /// A batch was fetched. `next` is the offset after it; `epoch` its first offset and leader epoch.
     pub fn fetched(&mut self, next: i64, epoch: Option<(i64, i32)>) {
         self.next = self.next.max(next);
         if let Some((from, epoch)) = epoch {
@@ -437,26 +441,26 @@ impl Cursor {
         }
     }
 
-    /// A fetch went well; the log ends here.
+    /// A fetch succeeded. `log_end` is the end of the log, if the response has it.
     pub fn fetch_succeeded(&mut self, log_end: Option<i64>) -> Vec<Output> {
         self.log_end = log_end.or(self.log_end);
         self.recovered()
     }
 
-    /// What was fetched beyond this offset is dropped, and fetched again once it is wanted.
+    /// Batches from this offset on were dropped: they are fetched again once they are wanted.
     pub fn rewind(&mut self, next: i64, serials: &mut Serials) {
         self.next = next;
         self.ticket = serials.draw();
     }
 
-    /// Everything before this offset has been handed over.
+    /// Everything before this offset has been delivered.
     pub fn handed_to(&mut self, offset: i64) {
         self.handed = self.handed.max(offset);
     }
 
-    /// Up to where there is nothing more to hand over though the last record lies before, if that is news.
+    /// The position, if it has moved past offsets without a record to deliver since the last call.
     pub fn skipped(&mut self) -> Option<i64> {
-        // What lies behind the end is not handed over, so it isn't passed either.
+        // Records after the end are not delivered, so they are not skipped either.
         let to = self.end.map_or(self.next, |end| self.next.min(end));
         let passed = self.phase == Phase::Reading && self.handed < to;
         passed.then(|| {
@@ -465,7 +469,7 @@ impl Cursor {
         })
     }
 
-    /// This much is committed under the present assignment.
+    /// This position was committed under the present assignment.
     pub fn committed_to(&mut self, next: i64) {
         self.committed = self.committed.max(next);
         if std::mem::take(&mut self.awaits_commit) {
@@ -473,31 +477,31 @@ impl Cursor {
         }
     }
 
-    /// The coordinator does not take its position.
+    /// The coordinator refused to commit its position.
     pub fn commit_refused(&mut self, code: ErrorCode, now: Instant) {
         if self.awaits_commit {
             self.note_failure(Trouble::Refused(code), now);
         }
     }
 
-    /// Whoever polls has enough of it for now, or not.
+    /// Stops fetching records while they are not wanted, or resumes.
     pub fn throttle(&mut self, throttled: bool) {
         self.throttled = throttled;
     }
 
-    /// A replica that is nearer is to be fetched from, or none.
+    /// Fetches from a nearer replica until then.
     pub fn prefer_replica(&mut self, replica: i32, until: Instant) {
         self.replica = Some((replica, until));
     }
 
-    /// Whether the leader is to be fetched from though a replica may be nearer.
+    /// Whether to fetch from the leader although a nearer replica may be available.
     pub fn avoids_replicas(&self, now: Instant) -> bool {
         self.no_replica_before.is_some_and(|at| now < at)
     }
 
-    // ---- trouble and the end -------------------------------------------------------------------------------
+    // ---- failures and the end ------------------------------------------------------------------------------
 
-    /// Nothing came of what was asked.
+    /// A request failed.
     pub fn failed(&mut self, ask: Ask, trouble: Trouble, now: Instant, serials: &mut Serials) -> Vec<Output> {
         if !self.is_current(ask) {
             return Vec::new();
@@ -538,7 +542,7 @@ impl Cursor {
         }
     }
 
-    /// A question was answered.
+    /// A question was answered, which ends any trouble but OFFSET_OUT_OF_RANGE.
     fn answered(&mut self) -> Vec<Output> {
         let outside = Trouble::Refused(ErrorCode::OFFSET_OUT_OF_RANGE);
         if self.ongoing.as_ref().is_some_and(|ongoing| ongoing.trouble == outside) {
@@ -547,27 +551,27 @@ impl Cursor {
         self.recovered()
     }
 
-    /// What was in trouble goes well.
+    /// Ends the present trouble.
     fn recovered(&mut self) -> Vec<Output> {
         (self.failures, self.not_before) = (0, None);
         let told = self.ongoing.take().is_some_and(|ongoing| ongoing.told);
         if told { vec![Output::Recovered] } else { Vec::new() }
     }
 
-    /// Its trouble is told.
+    /// Its trouble was reported.
     pub fn trouble_told(&mut self) {
         if let Some(ongoing) = &mut self.ongoing {
             ongoing.told = true;
         }
     }
 
-    /// Nothing more is read of it, and nothing that was read is handed over.
+    /// Stops reading it; batches that were fetched are not delivered.
     pub fn stop(&mut self, trouble: Trouble, serials: &mut Serials) -> Vec<Output> {
         self.enter(Phase::Stopped, serials);
         vec![Output::Stopped(trouble)]
     }
 
-    /// It has to be given up: its records may finish.
+    /// The partition was revoked: its records may finish.
     pub fn revoke(&mut self, serials: &mut Serials) {
         self.enter(Phase::Revoked, serials);
     }
@@ -577,7 +581,7 @@ impl Cursor {
         self.ticket = serials.draw();
     }
 
-    /// Keeps an epoch that is new.
+    /// Remembers a leader epoch, if it is newer than those known.
     fn note_epoch(&mut self, from: i64, epoch: i32) {
         let last = self.epochs.last().copied();
         if epoch < 0 || last.is_some_and(|(offset, last)| offset >= from || last >= epoch) {

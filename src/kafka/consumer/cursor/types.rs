@@ -1,4 +1,4 @@
-//! What is said to a cursor and by it.
+//! The inputs and outputs of a cursor.
 
 use crate::kafka::config::{Reset, Start};
 use crate::kafka::consumer::note::Note;
@@ -6,131 +6,130 @@ use crate::kafka::protocol::ErrorCode;
 use std::fmt;
 use std::time::Instant;
 
-/// Hands out numbers, each once.
+/// Generates unique numbers.
 #[derive(Debug, Default)]
 pub struct Serials(u64);
 
 impl Serials {
-    /// The next one; never 0.
+    /// The next number; never 0.
     pub fn draw(&mut self) -> u64 {
         self.0 += 1;
         self.0
     }
 }
 
-/// The operator's rules.
+/// The settings that a cursor obeys.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// What to do where the position is outside of the log.
+    /// What to do if the position is outside the log.
     pub reset: Reset,
-    /// The partition comes to an end behind what is there at the start.
+    /// The partition ends at the end of the log as of the start.
     pub until_end: bool,
-    /// Positions are committed.
+    /// Whether positions are committed.
     pub commits: bool,
 }
 
-/// What a cursor waits for.
+/// The phase of a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Where the group left off.
+    /// Waits for the group's committed position.
     Unresolved,
-    /// Where its log begins and ends, so that it can begin there.
+    /// Waits for the bounds of the log, to choose a position.
     Placing(Beginning),
-    /// Whether the log still is the one that was read, as far as it was read (KIP-320).
+    /// Waits for the end of a leader epoch, to check that the log has not been truncated (KIP-320).
     Checking,
-    /// Where its log begins and ends: its position lies outside, as far as is known.
+    /// Waits for the bounds of the log, because the position seems to be outside.
     Outside,
-    /// Nothing: it is fetched from.
+    /// Fetches records.
     Reading,
-    /// Its records to finish, then it goes.
+    /// Revoked: its records may finish, then it is removed.
     Revoked,
-    /// A person.
+    /// Stopped until somebody fixes its trouble and restarts.
     Stopped,
 }
 
-/// Where a partition is to begin.
+/// Where a partition begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// Where nobody has committed anything.
+    /// Without a committed position.
     First(Start),
-    /// At a position.
+    /// At a committed position.
     At(i64),
-    /// With the first record: another topic of that name was read before, up to this position.
+    /// At offset 0 of a recreated topic. The former topic was read up to this position.
     NewTopic(i64),
 }
 
-/// What the group has committed for a partition.
+/// The committed position of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The first offset that is not done.
+    /// The committed offset.
     pub next: i64,
-    /// The leader epoch of the last record that is done; -1 where it isn't known.
+    /// The leader epoch of the record before it; -1 if it is not known.
     pub epoch: i32,
-    /// What stands beside it, if it is a note of ours.
+    /// Its metadata, if that is a [`Note`].
     pub note: Option<Note>,
 }
 
-/// What a cursor wants to know.
+/// A request that a cursor needs answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// Where the group left off: asks its coordinator.
+    /// The committed position, from the coordinator.
     Committed,
-    /// Where the log begins and ends, with which record `at` (milliseconds since 1970) begins, if it is given; asks the
-    /// leader.
+    /// The bounds of the log, from the leader.
     Bounds {
-        /// The end behind all records, or only behind those whose transactions are decided.
+        /// Whether the end is the high watermark instead of the last stable offset.
         uncommitted: bool,
-        /// A time.
+        /// A time in milliseconds since 1970, whose first offset is wanted too.
         at: Option<i64>,
     },
-    /// Where the log of this leader epoch ends: asks the leader.
+    /// The end of this leader epoch, from the leader.
     EpochEnd(i32),
 }
 
-/// Where a log begins and ends.
+/// The bounds of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The first offset there is.
+    /// The log start offset.
     pub first: i64,
-    /// Behind the last.
+    /// The offset after the last record.
     pub end: i64,
-    /// With which record the time begins that was asked for; `None` where no record is as late.
+    /// The first offset at or after the time in question; `None` if all records are older.
     pub at: Option<i64>,
 }
 
-/// Where the log of a leader epoch ends.
+/// The end of a leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpochEnd {
-    /// The newest epoch up to the one asked for, and where its log ends.
+    /// The largest epoch up to the one in question.
     At {
         /// The epoch.
         epoch: i32,
-        /// Behind its last record.
+        /// The offset after its last record.
         end: i64,
     },
-    /// The leader knows neither this epoch nor one before it.
+    /// The leader knows neither this epoch nor an earlier one.
     Unknown,
-    /// The broker can't be asked: it has no such API. The check is left out then, as Java's client does.
+    /// The broker lacks OffsetForLeaderEpoch. The check is skipped then, as in Java's client.
     Unchecked,
 }
 
-/// Why nothing came of a question or a fetch.
+/// Why a request about a partition failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The broker can't be reached or did not answer; whoever asked tells of it.
+    /// The broker can't be reached or did not answer. The sender of the request reports it.
     Connection,
     /// The partition has no leader.
     Leaderless,
-    /// The broker answered with an error.
+    /// The broker answered with an error code.
     Refused(ErrorCode),
-    /// The bytes are not what was written.
+    /// A batch is corrupt; how, in a sentence.
     Corrupt(String),
-    /// A batch is larger than is allowed.
+    /// A batch is larger than allowed; how large, in a sentence.
     TooLarge(String),
 }
 
 impl Trouble {
-    /// Whether it is of the same kind.
+    /// Whether it is of the same kind, whatever the details.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Corrupt(_), Self::Corrupt(_)) | (Self::TooLarge(_), Self::TooLarge(_)) => true,
@@ -152,98 +151,98 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Trouble, and since when.
+/// A trouble that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OngoingTrouble {
-    /// What it is by now.
+    /// The last failure.
     pub trouble: Trouble,
-    /// The first failure with no success since.
+    /// The first failure since the last success.
     pub since: Instant,
-    /// The first failure of this kind with no other since.
+    /// The first of the consecutive failures of this kind.
     pub same_since: Instant,
-    /// How many of this kind there were since.
+    /// The number of consecutive failures of this kind.
     pub times: u32,
-    /// Whether it was told.
+    /// Whether it was reported.
     pub told: bool,
 }
 
-/// Why a position is, or begins, elsewhere than where the last record was read.
+/// Why a position is elsewhere than after the last record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PositionChange {
-    /// Offsets were deleted before they were read.
+    /// Records were deleted before they were read.
     Deleted {
-        /// The position.
+        /// The old position.
         position: i64,
-        /// What the log holds.
+        /// The bounds of the log.
         bounds: Bounds,
     },
-    /// The position is behind the end of the log.
+    /// The position is after the end of the log.
     BeyondEnd {
-        /// The position.
+        /// The old position.
         position: i64,
-        /// What the log holds.
+        /// The bounds of the log.
         bounds: Bounds,
     },
-    /// The log was cut off below the position, and perhaps written anew from there.
+    /// The log was truncated below the position, and perhaps rewritten from there.
     Truncated {
-        /// The position.
+        /// The old position.
         position: i64,
-        /// Where it was cut.
+        /// The offset where both logs part.
         at: i64,
     },
-    /// Another topic has the name now.
+    /// The topic was deleted and created again.
     TopicRecreated {
-        /// Where the former one was read up to.
+        /// The position in the former topic.
         position: i64,
     },
-    /// The log was cut off among the records that are done beyond the position.
+    /// The log was truncated among the records that are done beyond the position.
     ProgressDropped {
-        /// The position.
+        /// The position, which stays.
         position: i64,
-        /// Up to where records were done.
+        /// The offset after the last record that was done.
         reach: i64,
     },
-    /// The position came from another cluster, or was moved by hand, with a note that was not written for it.
+    /// The position was copied from another cluster or moved by a tool: its note names another position or cluster.
     Copied {
-        /// The position.
+        /// The position, which stays.
         position: i64,
     },
-    /// Nothing is committed: how many records lie before where it begins, and how many behind it.
+    /// No position is committed.
     First {
-        /// Where it begins.
+        /// The position where it begins.
         next: i64,
-        /// What the log holds.
+        /// The bounds of the log.
         bounds: Bounds,
     },
 }
 
-/// What others have to hear.
+/// An output of a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The partition begins, or begins anew, at this position: what was fetched before is dropped.
+    /// The partition begins, or begins again, at this position. Batches fetched before are dropped.
     Begins {
-        /// The first offset that is wanted.
+        /// The first offset.
         next: i64,
-        /// What the core had committed beside it.
+        /// The core's text from the commit's metadata.
         text: String,
-        /// Nobody has committed this position.
+        /// The position is not committed yet.
         uncommitted: bool,
     },
-    /// A position is elsewhere than where the last record was read; where it goes on.
+    /// The position has changed; the new one.
     Moved(PositionChange, i64),
-    /// The same, where the rules don't allow it: the run ends.
+    /// The position would change, but [`Reset::Fail`] forbids it: the consumer fails.
     ResetForbidden(PositionChange),
-    /// The partition is read no further, and nothing of it is skipped.
+    /// The partition is not read any further.
     Stopped(Trouble),
-    /// It is read again, after a trouble that was told.
+    /// It is read again, after a trouble that was reported.
     Recovered,
 }
 
-/// A question or a fetch, as it was asked.
+/// Identifies a request, so that its response counts only if the cursor has not changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Counts for as long as nothing has changed.
+    /// The cursor's [ticket](super::Cursor) at the time of the request.
     pub ticket: u64,
-    /// From where.
+    /// The cursor's position at the time of the request: the fetch offset.
     pub next: i64,
 }

@@ -1,12 +1,12 @@
-//! Both clocks, read together, so that a suspended machine is noticed: its monotonic clock stood still meanwhile, and
-//! the wall clock went on.
+//! Compares the monotonic clock with the wall clock, to notice that the machine was suspended: only the wall clock goes
+//! on then.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Less may be the time between two readings of a busy machine, or a clock that is being set right slowly.
+/// Smaller gaps are ignored: the two clocks are not read at the same instant, and NTP slews the wall clock.
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
-/// What both clocks say.
+/// The time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     pub now: Instant,
@@ -19,9 +19,9 @@ impl Reading {
     }
 }
 
-/// Compares readings.
+/// Detects gaps between readings.
 pub(super) struct Clock {
-    /// What the next one is compared with.
+    /// The reading that the next one is compared with.
     before: Reading,
 }
 
@@ -30,13 +30,13 @@ impl Clock {
         Self { before }
     }
 
-    /// For how long the monotonic clock stood still since the last gap was told, as far as can be seen: a wall clock
-    /// that was set forward looks the same.
+    /// How long the monotonic clock seems to have stood still since the last gap. A wall clock that was set forward
+    /// looks the same.
     pub(super) fn gap(&mut self, reading: Reading) -> Option<Duration> {
         let monotonic = reading.now.saturating_duration_since(self.before.now);
         let gap =
             reading.wall.duration_since(self.before.wall).ok().and_then(|wall| wall.checked_sub(monotonic));
-        // Set back, it has to be compared with what it says from now on.
+        // A wall clock that was set back is compared with the new time from now on.
         if gap.is_none_or(|gap| gap >= SMALLEST_GAP) {
             self.before = reading;
         }

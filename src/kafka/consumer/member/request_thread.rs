@@ -1,5 +1,5 @@
-//! A thread that asks the brokers one thing at a time, on connections of its own, so that the member's thread never
-//! waits for an answer. It decides nothing.
+//! A thread that sends a member's requests one at a time, over its own connections, so that the member's thread never
+//! waits for a response. It decides nothing.
 
 use super::requests::{self, Joining, in_time};
 use crate::kafka::cluster::{ClusterError, Connections, Target};
@@ -14,23 +14,24 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What to ask.
+/// What to request.
 pub(super) enum Job {
-    /// The coordinator: `coordinator` where another line has found it, and the assignor of the group's generation.
+    /// A request to the coordinator. `coordinator` is its id if another thread has found it; `protocol` the assignor of
+    /// the generation.
     Ask { ask: Ask, coordinator: Option<i32>, protocol: String },
-    /// Any broker, for the sizes of these topics.
+    /// The partition counts of these topics, from any broker.
     Sizes(BTreeSet<Arc<str>>),
 }
 
-/// What came of it.
+/// The outcome of a job.
 pub(super) enum Reply {
-    /// Of an [`Job::Ask`]; with the coordinator where it was looked for.
+    /// Of a [`Job::Ask`], with the coordinator's id if the job was to find it.
     Answer { id: RequestId, outcome: Result<Answer, ClusterError>, coordinator: Option<i32> },
-    /// Of [`Job::Sizes`]: whether they are known now.
+    /// Of a [`Job::Sizes`]: whether the cluster knows them now.
     Sizes(BTreeSet<Arc<str>>, Result<(), ClusterError>),
 }
 
-/// Replies, to be taken by the member's thread; at most one a job.
+/// Replies for the member's thread; at most one per job.
 #[derive(Default)]
 pub(super) struct Inbox(Mutex<VecDeque<Reply>>);
 
@@ -48,15 +49,15 @@ impl Inbox {
     }
 }
 
-/// What ends the request under way, seen by both threads.
+/// Cancels the request in flight; shared by both threads.
 #[derive(Default)]
 struct Switch {
     canceller: Option<Canceller>,
-    /// Requests up to this one are not wanted any more: those that aren't sent yet never are.
+    /// Requests up to this one are cancelled: those that are not sent yet never will be.
     given_up: Option<RequestId>,
 }
 
-/// The member's end of it.
+/// The member's handle of the thread.
 pub(super) struct RequestThread {
     jobs: Sender<Job>,
     switch: Arc<Mutex<Switch>>,
@@ -64,7 +65,7 @@ pub(super) struct RequestThread {
 }
 
 impl RequestThread {
-    /// Starts the thread. One with `idle` closes its connection to the coordinator after so long without a job.
+    /// Starts the thread. With `idle`, it closes its connection to the coordinator after this long without a job.
     pub(super) fn start(
         name: &'static str,
         connections: Connections,
@@ -92,16 +93,16 @@ impl RequestThread {
         Ok(Self { jobs, switch, last: None })
     }
 
-    /// Gives it something to do; it comes after what is under way.
+    /// Queues a job.
     pub(super) fn add(&mut self, job: Job) {
         if let Job::Ask { ask, .. } = &job {
             self.last = Some(ask.id);
         }
-        // A thread that has ended has told so by its guard.
+        // If the thread has ended, its panic guard has reported that.
         let _ = self.jobs.send(job);
     }
 
-    /// Ends what is under way, in a way that lets nothing of it arrive any more as far as that is in our power.
+    /// Cancels all requests. The one in flight is discarded if it has not arrived yet.
     pub(super) fn give_up(&self) {
         let mut switch = lock(&self.switch);
         switch.given_up = self.last;
@@ -118,11 +119,11 @@ impl Drop for RequestThread {
 }
 
 fn lock(switch: &Mutex<Switch>) -> MutexGuard<'_, Switch> {
-    // Each change is one assignment.
+    // A panic can't leave it half changed: each change is one assignment.
     switch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread's own.
+/// The state of the thread.
 struct Worker {
     connections: Connections,
     group: String,
@@ -154,7 +155,7 @@ impl Worker {
                 }
             };
             self.inbox.put(reply);
-            // Whoever looks at the inbox while it holds this lock either finds the reply or hears the bell.
+            // Whoever checks the inbox under this lock either finds the reply or is woken.
             drop(self.shared.lock());
             self.shared.wake();
         }
@@ -172,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// Resets the connection to the coordinator, which then is unknown.
+    /// Resets the connection to the coordinator and forgets which broker it is.
     fn hang_up(&mut self) {
         lock(&self.switch).canceller = None;
         if let Some(id) = self.coordinator.take() {
@@ -212,7 +213,7 @@ impl Worker {
 
     fn find_coordinator(&mut self, ask: &Ask) -> Result<Answer, ClusterError> {
         self.hang_up();
-        // So much of the time is left that one lost answer is no lost session.
+        // Only part of the time, so that one lost response does not cost the session.
         let step = Instant::now() + self.connections.timeout();
         let id = self.connections.coordinator_until(&self.group, ask.deadline.min(step))?;
         in_time(ask.deadline)?;
@@ -221,7 +222,7 @@ impl Worker {
         Ok(Answer::Coordinator)
     }
 
-    /// Opens the connection to the coordinator unless it is there; fails where the request was given up meanwhile.
+    /// Opens the connection to the coordinator unless it is open. Fails if the request was cancelled meanwhile.
     fn connect(&mut self, ask: &Ask) -> Result<Target, ClusterError> {
         let id = self.coordinator.ok_or(ClusterError::NoCoordinator)?;
         let target = Target::Broker(id);
@@ -245,7 +246,7 @@ impl Worker {
         let outcome =
             self.connections.open_until(target, ask.deadline)?.call(request, ask.deadline).map(read);
         if outcome.is_err() {
-            // What was asked must not arrive any more behind what is asked next.
+            // The failed request must not arrive after the next one.
             lock(&self.switch).canceller = None;
             self.connections.reset(target);
         }

@@ -1,4 +1,4 @@
-//! The requests of a member and the answers to them, between values and bytes.
+//! Converts a member's requests and responses between the group's types and the protocol's.
 
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
@@ -14,10 +14,10 @@ use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupRequestMe
 use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 use std::time::{Duration, Instant};
 
-/// What consumers call their kind of group.
+/// The protocol type of consumer groups.
 const PROTOCOL_TYPE: &str = "consumer";
 
-/// An error once `deadline` is past.
+/// An error once the deadline has passed.
 pub(super) fn in_time(deadline: Instant) -> Result<(), ClusterError> {
     match Instant::now() < deadline {
         true => Ok(()),
@@ -25,7 +25,7 @@ pub(super) fn in_time(deadline: Instant) -> Result<(), ClusterError> {
     }
 }
 
-/// A join, but for the subscriptions.
+/// A JoinGroup request without its subscriptions.
 pub(super) struct Joining<'a> {
     pub group: &'a str,
     pub member_id: &'a str,
@@ -92,7 +92,7 @@ pub(super) fn sync<'a>(
 pub(super) fn synced(answer: &SyncGroupResponse<'_>) -> Result<Answer, ClusterError> {
     match GroupError::from_code(answer.error_code.0) {
         Some(error) => Ok(Answer::Refused { error, member_id: String::new() }),
-        // The coordinator hands on nothing to a member that the leader left out.
+        // A member that the leader left out gets no bytes.
         None if answer.assignment.is_empty() => Ok(Answer::Synced(Assignment::default())),
         None => decode_assignment(answer.assignment)
             .map(Answer::Synced)
