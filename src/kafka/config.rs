@@ -1,4 +1,4 @@
-//! What to read and how: the settings of the Kafka clients, with the defaults that the command line shows.
+//! The settings of the Kafka clients.
 
 #[cfg(feature = "kafka")]
 use super::group::membership::Settings;
@@ -18,82 +18,82 @@ pub fn plainly(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
-/// Where to begin in a partition in which the group has committed nothing.
+/// Where to begin in a partition without a committed position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest record there is.
+    /// At the oldest record.
     #[default]
     Earliest,
-    /// With what comes from now on.
+    /// At the end of the log.
     Latest,
-    /// With the first record at or after this time, in milliseconds since 1970.
+    /// At the first record with this timestamp or a later one, in milliseconds since 1970.
     Timestamp(i64),
 }
 
-/// What to do when the position to go on from is no longer in the log, or not yet.
+/// What to do when the position is outside the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reset {
-    /// Go on with the oldest record there is.
+    /// Go on at the oldest record.
     #[default]
     Earliest,
-    /// Go on with what comes from now on.
+    /// Go on at the end of the log.
     Latest,
-    /// End the run.
+    /// Fail.
     Fail,
 }
 
-/// Which partitions are read, and who decides it.
+/// Which partitions are read, and who assigns them.
 #[cfg(feature = "kafka")]
 #[derive(Clone, Debug)]
 pub enum Share {
-    /// A consumer group splits the topics' partitions among its members.
+    /// The members of a consumer group share the partitions.
     Group(Settings),
-    /// These partitions of each topic, or all of them: by the operator's word, without a group. Positions are
-    /// committed under the group's name all the same.
+    /// These partitions of each topic, or all of them, without joining a group. Positions are committed under the
+    /// group's name all the same.
     Fixed(Option<Vec<i32>>),
 }
 
-/// What the native client reads, and how.
+/// The settings of a [`Consumer`](super::consumer::Consumer).
 #[cfg(feature = "kafka")]
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Names of topics; one that begins with `^` is a regular expression for names.
+    /// The names of topics; one that begins with `^` is a regular expression.
     pub topics: Vec<String>,
     /// The group whose positions are read and committed.
     pub group: String,
-    /// Which partitions.
+    /// Which partitions, and who assigns them.
     pub share: Share,
     /// Where to begin without a committed position.
     pub start: Start,
-    /// What to do when the position is outside of the log.
+    /// What to do when the position is outside the log.
     pub reset: Reset,
-    /// Come to an end after what is there at the start.
+    /// Ends after the records that exist at the start.
     pub until_end: bool,
-    /// How many bytes of records are fetched ahead.
+    /// The maximum size of the records fetched ahead, in bytes.
     pub buffer: usize,
-    /// How many bytes a batch may unpack to.
+    /// The maximum uncompressed size of a batch, in bytes.
     pub largest_batch: usize,
-    /// Positions are committed: nothing is read of a partition before its first position is.
+    /// Positions are committed. Then a partition without a position is not read before its start is committed.
     pub commits: bool,
-    /// The rack of this client: records are fetched from a replica in it (KIP-392).
+    /// The rack of this client (`client.rack`): records are fetched from a replica there (KIP-392). May be empty.
     pub rack: String,
-    /// How long a request may take.
+    /// The time limit of a request.
     pub request_timeout: Duration,
-    /// How old metadata may get: new partitions, and topics that match a pattern, are found within it.
+    /// The maximum age of metadata: new partitions, and new topics that match a pattern, are found within this time.
     pub metadata_max_age: Duration,
-    /// At most so many records may be on their way to the destination over all members of the group.
+    /// The limit of concurrent requests of all members of the group.
     pub group_limit: Option<GroupLimit>,
     /// How errors and notices are put into words.
     pub explain: Explain,
 }
 
-/// One limit for all members of a group.
+/// A limit shared by all members of a group.
 #[cfg(feature = "kafka")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupLimit {
-    /// How many at once.
+    /// The maximum number of concurrent requests.
     pub most: std::num::NonZeroU32,
-    /// How long one may be on its way: so much before its session ends, a member that hears nothing stops sending.
+    /// The maximum duration of a request. A member that is cut off stops sending this long before its session ends.
     pub longest: Duration,
 }
 

@@ -1,8 +1,8 @@
-//! Dead letters in a topic, each as its record with [headers](crate::relay::dead_letter::headers) that say where it is
-//! from and why.
+//! Writes dead letters to a topic, each as its record with [headers](crate::relay::dead_letter::headers) that name its
+//! origin and the reason.
 //!
-//! Invariant: [`put`](DeadLetters::put) returns only once all replicas in sync have every letter. What keeps it from
-//! that for now (no such topic yet, no leader, too few replicas) is told as retriable, and nothing is lost meanwhile.
+//! Invariant: [`put`](DeadLetters::put) returns only once all in-sync replicas have every letter. Temporary obstacles
+//! (no such topic yet, no leader, too few replicas) are retriable errors, and nothing is lost meanwhile.
 
 use super::cluster::{Cluster, ClusterError, Connections, Subject, Target};
 use super::config::{Explain, plainly};
@@ -17,20 +17,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How long a request may take: whoever puts letters also looks after signals and revocations.
+/// The time limit of a request: short, since revocations wait for dead letters.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long brokers may take to copy letters: less, so that their own word comes in time.
+/// The brokers' time limit for replication: shorter, so that their response comes within the request's.
 pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The bit of a topic's authorized operations that stands for writing (KIP-430).
+/// The bit of `topic_authorized_operations` for WRITE (KIP-430).
 const MAY_WRITE: i32 = 1 << 4;
-/// The authorized operations where a broker doesn't say them.
+/// `topic_authorized_operations` of a broker that does not report them.
 const UNKNOWN_OPERATIONS: i32 = i32::MIN;
 
-/// Looks at a topic of dead letters as far as its metadata goes, and writes nothing. Gives what a person should know.
+/// Checks a dead-letter topic by its metadata, without writing. Returns warnings.
 ///
 /// # Errors
-/// What makes it impossible to write to it now; or no broker can be reached.
+/// Why it can't be written to at present, or why no broker could be asked.
 pub fn look(cluster: Arc<Cluster>, topic: &str) -> Result<Vec<String>, ProducerError> {
     let request = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic { name: Some(topic), ..Default::default() }]),
@@ -85,25 +85,24 @@ fn judge(found: &MetadataResponseTopic<'_>) -> Result<Vec<String>, ProducerError
     Ok(warnings)
 }
 
-/// A topic of dead letters.
+/// A dead-letter topic.
 #[derive(Debug)]
 pub struct DeadLetterTopic {
     producer: Producer,
-    /// Letters that are in the topic already, of a put that failed for others: they are not sent twice. Never more
-    /// than were put at once.
+    /// Letters of a partly failed put that are in the topic already, so that they are not sent twice.
     kept: HashSet<Identity>,
     explain: Explain,
 }
 
 impl DeadLetterTopic {
-    /// Puts letters into `topic` of this cluster. Contacts nobody yet.
+    /// The dead-letter topic `topic` of this cluster. Contacts nobody yet.
     pub fn new(cluster: Arc<Cluster>, topic: String) -> Self {
         let producer =
             Producer::new(Connections::new(cluster, REQUEST_TIMEOUT), topic, ACKNOWLEDGEMENT_TIMEOUT);
         Self { producer, kept: HashSet::new(), explain: plainly }
     }
 
-    /// Has errors put into words by `explain`.
+    /// Sets how errors are put into words.
     pub fn explained_by(self, explain: Explain) -> Self {
         Self { explain, ..self }
     }
@@ -135,8 +134,8 @@ fn borrow(headers: &OwnHeaders) -> Vec<Header<'_>> {
     headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect()
 }
 
-/// What tells a letter from all others, also from one of a topic that was deleted and made anew: the record's place
-/// and time, and when it was last sent.
+/// Identifies a letter, even if its topic was recreated: the record's partition, offset and timestamp, and the time of
+/// its last attempt.
 type Identity = (Partition, Offset, i64, SystemTime);
 
 fn identity(letter: &Letter) -> Identity {
@@ -146,7 +145,7 @@ fn identity(letter: &Letter) -> Identity {
 
 impl DeadLetters for DeadLetterTopic {
     fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        // Those that are not asked for again were given up with their partition.
+        // Letters that are not put again were given up with their partition.
         let there: HashSet<Identity> =
             letters.iter().map(identity).filter(|letter| self.kept.contains(letter)).collect();
         self.kept = there;

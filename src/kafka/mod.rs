@@ -1,20 +1,23 @@
-//! Where records come from: Kafka clients behind the [`Source`](crate::relay::source::Source) seam.
+//! Kafka clients, which are [`Source`](crate::relay::source::Source)s of records.
 //!
 //! The native client, bottom up; each layer knows only those above it in this table:
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [protocol] | bytes: requests and responses |
-//! | [record_batch] | bytes: records, checksums, compression |
+//! | [protocol] | the encoding of requests and responses |
+//! | [record_batch] | the encoding of records: checksums, compression |
 //! | [config], [security], [properties] | settings |
-//! | [connection] | one socket to one broker |
+//! | [connection] | a connection to one broker |
 //! | [cluster] | brokers, leaders, coordinators |
 //! | [group] | membership in a consumer group, a state machine |
-//! | [consumer] | records, ahead of their delivery: all of it as a source |
-//! | [producer], [dead_letters] | the way back into a topic, and what goes there |
-//! | [probe] | a look at a cluster, without touching it |
-//! | [sandbox] | a broker to try it all on |
+//! | [consumer] | fetches records ahead of delivery, and commits positions |
+//! | [producer], [dead_letters] | write records to a topic; dead letters |
+//! | [probe] | inspects a cluster |
+//! | [sandbox] | a broker for tests and first steps |
 //! | `kafka_crate` | another client, for brokers up to 3.9 |
+//!
+//! Each of cluster, consumer and producer has one error type, which keeps its cause and says whether a retry may help.
+//! Errors state facts; advice is up to the program that uses the client ([`Explain`](config::Explain)).
 //!
 //! Reading a topic to its end and committing what was read, against a broker in this process (feature `sandbox`):
 //!

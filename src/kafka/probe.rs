@@ -1,5 +1,5 @@
-//! Looks without touching: brokers and what they speak, what topics hold, how far a group is and who is in it. Joins
-//! nothing, commits nothing, fetches no record.
+//! Inspects a cluster: the brokers and their versions, the bounds of logs, the positions and members of a group. Joins
+//! no group, commits nothing, fetches no records.
 
 use super::cluster::{Address, Cluster, ClusterError, Connections, Subject, Target};
 use super::connection::Connector;
@@ -13,72 +13,72 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So often a group's coordinator is looked for, within the time of one request.
+/// How many attempts to find a group's coordinator are made, within the time of one request.
 const COORDINATOR_ATTEMPTS: u32 = 10;
-/// The time between two looks.
+/// The pause between two attempts.
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(500);
 
-/// How one partition stands.
+/// The state of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionState {
-    /// Which.
+    /// The partition.
     pub partition: Partition,
-    /// The first offset in the log.
+    /// The log start offset.
     pub first: i64,
-    /// The offset behind the last record that may be read.
+    /// The last stable offset.
     pub end: i64,
-    /// What the group has committed.
+    /// The group's committed position.
     pub committed: Option<i64>,
 }
 
-/// The topics that are wanted.
+/// The topics of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundTopics {
     /// Those that exist.
     pub found: Vec<Arc<str>>,
-    /// Those that are named and don't.
+    /// Those that are named but don't exist.
     pub missing: Vec<Arc<str>>,
 }
 
 /// A member of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberState {
-    /// The id that the coordinator gave.
+    /// The member id, given by the coordinator.
     pub member_id: String,
-    /// The id that the operator gave.
+    /// The instance id of a static member, given by its operator.
     pub instance_id: Option<String>,
-    /// The client's name for itself, and where it is.
+    /// The client id, followed by the host.
     pub client: String,
-    /// What it has.
+    /// Its assignment.
     pub partitions: Vec<Partition>,
 }
 
-/// The group.
+/// The state of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupState {
-    /// Kafka's word for its state: `Stable`, `Empty`, `PreparingRebalance`...
+    /// Kafka's name of its state: `Stable`, `Empty`, `PreparingRebalance`...
     pub state: String,
-    /// Who is in it.
+    /// Its members.
     pub members: Vec<MemberState>,
 }
 
-/// Looks at a cluster, over connections of its own.
+/// Inspects a cluster, over connections of its own.
 pub struct Probe {
     connections: Connections,
     coordinator: Option<i32>,
 }
 
 impl Probe {
-    /// Nothing is contacted yet.
+    /// A probe of the cluster with these bootstrap brokers. Contacts nobody yet.
     pub fn new(connector: Connector, brokers: Vec<Address>, timeout: Duration) -> Self {
         let connections = Connections::new(Arc::new(Cluster::new(connector, brokers)), timeout);
         Self { connections, coordinator: None }
     }
 
-    /// The topics that are wanted, those that are there and those that are not; with it, brokers become known.
+    /// Finds the topics of a subscription. To be called first, since it fetches the metadata.
     ///
     /// # Errors
-    /// No broker can be reached, or none may be asked.
+    /// No broker could be reached, or it refused.
     pub fn topics(&mut self, topics: &Topics) -> Result<FoundTopics, ClusterError> {
         self.connections.refresh(topics.names().as_deref())?;
         let sizes = self.connections.cluster().sizes();
@@ -87,7 +87,7 @@ impl Probe {
         Ok(FoundTopics { found, missing })
     }
 
-    /// Each broker that the metadata names, with what is to be said of it.
+    /// Connects to each broker of the metadata. Returns a sentence about each.
     pub fn brokers(&mut self) -> Vec<(Address, Result<String, ClusterError>)> {
         let known: BTreeMap<i32, Address> = self.connections.cluster().brokers();
         let mut said = Vec::new();
@@ -101,10 +101,10 @@ impl Probe {
         said
     }
 
-    /// How the partitions of these topics stand; with `numbers` those alone.
+    /// The state of the partitions of these topics, or only of those with these `numbers`.
     ///
     /// # Errors
-    /// A partition without a leader, or an answer that is none.
+    /// The first request that failed, or a partition without a leader.
     pub fn partitions(
         &mut self,
         group: &str,
@@ -143,7 +143,7 @@ impl Probe {
         Ok(partitions.into_iter().map(state).collect())
     }
 
-    /// The first group of a cluster waits for its coordinator while the topic of the positions is made.
+    /// Retries, since the first lookup of a cluster creates `__consumer_offsets`.
     fn find_coordinator(&mut self, group: &str) -> Result<i32, ClusterError> {
         if let Some(id) = self.coordinator {
             return Ok(id);
@@ -161,10 +161,10 @@ impl Probe {
         found.inspect(|id| self.coordinator = Some(*id))
     }
 
-    /// Who is in the group; `None` where the broker can't be asked.
+    /// The state of a group; `None` if the brokers lack DescribeGroups.
     ///
     /// # Errors
-    /// The group's coordinator can't be asked.
+    /// The coordinator could not be reached, or it refused.
     pub fn group(&mut self, group: &str) -> Result<Option<GroupState>, ClusterError> {
         let id = self.find_coordinator(group)?;
         if !self.connections.supports(Target::Broker(id), ApiKey::DescribeGroups)? {
@@ -177,7 +177,7 @@ impl Probe {
                 return Err(ClusterError::Incomplete { api: ApiKey::DescribeGroups, subject });
             };
             if described.error_code == ErrorCode::GROUP_ID_NOT_FOUND {
-                // As versions before 6 say it.
+                // As versions before 6 report it.
                 return Ok(Some(GroupState { state: "Dead".into(), members: Vec::new() }));
             }
             if described.error_code != ErrorCode::NONE {
@@ -188,7 +188,7 @@ impl Probe {
                     member_id: member.member_id.to_owned(),
                     instance_id: member.group_instance_id.map(str::to_owned),
                     client: format!("{}{}", member.client_id, member.client_host),
-                    // A member that is still joining has none, and one of another kind of group none that we can read.
+                    // A joining member has none yet, and that of another protocol type can't be decoded.
                     partitions: decode_assignment(member.member_assignment).unwrap_or_default().partitions,
                 };
             let members = described.members.iter().map(member).collect();
@@ -197,8 +197,8 @@ impl Probe {
     }
 }
 
-/// The releases that speak these versions of Fetch. Brokers don't say which release they are, and others than
-/// Apache's speak the same protocol.
+/// The releases of Apache Kafka with this range of Fetch versions. Brokers don't report their release, and other
+/// products speak the same protocol.
 fn release((least, most): (i16, i16)) -> &'static str {
     match (least, most) {
         (_, ..=10) => "before 2.3",

@@ -1,12 +1,18 @@
-//! Records to a topic, acknowledged by all replicas in sync (`acks=all`).
+//! Writes records to a topic, acknowledged by all in-sync replicas (`acks=all`).
 //!
-//! Synchronous: [`Producer::send`] returns once every record is acknowledged. It is idempotent (KIP-98) where the
-//! brokers let it be: a batch whose acknowledgement is lost is sent again as it was, also by the next
-//! [`send`](Producer::send) of its records, and is in the log once. Where they don't, and after a restart of the
-//! process, it may be there twice. Nothing is missing in either case.
+//! Synchronous: [`Producer::send`] returns once every record is acknowledged. It is idempotent (KIP-98) if the brokers
+//! permit it: a batch whose acknowledgement is lost is sent again unchanged, also by the next [`send`](Producer::send)
+//! of its records, and the log has it once. Otherwise, and after a restart of the process, the log may have duplicates.
+//! No record is lost in either case.
 //!
-//! A topic that refuses a record's timestamp (`message.timestamp.before.max.ms` and `after.max.ms`) gets the record
-//! with the present time, and if it refuses that too (one of the clocks is wrong), with none.
+//! If a topic refuses a record's timestamp (`message.timestamp.before.max.ms`, `after.max.ms`), the record is sent with
+//! the present time, and if that is refused too because of a wrong clock, without a timestamp.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `batches` | which records go into which batch |
+//! | `sequences` | sequence numbers and unanswered batches |
+//! | `error` | [`ProducerError`] |
 
 mod batches;
 mod error;
@@ -26,57 +32,57 @@ use sequences::{Sequences, Written};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Leaders are looked up again so often for one batch while one send lasts.
+/// How many attempts a batch gets per send, with a refresh of the leaders between them.
 const LEADER_ATTEMPTS: u32 = 3;
-/// The time between two questions for an id.
+/// The pause between two requests for a producer id.
 const ID_PAUSE: Duration = Duration::from_millis(200);
-/// A batch gets at most so many other ids while one send lasts.
+/// How many new producer ids a batch may get per send.
 const MOST_RENEWALS: u8 = 2;
-/// All replicas in sync.
+/// `acks=all`.
 const ACKS_ALL: i16 = -1;
-/// How much of a broker's own words is repeated.
+/// The maximum length of a broker's error message, in characters.
 const MESSAGE_CHARS: usize = 300;
-/// A record without a timestamp; no topic refuses one.
+/// No timestamp, which every topic accepts.
 const NO_TIMESTAMP: i64 = -1;
-/// A record gets other timestamps at most so often: the present time, then none.
+/// How many other timestamps a record gets: the present time, then none.
 const MOST_TIMESTAMPS: u8 = 2;
 
-/// Sends records to one topic.
+/// Writes records to one topic.
 #[derive(Debug)]
 pub struct Producer {
     connections: Connections,
     topic: String,
     timeout: Duration,
-    /// Where the next record without a key goes.
+    /// Counts the records without a key, which go to the partitions in turn.
     turn: u32,
-    /// Brokers that know this topic were asked for it.
+    /// The topic was found in the metadata.
     known: bool,
-    /// Records were acknowledged before: a right that is missing now may come back.
+    /// Records were acknowledged before, so a right that is missing now may be restored.
     proven: bool,
     sequences: Sequences,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 enum Delivered {
     Acknowledged,
-    /// It is larger, at so many bytes, than the topic takes.
+    /// The batch, of this size in bytes, is larger than the topic accepts.
     TooLarge(ErrorCode, usize),
-    /// The topic takes no timestamp as of these records; which they are is said by their place in the batch.
+    /// The topic refuses the timestamps of these records, given by their indexes in the batch.
     OtherTimestamps(Vec<usize>),
-    /// The broker does not take this id's numbers, so the batch is not in the log.
+    /// The broker refuses the producer id or the sequence number, so the batch is not in the log.
     OtherId(ErrorCode),
 }
 
-/// What a broker says of a batch.
+/// A broker's response to a batch.
 enum Answer {
     Code(ErrorCode),
     OtherTimestamps(Vec<usize>),
 }
 
-/// Records that are being sent, with the timestamps that the topic takes.
+/// Records that are being sent, with timestamps that the topic accepts.
 struct Sending<'a> {
     records: Vec<NewRecord<'a>>,
-    /// How many other timestamps each has got.
+    /// How many other timestamps each record has got.
     timestamps: Vec<u8>,
 }
 
@@ -85,8 +91,8 @@ impl<'a> Sending<'a> {
         Self { records: records.to_vec(), timestamps: vec![0; records.len()] }
     }
 
-    /// Gives these records of the batch another timestamp, or all of them if the broker names none. Says whether
-    /// there was another to give.
+    /// Gives these records of the batch another timestamp, or all of them if the broker names none. Returns whether any
+    /// timestamp has changed.
     fn change(&mut self, batch: &Batch, named: &[usize]) -> bool {
         let mut some: Vec<usize> = named.iter().filter_map(|at| batch.records.get(*at).copied()).collect();
         if some.is_empty() {
@@ -110,21 +116,21 @@ impl<'a> Sending<'a> {
 }
 
 impl Producer {
-    /// Sends to `topic`; the brokers may take up to `timeout` to copy a batch, and a send in which something fails
-    /// ends soon after that time.
+    /// A producer for `topic`. `timeout` is the brokers' time limit for replicating a batch; a failing send ends soon
+    /// after that time.
     pub fn new(connections: Connections, topic: String, timeout: Duration) -> Self {
         let sequences = Sequences::new();
         Self { connections, topic, timeout, turn: 0, known: false, proven: false, sequences }
     }
 
-    /// The topic.
+    /// The name of the topic.
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Sends the records, those of one key in order to one partition: the one Java's producer would take. Returns
-    /// once all of them are acknowledged, and marks in `acknowledged`, by their places, those that are: after an error
-    /// it need not be sent again what is marked.
+    /// Sends records. Those of one key go in order to one partition, the same as Java's producer chooses. Returns once
+    /// all of them are acknowledged. Sets the elements of `acknowledged` whose records are: after an error, those need
+    /// not be sent again.
     ///
     /// # Errors
     /// The last error of a partition; the other partitions are tried all the same. A [fatal](ProducerError::is_fatal)
@@ -145,12 +151,12 @@ impl Producer {
         let mut sending = Sending::new(records);
         let mut pending: VecDeque<Batch> = self.batches(records)?.into();
         let mut failed = BTreeSet::new();
-        // Each round ends a batch, halves it, compresses it, changes a timestamp in it or gives it another id.
+        // Ends, since each round completes a batch, splits it, compresses it, changes a timestamp or the producer id.
         while let Some(mut batch) = pending.pop_front() {
             if failure.is_some() && Instant::now() >= deadline {
                 break;
             }
-            // Nothing overtakes what failed before it in its partition.
+            // A batch must not overtake one that failed before it in its partition.
             if failed.contains(&batch.partition) {
                 continue;
             }
@@ -195,7 +201,7 @@ impl Producer {
                 Err(error) => {
                     let (partition, places) = (batch.partition, &batch.records);
                     if let Some(written) = batch.written.filter(|written| written.in_doubt) {
-                        // As they were given, so that they are known when they are given again.
+                        // With their original timestamps, so that they are recognised in the next send.
                         let given = places.iter().filter_map(|at| records.get(*at));
                         self.sequences.keep(partition, given, written);
                     }
@@ -210,7 +216,7 @@ impl Producer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The batch is to be written in another way: numbers that may be in a log already are not used for that.
+    /// Prepares a changed batch: it must not reuse sequence numbers that may be in the log already.
     fn rewrite(&mut self, batch: &mut Batch) {
         self.sequences.give_up(batch.partition);
         if batch.written.take().is_some_and(|written| written.in_doubt) {
@@ -218,13 +224,13 @@ impl Producer {
         }
     }
 
-    /// What a broker's answer to a batch means.
+    /// The error for an error code in the response to a batch.
     fn refused(&self, partition: i32, code: ErrorCode) -> ProducerError {
         let partition = Partition::new(self.topic.as_str(), partition);
         self.of_topic(ClusterError::of_partition(ApiKey::Produce, &partition, code))
     }
 
-    /// Gets an id, if one is needed. Without one, whatever is told, records are written all the same.
+    /// Gets a producer id, if one is needed. If the brokers give none, records are written without one.
     fn identify(&mut self, deadline: Instant) -> Result<(), ClusterError> {
         while self.sequences.wants_id() {
             let error = match self.ask_for_id() {
@@ -240,7 +246,7 @@ impl Producer {
             } else if Instant::now() + ID_PAUSE >= deadline {
                 return Err(error);
             } else {
-                // A broker that has none left gets more from the controller.
+                // A broker that has run out of ids gets more from the controller.
                 std::thread::sleep(ID_PAUSE);
             }
         }
@@ -251,7 +257,7 @@ impl Producer {
         self.sequences.go_without();
         (self.connections.reporter().info)(&format!(
             "records of topic '{}' are written without an idempotent producer's id, so one whose acknowledgement is \
-             lost may be there twice: {why}",
+             lost may be written twice: {why}",
             self.topic
         ));
     }
@@ -283,7 +289,7 @@ impl Producer {
         Ok(())
     }
 
-    /// An error of the topic, by what it has accepted before.
+    /// The error for an error code of the topic: a right that was there before may be restored.
     fn of_topic(&self, error: ClusterError) -> ProducerError {
         let is_right = error.code() == Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
         if is_right && self.proven { ProducerError::Revoked(error) } else { error.into() }
@@ -297,7 +303,7 @@ impl Producer {
         }
     }
 
-    /// Shares the records out among the partitions, in batches; first those that were sent before.
+    /// Splits the records into batches by partition, first those that were sent before.
     fn batches(&mut self, records: &[NewRecord<'_>]) -> Result<Vec<Batch>, ProducerError> {
         let partitions = self.partitions()?;
         let mut batches = Vec::new();
@@ -326,7 +332,7 @@ impl Producer {
         Ok(batches)
     }
 
-    /// Brings one batch to the leader of its partition, wherever that is by now.
+    /// Sends a batch to the leader of its partition, and follows the leader if it moves.
     fn deliver(
         &mut self,
         batch: &mut Batch,
@@ -345,7 +351,7 @@ impl Producer {
             let Some(written) = batch.written.as_mut() else { break };
             let error = match self.attempt(partition, written) {
                 Ok(Answer::OtherTimestamps(named)) => return Ok(Delivered::OtherTimestamps(named)),
-                // What has the same number and is older than the broker remembers is there too.
+                // A duplicate is in the log, even if it is older than the broker remembers.
                 Ok(Answer::Code(ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER)) => {
                     self.sequences.acknowledged(partition, written.state, count);
                     return Ok(Delivered::Acknowledged);
@@ -358,7 +364,7 @@ impl Producer {
                 Ok(Answer::Code(code)) if written.state != ProducerState::NONE && is_of_id(code) => {
                     return Ok(Delivered::OtherId(code));
                 }
-                // Before Kafka 2.8, a right of its own is needed.
+                // Before Kafka 2.8, idempotent writes need a right of their own.
                 Ok(Answer::Code(code @ ErrorCode::CLUSTER_AUTHORIZATION_FAILED))
                     if written.state != ProducerState::NONE =>
                 {
@@ -385,7 +391,7 @@ impl Producer {
         let Some((leader, _)) = self.connections.cluster().leader(&self.topic, partition) else {
             return Ok(Answer::Code(ErrorCode::LEADER_NOT_AVAILABLE));
         };
-        // What opening the connection takes is not taken from the answer's time: a slow login would leave none, each time.
+        // Opened before the request's deadline starts, since a slow login would leave no time for the response.
         self.connections.open(Target::Broker(leader))?;
         let was_in_doubt = std::mem::replace(&mut written.in_doubt, true);
         let data = ProduceRequestPartition { index: partition, records: Some(&written.bytes) };
@@ -430,7 +436,7 @@ impl Producer {
 }
 
 impl Answer {
-    /// Whether the broker says that it wrote nothing.
+    /// Whether the response means that nothing was written.
     fn is_refusal(&self) -> bool {
         match self {
             Self::OtherTimestamps(_) => true,
@@ -448,7 +454,7 @@ impl Answer {
     }
 }
 
-/// Errors of an id that is forgotten, taken over, or ahead of what the log has (KIP-360).
+/// Errors of a producer id that is forgotten, fenced, or out of sequence (KIP-360).
 fn is_of_id(code: ErrorCode) -> bool {
     [
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
@@ -459,7 +465,7 @@ fn is_of_id(code: ErrorCode) -> bool {
     .contains(&code)
 }
 
-/// Errors that sending the same again won't mend.
+/// Errors that a retry with the same record does not fix.
 fn is_lasting(code: ErrorCode) -> bool {
     [ErrorCode::INVALID_RECORD, ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT, ErrorCode::POLICY_VIOLATION]
         .contains(&code)

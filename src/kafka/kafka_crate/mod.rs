@@ -16,6 +16,11 @@
 //!   that nobody waits for longer than [`COMMIT_TIMEOUT`].
 //!
 //! Its `Consumer` is not used: it moves its offsets before it returns an error. Positions are ours.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `fetch`, `commit` | the threads that fetch and commit |
+//! | `probe`, `version` | inspect a cluster; the API versions of a broker |
 
 mod commit;
 mod fetch;

@@ -1,25 +1,24 @@
-//! Which records go into which batch of which partition, and a batch as bytes.
+//! Batches: which records go into which one, and their encoding.
 
 use super::ProducerError;
 use super::sequences::Written;
 use crate::kafka::record_batch::{BatchWriter, Compression, NewRecord, ProducerState};
 
-/// A batch is closed before it is larger than this; one record may exceed it alone. Brokers take 1 MiB unless told
-/// otherwise.
+/// The maximum size of a batch in bytes; a single record may exceed it. Brokers accept 1 MiB by default.
 pub const BATCH_BYTES: usize = 512 << 10;
-/// What a record weighs in a batch beside its parts: at most so many bytes for its lengths, and for those of a header.
+/// The overhead of a record in a batch: at most this many bytes for its lengths. A quarter of that for a header's.
 const RECORD_OVERHEAD: usize = 40;
 /// The seed of Kafka's murmur2.
 const MURMUR_SEED: u32 = 0x9747_b28c;
 
-/// A batch for one partition, and which of the records to send are in it.
+/// A batch for one partition, with the indexes of its records in the send.
 pub(super) struct Batch {
     pub(super) partition: i32,
     pub(super) records: Vec<usize>,
     pub(super) compression: Compression,
-    /// As it is sent, once it is.
+    /// Its encoding, once it has been sent.
     pub(super) written: Option<Written>,
-    /// How often it got another id.
+    /// How many new producer ids it got.
     pub(super) renewals: u8,
 }
 
@@ -29,12 +28,12 @@ impl Batch {
     }
 }
 
-/// The batch in smaller parts, if there is a way.
+/// The batch in smaller parts: split, or compressed if it is a single record. `None` if it can't be smaller.
 pub(super) fn smaller(batch: Batch) -> Option<Vec<Batch>> {
     let Batch { partition, records, compression, .. } = batch;
     match (records.len(), compression) {
         (..=1, Compression::None) => {
-            // Where it came from it may have been compressed too.
+            // The record may have been compressed in its original topic too.
             Some(vec![Batch::new(partition, records, Compression::Gzip)])
         }
         (..=1, _) => None,
@@ -46,7 +45,7 @@ pub(super) fn smaller(batch: Batch) -> Option<Vec<Batch>> {
     }
 }
 
-/// At most so many bytes a record takes of a batch.
+/// The maximum size of a record in a batch, in bytes.
 fn weight(record: &NewRecord<'_>) -> usize {
     let part = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
     let headers =
@@ -54,7 +53,7 @@ fn weight(record: &NewRecord<'_>) -> usize {
     RECORD_OVERHEAD + part(record.key) + part(record.value) + headers
 }
 
-/// Splits the records at these places so that each part fits into a batch, or is one record.
+/// Splits the records with these indexes so that each part fits into a batch, or is a single record.
 pub(super) fn split(places: &[usize], records: &[NewRecord<'_>]) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;
@@ -82,12 +81,12 @@ pub(super) fn written(
     writer.finish().map_err(ProducerError::Unwritable)
 }
 
-/// The hash by which Java's producer chooses a keyed record's partition (murmur2, 32 bits), so that the keys of a
-/// dead letter's topic meet where those of its origin do.
+/// The hash of Java's default partitioner (murmur2, 32 bits), so that a key of a dead letter goes to the same partition
+/// as in its original topic, if both have as many partitions.
 pub(super) fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
-    // Kafka takes the length as a 32-bit number, and a key is never longer.
+    // The length of a key fits into 32 bits in Kafka's protocol.
     let mut hash = MURMUR_SEED ^ (data.len() as u32);
     let mut words = data.chunks_exact(4);
     for word in words.by_ref() {

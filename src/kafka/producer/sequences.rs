@@ -1,44 +1,44 @@
-//! The numbers by which brokers know a batch that is sent again (KIP-98), and the batches of which it isn't known
-//! whether they were written. Knows no connection.
+//! Sequence numbers, by which brokers recognise duplicate batches (KIP-98), and the batches whose outcome is unknown.
+//! Knows no connections.
 //!
-//! Invariant: numbers that may have been written are used again for the same bytes alone. A broker drops a batch with
-//! numbers that it has seen, whatever is in it.
+//! Invariant: a sequence number that may be in a log is only reused with the same bytes, since a broker drops a batch
+//! with a known number whatever its content.
 
 use crate::kafka::record_batch::{NewRecord, ProducerState};
 use std::collections::BTreeMap;
 
-/// After so many failures to get an id, none is asked for any more.
+/// After this many failures to get a producer id, none is requested any more.
 const MOST_FAILURES: u32 = 10;
 
-/// Who writes.
+/// The producer id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {
-    /// An id has to be asked for; that failed so often in a row.
+    /// To be requested; the number of consecutive failures.
     Wanted { failures: u32 },
     /// The id and its epoch.
     Given { id: i64, epoch: i16 },
-    /// The brokers give none.
+    /// Not available: batches are written without one.
     None,
 }
 
-/// A batch as it is sent.
+/// An encoded batch.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     pub(super) bytes: Vec<u8>,
-    /// The id and the numbers in it.
+    /// Its producer id, epoch and sequence number.
     pub(super) state: ProducerState,
-    /// Whether it may have reached a log.
+    /// Whether it may be in the log.
     pub(super) in_doubt: bool,
 }
 
-/// A batch that was sent in vain, as far as is known.
+/// A batch whose acknowledgement did not come.
 #[derive(Debug)]
 struct Unanswered {
     records: Vec<Owned>,
     written: Written,
 }
 
-/// A record that is waited for again.
+/// A record of such a batch, to recognise it in the next send.
 #[derive(Debug)]
 struct Owned {
     timestamp: i64,
@@ -47,13 +47,13 @@ struct Owned {
     headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// One producer's numbers.
+/// The sequence numbers of a producer.
 #[derive(Debug)]
 pub(super) struct Sequences {
     identity: Identity,
-    /// The number of the next record by partition, where it isn't 0.
+    /// The next sequence number by partition, if it is not 0.
     next: BTreeMap<i32, i32>,
-    /// By partition; at most one each, since nothing overtakes it.
+    /// By partition; at most one each, since no batch overtakes it.
     unanswered: BTreeMap<i32, Unanswered>,
 }
 
@@ -66,37 +66,37 @@ impl Sequences {
         }
     }
 
-    /// Whether an id has to be asked for before anything new is written.
+    /// Whether a producer id has to be requested before a new batch is written.
     pub(super) fn wants_id(&self) -> bool {
         matches!(self.identity, Identity::Wanted { .. })
     }
 
-    /// An id, with which numbers begin anew.
+    /// A producer id was given; its sequence numbers begin at 0.
     pub(super) fn given(&mut self, id: i64, epoch: i16) {
         self.identity = Identity::Given { id, epoch };
         self.next.clear();
     }
 
-    /// No id came of it this time. Says whether that was once too often.
+    /// A request for a producer id failed. Returns whether to give up.
     pub(super) fn failed(&mut self) -> bool {
         let Identity::Wanted { failures } = &mut self.identity else { return false };
         *failures = failures.saturating_add(1);
         *failures >= MOST_FAILURES
     }
 
-    /// From now on, batches have no numbers.
+    /// Batches are written without producer id from now on.
     pub(super) fn go_without(&mut self) {
         self.identity = Identity::None;
     }
 
-    /// The id is of no use any more, or it isn't known which numbers were used: another is needed.
+    /// Another producer id is needed: the present one is refused, or it is not known which of its numbers were used.
     pub(super) fn renew(&mut self) {
         if let Identity::Given { .. } = self.identity {
             self.identity = Identity::Wanted { failures: 0 };
         }
     }
 
-    /// What stands in the next batch of a partition.
+    /// The producer state of the next batch of a partition.
     pub(super) fn state(&self, partition: i32) -> ProducerState {
         match self.identity {
             Identity::Given { id, epoch } => {
@@ -107,18 +107,18 @@ impl Sequences {
         }
     }
 
-    /// A batch of so many records is in the log.
+    /// A batch of `count` records is in the log.
     pub(super) fn acknowledged(&mut self, partition: i32, state: ProducerState, count: usize) {
         self.unanswered.remove(&partition);
-        // One of an earlier id says nothing about the numbers of this one.
+        // A batch of a former id does not use up numbers of the present one.
         if self.identity == (Identity::Given { id: state.id, epoch: state.epoch }) {
-            // Behind the largest, numbers begin at 0 again.
+            // Sequence numbers wrap around to 0.
             let next = (i64::from(state.base_sequence) + i64::try_from(count).unwrap_or(0)) % (1 << 31);
             self.next.insert(partition, i32::try_from(next).unwrap_or(0));
         }
     }
 
-    /// It isn't known whether these records are in the log.
+    /// Remembers a batch of which it is not known whether it is in the log.
     pub(super) fn keep<'a>(
         &mut self,
         partition: i32,
@@ -129,9 +129,9 @@ impl Sequences {
         self.unanswered.insert(partition, Unanswered { records, written });
     }
 
-    /// The batches that have to be sent again as they were, before anything new: by partition, with the places of
-    /// their records among those that are to be sent. One of which a record is no longer wanted, or whose partition
-    /// is gone, is given up; what is wanted of it is sent anew, by another id.
+    /// The batches to send again unchanged before any new one: by partition, with the indexes of their records in the
+    /// send. A batch that has lost its partition, or one of whose records is not in the send, is given up; its other
+    /// records are sent in a new batch with another producer id.
     pub(super) fn resumed(
         &mut self,
         records: &[NewRecord<'_>],
@@ -152,7 +152,7 @@ impl Sequences {
         resumed
     }
 
-    /// What was sent to this partition is not sent again as it was.
+    /// Forgets the unanswered batch of this partition.
     pub(super) fn give_up(&mut self, partition: i32) {
         if self.unanswered.remove(&partition).is_some() {
             self.renew();
@@ -160,11 +160,11 @@ impl Sequences {
     }
 }
 
-/// Where these are among the records; nothing is taken unless all of them are.
+/// The indexes of these records in the send, which become `taken`; `None` unless all of them are there.
 fn places(wanted: &[Owned], records: &[NewRecord<'_>], taken: &mut [bool]) -> Option<Vec<usize>> {
     let mut found: Vec<usize> = Vec::with_capacity(wanted.len());
     for one in wanted {
-        // They are nearly always in the order in which they were sent before.
+        // They are nearly always in their former order.
         let from = found.last().map_or(0, |last| last + 1);
         let is_it = |at: &usize| {
             records.get(*at).is_some_and(|record| one.is(record))

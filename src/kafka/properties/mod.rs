@@ -3,6 +3,12 @@
 //! Java's names and librdkafka's are both understood. What would change a promise (offsets committed by the clock,
 //! unchecked sums, uncommitted transactions, unverified host names) is refused with a sentence; what is not known
 //! here is named in a warning; what only tells Java how to decode values means nothing here and passes silently.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | `syntax` | the format of the file |
+//! | `entries` | takes entries one by one |
+//! | `secure`, `jaas` | TLS and SASL |
 
 mod entries;
 mod jaas;
