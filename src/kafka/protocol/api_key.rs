@@ -1,10 +1,10 @@
-//! Which APIs are spoken, and in which versions.
+//! The APIs and versions that are supported here.
 
 use super::format::Format;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Each API once: its number, its versions that are spoken here, and the first of its flexible ones (KIP-482).
+/// Each API once: its number, the supported versions, and the first flexible one (KIP-482).
 macro_rules! apis {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $versions:expr, flexible $flexible:expr;)*) => {
         /// An API of Kafka's.
@@ -18,7 +18,7 @@ macro_rules! apis {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The versions that are spoken here: by the codec and by the sandbox.
+            /// The versions that are supported here, by the codec and by the sandbox.
             pub const fn versions(self) -> RangeInclusive<i16> {
                 match self {
                     $(Self::$name => $versions,)*
@@ -52,60 +52,60 @@ apis! {
     Produce = 0, 3..=13, flexible Some(9);
     /// Read records of partitions.
     Fetch = 1, 4..=18, flexible Some(12);
-    /// Which offset belongs to a time, or is the first or the next.
+    /// The offsets of times, and the bounds of logs.
     ListOffsets = 2, 1..=11, flexible Some(6);
-    /// The brokers, the topics, who leads which partition.
+    /// The brokers, topics and leaders.
     Metadata = 3, 1..=13, flexible Some(9);
-    /// Keep how far a group has come.
+    /// Commit the positions of a group.
     OffsetCommit = 8, 2..=10, flexible Some(8);
-    /// How far a group had come.
+    /// The committed positions of a group.
     OffsetFetch = 9, 1..=10, flexible Some(6);
-    /// Which broker looks after a group.
+    /// The coordinator of a group.
     FindCoordinator = 10, 0..=6, flexible Some(3);
-    /// Become a member of a group, or stay one through a rebalance.
+    /// Join a group, or rejoin it in a rebalance.
     JoinGroup = 11, 0..=9, flexible Some(6);
-    /// Say that a member lives.
+    /// Keep a member's session alive.
     Heartbeat = 12, 0..=4, flexible Some(4);
     /// Leave a group.
     LeaveGroup = 13, 0..=5, flexible Some(4);
-    /// Hand out the leader's assignment.
+    /// Distribute the leader's assignment.
     SyncGroup = 14, 0..=5, flexible Some(4);
-    /// Who is in a group.
+    /// The members of a group.
     DescribeGroups = 15, 0..=6, flexible Some(5);
     /// The groups that a broker coordinates.
     ListGroups = 16, 0..=5, flexible Some(3);
-    /// Agree on a way to authenticate.
+    /// Choose a SASL mechanism.
     SaslHandshake = 17, 0..=1, flexible None;
-    /// Which APIs a broker speaks, in which versions.
+    /// The APIs and versions of a broker.
     ApiVersions = 18, 0..=4, flexible Some(3);
-    /// Make topics.
+    /// Create topics.
     CreateTopics = 19, 2..=7, flexible Some(5);
     /// Delete topics.
     DeleteTopics = 20, 1..=6, flexible Some(4);
-    /// Give a producer a number of its own.
+    /// Allocate a producer id.
     InitProducerId = 22, 0..=5, flexible Some(2);
-    /// Where the records of a leader's reign end.
+    /// The end offsets of leader epochs.
     OffsetForLeaderEpoch = 23, 2..=4, flexible Some(4);
     /// The settings of topics and brokers.
     DescribeConfigs = 32, 1..=4, flexible Some(4);
     /// One step of authentication.
     SaslAuthenticate = 36, 0..=2, flexible Some(2);
-    /// Let topics have more partitions.
+    /// Add partitions to topics.
     CreatePartitions = 37, 0..=3, flexible Some(2);
 }
 
 impl ApiKey {
-    /// The newest version that is spoken here.
+    /// The latest version that is supported here.
     pub const fn newest(self) -> i16 {
         *self.versions().end()
     }
 
-    /// The API of that number, if it is one of these.
+    /// The API with this number; `None` if it is not supported here.
     pub fn from_i16(number: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|api| api.number() == number)
     }
 
-    /// Its number on the wire.
+    /// Its number in the protocol (`api_key`).
     pub const fn number(self) -> i16 {
         self as i16
     }

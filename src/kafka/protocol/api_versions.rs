@@ -1,4 +1,4 @@
-//! `ApiVersions`: which APIs a broker speaks, in which versions. The first thing asked on a connection.
+//! `ApiVersions`: the APIs and versions of a broker. The first request on a connection.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

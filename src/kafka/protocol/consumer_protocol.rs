@@ -1,12 +1,11 @@
-//! What consumers tell each other through a coordinator that doesn't read it: the bytes within `JoinGroup` and
-//! `SyncGroup`.
+//! Subscriptions and assignments: the bytes within `JoinGroup` and `SyncGroup`, which the coordinator does not read.
 //!
-//! They come from clients of any make and age, so reading is lenient where Kafka's own client is: of a version
-//! newer than the known ones the known fields are read, and what follows is ignored. Where a member ends before
-//! the fields that its version brought, those are taken for absent (old Sarama members say version 1 and end so).
+//! They come from any client, so decoding is as lenient as Kafka's own client: of a later version the known fields are
+//! read and the rest is ignored, and missing fields at the end count as absent (old Sarama members claim version 1
+//! without its fields).
 //!
-//! The one file here that knows a layer above, and that copies: the types are the
-//! [assignors'](crate::kafka::group::assignor), which own what is in them.
+//! The only file here that knows a layer above, and that copies: it uses the types of the
+//! [assignors](crate::kafka::group::assignor), which own their data.
 
 use super::describe::describe;
 use super::{DecodeError, EncodeError, Problem, Reader, Writer};
@@ -15,9 +14,9 @@ use crate::relay::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The version in which [assignments](encode_assignment) are written; all have the same fields.
+/// The version of [encoded assignments](encode_assignment); all versions have the same fields.
 const ASSIGNMENT_VERSION: i16 = 1;
-/// Where a subscription doesn't say its generation.
+/// The generation of a subscription without one.
 const NO_GENERATION: i32 = -1;
 
 describe! {
@@ -56,12 +55,12 @@ fn user_data(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
     Ok(reader.read::<Option<&[u8]>>("user_data")?.unwrap_or_default().to_vec())
 }
 
-/// Writes none as null, as Kafka's own client does.
+/// Encodes empty bytes as null, as Kafka's own client does.
 fn user_data_or_null(user_data: &[u8]) -> Option<&[u8]> {
     Some(user_data).filter(|bytes| !bytes.is_empty())
 }
 
-/// The bytes of a subscription, in the lowest version that has room for what it says, but not below 1.
+/// Encodes a subscription, in the lowest version that has its fields, but at least 1.
 pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, EncodeError> {
     let Subscription { topics, owned, generation, rack, user_data } = subscription;
     let version: i16 = match (generation, rack) {
@@ -85,7 +84,7 @@ pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, Encod
     writer.finish().map(|()| out)
 }
 
-/// Reads a subscription of any version.
+/// Decodes a subscription of any version.
 pub fn decode_subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = version(&mut reader)?;
@@ -108,7 +107,7 @@ pub fn decode_subscription(bytes: &[u8]) -> Result<Subscription, DecodeError> {
     Ok(subscription)
 }
 
-/// The bytes of an assignment.
+/// Encodes an assignment.
 pub fn encode_assignment(assignment: &Assignment) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
@@ -118,8 +117,8 @@ pub fn encode_assignment(assignment: &Assignment) -> Result<Vec<u8>, EncodeError
     writer.finish().map(|()| out)
 }
 
-/// Reads an assignment of any version. No bytes at all are an assignment of nothing, which is what a
-/// coordinator answers to a member that the leader forgot.
+/// Decodes an assignment of any version. No bytes are an empty assignment, which the coordinator sends to a member that
+/// the leader left out.
 pub fn decode_assignment(bytes: &[u8]) -> Result<Assignment, DecodeError> {
     if bytes.is_empty() {
         return Ok(Assignment::default());

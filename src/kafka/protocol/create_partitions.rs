@@ -1,4 +1,4 @@
-//! `CreatePartitions`: let topics have more partitions.
+//! `CreatePartitions`: adds partitions to topics.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

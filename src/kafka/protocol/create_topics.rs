@@ -1,4 +1,4 @@
-//! `CreateTopics`: make topics, with how many partitions and which settings.
+//! `CreateTopics`: creates topics.
 
 use super::describe::{describe, request};
 use super::{ErrorCode, Uuid};

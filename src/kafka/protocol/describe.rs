@@ -1,8 +1,8 @@
-//! How a message is described: once, as a struct whose fields say in which versions they exist. Reading, writing
-//! and the smallest size follow from the description, in every version and both directions.
+//! Describes each message once, as a struct whose fields name the versions that have them. Decoding, encoding and the
+//! minimum size follow from that, for all versions and both directions.
 //!
-//! A field is written as `name: type = default => versions, words; "meaning"`. The default is what a version without the field
-//! reads; left out, it is the type's own. The words are those of Kafka's schemas:
+//! A field is written as `name: type = default => versions, words; "meaning"`. The default is what a version without
+//! the field reads; left out, it is the type's own. The words are those of Kafka's schemas:
 //!
 //! - `ignorable`: a version without the field drops its value; else only the default can be written in it;
 //! - `null VERSIONS`: the versions in which an `Option` may be `None`; left out, all of them;
@@ -35,7 +35,7 @@ impl Span {
     }
 }
 
-/// What a description says of a field.
+/// A field of a description.
 #[derive(Clone, Copy)]
 pub(super) struct Rule {
     versions: Span,
@@ -237,7 +237,7 @@ macro_rules! default {
     };
 }
 
-/// Makes a struct the request of an API, which is answered by another; with what else there is to say of it.
+/// Declares a struct to be the request of an API, with its response.
 macro_rules! request {
     ($request:ty, $api:ident, $life:lifetime $response:ty $({ $($more:tt)* })?) => {
         impl $crate::kafka::protocol::Request for $request {

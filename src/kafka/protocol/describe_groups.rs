@@ -1,4 +1,4 @@
-//! `DescribeGroups`: who is in a group and has which partitions.
+//! `DescribeGroups`: the members of groups and their assignments.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

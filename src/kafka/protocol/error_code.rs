@@ -1,9 +1,8 @@
-//! Kafka's error codes: their names, what they mean to a person, and whether Kafka itself says that the same
-//! request may be sent again.
+//! Kafka's error codes: their names and meanings, and whether Kafka's own client retries them.
 
 use std::fmt;
 
-/// An error code as it stands in a response; 0 is none.
+/// An error code of a response; 0 means no error.
 ///
 /// ```
 /// use sluicegate::kafka::protocol::ErrorCode;
@@ -17,7 +16,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ErrorCode(pub i16);
 
-/// What is known of a code.
+/// A known error code.
 struct Known {
     code: ErrorCode,
     name: &'static str,
@@ -139,23 +138,23 @@ codes! {
 }
 
 impl ErrorCode {
-    /// Whether this is none.
+    /// Whether it means no error.
     pub fn is_none(self) -> bool {
         self == Self::NONE
     }
 
-    /// Nothing where there is no error.
+    /// `Ok` if it means no error.
     pub fn ok(self) -> Result<(), Self> {
         if self.is_none() { Ok(()) } else { Err(self) }
     }
 
-    /// Whether Kafka's own client counts it among the errors after which the same request may succeed. Which
-    /// steps come first (other metadata, another coordinator) depends on the request.
+    /// Whether Kafka's own client retries the request after it. What has to be done first, such as a refresh of the
+    /// metadata or a lookup of the coordinator, depends on the request.
     pub fn is_retriable(self) -> bool {
         self.known().is_some_and(|known| known.retriable)
     }
 
-    /// Kafka's name for it, if it is one that the APIs spoken here can answer.
+    /// Kafka's name for it, if it is known here.
     pub fn name(self) -> Option<&'static str> {
         self.known().map(|known| known.name)
     }

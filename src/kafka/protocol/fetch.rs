@@ -104,7 +104,7 @@ describe! {
         records: Option<&'a [u8]> => 0..; "Record batches, the last perhaps cut short, undecoded."
     }
 
-    /// A transaction that came to nothing.
+    /// An aborted transaction.
     pub struct FetchResponseAbortedTransaction {
         producer_id: i64 => 4..; "Its producer."
         first_offset: i64 => 4..; "Its first record."

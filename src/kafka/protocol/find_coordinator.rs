@@ -1,4 +1,4 @@
-//! `FindCoordinator`: which broker looks after a group.
+//! `FindCoordinator`: finds the broker that coordinates a group.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

@@ -1,4 +1,4 @@
-//! What surrounds each message: a length, and a header that ties the answer to its request.
+//! The frame of a message: a length, and a header that matches a response to its request.
 
 use super::api_key::ApiKey;
 use super::describe::describe;
@@ -8,8 +8,8 @@ use super::reader::{DecodeError, Problem, Reader};
 use super::writer::{EncodeError, Writer};
 use super::{Encode, Request};
 
-/// A frame of more bytes than this is refused by either side. A fetch answer may exceed the bytes asked for by
-/// one batch (KIP-74), so this is well above what anybody asks for.
+/// The maximum size of a frame in bytes, on either side. A fetch response may exceed the requested size by one batch
+/// (KIP-74), so this is well above any requested size.
 pub const LARGEST_FRAME: usize = 128 * 1024 * 1024;
 
 describe! {

@@ -1,4 +1,4 @@
-//! `Heartbeat`: a member says that it lives, and hears whether its generation still stands.
+//! `Heartbeat`: keeps a member's session alive, and tells it whether its generation is still valid.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

@@ -1,4 +1,4 @@
-//! `InitProducerId`: an idempotent producer gets a number of its own (KIP-98).
+//! `InitProducerId`: allocates the id of an idempotent producer (KIP-98).
 
 use super::ErrorCode;
 use super::describe::{describe, request};

@@ -1,4 +1,4 @@
-//! `JoinGroup`: become a member of a group, or stay one through a rebalance.
+//! `JoinGroup`: joins a group, or rejoins it in a rebalance.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

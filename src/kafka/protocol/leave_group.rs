@@ -1,4 +1,4 @@
-//! `LeaveGroup`: a member goes, so that the others needn't wait for its session to end.
+//! `LeaveGroup`: leaves a group, so that the other members don't wait for the session to end.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

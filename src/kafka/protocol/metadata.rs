@@ -1,4 +1,4 @@
-//! `Metadata`: the cluster's brokers, its topics, and who leads which partition.
+//! `Metadata`: the brokers, topics and leaders of a cluster.
 
 use super::describe::{describe, request};
 use super::{ErrorCode, Uuid};

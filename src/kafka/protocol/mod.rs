@@ -12,14 +12,21 @@
 //! is first held against the bytes that are left and against [`MOST_ELEMENTS`]. An array takes at most
 //! [`LARGEST_GROWTH`] times its bytes.
 //!
-//! | file | what is in it |
+//! | room | what it is |
 //! |---|---|
-//! | [describe] | how a message is described, and what follows from that |
-//! | [Reader], [Writer], `primitives` | the types of fields |
-//! | [ApiKey], [ErrorCode] | numbers with names |
-//! | [RequestHeader], [frame] | what surrounds each message |
-//! | [consumer_protocol] | what consumers tell each other through `JoinGroup` and `SyncGroup` |
-//! | all others | one API each |
+//! | [describe], `format` | how a message is described, and what follows from that |
+//! | `reader`, `writer`, `primitives` | the types of fields |
+//! | `api_key`, `error_code` | numbers with names |
+//! | `header` | what surrounds each message |
+//! | [consumer_protocol] | subscriptions and assignments within `JoinGroup` and `SyncGroup` |
+//! | [api_versions], [sasl_handshake], [sasl_authenticate] | the start of a connection |
+//! | [metadata], [find_coordinator] | who is asked |
+//! | [fetch], [list_offsets], [offset_for_leader_epoch] | records and offsets |
+//! | [produce], [init_producer_id] | writing |
+//! | [join_group], [sync_group], [heartbeat], [leave_group] | membership |
+//! | [offset_commit], [offset_fetch] | positions |
+//! | [describe_groups], [list_groups], [describe_configs] | inspection |
+//! | [create_topics], [delete_topics], [create_partitions] | administration |
 //!
 //! ```
 //! use sluicegate::kafka::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};

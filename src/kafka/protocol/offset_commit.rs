@@ -1,4 +1,4 @@
-//! `OffsetCommit`: keep how far a group has come.
+//! `OffsetCommit`: commits the positions of a group.
 
 use super::describe::{describe, request};
 use super::{ErrorCode, Uuid, newest_with_ids};

@@ -1,4 +1,4 @@
-//! `OffsetFetch`: how far a group had come.
+//! `OffsetFetch`: the committed positions of a group.
 
 use super::describe::{describe, request};
 use super::{ErrorCode, Uuid, newest_with_ids};
@@ -88,7 +88,7 @@ request!(OffsetFetchRequest<'_>, OffsetFetch, 'r OffsetFetchResponse<'r> {
 
     fn restore(response: &mut OffsetFetchResponse<'_>, version: i16) {
         if version >= 8 {
-            // Without the group that was asked for, nothing is known; which is not that nothing is committed.
+            // A response without the group is an error: it does not mean that nothing is committed.
             let unknown = ErrorCode::UNKNOWN_SERVER_ERROR;
             let group = response.groups.pop().map(|group| (group.topics, group.error_code));
             (response.topics, response.error_code) = group.unwrap_or((Vec::new(), unknown));

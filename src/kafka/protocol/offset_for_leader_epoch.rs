@@ -1,4 +1,4 @@
-//! `OffsetForLeaderEpoch`: where the records of a leader's reign end, which tells whether a log was truncated.
+//! `OffsetForLeaderEpoch`: the end offsets of leader epochs, which reveal a truncated log.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

@@ -6,7 +6,7 @@ use super::reader::{Decode, DecodeError, Problem, Reader};
 use super::writer::{Encode, Writer};
 use std::fmt;
 
-/// An id of 16 bytes, as topics have; all zeros stand for none.
+/// A 16-byte id, such as a topic id; all zeros mean none.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid(pub [u8; 16]);
 
@@ -21,7 +21,7 @@ impl fmt::Debug for Uuid {
     }
 }
 
-/// Bytes that nobody is to see: `Debug` shows only how many there are.
+/// Secret bytes: `Debug` shows only their number.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hidden<'a>(pub &'a [u8]);
 

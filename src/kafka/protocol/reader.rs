@@ -1,9 +1,9 @@
-//! Reading from bytes that nobody has checked yet.
+//! Decodes untrusted bytes.
 
 use super::format::Format;
 use std::fmt;
 
-/// No array has more elements than this. (A cluster has some hundred thousand partitions at most.)
+/// The maximum number of elements of an array. A cluster has some hundred thousand partitions at most.
 pub const MOST_ELEMENTS: usize = 1_000_000;
 /// A decoded array takes at most so many times the bytes it was decoded from (elements that are slices of the
 /// frame are larger than the shortest of what they refer to, which is one byte in a flexible version).
@@ -13,7 +13,7 @@ const LONGEST_UVARINT: usize = 5;
 
 /// What can be read from bytes it may borrow from.
 pub trait Decode<'de>: Sized {
-    /// The fewest bytes it can be encoded in: with each string and array empty.
+    /// The minimum size of its encoding in bytes: with empty strings and arrays.
     fn smallest(format: Format) -> usize;
 
     /// Reads it. `field` is its name, for the error it may end in.
@@ -49,12 +49,12 @@ impl<'de> Reader<'de> {
         self.format = format;
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub fn position(&self) -> usize {
         self.length - self.rest.len()
     }
 
-    /// What wasn't read yet.
+    /// The bytes not read yet.
     pub fn remaining(&self) -> &'de [u8] {
         self.rest
     }
@@ -64,8 +64,8 @@ impl<'de> Reader<'de> {
         T::decode(self, field)
     }
 
-    /// Reads one value that takes all that is left. Nothing may follow it: bytes left over mean that the two sides
-    /// don't speak of the same thing.
+    /// Decodes a value that takes all bytes left. Bytes after it are an error: the two sides would disagree on the
+    /// format.
     pub fn whole<T: Decode<'de>>(mut self) -> Result<T, DecodeError> {
         let value = self.read("message")?;
         self.end().map(|()| value)
@@ -186,18 +186,18 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Bytes that aren't what they should be.
+/// Bytes that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     /// The field that was being read, by Kafka's name.
     pub field: &'static str,
-    /// How many bytes of the frame had been read.
+    /// The offset in the frame, in bytes.
     pub position: usize,
     /// What is wrong.
     pub problem: Problem,
 }
 
-/// What can be wrong with a field.
+/// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It takes more bytes than there are.

@@ -1,4 +1,4 @@
-//! `SaslHandshake`: agree on a mechanism to authenticate by.
+//! `SaslHandshake`: chooses a SASL mechanism.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

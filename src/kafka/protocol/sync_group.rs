@@ -1,4 +1,4 @@
-//! `SyncGroup`: the leader hands out the assignment, and each member gets its own.
+//! `SyncGroup`: the leader sends the assignments, and each member gets its own.
 
 use super::ErrorCode;
 use super::describe::{describe, request};

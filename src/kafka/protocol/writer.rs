@@ -1,4 +1,4 @@
-//! Writing, in a version's own way.
+//! Encodes values in a version's format.
 
 use super::format::Format;
 use std::fmt;
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A value that can't be written.
+/// A value that can't be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncodeError {
     /// It is longer than the protocol can say.

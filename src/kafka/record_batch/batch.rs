@@ -4,15 +4,15 @@ use super::error::BatchError;
 use super::fields::Fields;
 use super::{Compression, Control, TimestampType};
 
-/// The bytes of a v2 batch before its records.
+/// The size of the header of a v2 batch, in bytes.
 pub(super) const HEADER: usize = 61;
-/// Where the bytes begin that v2's checksum covers.
+/// The offset of the first byte that the checksum of v2 covers.
 pub(super) const CHECKED_FROM: usize = 21;
 pub(super) const TIMESTAMP_TYPE_BIT: i16 = 1 << 3;
 pub(super) const TRANSACTIONAL_BIT: i16 = 1 << 4;
 pub(super) const CONTROL_BIT: i16 = 1 << 5;
 
-/// A batch of format v2, or one message of v0 or v1, which may hold others, compressed.
+/// A batch of format v2, or a message of v0 or v1, which may contain other messages, compressed.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     pub(super) bytes: &'a [u8],
@@ -34,18 +34,18 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// The offset of its first record as it was written, which compaction may have taken away. A message of v0 or v1
-    /// bears the offset of its last record.
+    /// The offset of its first record when it was written, which compaction may have removed. A message of v0 or v1 has
+    /// the offset of its last record.
     pub fn base_offset(&self) -> i64 {
         self.base_offset
     }
 
-    /// The offset of its last record as it was written.
+    /// The offset of its last record when it was written.
     pub fn last_offset(&self) -> i64 {
         self.base_offset + i64::from(self.last_offset_delta)
     }
 
-    /// The offset to go on from behind this batch, also where compaction took its last records away.
+    /// The offset after this batch, even if compaction removed its last records.
     pub fn next_offset(&self) -> i64 {
         self.last_offset() + 1
     }
@@ -55,7 +55,7 @@ impl<'a> Batch<'a> {
         self.magic
     }
 
-    /// The epoch of the leader that wrote it; -1 where unknown.
+    /// The leader epoch under which it was written; -1 if unknown.
     pub fn partition_leader_epoch(&self) -> i32 {
         self.partition_leader_epoch
     }
@@ -65,12 +65,12 @@ impl<'a> Batch<'a> {
         self.producer_id
     }
 
-    /// The producer's epoch; -1 where it has none.
+    /// The producer's epoch; -1 if it has none.
     pub fn producer_epoch(&self) -> i16 {
         self.producer_epoch
     }
 
-    /// The first record's sequence number; -1 where it has none.
+    /// The first record's sequence number; -1 if it has none.
     pub fn base_sequence(&self) -> i32 {
         self.base_sequence
     }
@@ -80,7 +80,7 @@ impl<'a> Batch<'a> {
         self.compression
     }
 
-    /// What the records' timestamps mean.
+    /// The meaning of its timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
         match self.attributes & TIMESTAMP_TYPE_BIT {
             0 => TimestampType::CreateTime,
@@ -88,7 +88,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The latest timestamp of its records, in milliseconds since 1970; -1 where unknown.
+    /// The latest timestamp of its records, in milliseconds since 1970; -1 if unknown.
     pub fn max_timestamp(&self) -> i64 {
         self.max_timestamp
     }
@@ -98,12 +98,12 @@ impl<'a> Batch<'a> {
         self.attributes & TRANSACTIONAL_BIT != 0
     }
 
-    /// Whether it holds no records but a marker.
+    /// Whether it is a control batch: a marker instead of records.
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL_BIT != 0
     }
 
-    /// How many records it says to hold. 1 for a message of v0 or v1, also where that holds others.
+    /// The number of records according to its header; 1 for a message of v0 or v1, even if that contains others.
     pub fn count(&self) -> usize {
         self.count as usize
     }
@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
         self.bytes
     }
 
-    /// What the marker says, if this is a control batch. An empty one, as compaction leaves them, says nothing.
+    /// The marker, if this is a control batch. `None` for an empty one, as compaction leaves them.
     pub fn control(&self) -> Result<Option<Control>, BatchError> {
         if !self.is_control() || self.count == 0 {
             return Ok(None);

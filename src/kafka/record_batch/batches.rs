@@ -1,15 +1,15 @@
-//! What a fetch brought, cut into batches.
+//! Splits the bytes of a fetch response into batches.
 
 use super::batch::Batch;
 use super::error::BatchError;
 use super::fields::{Fields, PREFIX};
 use super::formats;
 
-/// Where the format's number stands, in all of them.
+/// The offset of the format's number (magic), in all formats.
 const MAGIC_AT: usize = 16;
 
-/// The batches in the bytes of a fetch, in order. A piece of a batch at the end is dropped: the broker cuts where its
-/// limit falls, and the next fetch brings the batch whole. After an error there is nothing more.
+/// The batches in a fetch response, in order. An incomplete batch at the end is dropped: the broker cuts at its size
+/// limit, and the next fetch returns the batch whole. Ends after an error.
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     bytes: &'a [u8],
@@ -22,8 +22,8 @@ impl<'a> Batches<'a> {
         Self { bytes, rest: bytes }
     }
 
-    /// How many bytes the first batch has at least, if there is but a piece of it: then no fetch with the same limit
-    /// will ever bring a record. (By KIP-74 a broker sends the first batch whole whatever the limit.)
+    /// The minimum size of the first batch, if it is incomplete: then no fetch with the same limit ever returns a
+    /// record. (With KIP-74 a broker returns the first batch whole, whatever the limit.)
     pub fn first_length_wanted(&self) -> Option<usize> {
         if self.bytes.is_empty() {
             return None;

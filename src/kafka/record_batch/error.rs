@@ -1,59 +1,59 @@
-//! What can be wrong with a batch.
+//! Errors of a batch.
 
 use super::Compression;
 use std::error::Error;
 use std::fmt;
 
-/// A batch that can't be read. Each names the batch by its base offset (a message of v0 or v1 by its own offset); the
-/// caller knows topic and partition. None of them may be skipped silently: the records are there and not delivered.
+/// A batch that can't be read. Each error names the batch by its base offset (a message of v0 or v1 by its own); the
+/// caller knows topic and partition. Such a batch must not be skipped silently: its records would not be delivered.
 #[derive(Debug)]
 pub enum BatchError {
-    /// The bytes don't follow the layout.
+    /// The bytes don't match the format.
     Malformed {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
-        /// What doesn't fit.
+        /// Which part does not match.
         what: &'static str,
     },
-    /// The bytes are not those that were written.
+    /// The checksum does not match.
     Checksum {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
-        /// What the batch says.
+        /// The checksum in the batch.
         stored: u32,
-        /// What its bytes give.
+        /// The checksum of its bytes.
         computed: u32,
     },
-    /// A format from the future, or no batch at all.
+    /// An unknown format, or no batch at all.
     UnknownFormat {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
-        /// The number in the place of the format.
+        /// The number of the format (magic).
         magic: i8,
     },
-    /// A compression from the future.
+    /// An unknown compression.
     UnknownCompression {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
-        /// Its number.
+        /// The number of the compression.
         id: u8,
     },
-    /// The compressed records can't be unpacked.
+    /// The records can't be decompressed.
     Unpack {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
         /// How they are compressed.
         compression: Compression,
-        /// What the decoder says.
+        /// The decoder's error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The records unpack to more than is allowed.
+    /// The uncompressed records are larger than allowed.
     TooLarge {
-        /// The batch.
+        /// The base offset of the batch.
         base_offset: i64,
         /// How they are compressed.
         compression: Compression,
-        /// The most they may unpack to, in bytes.
+        /// The maximum uncompressed size in bytes.
         limit: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! Reading fields off the front of bytes that others wrote: each either is there in full, or is `None`.
+//! Reads fields from the front of untrusted bytes; `None` if a field is incomplete.
 
 /// The bytes of offset and length, which stand before what the length counts, in all formats.
 pub(super) const PREFIX: usize = 12;
@@ -51,7 +51,7 @@ impl<'a> Fields<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// A zigzag number of at most 32 bits in groups of seven, the lowest first. One or two bytes are the usual.
+    /// A zigzag varint of at most 32 bits, which mostly takes one or two bytes.
     #[inline]
     pub fn varint(&mut self) -> Option<i32> {
         match *self.0 {
@@ -117,7 +117,7 @@ pub(super) fn put_varlong(out: &mut Vec<u8>, number: i64) {
     out.push(rest as u8);
 }
 
-/// How many bytes [`put_varlong`] writes.
+/// The number of bytes that [`put_varlong`] writes.
 pub(super) fn varlong_len(number: i64) -> usize {
     let bits = 64 - (((number << 1) ^ (number >> 63)) as u64 | 1).leading_zeros() as usize;
     bits.div_ceil(7)

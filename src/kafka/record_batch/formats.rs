@@ -62,7 +62,7 @@ fn header(bytes: &[u8]) -> Option<Batch<'_>> {
 }
 
 impl Batch<'_> {
-    /// Whether the bytes are those that were written: CRC-32C for v2, CRC-32 before.
+    /// Verifies the checksum: CRC-32C for v2, CRC-32 before.
     pub fn check_crc(&self) -> Result<(), BatchError> {
         let computed = match self.magic {
             2 => crc32c::crc32c(self.bytes.get(CHECKED_FROM..).unwrap_or_default()),
@@ -74,8 +74,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The records from offset `from` on, unpacked to at most `limit` bytes. A control batch has none. The checksum is
-    /// not looked at: that is [`check_crc`](Self::check_crc).
+    /// The records from offset `from` on, decompressed to at most `limit` bytes. A control batch has none. Does not
+    /// verify the checksum, which is up to [`check_crc`](Self::check_crc).
     pub fn records(&self, unpacker: &mut Unpacker, from: i64, limit: usize) -> Result<Records, BatchError> {
         if self.is_control() || self.count == 0 || self.last_offset() < from {
             return Ok(Records::empty());

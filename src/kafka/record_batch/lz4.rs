@@ -1,6 +1,6 @@
-//! LZ4's frame format, walked by hand so that each block is unpacked to its place.
+//! LZ4's frame format, so that each block is decompressed in place.
 //!
-//! The header's checksum is not looked at, and that on purpose: messages of v0 bear a wrong one (KAFKA-3160).
+//! The header's checksum is deliberately ignored: messages of v0 have a wrong one (KAFKA-3160).
 //!
 //! <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>
 
@@ -17,12 +17,12 @@ const BLOCK_CHECKSUMS: u8 = 1 << 4;
 const CONTENT_SIZE: u8 = 1 << 3;
 const CONTENT_CHECKSUM: u8 = 1 << 2;
 const DICTIONARY: u8 = 1;
-/// In a block's size: that it is stored as it is.
+/// The bit of a block's size that marks an uncompressed block.
 const STORED: u32 = 1 << 31;
-/// How far back a block may refer to those before it.
+/// How far back a block may refer to earlier blocks, in bytes.
 const WINDOW: usize = 64 << 10;
 
-/// Unpacks frames, one behind the other.
+/// Decompresses consecutive frames.
 pub(super) fn unpack(packed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
     let mut fields = Fields(packed);
     while fields.remaining() > 0 {
@@ -87,7 +87,7 @@ fn frame(fields: &mut Fields<'_>, scratch: &mut Scratch, limit: usize) -> Result
     Ok(())
 }
 
-/// Unpacks one block; `linked` says where the frame begins that it may refer back to.
+/// Decompresses one block; `linked` is the start of the frame that it may refer to.
 fn block(
     packed: &[u8],
     linked: Option<usize>,

@@ -7,20 +7,20 @@ use std::ops::Range;
 const NO_TIMESTAMP: i64 = -1;
 pub(super) const CUT: &str = "a message ends in its middle";
 
-/// What the messages of a set take from the one around them.
+/// What the messages of a set inherit from the outer message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OldFrame {
     /// The outer message's own offset.
     pub offset: i64,
-    /// What is added to the offset each message bears.
+    /// Added to the offset of each message.
     pub shift: i64,
-    /// The timestamp of all of them, if the broker gave it.
+    /// The timestamp of all of them, if the broker set it (LogAppendTime).
     pub append_time: Option<i64>,
-    /// The lowest offset that is wanted.
+    /// The first wanted offset.
     pub from: i64,
 }
 
-/// The message that begins at `at` as a record, and where the next begins.
+/// The message at `at` as a record, and the start of the next one.
 pub(super) fn record(
     payload: &[u8],
     at: usize,

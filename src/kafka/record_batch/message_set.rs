@@ -1,8 +1,8 @@
-//! Message sets of v0 and v1, which still sit in old logs: each message stands alone with its own checksum, and a
-//! compressed one has a whole set of others as its value.
+//! Message sets of v0 and v1, which old logs still contain: each message has its own checksum, and the value of a
+//! compressed message is a whole message set.
 //!
-//! Messages of v1 in a compressed one count their offsets from 0, and the outer one bears the offset of the last of
-//! them; those of v0 bear their own (KIP-31, KIP-32).
+//! The inner messages of v1 have relative offsets, and the outer message has the offset of the last one; those of v0
+//! have absolute offsets (KIP-31, KIP-32).
 
 use super::batch::{Batch, TIMESTAMP_TYPE_BIT};
 use super::error::BatchError;
@@ -12,10 +12,10 @@ use super::records::Records;
 use super::unpack::Unpacker;
 use super::{Compression, TimestampType};
 
-/// The bits of the attributes that mean something; v0 knows no timestamps.
+/// The bits of the attributes that are defined; v0 has no timestamps.
 const COMPRESSION_BITS: i16 = 0b111;
 
-/// Reads the head of a message that is all of `bytes`.
+/// Reads the header of the message `bytes`.
 pub(super) fn header(bytes: &[u8]) -> Option<Batch<'_>> {
     let mut fields = Fields(bytes);
     let message = Message::read(&mut fields)?;
@@ -76,7 +76,7 @@ pub(super) fn records(
     Ok(Records::of_message_set(payload, frame, count))
 }
 
-/// How many messages a set has, and which offset the last of them bears.
+/// The number of messages in a set, and the offset of the last one.
 fn survey(set: &[u8], magic: i8) -> Result<(u32, i64), &'static str> {
     let mut fields = Fields(set);
     let (mut count, mut last) = (0u32, 0);

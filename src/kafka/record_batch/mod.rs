@@ -1,7 +1,7 @@
-//! The bytes of records: batches of format v2, message sets of v0 and v1, their checksums and compression. Knows
+//! The encoding of records: batches of format v2, message sets of v0 and v1, their checksums and compression. Knows
 //! neither sockets nor topics.
 //!
-//! | file | what it is |
+//! | room | what it is |
 //! |---|---|
 //! | `batches` | the [batches](Batches) in a fetch response |
 //! | `batch` | a [batch](Batch) by the fields of its header |
@@ -13,8 +13,8 @@
 //! | `transactions` | which batches are delivered under `read_committed` |
 //! | `fields`, `error` | fields read from untrusted bytes, and what can be wrong with them |
 //!
-//! The bytes come from others: each length is checked against what is there, nothing panics, and nothing is allocated
-//! beyond the limit.
+//! The bytes are untrusted: each length is checked against the bytes that are left, nothing panics, and nothing is
+//! allocated beyond the limit.
 //!
 //! Layouts: <https://kafka.apache.org/documentation/#messageformat>, KIP-98 (v2), KIP-32 (v1), KIP-534 (compaction).
 
@@ -44,14 +44,14 @@ pub use writer::{BatchWriter, NewRecord, ProducerState, place};
 
 use std::fmt;
 
-/// What one batch may unpack to, in bytes, where nobody says otherwise. A batch has 1 MB by default; this allows for
-/// more than a hundredfold. It is also the largest window that zstd's own decoder accepts.
+/// The default maximum uncompressed size of a batch, in bytes: more than a hundred times the default size of a batch.
+/// It is also the largest window that zstd's own decoder accepts.
 pub const MAX_UNPACKED: usize = 128 << 20;
 
-/// How the records of a batch are compressed.
+/// The compression of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     None,
     /// gzip, RFC 1952.
     Gzip,
@@ -64,7 +64,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Every one of them.
+    /// All compressions.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
 
     /// Its number in a batch's attributes.
@@ -82,7 +82,7 @@ impl Compression {
         Self::ALL.into_iter().find(|compression| compression.id() == id)
     }
 
-    /// Its name as Kafka's settings spell it.
+    /// Its name in Kafka's settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -100,21 +100,21 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What a record's timestamp means.
+/// The meaning of a record's timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimestampType {
-    /// When the producer made the record.
+    /// The time when the producer created the record.
     CreateTime,
-    /// When the broker appended it.
+    /// The time when the broker appended it.
     LogAppendTime,
 }
 
-/// What a control batch says: the end of a transaction, or something of the broker's own.
+/// The marker of a control batch: the end of a transaction, or one of the brokers' own kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
-    /// The producer's transaction is aborted: its records are not to be read.
+    /// The producer's transaction was aborted: its records must not be delivered.
     Abort,
-    /// The producer's transaction is committed.
+    /// The producer's transaction was committed.
     Commit,
     /// Another kind, by its number; it concerns no records.
     Other(i16),

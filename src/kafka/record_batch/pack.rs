@@ -1,4 +1,4 @@
-//! From plain bytes to compressed ones.
+//! Compression.
 
 use super::Compression;
 use flate2::write::GzEncoder;
@@ -20,7 +20,7 @@ pub(super) fn pack(compression: Compression, plain: &[u8], out: &mut Vec<u8>) ->
             out.extend_from_slice(&packed);
         }
         Compression::Lz4 => {
-            // What Java's decoder takes: blocks that don't refer to each other.
+            // Java's decoder requires independent blocks.
             let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
             let mut encoder = FrameEncoder::with_frame_info(info, out);
             encoder.write_all(plain)?;

@@ -4,23 +4,23 @@ use crate::relay::record::{HeaderRange, Offset, Partition, Record};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A record as places in its batch's payload.
+/// A record as ranges of its batch's payload.
 #[derive(Clone, Debug)]
 pub struct RawRecord {
     /// Its offset in the partition.
     pub offset: i64,
-    /// Its timestamp in milliseconds since 1970; -1 where unknown.
+    /// Its timestamp in milliseconds since 1970; -1 if unknown.
     pub timestamp: i64,
-    /// Where its key lies, if it has one.
+    /// The range of its key, if it has one.
     pub key: Option<Range<u32>>,
-    /// Where its value lies; `None` is a tombstone.
+    /// The range of its value; `None` for a tombstone.
     pub value: Option<Range<u32>>,
-    /// Where its headers lie, in order.
+    /// The ranges of its headers, in order.
     pub headers: Box<[HeaderRange]>,
 }
 
 impl RawRecord {
-    /// The record itself, of `partition` and in `payload`, which is its batch's. `None` if that is another's.
+    /// The record of `partition` in the `payload` of its batch. `None` if the ranges don't fit the payload.
     #[inline]
     pub fn within(self, payload: &Arc<[u8]>, partition: &Partition) -> Option<Record> {
         let Self { offset, timestamp, key, value, headers } = self;

@@ -1,6 +1,6 @@
-//! The records of a batch, decoded one by one over one shared payload.
+//! Decodes the records of a batch one by one, over one shared payload.
 //!
-//! This is the hot path: a record without headers allocates nothing, and its parts are places in the payload.
+//! This is the hot path: a record without headers allocates nothing, and its parts are ranges of the payload.
 
 use super::error::BatchError;
 use super::fields::Fields;
@@ -10,23 +10,23 @@ use crate::relay::record::HeaderRange;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The smallest record: length, attributes, timestamp, offset, key, value and headers at a byte each.
+/// The minimum size of a record: one byte each for length, attributes, timestamp, offset, key, value and headers.
 const SMALLEST_RECORD: usize = 7;
-/// The smallest header: the lengths of name and value.
+/// The minimum size of a header: the lengths of name and value.
 const SMALLEST_HEADER: usize = 2;
-/// How many headers a record may have. Kafka has no limit but the record's size; this many need 2 MB, twice what a
+/// The maximum number of headers of a record. Kafka limits only the record's size; this many need 2 MB, twice what a
 /// broker accepts by default.
 const MAX_HEADERS: usize = 1 << 20;
 
-/// What the records of a v2 batch take from its header.
+/// What the records of a v2 batch inherit from its header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub base_offset: i64,
     pub last_offset_delta: i32,
     pub base_timestamp: i64,
-    /// The timestamp of all of them, if the broker gave it.
+    /// The timestamp of all of them, if the broker set it (LogAppendTime).
     pub append_time: Option<i64>,
-    /// The lowest offset that is wanted.
+    /// The first wanted offset.
     pub from: i64,
 }
 
@@ -36,15 +36,15 @@ enum Layout {
     MessageSet(OldFrame),
 }
 
-/// The records of a batch, in order. After an error there is nothing more.
+/// The records of a batch, in order. Ends after an error.
 #[derive(Clone, Debug)]
 pub struct Records {
     payload: Arc<[u8]>,
-    /// Where the next record begins.
+    /// The start of the next record in the payload.
     at: usize,
-    /// How many records are left.
+    /// The number of records left.
     left: u32,
-    /// The last record's offset less the base; records go upwards.
+    /// The relative offset of the last record; they ascend.
     previous: i32,
     layout: Layout,
 }
@@ -66,13 +66,13 @@ impl Records {
         Self { payload, at: 0, left: count, previous: -1, layout: Layout::MessageSet(frame) }
     }
 
-    /// What the places of the records mean: the plain bytes of the batch's records.
+    /// The uncompressed records, which the ranges refer to.
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
 
-    /// No `?` on a `Result` here: the branches of this function write the record to where the caller wants it, and
-    /// what goes through another type on the way costs as much as decoding it.
+    /// Without `?` on a `Result`, so that the record is written directly to the caller's place: moving it through
+    /// another type costs as much as decoding it.
     #[inline(always)]
     fn read(&mut self) -> Option<Result<RawRecord, BatchError>> {
         let Layout::Batch(frame) = &self.layout else {
@@ -147,13 +147,13 @@ impl Records {
 const CUT: &str = "a record ends in its middle";
 const BEHIND: &str = "there are bytes behind its last record";
 
-/// What a record adds to its batch's base.
+/// The fields of a record relative to its batch.
 struct Delta {
     timestamp: i64,
     offset: i32,
 }
 
-/// The record that begins at `at`: its place in the batch, the bytes behind that, and where it ends.
+/// The record at `at`: its relative fields, the bytes after them, and its end.
 #[inline(always)]
 fn next_body(payload: &[u8], at: usize) -> Option<(Delta, Fields<'_>, usize)> {
     let mut rest = Fields(payload.get(at..)?);
@@ -164,7 +164,7 @@ fn next_body(payload: &[u8], at: usize) -> Option<(Delta, Fields<'_>, usize)> {
     Some((delta, body, payload.len() - rest.remaining()))
 }
 
-/// The place of a key or value; its length is negative where it is null.
+/// The range of a key or value; `None` for null, which has a negative length.
 #[derive(Clone, Copy)]
 struct Place {
     start: u32,
@@ -224,7 +224,7 @@ impl Iterator for Records {
         self.read()
     }
 
-    /// No more than the batch says.
+    /// At most as many as the header of the batch says.
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some((self.left as usize).saturating_add(1)))
     }

@@ -2,14 +2,14 @@
 
 use std::error::Error;
 
-/// A scratch buffer larger than this is given back after the batch that needed it.
+/// A scratch buffer larger than this is freed after the batch that needed it, in bytes.
 pub(super) const KEPT_SCRATCH: usize = 2 << 20;
 
-/// Why bytes don't unpack.
+/// Why decompression failed.
 pub(super) enum Fault {
-    /// They would give more than the limit.
+    /// The output would exceed the limit.
     TooLarge,
-    /// They are no such compression.
+    /// The input is not valid.
     Broken(Box<dyn Error + Send + Sync>),
 }
 
@@ -19,7 +19,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Fault {
     }
 }
 
-/// A buffer that is filled from its front; what is behind is left over from former batches.
+/// A buffer that is filled from the front; the rest is left over from former batches.
 #[derive(Default)]
 pub(super) struct Scratch {
     bytes: Vec<u8>,
@@ -27,12 +27,12 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// What is unpacked so far.
+    /// The output so far.
     pub fn filled(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
-    /// What is unpacked so far, and room for `size` bytes more, if the limit leaves it.
+    /// The output so far, and room for `size` more bytes, if the limit permits.
     pub fn room(&mut self, size: usize, limit: usize) -> Option<(&[u8], &mut [u8])> {
         let end = self.filled.checked_add(size).filter(|end| *end <= limit)?;
         if self.bytes.len() < end {
@@ -42,7 +42,7 @@ impl Scratch {
         Some((filled, rest.get_mut(..size)?))
     }
 
-    /// How much there may still be.
+    /// How many more bytes the limit permits.
     pub fn left(&self, limit: usize) -> usize {
         limit.saturating_sub(self.filled)
     }

@@ -1,18 +1,18 @@
 //! Which batches are delivered under `read_committed`.
 //!
-//! A fetch answer names the aborted transactions that reach into it: a producer and where its transaction begins. From
-//! there on that producer's batches are aborted, until its abort marker ends the transaction (KIP-98).
+//! A fetch response lists the aborted transactions that overlap with it, by producer and first offset. From there on,
+//! that producer's batches are aborted until its abort marker (KIP-98).
 
 use super::error::BatchError;
 use super::{Batch, Control};
 use std::collections::HashSet;
 
-/// An aborted transaction, as a fetch answer names it.
+/// An aborted transaction of a fetch response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Aborted {
-    /// Where it begins.
+    /// Its first offset.
     pub first_offset: i64,
-    /// Whose it is.
+    /// The id of its producer.
     pub producer_id: i64,
 }
 
@@ -21,31 +21,34 @@ pub struct Aborted {
 pub enum Judgement {
     /// Its records are delivered.
     Deliver,
-    /// Its records belong to an aborted transaction: they never were.
+    /// Its records belong to an aborted transaction and are skipped.
     Aborted,
-    /// It holds no records but a marker.
+    /// It is a control batch without records.
     Control,
 }
 
-/// Judges the batches of one partition's part of one fetch answer, in their order.
+/// Decides which batches of a partition in a fetch response are delivered. Takes them in order.
 #[derive(Clone, Debug)]
 pub struct Transactions {
-    /// Those that don't reach to where we are, the first one last.
+    /// The transactions that begin later, in descending order.
     ahead: Vec<Aborted>,
     /// The producers within an aborted transaction.
     aborting: HashSet<i64>,
 }
 
 impl Transactions {
-    /// For an answer that names these transactions. None at all is what an answer under `read_uncommitted` brings:
-    /// then everything is delivered.
+    /// For a response with these aborted transactions. Without any, as under `read_uncommitted`, everything is
+    /// delivered.
     pub fn new(aborted: impl IntoIterator<Item = Aborted>) -> Self {
         let mut ahead: Vec<_> = aborted.into_iter().collect();
         ahead.sort_unstable_by(|a, b| b.cmp(a));
         Self { ahead, aborting: HashSet::new() }
     }
 
-    /// Judges the next batch. Fails where a marker can't be read.
+    /// Judges the next batch.
+    ///
+    /// # Errors
+    /// A marker that can't be read.
     pub fn judge(&mut self, batch: &Batch<'_>) -> Result<Judgement, BatchError> {
         if !batch.is_control() && !batch.is_transactional() {
             return Ok(Judgement::Deliver);

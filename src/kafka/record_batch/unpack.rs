@@ -1,6 +1,6 @@
-//! From compressed bytes to plain ones, never more of them than a limit.
+//! Decompression up to a limit.
 //!
-//! The checksums that gzip and lz4 bring along are not looked at: the batch's own covers the same bytes.
+//! The checksums of gzip and lz4 are ignored, since that of the batch covers the same bytes.
 
 use super::Compression;
 use super::error::BatchError;
@@ -12,21 +12,21 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::Read;
 use std::sync::Arc;
 
-/// How much more gzip is given when the size it announces proves too small.
+/// The growth of the buffer if the size that gzip announces is too small.
 const GROWTH: usize = 4;
-/// The smallest room gzip is given.
+/// The minimum size of the buffer for gzip, in bytes.
 const SMALLEST_ROOM: usize = 4 << 10;
-/// How much zstd unpacks before the limit is looked at, in bytes; a block has at most as much.
+/// How much zstd decompresses between two checks of the limit, in bytes: the maximum size of a block.
 const ZSTD_STEP: usize = 128 << 10;
-/// The window that a zstd frame may have also where the limit is smaller: what RFC 8878 asks of every decoder. Writers
-/// announce their level's window, however little there is to write.
+/// The window that a zstd frame may always have, even above the limit: RFC 8878 requires it of every decoder, and
+/// encoders announce the window of their level for any size.
 const USUAL_WINDOW: usize = 8 << 20;
-/// How snappy in Java's framing begins, before two version numbers.
+/// The magic of Java's snappy framing, which two version numbers follow.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_VERSIONS: usize = 8;
 
-/// The buffers and decoders that unpacking needs, kept from batch to batch: so a batch costs one allocation, its
-/// records' payload. Keeps some hundred KiB for gzip and up to a few MiB for zstd once it met them.
+/// The buffers and decoders for decompression, reused so that a batch costs one allocation: its payload. Keeps some
+/// hundred KiB for gzip and up to a few MiB for zstd, once used.
 #[derive(Default)]
 pub struct Unpacker {
     scratch: Scratch,
@@ -41,13 +41,13 @@ impl std::fmt::Debug for Unpacker {
 }
 
 impl Unpacker {
-    /// One that holds nothing yet.
+    /// Without buffers yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The plain bytes of `packed`, in an allocation of exactly their size, which is at most `limit` and 4 GiB. So
-    /// `u32` holds each place in them. Plain bytes were bounded by the fetch, and no limit applies to them.
+    /// Decompresses `packed` into an allocation of exactly the right size, at most `limit` and 4 GiB, so that offsets
+    /// fit into a `u32`. Uncompressed bytes were bounded by the fetch, so no limit applies to them.
     pub(super) fn payload(
         &mut self,
         base_offset: i64,
@@ -95,7 +95,7 @@ impl Unpacker {
     }
 }
 
-/// gzip: members one behind the other.
+/// gzip: consecutive members.
 fn gunzip(inflate: &mut Decompress, packed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
     let mut rest = packed;
     while !rest.is_empty() {
@@ -108,8 +108,8 @@ fn gunzip(inflate: &mut Decompress, packed: &[u8], scratch: &mut Scratch, limit:
     Ok(())
 }
 
-/// Unpacks one member and says how many bytes it had. The last four bytes say what to expect: then everything goes to
-/// its place in one go. Where they say too little, it begins again with more room.
+/// Decompresses one member and returns its size in the input. The last four bytes announce the size of the output, so
+/// that it is written in one go. If they are wrong, it starts over with more room.
 fn inflate_member(
     inflate: &mut Decompress,
     deflated: &[u8],
@@ -118,7 +118,7 @@ fn inflate_member(
 ) -> Result<usize, Fault> {
     let announced = deflated.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize);
     let left = scratch.left(limit);
-    // Never more than deflate can give, so that a lie costs nothing.
+    // Never more than deflate can produce, so that a false size costs no memory.
     let mut size = announced.min(deflated.len().saturating_mul(1032)).clamp(SMALLEST_ROOM.min(left), left);
     loop {
         let (_, room) = scratch.room(size, limit).ok_or(Fault::TooLarge)?;
@@ -166,7 +166,7 @@ fn unsnap(packed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Faul
     Ok(())
 }
 
-/// Snappy in blocks, each behind its length. The version numbers mean nothing: writers disagree on them.
+/// Snappy in blocks with lengths. The version numbers are ignored, since encoders disagree on them.
 fn unsnap_framed(framed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(), Fault> {
     let mut fields = Fields(framed);
     fields.bytes(XERIAL_VERSIONS).ok_or("it ends in its header")?;
@@ -178,8 +178,8 @@ fn unsnap_framed(framed: &[u8], scratch: &mut Scratch, limit: usize) -> Result<(
     Ok(())
 }
 
-/// zstd: frames one behind the other. A frame's window may be as large as the limit: with the scratch and the payload
-/// three times the limit bounds what it costs.
+/// zstd: consecutive frames. A frame's window may be as large as the limit, so with scratch and payload the memory is
+/// bounded by three times the limit.
 fn unzstd(
     decoder: &mut FrameDecoder,
     packed: &[u8],

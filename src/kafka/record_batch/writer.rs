@@ -1,4 +1,4 @@
-//! A batch made of records: what a producer sends and a broker keeps.
+//! Encodes records into a batch.
 
 use super::batch::{CHECKED_FROM, CONTROL_BIT, HEADER, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT};
 use super::fields::{PREFIX, put_varlong, varlong_len};
@@ -10,20 +10,20 @@ use std::io;
 const MAGIC: u8 = 2;
 const NO_EPOCH: i32 = -1;
 
-/// A record as it goes into a batch.
+/// A record to write.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
     /// Milliseconds since 1970.
     pub timestamp: i64,
     /// Its key, if it has one.
     pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a tombstone.
+    /// Its value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
     /// Its headers, in order.
     pub headers: &'a [Header<'a>],
 }
 
-/// Who writes a batch, where the writer is idempotent or transactional (KIP-98).
+/// The producer state in a batch (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerState {
     /// The producer's id.
@@ -35,12 +35,11 @@ pub struct ProducerState {
 }
 
 impl ProducerState {
-    /// A writer that is neither.
+    /// A producer that is neither idempotent nor transactional.
     pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1 };
 }
 
-/// Takes records one by one and makes them a batch of format v2. Its offsets begin at 0: the broker
-/// [places](place) it.
+/// Encodes records one by one into a batch of format v2. Offsets begin at 0: the broker [places](place) the batch.
 #[derive(Clone, Debug)]
 pub struct BatchWriter {
     compression: Compression,
@@ -86,17 +85,17 @@ impl BatchWriter {
         batch.sealed(&batch.plain)
     }
 
-    /// Written by this producer.
+    /// Sets the producer state.
     pub fn producer(self, producer: ProducerState) -> Self {
         Self { producer, ..self }
     }
 
-    /// Part of the producer's transaction.
+    /// Makes it part of the producer's transaction.
     pub fn transactional(self) -> Self {
         Self { transactional: true, ..self }
     }
 
-    /// What its timestamps mean. With [`TimestampType::LogAppendTime`] the latest is that of all records.
+    /// Sets the meaning of its timestamps. With [`TimestampType::LogAppendTime`] the latest is that of all records.
     pub fn timestamp_type(self, timestamp_type: TimestampType) -> Self {
         Self { timestamp_type, ..self }
     }
@@ -134,23 +133,26 @@ impl BatchWriter {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Leaves an offset out, as compaction does, also at the end.
+    /// Skips an offset, as compaction does, perhaps at the end.
     pub fn skip(&mut self) {
         self.last_delta = self.next_delta;
         self.next_delta = self.next_delta.saturating_add(1);
     }
 
-    /// How many records it has.
+    /// The number of its records.
     pub fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// How many bytes it has before compression.
+    /// Its size before compression, in bytes.
     pub fn plain_len(&self) -> usize {
         HEADER.saturating_add(self.plain.len())
     }
 
-    /// The batch's bytes. Fails where the compression does, which takes more than 4 GiB.
+    /// The encoded batch.
+    ///
+    /// # Errors
+    /// A failure of the compression, which happens only above 4 GiB.
     pub fn finish(&self) -> io::Result<Vec<u8>> {
         if self.compression == Compression::None || self.count == 0 {
             return Ok(self.sealed(&self.plain));
@@ -160,7 +162,7 @@ impl BatchWriter {
         Ok(self.sealed(&packed))
     }
 
-    /// The header and `body` behind it.
+    /// The header followed by `body`.
     fn sealed(&self, body: &[u8]) -> Vec<u8> {
         let mut attributes = if self.count == 0 { 0 } else { i16::from(self.compression.id()) };
         let append_time = self.timestamp_type == TimestampType::LogAppendTime;
@@ -206,8 +208,8 @@ fn put_part(out: &mut Vec<u8>, part: Option<&[u8]>) {
     }
 }
 
-/// Gives the v2 batch that is `batch` its place in a log. Its checksum doesn't cover that. `false` if there is no room
-/// for it in `batch`.
+/// Sets the base offset and leader epoch of a v2 batch, which its checksum does not cover. Returns `false` if `batch`
+/// is too short.
 pub fn place(batch: &mut [u8], base_offset: i64, partition_leader_epoch: i32) -> bool {
     let Some(head) = batch.first_chunk_mut::<16>() else { return false };
     head[..8].copy_from_slice(&base_offset.to_be_bytes());
