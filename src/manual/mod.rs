@@ -1,18 +1,18 @@
 //! The manual: documentation only, as pages that GitHub and `cargo doc` both show.
 //!
-//! | page | what it answers |
+//! | Page | what it answers |
 //! |---|---|
-//! | [delivery] | what a request looks like; windows, batches, order, rate |
-//! | [failures] | what each answer leads to; retries, pauses, which record is to blame |
-//! | [dead_letters] | where rejected records go, and how they are sent again |
-//! | [signing] | signatures, credentials, files that change |
-//! | [kafka] | groups, positions, brokers, `client.properties` |
-//! | [flags] | options by task, exit codes, configuration |
-//! | [library] | the relay, the semaphore and the Kafka client in a program of one's own |
-//! | [architecture] | rooms; the life of a record, an answer, a flag, a dead letter; locks and threads |
-//! | [glossary] | each term, one meaning |
-//! | [contributing] | how to add a flag, a Kafka API, a verdict |
-//! | [changelog] | what changed |
+//! | [Delivery](delivery) | what a request looks like; windows, batches, order, rate |
+//! | [Failures](failures) | what each answer leads to; retries, pauses, which record is to blame |
+//! | [Dead letters](dead_letters) | where rejected records go, and how they are sent again |
+//! | [Signing](signing) | signatures, credentials, files that change |
+//! | [Kafka](kafka) | groups, positions, brokers, `client.properties` |
+//! | [Options](flags) | options by task, exit codes, configuration |
+//! | [Library](library) | the relay, the semaphore and the Kafka client in a program of one's own |
+//! | [Architecture](architecture) | rooms; the life of a record, an answer, a flag, a dead letter; locks and threads |
+//! | [Glossary](glossary) | each term, one meaning |
+//! | [Contributing](contributing) | how to add a flag, a Kafka API, a verdict |
+//! | [Changelog](changelog) | what changed |
 //!
 //! Pages link to each other by reference (`[failures]`). Each page ends with those references as files, for GitHub;
 //! here, definitions that come first send the same links to modules.
