@@ -14,7 +14,7 @@ use std::error::Error;
 type Advice = Cow<'static, str>;
 
 /// An error or a notice as a person reads it: the fact, and what to do about it.
-pub fn sentence(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn sentence(error: &(dyn Error + 'static)) -> String {
     format!("{error}{}", advice(error).unwrap_or_default())
 }
 

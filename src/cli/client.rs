@@ -19,6 +19,9 @@ use crate::webhook::oauth::{Connect, OAuthSettings, TokenFetcher};
 use crate::webhook::request::Requests;
 #[cfg(feature = "keep-alive")]
 use crate::webhook::sender::{Sender, TokenClient};
+use std::time::Duration;
+#[cfg(feature = "keep-alive")]
+use std::time::Instant;
 
 /// The client.
 #[derive(Debug)]
@@ -56,16 +59,29 @@ impl Client {
         }
     }
 
+    /// Reads or fetches the credentials of a request.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(crate) fn authorized(&self) -> Result<(), SendError> {
+        match self {
+            #[cfg(feature = "keep-alive")]
+            Self::KeepAlive(sender) => sender.requests().authorized(),
+            #[cfg(feature = "minreq")]
+            Self::Minreq(minreq) => minreq.requests().authorized(),
+        }
+    }
+
     /// Goes the whole way to the destination and sends no event; what came of it, in words.
-    pub(crate) fn probe(&self, options: &Options) -> Result<String, String> {
+    pub(crate) fn probe(&self, timeout: Duration) -> Result<String, String> {
         match self {
             #[cfg(feature = "keep-alive")]
             Self::KeepAlive(sender) => {
-                let deadline = std::time::Instant::now() + options.timeout;
+                let deadline = Instant::now() + timeout;
                 sender.client().probe(deadline).map_err(|error| format!("{error}: check --url"))
             }
             #[cfg(feature = "minreq")]
-            Self::Minreq(minreq) => minreq.probe(options.timeout),
+            Self::Minreq(minreq) => minreq.probe(timeout),
         }
     }
 }
@@ -130,7 +146,7 @@ fn token_fetcher(settings: &OAuthSettings, options: &Options) -> Result<Box<dyn 
             can_minreq(endpoint, &here).map_err(|failure| failure.text)?;
             if settings.way != Default::default() {
                 return Err(
-                    "token-ca, token-client-cert, token-client-key and token-proxy need --http-client \
+                    "token-ca, token-client-cert, token-client-key and token-proxy require --http-client \
                             keep-alive"
                         .into(),
                 );
@@ -205,7 +221,7 @@ fn can_minreq(destination: &Destination, options: &Options) -> Result<(), Failur
         (options.proxy.as_deref().is_some_and(|proxy| proxy != "none"), "--proxy"),
     ];
     if let Some((_, what)) = asked.iter().find(|(asked, _)| *asked) {
-        return Err(Failure::usage(format!("{what} needs --http-client keep-alive")));
+        return Err(Failure::usage(format!("{what} requires --http-client keep-alive")));
     }
     if options.https_only && !destination.is_https() {
         return Err(Failure::usage("--https-only: the URL has to begin with https://"));

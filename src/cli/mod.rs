@@ -8,52 +8,44 @@
 //! | `config` | the three places a flag may come from, and which one counts |
 //! | `command` | the one table of commands |
 //! | `help`, `man`, `completions` | what is made from the two tables for people and their shells |
-//! | `client` | the HTTP client that the flags ask for |
+//! | `plan` | what a command does, resolved once from the options |
+//! | `client`, `requests`, `source`, `dead_letters` | the parts of a plan |
+//! | `delivery` | a planned delivery, opened and run |
 //! | `advice` | what to do about errors of the Kafka client |
-//! | `letters` | dead letters: where they go, where they are read from |
-//! | `signals`, `open_files` | what the system asks of a process, and allows it |
-//! | `picture`, `svg` | the result of the demo, for a terminal and as a file |
+//! | `commands` | the commands, a file each |
 //! | `receiver` | a webhook to try things on, for `demo` and `receive` |
-//! | `run`, `check`, `demo`, `receive`, `replay`, `tail`, `send`, `sandbox` | the commands |
+//! | `signals`, `open_files` | what the system asks of a process, and allows it |
 
 #[cfg(feature = "kafka")]
-pub mod advice;
-mod check;
+mod advice;
 mod client;
 mod command;
+mod commands;
 mod completions;
 mod config;
-mod demo;
-mod demo_source;
+mod dead_letters;
+mod delivery;
 mod flags;
 mod help;
-mod letters;
 mod man;
 mod open_files;
 mod options;
-mod picture;
-mod receive;
+mod plan;
 mod receiver;
-mod replay;
 mod requests;
-mod run;
-#[cfg(feature = "sandbox")]
-mod sandbox;
-mod send;
 mod signals;
 mod source;
-mod svg;
-mod tail;
 mod values;
 
 use crate::observe::log;
-use command::Command;
-use completions::Shell;
+use crate::relay::dead_letter::shown;
 use config::Invocation;
-use options::{LogFormat, Options};
+use options::LogFormat;
+use plan::Plan;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What the process says when it ends.
@@ -88,6 +80,26 @@ impl Failure {
     /// Bad flags or configuration.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, text: text.into() }
+    }
+
+    /// A file that was named can't be read.
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let path = shown::path(path);
+        Self::usage(match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                format!("{path} is being sent by another process, which saves its progress beside the file")
+            }
+            io::ErrorKind::IsADirectory => format!("{path} is a folder: name a file"),
+            _ => format!("{path} can't be read: {error}"),
+        })
+    }
+
+    /// Progress in a file can't be saved beside it.
+    fn unkept(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Self::unreadable(path, error),
+            _ => Self::usage(format!("progress can't be saved in {}: {error}", shown::path(path))),
+        }
     }
 }
 
@@ -128,32 +140,27 @@ fn obey(arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>
         Invocation::Version => print(VERSION),
         Invocation::Command(command, options) => {
             log::set_json(options.log_format == LogFormat::Json);
-            run_command(command, &options)?;
+            execute(Plan::new(command, &options)?)?;
         }
     }
     Ok(Exit::Done)
 }
 
-fn run_command(command: Command, options: &Options) -> Result<(), Failure> {
-    let operand = options.operand.as_ref().map(|operand| operand.to_string_lossy());
-    match command {
-        Command::Run => run::run(options)?,
-        Command::Send => send::run(options)?,
-        Command::Check => check::run(options)?,
-        Command::Replay => replay::run(options)?,
-        Command::Tail => tail::run(options)?,
-        Command::Receive => receive::run(options)?,
-        Command::Demo => demo::run(options)?,
+fn execute(plan: Plan) -> Result<(), Failure> {
+    match plan {
+        Plan::Run(plan) => commands::run::run(*plan)?,
+        Plan::Send(plan) => commands::send::run(*plan)?,
+        Plan::Check(plan) => commands::check::run(*plan)?,
+        Plan::Replay(plan) => commands::replay::run(*plan)?,
+        Plan::Tail(plan) => commands::tail::run(*plan)?,
+        Plan::Receive(plan) => commands::receive::run(plan)?,
+        Plan::Demo(plan) => commands::demo::run(&plan)?,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox => sandbox::run(options)?,
-        Command::Help => print(&help::long(operand.map(|name| config::command_of(&name)).transpose()?)),
-        Command::Version => print(VERSION),
-        Command::Completions => {
-            let shell = operand.as_deref().and_then(Shell::named);
-            let shell = shell.ok_or_else(|| Failure::usage("completions exist for bash, zsh and fish"))?;
-            print(&shell.script());
-        }
-        Command::Man => print(&man::page()),
+        Plan::Sandbox(plan) => commands::sandbox::run(plan)?,
+        Plan::Help(command) => print(&help::long(command)),
+        Plan::Version => print(VERSION),
+        Plan::Completions(shell) => print(&shell.script()),
+        Plan::Man => print(&man::page()),
     }
     Ok(())
 }

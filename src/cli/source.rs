@@ -2,53 +2,86 @@
 
 use super::Failure;
 use super::options::{KafkaClient, Options};
+#[cfg(feature = "kafka")]
+use super::requests::REPORTER;
 #[cfg(feature = "kafka-crate")]
 use crate::kafka::kafka_crate;
 use crate::relay::source::Source;
+#[cfg(feature = "kafka")]
+use std::cell::OnceCell;
 
 /// The group that is used unless one is named.
 const GROUP: &str = "sluicegate";
 
-/// What people should be warned of, and how to open the source, once it is certain that the run begins.
-pub(crate) struct Prepared {
-    /// The group whose positions count.
-    pub(crate) group: String,
-    /// Sentences.
-    pub(crate) warnings: Vec<String>,
-    open: Box<dyn FnOnce() -> Result<Box<dyn Source>, Failure>>,
+/// What is read and how, before anybody is contacted.
+pub(super) enum SourcePlan {
+    #[cfg(feature = "kafka")]
+    Native(Box<Native>),
+    #[cfg(feature = "kafka-crate")]
+    KafkaCrate(kafka_crate::Config),
 }
 
-impl Prepared {
-    /// Begins to read.
-    pub(crate) fn open(self) -> Result<Box<dyn Source>, Failure> {
-        (self.open)()
+impl SourcePlan {
+    /// What the flags ask for. Contacts nobody.
+    pub(super) fn new(options: &Options, brokers: &Brokers<'_>) -> Result<Self, Failure> {
+        let _ = brokers;
+        match options.kafka.client {
+            #[cfg(feature = "kafka")]
+            KafkaClient::Native => native(options, brokers.reach()?).map(Box::new).map(Self::Native),
+            #[cfg(feature = "kafka-crate")]
+            KafkaClient::KafkaCrate => of_crate(options).map(Self::KafkaCrate),
+            #[allow(unreachable_patterns, reason = "not with all clients built in")]
+            _ => Err(Failure::usage("--kafka-client: this binary was built without it")),
+        }
     }
-}
 
-/// Looks whether the flags make sense. Contacts nobody.
-pub(crate) fn prepare(options: &Options) -> Result<Prepared, Failure> {
-    match options.kafka.client {
-        #[cfg(feature = "kafka")]
-        KafkaClient::Native => {
-            let native = native(options)?;
-            let (group, warnings) = (native.config.group.clone(), native.warnings);
-            let open = move || {
-                let consumer =
-                    crate::kafka::consumer::Consumer::open(native.config, native.connector, native.brokers);
-                let failed = |error: crate::relay::source::SourceError| Failure::usage(error.to_string());
-                consumer.map(|consumer| Box::new(consumer) as Box<dyn Source>).map_err(failed)
-            };
-            Ok(Prepared { group, warnings, open: Box::new(open) })
+    /// The group whose positions count.
+    pub(super) fn group(&self) -> &str {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Native(native) => &native.config.group,
+            #[cfg(feature = "kafka-crate")]
+            Self::KafkaCrate(config) => &config.group,
         }
-        #[cfg(feature = "kafka-crate")]
-        KafkaClient::KafkaCrate => {
-            let config = of_crate(options)?;
-            let group = config.group.clone();
-            let open = move || Ok(Box::new(kafka_crate::KafkaCrate::open(config)) as Box<dyn Source>);
-            Ok(Prepared { group, warnings: Vec::new(), open: Box::new(open) })
+    }
+
+    /// What people should know, in sentences.
+    pub(super) fn warnings(&self) -> &[String] {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Native(native) => &native.reach.properties.warnings,
+            #[cfg(feature = "kafka-crate")]
+            Self::KafkaCrate(_) => &[],
         }
-        #[allow(unreachable_patterns, reason = "not with all clients built in")]
-        _ => Err(Failure::usage("--kafka-client: this binary was built without it")),
+    }
+
+    /// Begins to read.
+    pub(super) fn open(self) -> Result<Box<dyn Source>, Failure> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Native(native) => native.open().map_err(|error| Failure::usage(error.to_string())),
+            #[cfg(feature = "kafka-crate")]
+            Self::KafkaCrate(config) => Ok(Box::new(kafka_crate::KafkaCrate::open(config))),
+        }
+    }
+
+    /// The records of all partitions, from where the group has come to; nothing is committed and no group is joined.
+    pub(super) fn look_into(self) -> Result<Box<dyn Source>, Failure> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Native(native) => {
+                use crate::kafka::config::{Config, Share};
+                let Native { config, reach } = *native;
+                let config = Config { share: Share::Fixed(None), commits: false, ..config };
+                let failed = |error: crate::relay::source::SourceError| Failure {
+                    exit: super::Exit::Failed,
+                    text: error.to_string(),
+                };
+                Native { config, reach }.open().map_err(failed)
+            }
+            #[cfg(feature = "kafka-crate")]
+            Self::KafkaCrate(_) => Err(Failure::usage("topic:NAME requires --kafka-client native")),
+        }
     }
 }
 
@@ -56,9 +89,36 @@ fn missing(flag: &str) -> Failure {
     Failure::usage(format!("{flag} is missing: see sluicegate run --help"))
 }
 
+/// The way to the brokers, read from the flags and `--kafka-config` when it is first asked for, and only then.
+pub(super) struct Brokers<'a> {
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "the kafka crate has no other settings"))]
+    options: &'a Options,
+    #[cfg(feature = "kafka")]
+    reach: OnceCell<Reach>,
+}
+
+impl<'a> Brokers<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        Self {
+            options,
+            #[cfg(feature = "kafka")]
+            reach: OnceCell::new(),
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    pub(super) fn reach(&self) -> Result<&Reach, Failure> {
+        if let Some(reach) = self.reach.get() {
+            return Ok(reach);
+        }
+        let read = Reach::read(self.options)?;
+        Ok(self.reach.get_or_init(|| read))
+    }
+}
+
 /// What the `kafka` crate is to read, from the flags.
 #[cfg(feature = "kafka-crate")]
-pub(crate) fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
+fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
     use crate::kafka::config::Start;
     if options.brokers.is_empty() {
         return Err(missing("--brokers HOST:PORT"));
@@ -66,7 +126,7 @@ pub(crate) fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure
     if options.topics.is_empty() {
         return Err(missing("--topic NAME"));
     }
-    let beyond = |what: &str| Err(Failure::usage(format!("{what} needs --kafka-client native")));
+    let beyond = |what: &str| Err(Failure::usage(format!("{what} requires --kafka-client native")));
     if let Some(pattern) = options.topics.iter().find(|topic| topic.starts_with('^')) {
         return beyond(&format!("--topic '{pattern}', a pattern,"));
     }
@@ -75,6 +135,9 @@ pub(crate) fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure
     }
     if options.kafka.config_file.is_some() {
         return beyond("--kafka-config");
+    }
+    if !options.forward_headers.is_empty() {
+        return beyond("--forward-header");
     }
     Ok(kafka_crate::Config {
         brokers: options.brokers.clone(),
@@ -89,55 +152,61 @@ pub(crate) fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure
 
 /// What the native client is to read, and how it reaches the brokers.
 #[cfg(feature = "kafka")]
-pub(crate) struct Native {
-    /// What to read.
-    pub(crate) config: crate::kafka::config::Config,
-    /// How to connect.
-    pub(crate) connector: crate::kafka::connection::Connector,
-    /// Where to begin to ask.
-    pub(crate) brokers: Vec<crate::kafka::cluster::Address>,
-    /// Sentences.
-    pub(crate) warnings: Vec<String>,
+pub(super) struct Native {
+    pub(super) config: crate::kafka::config::Config,
+    pub(super) reach: Reach,
 }
 
-/// How the native client reaches the brokers.
 #[cfg(feature = "kafka")]
-pub(crate) struct Reach {
-    /// How to connect.
-    pub(crate) connector: crate::kafka::connection::Connector,
-    /// Where to begin to ask.
-    pub(crate) brokers: Vec<crate::kafka::cluster::Address>,
-    /// What else the file of `--kafka-config` says.
-    pub(crate) properties: crate::kafka::properties::Properties,
-}
-
-/// How to reach the brokers, from the flags and from `--kafka-config`.
-#[cfg(feature = "kafka")]
-pub(crate) fn reach(options: &Options) -> Result<Reach, Failure> {
-    use crate::kafka::cluster::Address;
-    use crate::kafka::properties::Properties;
-    let properties = match &options.kafka.config_file {
-        None => Properties::default(),
-        Some(path) => Properties::read(path)
-            .map_err(|error| Failure::usage(format!("--kafka-config: {}: {error}", path.display())))?,
-    };
-    let brokers = if options.brokers.is_empty() { &properties.brokers } else { &options.brokers };
-    if brokers.is_empty() {
-        return Err(missing("--brokers HOST:PORT (or bootstrap.servers in --kafka-config)"));
+impl Native {
+    fn open(self) -> Result<Box<dyn Source>, crate::relay::source::SourceError> {
+        let Self { config, reach } = self;
+        let consumer = crate::kafka::consumer::Consumer::open(config, reach.connector, reach.brokers)?;
+        Ok(Box::new(consumer))
     }
-    let address = |text: &String| {
-        Address::parse(text)
-            .ok_or_else(|| Failure::usage(format!("'{text}' is not HOST:PORT, such as localhost:9092")))
-    };
-    let brokers = brokers.iter().map(address).collect::<Result<_, _>>()?;
-    Ok(Reach { connector: connector(&properties)?, brokers, properties })
 }
 
-/// The native client's settings, from the flags and from `--kafka-config`. A flag goes before the file.
+/// How the native client reaches the brokers. Everything in the process that connects shares the connector, and is one
+/// client to the brokers: dead letters are put by a client that brokers have let in before, and a rejected login is
+/// retried there too.
 #[cfg(feature = "kafka")]
-pub(crate) fn native(options: &Options) -> Result<Native, Failure> {
+#[derive(Clone)]
+pub(super) struct Reach {
+    pub(super) connector: crate::kafka::connection::Connector,
+    /// Where to begin to ask.
+    pub(super) brokers: Vec<crate::kafka::cluster::Address>,
+    /// What else the file of `--kafka-config` says.
+    properties: crate::kafka::properties::Properties,
+}
+
+#[cfg(feature = "kafka")]
+impl Reach {
+    fn read(options: &Options) -> Result<Self, Failure> {
+        use crate::kafka::cluster::Address;
+        use crate::kafka::properties::Properties;
+        let properties = match &options.kafka.config_file {
+            None => Properties::default(),
+            Some(path) => Properties::read(path)
+                .map_err(|error| Failure::usage(format!("--kafka-config: {}: {error}", path.display())))?,
+        };
+        let brokers = if options.brokers.is_empty() { &properties.brokers } else { &options.brokers };
+        if brokers.is_empty() {
+            return Err(missing("--brokers HOST:PORT (or bootstrap.servers in --kafka-config)"));
+        }
+        let address = |text: &String| {
+            Address::parse(text)
+                .ok_or_else(|| Failure::usage(format!("'{text}' is not HOST:PORT, such as localhost:9092")))
+        };
+        let brokers = brokers.iter().map(address).collect::<Result<_, _>>()?;
+        Ok(Self { connector: connector(&properties)?, brokers, properties })
+    }
+}
+
+/// The native client's settings, from the flags and from `--kafka-config`. A flag takes precedence over the file.
+#[cfg(feature = "kafka")]
+fn native(options: &Options, reach: &Reach) -> Result<Native, Failure> {
     use crate::kafka::config::{Config, Share};
-    let Reach { connector, brokers, properties } = reach(options)?;
+    let properties = &reach.properties;
     if options.topics.is_empty() {
         return Err(missing("--topic NAME"));
     }
@@ -147,7 +216,7 @@ pub(crate) fn native(options: &Options) -> Result<Native, Failure> {
         topics: options.topics.clone(),
         share: match &options.partitions {
             Some(partitions) => Share::Fixed(Some(partitions.clone())),
-            None => Share::Group(membership(options, &properties, &group)?),
+            None => Share::Group(membership(options, properties, &group)?),
         },
         group,
         start: options.start,
@@ -164,7 +233,7 @@ pub(crate) fn native(options: &Options) -> Result<Native, Failure> {
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;
-    Ok(Native { config, connector, brokers, warnings: properties.warnings })
+    Ok(Native { config, reach: reach.clone() })
 }
 
 /// `--group-max-concurrency`, which only a group can keep, and only while its members are sure to be heard of.
@@ -172,7 +241,9 @@ pub(crate) fn native(options: &Options) -> Result<Native, Failure> {
 fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLimit>, Failure> {
     let Some(most) = options.kafka.group_max_concurrency else { return Ok(None) };
     if options.partitions.is_some() {
-        return Err(Failure::usage("--group-max-concurrency needs the group that --partitions does without"));
+        return Err(Failure::usage(
+            "--group-max-concurrency requires a group, and --partitions joins none: leave one of them out",
+        ));
     }
     let session = options
         .kafka
@@ -180,8 +251,8 @@ fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLi
         .unwrap_or(crate::kafka::group::membership::Settings::default().session_timeout);
     if options.timeout.saturating_mul(2) > session {
         return Err(Failure::usage(
-            "with --group-max-concurrency a request may take at most half of the session: lower --timeout, or raise \
-             --session-timeout",
+            "--group-max-concurrency requires that --timeout is at most half of --session-timeout: lower the one, or raise \
+             the other",
         ));
     }
     Ok(Some(crate::kafka::config::GroupLimit { most, longest: options.timeout }))
@@ -226,41 +297,17 @@ fn connector(
     properties: &crate::kafka::properties::Properties,
 ) -> Result<crate::kafka::connection::Connector, Failure> {
     use crate::kafka::connection::{Connector, Settings};
-    use std::sync::{Mutex, PoisonError};
     let defaults = Settings::default();
     let mut security = properties.security.clone();
-    security.tls.reporter = super::requests::REPORTER;
+    security.tls.reporter = REPORTER;
     let settings = Settings {
         security,
         client_id: properties.client_id.clone().unwrap_or(defaults.client_id),
         max_idle: properties.max_idle.unwrap_or(defaults.max_idle),
         connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
-        reporter: super::requests::REPORTER,
+        reporter: REPORTER,
         ..Settings::default()
     };
-    let connector =
-        Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))?;
-    // Everything in the process that connects is one client to the brokers. Dead letters are thus put by a client that
-    // brokers have let in before, and a refused login is retried there too.
-    static CLIENT: Mutex<Option<Connector>> = Mutex::new(None);
-    let mut client = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = client.take().filter(|client| client.settings() == connector.settings());
-    Ok(client.insert(same.unwrap_or(connector)).clone())
-}
-
-#[cfg(all(test, feature = "kafka"))]
-mod tests {
-    use super::*;
-    use crate::kafka::properties::Properties;
-
-    #[test]
-    fn all_that_connects_in_the_same_way_is_one_client() {
-        let named = |name: &str| {
-            let properties = Properties { client_id: Some(name.into()), ..Properties::default() };
-            connector(&properties).map_err(|failure| failure.text).unwrap()
-        };
-        assert!(named("a") == named("a"));
-        assert!(named("a") != named("b"));
-    }
+    Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))
 }

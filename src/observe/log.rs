@@ -38,6 +38,11 @@ pub(crate) fn say(level: Level, text: &str) {
     SINK.push(Line { plain: true, ..Line::new(level, text.to_owned()) }, false);
 }
 
+/// Logs a warning.
+pub(crate) fn warning(text: &str) {
+    tell(Level::Warn, || (Fields::of("warning"), text.to_owned()));
+}
+
 /// Whether lines of this level are logged.
 pub(super) fn is_told(level: Level) -> bool {
     level <= log::max_level() && !is_writer()

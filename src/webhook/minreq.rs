@@ -41,6 +41,11 @@ impl Minreq {
         Self { destination, requests, timeout }
     }
 
+    /// What makes the requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// Connects and, for https, verifies the certificate, by asking for the options of the address; no event is
     /// sent. An answer of any kind means that TLS works.
     pub fn probe(&self, timeout: Duration) -> Result<String, String> {

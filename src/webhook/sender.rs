@@ -22,6 +22,11 @@ impl Sender {
         Self { client, requests, timeout }
     }
 
+    /// What makes the requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// The client alone.
     pub fn client(&self) -> &KeepAlive {
         &self.client

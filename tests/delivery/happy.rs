@@ -198,7 +198,7 @@ fn the_demo_ends_by_itself_and_shows_both_scenes() {
         "Waiting for batch interval...",
         "All workers have completed",
         "10 delivered, at most 2 in flight, 4 pauses",
-        "through the gate, 16 at once",
+        "through sluicegate, 16 at once",
     ] {
         assert!(ended.stdout.contains(text), "{text}:\n{}", ended.stdout);
     }

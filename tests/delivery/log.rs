@@ -155,7 +155,12 @@ fn every_line_of_a_json_log_is_json_to_the_very_last() {
     ] {
         assert!(ended.stderr.contains(&fields), "{fields}:\n{}", ended.stderr);
     }
-    assert!(ended.stderr.lines().any(|line| line.contains(r#""event":"attempt""#) && line.contains(r#","duration_ms":"#)));
+    assert!(
+        ended
+            .stderr
+            .lines()
+            .any(|line| line.contains(r#""event":"attempt""#) && line.contains(r#","duration_ms":"#))
+    );
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.contains(r#""level":"error""#) && last.contains("--dead-letter"), "{last}");
 }

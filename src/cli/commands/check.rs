@@ -1,10 +1,12 @@
 //! `check`: looks without touching. Joins nothing, commits nothing, and sends no event but the one of `--send-test`.
 
-use super::client::Client;
-use super::options::{KafkaClient, Options};
-use super::requests::requests;
-use super::run::transport;
-use super::{Exit, Failure, letters, print, source};
+use crate::cli::client::Client;
+use crate::cli::dead_letters::DeadLetterPlan;
+use crate::cli::plan::CheckPlan;
+#[cfg(feature = "kafka")]
+use crate::cli::source::Native;
+use crate::cli::source::SourcePlan;
+use crate::cli::{Exit, Failure, print};
 use crate::relay::dead_letter::headers::millis;
 use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::transport::{Answer, Attempt, Transport};
@@ -17,44 +19,45 @@ const TEST_TOPIC: &str = "sluicegate-check";
 const TEST_BODY: &[u8] = br#"{"sluicegate":"check"}"#;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    // Flags that make no sense are told before anything is contacted.
-    let prepared = source::prepare(options)?;
-    let (destination, client, warnings) = transport(options)?;
+pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
+    let CheckPlan { source, brokers, partitions, has_credentials, send_test: sends, timeout, delivery } =
+        plan;
     let mut report = Report { wrong: 0 };
-    prepared.warnings.iter().chain(&warnings).for_each(|warning| print(&format!("warn   {warning}\n")));
-    match options.kafka.client {
+    source.warnings().iter().chain(&delivery.warnings).for_each(|warning| warn(warning));
+    match source {
         #[cfg(feature = "kafka")]
-        KafkaClient::Native => look(&mut report, options)?,
+        SourcePlan::Native(native) => look(&mut report, *native, &brokers.join(","), partitions.as_deref()),
         #[cfg(feature = "kafka-crate")]
-        KafkaClient::KafkaCrate => look_with_crate(&mut report, options)?,
-        #[allow(unreachable_patterns, reason = "not with all clients built in")]
-        _ => {}
+        SourcePlan::KafkaCrate(config) => look_with_crate(&mut report, &config),
     }
-    if options.auth.is_some() {
-        let outcome = requests(&destination, options)?.0.authorized();
-        report.tell("credentials", outcome.map(|()| "are there".into()).map_err(|error| error.text));
+    let client = &delivery.client;
+    if has_credentials {
+        let outcome = client.authorized();
+        report.tell("credentials", outcome.map(|()| "are available".into()).map_err(|error| error.text));
     }
-    let reached = client.probe(options).map(|way| match options.send_test {
+    let reached = client.probe(timeout).map(|way| match sends {
         true => way,
-        false => {
-            format!("{way}; nothing was sent, so what it answers is not known: --send-test sends an event")
-        }
+        false => format!("{way}; nothing was sent, so its answer is unknown: --send-test sends an event"),
     });
     let is_reached = reached.is_ok();
-    report.tell(&format!("webhook {destination}"), reached);
-    if options.send_test && is_reached {
-        report.tell("test event", send_test(&client, &options.settings.policy));
+    report.tell(&format!("webhook {}", delivery.destination), reached);
+    if sends && is_reached {
+        report.tell("test event", send_test(client, &delivery.settings.policy));
     }
-    if options.dead_letter.is_some() {
-        let found = letters::check(options);
-        let found = found.inspect(|warnings| warnings.iter().for_each(|it| print(&format!("warn   {it}\n"))));
+    if !matches!(delivery.dead_letters, DeadLetterPlan::Stop) {
+        let found = delivery.dead_letters.check();
+        let found = found.inspect(|warnings| warnings.iter().for_each(|it| warn(it)));
         report.tell("dead letters", found.map(|_| "can be kept".into()).map_err(|failure| failure.text));
     }
     match report.wrong {
         0 => Ok(()),
-        n => Err(Failure { exit: Exit::Failed, text: format!("{n} of the checks went wrong: see above") }),
+        1 => Err(Failure { exit: Exit::Failed, text: "one check failed: see above".into() }),
+        n => Err(Failure { exit: Exit::Failed, text: format!("{n} checks failed: see above") }),
     }
+}
+
+fn warn(text: &str) {
+    print(&format!("warn   {text}\n"));
 }
 
 /// Sends one event, and says what its answer means for a run. Its id begins with the topic's name.
@@ -70,13 +73,13 @@ fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
     };
     match policy.judge(&outcome) {
         Verdict::Accepted => Ok(format!("{answered}: accepted")),
-        Verdict::Retry { .. } => Err(format!("{answered}: a run would send such an event again and again")),
+        Verdict::Retry { .. } => Err(format!("{answered}: a run would retry such an event again and again")),
         Verdict::Pause { trouble, .. } => match trouble.advice() {
             Some(advice) => Err(format!("{answered}: a run would pause; {advice}")),
             None => Err(format!("{answered}: a run would pause and try again")),
         },
         Verdict::Again => Err(format!("{answered}: a run would send it again at once")),
-        Verdict::Refused => Err(format!("{answered}: a run would take such an event for rejected")),
+        Verdict::Refused => Err(format!("{answered}: such an event would be rejected")),
         Verdict::Stop => Err(format!("{answered}: a run would end")),
     }
 }
@@ -99,15 +102,16 @@ impl Report {
 }
 
 #[cfg(feature = "kafka")]
-fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
-    use super::advice::sentence;
+fn look(report: &mut Report, native: Native, named: &str, partitions: Option<&[i32]>) {
+    use crate::cli::advice::sentence;
     use crate::kafka::consumer::topics::Topics;
     use crate::kafka::probe::{FoundTopics, Probe};
-    let source::Native { config, connector, brokers, .. } = source::native(options)?;
-    let topics =
-        Topics::parse(&config.topics).map_err(|error| Failure::usage(format!("--topic: {error}")))?;
-    let named = options.brokers.join(",");
-    let mut probe = Probe::new(connector, brokers, config.request_timeout);
+    let Native { config, reach } = native;
+    let topics = match Topics::parse(&config.topics) {
+        Ok(topics) => topics,
+        Err(error) => return report.tell("topics", Err(format!("--topic: {error}"))),
+    };
+    let mut probe = Probe::new(reach.connector, reach.brokers, config.request_timeout);
     let found = match probe.topics(&topics) {
         Ok(FoundTopics { found, missing }) => {
             for topic in missing {
@@ -118,15 +122,12 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
             }
             found
         }
-        Err(error) => {
-            report.tell(&format!("brokers {named}"), Err(sentence(&error)));
-            return Ok(());
-        }
+        Err(error) => return report.tell(&format!("brokers {named}"), Err(sentence(&error))),
     };
     for (address, word) in probe.brokers() {
         report.tell(&format!("broker {address}"), word.map_err(|error| sentence(&error)));
     }
-    match probe.partitions(&config.group, &found, options.partitions.as_deref()) {
+    match probe.partitions(&config.group, &found, partitions) {
         Ok(partitions) => {
             for state in partitions {
                 let (partition, log) = (state.partition, (state.first, state.end));
@@ -139,7 +140,7 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
     match probe.group(&config.group) {
         Ok(None) => {
             let what = format!("group {}", config.group);
-            report.tell(&what, Ok("can't be looked at: this broker doesn't describe groups".into()));
+            report.tell(&what, Ok("unknown: this broker doesn't describe groups".into()));
         }
         Ok(Some(group)) => {
             let what = format!("group {}", config.group);
@@ -155,13 +156,11 @@ fn look(report: &mut Report, options: &Options) -> Result<(), Failure> {
         }
         Err(error) => report.tell(&format!("group {}", config.group), Err(sentence(&error))),
     }
-    Ok(())
 }
 
 #[cfg(feature = "kafka-crate")]
-fn look_with_crate(report: &mut Report, options: &Options) -> Result<(), Failure> {
+fn look_with_crate(report: &mut Report, config: &crate::kafka::kafka_crate::Config) {
     use crate::kafka::kafka_crate::probe;
-    let config = source::of_crate(options)?;
     let mut reachable = false;
     for broker in &config.brokers {
         let outcome = probe::broker(broker);
@@ -170,9 +169,9 @@ fn look_with_crate(report: &mut Report, options: &Options) -> Result<(), Failure
         report.tell(&format!("broker {broker}"), word);
     }
     if !reachable {
-        return Ok(());
+        return;
     }
-    match probe::partitions(&config) {
+    match probe::partitions(config) {
         Ok(partitions) => {
             for state in partitions {
                 let what = format!("topic {} partition {}", state.topic, state.number);
@@ -181,7 +180,6 @@ fn look_with_crate(report: &mut Report, options: &Options) -> Result<(), Failure
         }
         Err(text) => report.tell("topics", Err(text)),
     }
-    Ok(())
 }
 
 fn describe((first, end): (i64, i64), committed: Option<i64>, group: &str) -> String {
@@ -189,7 +187,7 @@ fn describe((first, end): (i64, i64), committed: Option<i64>, group: &str) -> St
     match committed {
         None => format!("{log}; group {group} has committed nothing"),
         Some(at) if at < first => {
-            format!("{log}; group {group} is at {at}, which is no longer there: see --offset-reset")
+            format!("{log}; group {group} is at {at}, which is no longer in the log: see --offset-reset")
         }
         Some(at) => format!("{log}; group {group} is at {at}, lag {}", end.saturating_sub(at)),
     }

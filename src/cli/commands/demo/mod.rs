@@ -1,12 +1,15 @@
 //! `demo`: the idea at work on this machine, from a Kafka of its own over real HTTP, with nothing to install. It ends
 //! by itself.
 
-use super::client::Client;
-use super::demo_source;
-use super::options::Options;
-use super::picture::{Picture, draw};
-use super::receiver::{Behaviour, Receiver, Tally};
-use super::{Exit, Failure, open_files, print, svg};
+mod picture;
+mod source;
+mod svg;
+
+use crate::cli::client::Client;
+use crate::cli::options::Options;
+use crate::cli::plan::DemoPlan;
+use crate::cli::receiver::{Behaviour, Receiver, Tally};
+use crate::cli::{Exit, Failure, open_files, print};
 use crate::relay::Relay;
 use crate::relay::dead_letter::{Drop, shown};
 use crate::relay::event::{Event, Observer, Unobserved};
@@ -16,25 +19,20 @@ use crate::relay::stop::Stop;
 use crate::relay::transport::{Attempt, Transport};
 use crate::webhook::destination::Destination;
 use crate::webhook::request::{self, Requests};
+use picture::{Picture, draw};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The longest that its receiver takes for a request.
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// What the receiver of the second scene can take at once.
 const CAPACITY: usize = 16;
 /// How wide each of the two pictures is, where the terminal has room.
 const WIDEST: usize = 44;
 
 /// Plays both scenes.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let delay = options.delay.unwrap_or(Duration::from_millis(20));
-    if delay > LONGEST_DELAY {
-        return Err(Failure::usage("--delay: the demo's receiver takes at most 1s"));
-    }
-    two_at_once(options, delay)?;
-    with_and_without(options, delay)
+pub(crate) fn run(plan: &DemoPlan) -> Result<(), Failure> {
+    two_at_once(plan)?;
+    with_and_without(plan)
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
@@ -62,7 +60,7 @@ fn deliver(
     client: &Client,
     observer: &dyn Observer,
 ) -> Result<(), Failure> {
-    let mut events = demo_source::open(values(events))?;
+    let mut events = source::open(values(events))?;
     let relay = Relay {
         settings,
         source: events.source(),
@@ -75,12 +73,12 @@ fn deliver(
 }
 
 /// The scene it began with: ten events, two at once, a breath between batches.
-fn two_at_once(options: &Options, delay: Duration) -> Result<(), Failure> {
-    let events = options.events.map_or(10, NonZeroUsize::get);
-    let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(2).expect("2 is not 0") });
-    let interval = options.batch_interval.unwrap_or(Duration::from_millis(50));
+fn two_at_once(plan: &DemoPlan) -> Result<(), Failure> {
+    let events = plan.events.map_or(10, NonZeroUsize::get);
+    let n = plan.max_concurrency.unwrap_or(const { NonZeroUsize::new(2).expect("2 is not 0") });
+    let interval = plan.batch_interval.unwrap_or(Duration::from_millis(50));
     print(&format!("{events} events, {n} at once, {interval:?} between batches:\n\n"));
-    let (receiver, client) = start(usize::MAX, delay)?;
+    let (receiver, client) = start(usize::MAX, plan.delay)?;
     let settings =
         Settings { max_concurrency: n, batch_size: n, batch_interval: interval, ..Settings::default() };
     deliver(settings, events, &client, &Story)?;
@@ -110,38 +108,38 @@ impl Observer for Story {
     }
 }
 
-/// The same events without a gate and with it, before a receiver that can't take all at once.
-fn with_and_without(options: &Options, delay: Duration) -> Result<(), Failure> {
-    let events = options.events.map_or(400, NonZeroUsize::get);
-    let n = options.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
+/// The same events without a limit and with it, to a receiver that can't take all of them at once.
+fn with_and_without(plan: &DemoPlan) -> Result<(), Failure> {
+    let events = plan.events.map_or(400, NonZeroUsize::get);
+    let n = plan.max_concurrency.unwrap_or(const { NonZeroUsize::new(CAPACITY).expect("it is not 0") });
     print(&format!("{events} events to a receiver that can take {CAPACITY} at once and fails beyond:\n\n"));
     // Both ends of each connection are in this process.
     open_files::raise_for(events);
-    let open = without_gate(events, delay)?;
-    let (receiver, client) = start(CAPACITY, delay)?;
+    let open = without_limit(events, plan.delay)?;
+    let (receiver, client) = start(CAPACITY, plan.delay)?;
     let settings = Settings { max_concurrency: n, ..Settings::default() };
     deliver(settings, events, &client, &Unobserved)?;
-    let gated = receiver.tally();
+    let limited = receiver.tally();
     let caption = |seen: &Tally| format!("{:.2} s", seen.took().as_secs_f64());
     let pictures = [
         Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(&open) },
         Picture {
-            heading: format!("through the gate, {n} at once"),
-            flights: &gated.flights,
-            caption: caption(&gated),
+            heading: format!("through sluicegate, {n} at once"),
+            flights: &limited.flights,
+            caption: caption(&limited),
         },
     ];
     print("requests in flight:\n");
     print(&draw(&pictures, width(), CAPACITY, colour()));
     let row = |what: &str, left: usize, right: usize| format!("  {what:<28}{left:>10}{right:>14}\n");
-    print(&format!("\n  {:<28}{:>10}{:>14}\n", "", "no gate", "gate"));
-    print(&row("delivered", open.accepted, gated.accepted));
-    print(&row("failed (503)", open.turned_away, gated.turned_away));
-    print(&row("most in flight", open.most, gated.most));
-    print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(gated.accepted)));
-    if let Some(path) = &options.svg {
+    print(&format!("\n  {:<28}{:>10}{:>14}\n", "", "no limit", "limit"));
+    print(&row("delivered", open.accepted, limited.accepted));
+    print(&row("failed (503)", open.turned_away, limited.turned_away));
+    print(&row("most in flight", open.most, limited.most));
+    print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(limited.accepted)));
+    if let Some(path) = &plan.svg {
         let path_text = shown::path(path);
-        std::fs::write(path, svg::draw(&open, &gated, n.get(), CAPACITY))
+        std::fs::write(path, svg::draw(&open, &limited, n.get(), CAPACITY))
             .map_err(|error| Failure::usage(format!("--svg: {path_text} can't be written: {error}")))?;
         print(&format!("\nThe picture is in {path_text}.\n"));
     }
@@ -149,7 +147,7 @@ fn with_and_without(options: &Options, delay: Duration) -> Result<(), Failure> {
 }
 
 /// A thread for each event, all at once, and nobody who asks how it went: how the story began.
-fn without_gate(events: usize, delay: Duration) -> Result<Tally, Failure> {
+fn without_limit(events: usize, delay: Duration) -> Result<Tally, Failure> {
     let (receiver, client) = start(CAPACITY, delay)?;
     let partition = Partition::new("demo", 0);
     std::thread::scope(|scope| {

@@ -2,8 +2,8 @@
 //! a group that reads them, over TCP; or memory, where that isn't built in.
 
 #[cfg(feature = "sandbox")]
-use super::Exit;
-use super::Failure;
+use super::failed;
+use crate::cli::Failure;
 use crate::relay::source::Source;
 
 /// The topic.
@@ -64,11 +64,6 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
     };
     let consumer = Consumer::open(config, connector, brokers).map_err(|error| failed("consumer", &error))?;
     Ok(Events { source: Box::new(consumer), _sandbox: sandbox })
-}
-
-#[cfg(feature = "sandbox")]
-fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure { exit: Exit::Failed, text: format!("the demo's {what}: {error}") }
 }
 
 /// Milliseconds since 1970.

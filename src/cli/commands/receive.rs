@@ -1,50 +1,32 @@
 //! `receive`: a webhook to try things on. Prints a line for each request, and totals at the end.
 
-use super::options::Options;
-use super::receiver::{Answered, Behaviour, Receiver, Tally, Verifier};
-use super::{Exit, Failure, open_files, print};
+use crate::cli::plan::ReceivePlan;
+use crate::cli::receiver::{Answered, Behaviour, MOST_CONNECTIONS, Receiver, Tally};
+use crate::cli::{Exit, Failure, open_files, print};
 use crate::observe::log;
 use crate::relay::dead_letter::shown::excerpt;
 use crate::text::time::rfc3339;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where it listens unless told otherwise: the address that the examples send to.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 /// Characters of a body that are shown.
 const BODY_CHARS: usize = 80;
 /// Characters of an id or a path that are shown.
 const NAME_CHARS: usize = 200;
 
 /// Receives until a signal comes.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(plan: ReceivePlan) -> Result<(), Failure> {
+    let ReceivePlan { listen, capacity, delay, statuses, verifier, warnings } = plan;
     let failed = |text: String| Failure { exit: Exit::Failed, text };
     // Before anything is said: whoever reads that it listens may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| failed(format!("signals can't be watched: {error}")))?;
-    let verifier = match &options.verify {
-        None => None,
-        Some(path) => {
-            let opened = Verifier::open(path);
-            let (verifier, warnings) =
-                opened.map_err(|error| Failure::usage(format!("--verify: {error}")))?;
-            warnings.iter().for_each(|warning| log::say(::log::Level::Warn, warning));
-            Some(verifier)
-        }
-    };
-    open_files::raise_for(super::receiver::MOST_CONNECTIONS);
-    let behaviour = Behaviour {
-        capacity: options.capacity.map_or(usize::MAX, std::num::NonZeroUsize::get),
-        delay: options.delay.unwrap_or_default(),
-        statuses: options.statuses.clone(),
-        verifier,
-        tell: |answered| print(&line(SystemTime::now(), answered)),
-        ..Behaviour::default()
-    };
-    let listen = options.listen.unwrap_or(LISTEN);
+        .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
+    warnings.iter().for_each(|warning| log::say(::log::Level::Warn, warning));
+    open_files::raise_for(MOST_CONNECTIONS);
+    let tell = |answered: &Answered<'_>| print(&line(SystemTime::now(), answered));
+    let behaviour = Behaviour { capacity, delay, statuses, verifier, tell, ..Behaviour::default() };
     let receiver = Receiver::start(listen, behaviour).map_err(|error| {
         failed(format!("receive can't listen on {listen}: {error}. Choose another address with --listen"))
     })?;

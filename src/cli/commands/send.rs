@@ -1,15 +1,14 @@
-//! `send`: the lines of a file or of standard input through the gate, without Kafka.
+//! `send`: the lines of a file or of standard input to the webhook, without Kafka.
 //!
 //! A line is a record: of partition 0 of a topic that is called after the file, its offset the number of the line, and
 //! its time that of the file's last change, or for standard input the time it began; so ids are the same when a file
 //! is sent again, and those of another input are others. How far a file was sent is kept beside it; of standard input
 //! nothing is kept.
 
-use super::Failure;
-use super::letters::{unkept, unreadable};
-use super::options::Options;
-use super::replay::tell;
-use super::run::Gate;
+use crate::cli::Failure;
+use crate::cli::delivery::DeliveryPlan;
+use crate::cli::plan::{Input, SendPlan};
+use crate::observe::log::warning;
 use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
 use crate::relay::dead_letter::replayed::{News, Replayed, Resume, path_beside};
 use crate::relay::dead_letter::shown;
@@ -77,36 +76,39 @@ fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
 }
 
 /// Delivers until the end of the input.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let operand = options.operand.as_ref();
-    let operand =
-        operand.ok_or_else(|| Failure::usage("FILE or - is missing: see sluicegate send --help"))?;
-    if operand == "-" { input(options) } else { file(Path::new(operand), options) }
+pub(crate) fn run(plan: SendPlan) -> Result<(), Failure> {
+    let SendPlan { input, key_separator, delivery } = plan;
+    let key_separator = key_separator.map(String::into_bytes);
+    match input {
+        Input::Stdin => standard_input(key_separator, delivery),
+        Input::File(path) => file(&path, key_separator, delivery),
+    }
 }
 
-fn input(options: &Options) -> Result<(), Failure> {
-    let gate = Gate::open(options, Vec::new())?;
-    gate.announce("standard input", "progress is not saved");
-    let format = format(options, SystemTime::now(), None);
+fn standard_input(key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> Result<(), Failure> {
+    let delivery = delivery.open(&[])?;
+    delivery.announce("lines of standard input, whose progress is not saved,");
+    let format = TextLines { timestamp: timestamp(SystemTime::now()), key_separator, beside: None };
     let start = (Place::START, String::new());
     let source =
         LineSource::open("standard input", Partition::new(STDIN, 0), Box::new(stdin()), start, format);
-    gate.deliver(&mut FailLast::new(source.map_err(|error| unreadable(Path::new("-"), &error))?))
+    let source = source.map_err(|error| Failure::unreadable(Path::new("-"), &error))?;
+    delivery.deliver(&mut FailLast::new(source))
 }
 
-fn file(path: &Path, options: &Options) -> Result<(), Failure> {
-    let unreadable = |error| unreadable(path, &error);
+fn file(path: &Path, key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> Result<(), Failure> {
+    let unreadable = |error| Failure::unreadable(path, &error);
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let gate = Gate::open(options, Vec::new())?;
+    let delivery = delivery.open(&[])?;
     let name = shown::path(path);
-    gate.announce(&name, "a record a line");
+    delivery.announce(&format!("lines of {name}"));
     let (mut beside, mut resume) = (None, Resume::START);
     // Of a pipe there is no second time.
     if metadata.is_file() {
         let kept = path_beside(path);
         let opened = Replayed::open(kept.clone(), "send".into());
-        let (replayed, notice) = opened.map_err(|error| unkept(&kept, &error))?;
+        let (replayed, notice) = opened.map_err(|error| Failure::unkept(&kept, &error))?;
         tell(notice);
         let again = File::open(path).map_err(unreadable)?;
         match replayed.entries().resume(&again).map_err(unreadable)? {
@@ -119,11 +121,17 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
         }
         beside = Some(Beside { replayed, file: again });
     }
-    let format = format(options, metadata.modified().unwrap_or_else(|_| SystemTime::now()), beside);
+    let modified = timestamp(metadata.modified().unwrap_or_else(|_| SystemTime::now()));
+    let format = TextLines { timestamp: modified, key_separator, beside };
     let start = (resume.place, resume.metadata);
     let partition = Partition::new(topic(path), 0);
     let source = LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?;
-    gate.deliver(&mut FailLast::new(source))
+    delivery.deliver(&mut FailLast::new(source))
+}
+
+/// Says what was found of an earlier run.
+fn tell(notice: Option<String>) {
+    notice.iter().for_each(|notice| warning(notice));
 }
 
 /// Moves the file to where it resumes. A last line that was sent without its line break may have got one since.
@@ -146,10 +154,8 @@ fn pass_line_break(file: &mut File, place: &mut Place) -> io::Result<Option<Stri
     Ok(notice)
 }
 
-fn format(options: &Options, time: SystemTime, beside: Option<Beside>) -> TextLines {
-    let timestamp = i64::try_from(millis(time)).unwrap_or(i64::MAX);
-    let key_separator = options.key_separator.clone().map(String::into_bytes);
-    TextLines { timestamp, key_separator, beside }
+fn timestamp(time: SystemTime) -> i64 {
+    i64::try_from(millis(time)).unwrap_or(i64::MAX)
 }
 
 /// The file's name, made fit for a topic.

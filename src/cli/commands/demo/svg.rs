@@ -2,7 +2,7 @@
 //! for light and dark backgrounds.
 
 use super::picture::most_by_column;
-use super::receiver::Tally;
+use crate::cli::receiver::Tally;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -33,24 +33,24 @@ impl Area {
 
 const STYLE: &str = "\
     .paper{fill:#fff}.ink{fill:#1f2328}.faint{fill:#59636e}.line{stroke:#d1d9e0;fill:none}\
-    .open{stroke:#cf222e}.gated{stroke:#0969da}.bar-open{fill:#cf222e}.bar-gated{fill:#0969da}\
+    .open{stroke:#cf222e}.limited{stroke:#0969da}.bar-open{fill:#cf222e}.bar-limited{fill:#0969da}\
     .capacity{stroke:#59636e;stroke-dasharray:4 3;fill:none}\
     .curve{fill:none;stroke-width:2;stroke-linejoin:round}\
     text{font:12px system-ui,sans-serif}.title{font-weight:600;font-size:14px}\
     @media(prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#f0f6fc}.faint{fill:#9198a1}\
-    .line{stroke:#3d444d}.open{stroke:#ff7b72}.gated{stroke:#58a6ff}.bar-open{fill:#ff7b72}\
-    .bar-gated{fill:#58a6ff}.capacity{stroke:#9198a1}}";
+    .line{stroke:#3d444d}.open{stroke:#ff7b72}.limited{stroke:#58a6ff}.bar-open{fill:#ff7b72}\
+    .bar-limited{fill:#58a6ff}.capacity{stroke:#9198a1}}";
 
-/// Two small charts: `open` ran without a limit, `gated` with one of `limit` requests, both against a receiver that can
+/// Two small charts: `open` ran without a limit, `limited` with one of `limit` requests, both against a receiver that can
 /// take `capacity` at once.
-pub(super) fn draw(open: &Tally, gated: &Tally, limit: usize, capacity: usize) -> String {
+pub(super) fn draw(open: &Tally, limited: &Tally, limit: usize, capacity: usize) -> String {
     let mut out = String::new();
     let title = format!(
         "Without a limit {} of {} requests fail; with at most {limit} in flight {} of {}.",
         open.turned_away,
         open.turned_away + open.accepted,
-        gated.turned_away,
-        gated.turned_away + gated.accepted
+        limited.turned_away,
+        limited.turned_away + limited.accepted
     );
     // Writing to a String cannot fail, here and below.
     let _ = write!(
@@ -59,28 +59,28 @@ pub(super) fn draw(open: &Tally, gated: &Tally, limit: usize, capacity: usize) -
          role=\"img\" aria-labelledby=\"title\">\n<title id=\"title\">{title}</title>\n<style>{STYLE}</style>\n\
          <rect class=\"paper\" width=\"740\" height=\"270\" rx=\"8\"/>\n"
     );
-    curves(&mut out, open, gated, capacity);
-    bars(&mut out, open, gated);
+    curves(&mut out, open, limited, capacity);
+    bars(&mut out, open, limited);
     let _ = write!(
         out,
         "<rect class=\"bar-open\" x=\"52\" y=\"247\" width=\"10\" height=\"10\"/>{}\
-         <rect class=\"bar-gated\" x=\"222\" y=\"247\" width=\"10\" height=\"10\"/>{}</svg>\n",
+         <rect class=\"bar-limited\" x=\"222\" y=\"247\" width=\"10\" height=\"10\"/>{}</svg>\n",
         text(68, 256, "ink", "all at once, no limit"),
         text(238, 256, "ink", &format!("sluicegate, at most {limit} in flight"))
     );
     out
 }
 
-fn curves(out: &mut String, open: &Tally, gated: &Tally, capacity: usize) {
-    let span = open.took().max(gated.took());
-    let top = open.most.max(gated.most).max(capacity);
+fn curves(out: &mut String, open: &Tally, limited: &Tally, capacity: usize) {
+    let span = open.took().max(limited.took());
+    let top = open.most.max(limited.most).max(capacity);
     out.push_str(&text(20, 36, "ink title", "Requests in flight"));
     frame(out, &CURVES, top);
     let y = CURVES.y(capacity, top);
     let (left, right) = (CURVES.left, CURVES.left + CURVES.width);
     let _ = writeln!(out, "<path class=\"capacity\" d=\"M{left} {y}H{right}\"/>");
     out.push_str(&text(right - 170, y - 6, "faint", &format!("the receiver can take {capacity}")));
-    for (tally, class) in [(open, "open"), (gated, "gated")] {
+    for (tally, class) in [(open, "open"), (limited, "limited")] {
         let mut path = format!("M{left} {}", CURVES.bottom());
         for (step, most) in most_by_column(&tally.flights, CURVES.width / STEP, span).iter().enumerate() {
             let _ = write!(path, "V{}H{}", CURVES.y(*most, top), left + (step + 1) * STEP);
@@ -91,11 +91,11 @@ fn curves(out: &mut String, open: &Tally, gated: &Tally, capacity: usize) {
     out.push_str(&text(right - 36, CURVES.bottom() + 16, "faint", &seconds(span)));
 }
 
-fn bars(out: &mut String, open: &Tally, gated: &Tally) {
-    let top = open.turned_away.max(gated.turned_away).max(1);
+fn bars(out: &mut String, open: &Tally, limited: &Tally) {
+    let top = open.turned_away.max(limited.turned_away).max(1);
     out.push_str(&text(BARS.left - 32, 36, "ink title", "Requests that failed (503)"));
     frame(out, &BARS, top);
-    for (at, tally, class) in [(30, open, "bar-open"), (110, gated, "bar-gated")] {
+    for (at, tally, class) in [(30, open, "bar-open"), (110, limited, "bar-limited")] {
         let (x, y) = (BARS.left + at, BARS.y(tally.turned_away, top));
         let height = BARS.bottom() - y;
         let _ =

@@ -1,8 +1,8 @@
 //! `sandbox`: a small Kafka broker in memory, for people who want to try things with nothing to install.
 
-use super::options::Options;
-use super::{Exit, Failure, print};
-use crate::kafka::sandbox::{MOST_PARTITIONS, Report, Sandbox, SandboxSettings};
+use crate::cli::plan::SandboxPlan;
+use crate::cli::{Exit, Failure, print};
+use crate::kafka::sandbox::{Report, Sandbox, SandboxSettings};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -10,40 +10,30 @@ use signal_hook::iterator::Signals;
 const EXAMPLE: &str = "orders";
 
 /// Serves until a signal comes.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let defaults = SandboxSettings::default();
-    let partitions = match options.partitions.as_deref() {
-        None => defaults.partitions,
-        Some([n]) if (1..=MOST_PARTITIONS).contains(n) => *n,
-        Some(_) => {
-            let text =
-                format!("--partitions: of the sandbox it is how many a topic gets, 1 to {MOST_PARTITIONS}");
-            return Err(Failure::usage(text));
-        }
-    };
+pub(crate) fn run(plan: SandboxPlan) -> Result<(), Failure> {
+    let SandboxPlan { listen, partitions, topics } = plan;
     let failed = |text: String| Failure { exit: Exit::Failed, text };
     // Before anything is said: whoever reads that it listens may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| failed(format!("signals can't be watched: {error}")))?;
+        .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
     let report = Report::new(|line| print(&format!("{line}\n")));
-    let listen = options.listen.unwrap_or_else(|| ([127, 0, 0, 1], 9092).into());
-    let settings = SandboxSettings { listen, partitions, report, ..defaults };
+    let settings = SandboxSettings { listen, partitions, report, ..SandboxSettings::default() };
     let sandbox = Sandbox::start(settings).map_err(|error| {
         failed(format!("the sandbox can't listen on {listen}: {error}. Choose another address with --listen"))
     })?;
-    for topic in &options.topics {
+    for topic in &topics {
         sandbox
             .create(topic, partitions)
             .map_err(|error| Failure::usage(format!("--topic {topic}: {error}")))?;
     }
-    print(&greeting(&sandbox, options));
+    print(&greeting(&sandbox, &topics));
     signals.forever().next();
     Ok(())
 }
 
-fn greeting(sandbox: &Sandbox, options: &Options) -> String {
+fn greeting(sandbox: &Sandbox, topics: &[String]) -> String {
     let address = sandbox.address();
-    let topic = options.topics.first().map_or(EXAMPLE, String::as_str);
+    let topic = topics.first().map_or(EXAMPLE, String::as_str);
     let warning = match address.ip().is_loopback() {
         true => "",
         false => {
