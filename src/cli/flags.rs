@@ -184,7 +184,7 @@ const MAIN: &[Flag] = &[
         basic: true,
         set: |o, v| {
             let name = |name: &str| match name.trim() {
-                "" => Err("the name of the topic is missing".to_owned()),
+                "" => Err("the topic name is missing".to_owned()),
                 name => Ok(name.to_owned()),
             };
             v.split(',').map(name).collect::<Result<Vec<_>, _>>().map(|names| o.topics.extend(names))
@@ -437,7 +437,7 @@ fn choose<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
 
 /// The name of a file.
 fn file(path: &str) -> Result<std::path::PathBuf, String> {
-    if path.is_empty() { Err("the name of the file is missing".into()) } else { Ok(path.into()) }
+    if path.is_empty() { Err("the file name is missing".into()) } else { Ok(path.into()) }
 }
 
 fn switch(value: &str) -> Result<bool, String> {

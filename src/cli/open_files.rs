@@ -30,7 +30,7 @@ pub(super) fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
         settings.auto_concurrency.and_then(|bounds| Bounds::new(bounds.min().min(most), most));
     Some(format!(
         "--max-concurrency {wanted} is lowered to {most}: the limit of open files is {limit}, and {RESERVE} of them \
-         are for Kafka and files. Raise the limit (ulimit -n, LimitNOFILE=) or lower the flag"
+         are reserved for Kafka and files. Raise the limit (ulimit -n, LimitNOFILE=) or lower the flag"
     ))
 }
 

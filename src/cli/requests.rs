@@ -32,8 +32,9 @@ pub(super) fn requests(
     };
     let credentials = options.auth.is_some() || destination.credentials().is_some();
     if credentials && !destination.is_https() && !destination.is_local() {
-        warnings
-            .push(format!("credentials go to {destination} without TLS: anyone on the way can read them"));
+        warnings.push(format!(
+            "credentials go to {destination} without TLS: anyone on the network path can read them"
+        ));
     }
     let settings = Settings {
         format: format(options)?,
@@ -68,7 +69,7 @@ fn authorization(
             let endpoint = client.endpoint(now);
             if !endpoint.is_https() && !endpoint.is_local() {
                 warnings.push(format!(
-                    "the client's secret goes to {endpoint} without TLS: RFC 6749 wants https"
+                    "the client's secret goes to {endpoint} without TLS: RFC 6749 requires https"
                 ));
             }
             Ok(Authorization::OAuth2(Box::new(client)))
@@ -86,7 +87,7 @@ fn format(options: &Options) -> Result<Format, Failure> {
     let events = options.format == FormatName::CloudEvents;
     for (flag, given) in [("--ce-source", &options.ce_source), ("--ce-type", &options.ce_type)] {
         if given.is_some() && !events {
-            return Err(Failure::usage(format!("{flag} says something with --format cloudevents only")));
+            return Err(Failure::usage(format!("{flag} requires --format cloudevents")));
         }
     }
     Ok(match options.format {

@@ -47,7 +47,7 @@ impl Heard {
 pub(super) fn drain_on_signal(stop: &Stop) -> Result<(), Failure> {
     let failed = |text: String| Failure { exit: Exit::Failed, text };
     let mut signals =
-        Signals::new(watched()).map_err(|error| failed(format!("signals can't be watched: {error}")))?;
+        Signals::new(watched()).map_err(|error| failed(format!("can't watch for signals: {error}")))?;
     let stop = stop.clone();
     let watch = move || {
         let mut heard = Heard::default();

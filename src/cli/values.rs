@@ -89,7 +89,7 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     };
     let count: u32 = count.parse().map_err(|_| bad())?;
     let count = NonZeroU32::new(count).ok_or("it can't be 0: nothing would ever be sent")?;
-    Rate::new(count, Duration::from_secs(seconds)).ok_or_else(|| format!("'{text}' is too much to count"))
+    Rate::new(count, Duration::from_secs(seconds)).ok_or_else(|| format!("'{text}' is too high a rate"))
 }
 
 /// Reads `100/1h` and `5%/1h`.
@@ -99,7 +99,7 @@ pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
     let most = match most.strip_suffix('%') {
         Some(_) => Most::Share(percent(most)?),
         None => Most::Count(
-            most.parse().map_err(|_| format!("'{most}' is not a whole number or a share such as 5%"))?,
+            most.parse().map_err(|_| format!("'{most}' is not a whole number or a percentage such as 5%"))?,
         ),
     };
     Ok(Threshold { most, span: positive_duration(span)? })
@@ -122,7 +122,9 @@ pub(crate) fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
 /// Reads `20%`.
 pub(crate) fn percent(text: &str) -> Result<Percent, String> {
     let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
-    number.and_then(Percent::new).ok_or_else(|| format!("'{text}' is not a share: write it as 1% to 99%"))
+    number
+        .and_then(Percent::new)
+        .ok_or_else(|| format!("'{text}' is not a percentage: write it as 1% to 99%"))
 }
 
 /// Reads a count of at least 1.
@@ -152,9 +154,7 @@ pub(crate) fn partitions(text: &str) -> Result<Vec<i32>, String> {
     let number = |part: &str| part.trim().parse::<i32>().ok().filter(|number| *number >= 0);
     let mut numbers: Vec<i32> = text
         .split(',')
-        .map(|part| {
-            number(part).ok_or_else(|| format!("'{part}' is not the number of a partition, such as 0"))
-        })
+        .map(|part| number(part).ok_or_else(|| format!("'{part}' is not a partition number, such as 0")))
         .collect::<Result<_, _>>()?;
     numbers.sort_unstable();
     numbers.dedup();

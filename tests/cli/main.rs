@@ -59,12 +59,14 @@ fn bad_values_name_the_flag_and_the_cure() {
     refused(&["--start", "now"], &["--start", "earliest, latest"]);
     refused(&["--on-status", "4x=retry"], &["--on-status", "not a status"]);
     refused(&["--on-status", "409=again"], &["--on-status", "accept, retry, pause, refuse or stop"]);
-    refused(&["--partitions", "a"], &["--partitions", "not the number of a partition"]);
+    refused(&["--partitions", "a"], &["--partitions", "not a partition number"]);
     refused(&["--dead-letter", "topic:a b"], &["--dead-letter", "no topic can be called 'a b'"]);
     refused(&["--dead-letter", "topic:t"], &["--dead-letter", "'t' is one of those that are read"]);
-    refused(&["--dead-letter-max-size", "1MiB"], &["--dead-letter-max-size is for --dead-letter FILE"]);
+    refused(&["--dead-letter-max-size", "1MiB"], &["--dead-letter-max-size requires --dead-letter FILE"]);
     refused(&["--dead-letter", "/no/such/folder/f"], &["--dead-letter", "folder does not exist"]);
     refused(&["--batch-size", "1", "--batch-size", "2"], &["--batch-size is given more than once"]);
+    refused(&["--forward-header", "*"], &["--forward-header", "matches no header"]);
+    refused(&["--filter", "header:ce-*=x"], &["--filter", "matches no header"]);
     refused(&["--events", "3"], &["--events is not a flag of run"]);
 }
 
@@ -73,7 +75,7 @@ fn a_way_to_the_webhook_that_cannot_be_is_told() {
     refused(&["--https-only"], &["--https-only", "https://"]);
     refused(&["--deny-private"], &["--deny-private: http://127.0.0.1:1 is not on the Internet"]);
     refused(&["--connect-timeout", "0s"], &["--connect-timeout", "can't be 0"]);
-    refused(&["--ca", ""], &["--ca", "the name of the file is missing"]);
+    refused(&["--ca", ""], &["--ca", "the file name is missing"]);
     refused(&["--http-client", "curl"], &["--http-client", "keep-alive, minreq"]);
     let ended = binary::run(&[&GOOD[..], &["--proxy", "socks5://user:secret@h"]].concat()).expect(2);
     assert!(
@@ -94,7 +96,7 @@ fn a_way_to_the_webhook_that_cannot_be_is_told() {
     if cfg!(feature = "minreq") {
         for more in [&["--deny-private"][..], &["--proxy", "h:1"], &["--ca", "f"]] {
             let more = [&["--http-client", "minreq"], more].concat();
-            refused(&more, &[more[2], "needs --http-client keep-alive"]);
+            refused(&more, &[more[2], "requires --http-client keep-alive"]);
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) const FLAGS: &[Flag] = &[
         basic: true,
         set: |o, v| {
             if v.is_empty() {
-                return Err("the name of the file is missing".into());
+                return Err("the file name is missing".into());
             }
             o.kafka.config_file = Some(v.into());
             Ok(())
@@ -76,7 +76,7 @@ pub(super) const FLAGS: &[Flag] = &[
         set: |o, v| {
             let named = |name: &str| {
                 let known = || Assignor::ALL.map(Assignor::name).join(", ");
-                Assignor::from_name(name.trim()).ok_or_else(|| format!("'{name}' is none of {}", known()))
+                Assignor::from_name(name.trim()).ok_or_else(|| format!("'{name}' is not one of {}", known()))
             };
             v.split(',').map(named).collect::<Result<_, _>>().map(|list| o.kafka.assignors = list)
         },

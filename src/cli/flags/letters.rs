@@ -24,7 +24,7 @@ pub(super) const FLAGS: &[Flag] = &[
         basic: true,
         set: |o, v| {
             let (place, on_refusal) = match (v, v.strip_prefix("topic:")) {
-                ("", _) => return Err("the name of the file is missing".into()),
+                ("", _) => return Err("the file name is missing".into()),
                 ("drop", _) => (DeadLetter::Drop, OnRefusal::Drop),
                 (_, Some(topic)) if is_topic(topic) => {
                     (DeadLetter::Topic(topic.into()), OnRefusal::DeadLetter)

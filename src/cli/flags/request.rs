@@ -29,7 +29,11 @@ pub(super) const FLAGS: &[Flag] = &[
         doc: "Forward this header of the record",
         more: "A value that can't stand in an HTTP header goes as NAME-base64. The kafka-crate client \
                reads no headers.",
-        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
+        set: |o, v| {
+            let name = forwardable(v).map_err(|error| error.to_string())?;
+            o.forward_headers.push(no_pattern(name)?);
+            Ok(())
+        },
         ..REQUEST
     },
     Flag {
@@ -106,7 +110,7 @@ pub(super) const FLAGS: &[Flag] = &[
             if name.is_empty() {
                 return Err(wanted());
             }
-            o.settings.filter.want_header(name, value.as_bytes());
+            o.settings.filter.want_header(&no_pattern(name.to_owned())?, value.as_bytes());
             Ok(())
         },
         ..REQUEST
@@ -155,6 +159,16 @@ fn auth(value: &str) -> Result<Auth, String> {
         Some(("basic-file", path)) => Ok(Auth::File(Scheme::Basic, path.into())),
         Some(("oauth2", path)) => Ok(Auth::OAuth2(path.into())),
         _ => Err(wanted.into()),
+    }
+}
+
+/// A star may stand in the name of a header, but whoever writes one means a pattern.
+fn no_pattern(name: String) -> Result<String, String> {
+    match name.contains('*') {
+        true => {
+            Err(format!("'{name}' matches no header: patterns are not supported, so write each name in full"))
+        }
+        false => Ok(name),
     }
 }
 
