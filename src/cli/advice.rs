@@ -153,7 +153,7 @@ mod tests {
     use crate::kafka::cluster::Address;
     use crate::kafka::connection::ConnectionError;
     use crate::kafka::protocol::ApiKey;
-    use crate::relay::record::Partition;
+    use crate::record::Partition;
 
     #[test]
     fn the_advice_follows_the_fact() {

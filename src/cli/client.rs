@@ -4,7 +4,7 @@ use super::Failure;
 use super::options::{HttpClient, Options};
 #[cfg(feature = "keep-alive")]
 use super::requests::REPORTER;
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]

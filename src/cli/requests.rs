@@ -4,11 +4,12 @@ use super::Failure;
 use super::client::connect_to_tokens;
 use super::options::{Auth, DEFAULT_CE_TYPE, FormatName, Options};
 use crate::files::Reporter;
-use crate::webhook::authorization::{Authorization, SecretFile};
+use crate::webhook::authorization::Authorization;
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
 use crate::webhook::oauth::ClientCredentials;
 use crate::webhook::request::{Format, Requests, Settings};
+use crate::webhook::secret_file::SecretFile;
 use crate::webhook::signature::Signer;
 use std::time::Instant;
 

@@ -113,9 +113,9 @@ pub(super) fn line(letter: &Letter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Offset, Partition, Record};
     use crate::relay::dead_letter::Refusal;
     use crate::relay::dead_letter::headers::time;
-    use crate::relay::record::{Offset, Partition, Record};
 
     #[test]
     fn a_letter_is_one_line_that_cannot_hurt_a_terminal() {

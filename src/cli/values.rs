@@ -1,7 +1,7 @@
 //! Values as they are written on a command line: `50ms`, `8MiB`, `200ms..60s`. Each error says what would do.
 
-use crate::relay::budget::Percent;
 use crate::relay::limit::Bounds;
+use crate::relay::percent::Percent;
 use crate::relay::rate::Rate;
 use crate::relay::threshold::{Most, Threshold};
 use std::num::{NonZeroU32, NonZeroUsize};

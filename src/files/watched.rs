@@ -12,7 +12,7 @@
 //!
 //! Invariant: no lock is held while a file is read or a value is made.
 
-use super::{FileError, read_named, read_regular};
+use super::read::{FileError, read_named, read_regular};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};

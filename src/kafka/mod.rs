@@ -26,7 +26,7 @@
 //! use sluicegate::kafka::consumer::Consumer;
 //! use sluicegate::kafka::record_batch::NewRecord;
 //! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-//! use sluicegate::relay::record::Partition;
+//! use sluicegate::record::Partition;
 //! use sluicegate::relay::source::{Commit, Polled, Source, Want};
 //! use std::time::Duration;
 //!

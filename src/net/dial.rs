@@ -1,6 +1,6 @@
 //! From a name to a connected socket: its addresses race, within one deadline.
 
-use super::NetError;
+use super::error::NetError;
 use super::race::{Connected, race};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};

@@ -87,7 +87,7 @@ impl NetError {
             return Self::Timeout { host };
         }
         #[cfg(feature = "tls")]
-        if let Some(error) = super::tls::session_error(&reason) {
+        if let Some(error) = super::explain::session_error(&reason) {
             let super::explain::Explanation { cause, advice } = super::explain::explain(error);
             return Self::Tls { host, reason, cause, advice };
         }
@@ -100,7 +100,7 @@ impl NetError {
         match self {
             Self::Settings { .. } => true,
             #[cfg(feature = "tls")]
-            Self::Tls { reason, .. } => super::tls::session_error(reason).is_some(),
+            Self::Tls { reason, .. } => super::explain::session_error(reason).is_some(),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@
 use crate::text::time::rfc3339;
 use rustls::{AlertDescription as Alert, CertificateError, Error, InconsistentKeys};
 use std::fmt::Write as _;
+use std::io;
 
 /// What keys and signatures are spoken here, for those who have others.
 pub(super) const SUPPORTED: &str = "supported are RSA keys of 2048 to 8192 bits, ECDSA keys on P-256 and P-384, and \
@@ -28,6 +29,11 @@ impl Explanation {
     fn new(cause: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { cause: cause.into(), advice: advice.into() }
     }
+}
+
+/// The error of rustls in one of a stream; `None` if it is another's.
+pub(super) fn session_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
 /// An error of a handshake or of a session.

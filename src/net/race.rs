@@ -5,7 +5,7 @@
 //! several are running are they polled in turn, ever more slowly. A thread per attempt would mean one per address
 //! and connection while a destination is down.
 
-use super::NetError;
+use super::error::NetError;
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;

@@ -3,9 +3,9 @@
 //! std's timeouts hold for one system call each: a peer that sends a byte now and then could prolong a read of
 //! many for ever. Here the time left is counted anew for each call, also for those that TLS makes.
 
-use super::NetError;
+use super::error::NetError;
 #[cfg(feature = "tls")]
-use super::TlsClient;
+use super::tls::TlsClient;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;

@@ -7,12 +7,12 @@
 use super::fields::Fields;
 use super::limit::LineLimit;
 use super::log::tell;
+use crate::record::{Offset, Partition, Record};
 use crate::relay::control::REMIND_EVERY;
 use crate::relay::dead_letter::Refusal;
 use crate::relay::event::{Change, Event, Observer, Snapshot, Totals};
-use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::notice::Severity;
 use crate::relay::settings::OnRefusal;
-use crate::relay::source::Severity;
 use log::Level;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -146,7 +146,7 @@ impl Observer for LogObserver {
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Assigned(positions) => tell(Level::Info, || {
-                let list = crate::relay::list(positions);
+                let list = crate::record::Checkpoint::list(positions);
                 (Fields::of("assigned").text("positions", &*list), format!("assigned {list}"))
             }),
             Event::Revoked(partitions) => tell(Level::Info, || {
@@ -179,7 +179,7 @@ impl Observer for LogObserver {
                 (fields.text("cause", *error), text)
             }),
             Event::Committed(positions) => tell(Level::Debug, || {
-                let list = crate::relay::list(positions);
+                let list = crate::record::Checkpoint::list(positions);
                 (Fields::of("committed").text("positions", &*list), format!("committed {list}"))
             }),
             Event::CommitFailed { error } => self.commit_failed(error),

@@ -9,8 +9,8 @@
 //! - It is never longer than [`LONGEST`]. What does not fit is left out from the far end, and sent again then.
 //! - Any other text, whoever wrote it, says nothing.
 
-use super::base64;
-use super::record::Offset;
+use crate::record::Offset;
+use crate::text::base64;
 use std::ops::Range;
 
 /// The longest text, in bytes: what a broker takes by default (`offset.metadata.max.bytes`, 4,096), less what a source

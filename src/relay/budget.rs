@@ -4,8 +4,8 @@
 //! share of all attempts that was asked for, and beside it [`FLOOR_A_SECOND`], so that little traffic gets its
 //! retries too. Pure: takes `now`, never sleeps.
 
+use super::percent::Percent;
 use super::recent::Recent;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Over so much time the share is kept.
@@ -14,28 +14,6 @@ pub const SPAN: Duration = Duration::from_secs(10);
 pub const FLOOR_A_SECOND: u64 = 1;
 /// The span moves on by a second at a time.
 const SLICES: usize = SPAN.as_secs() as usize;
-
-/// A share of attempts, in percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percent(u8);
-
-impl Percent {
-    /// From 1 to 99.
-    pub fn new(percent: u8) -> Option<Self> {
-        (1..=99).contains(&percent).then_some(Self(percent))
-    }
-
-    /// Whether `part` is more than this share of `whole`.
-    pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
-        u128::from(part) * 100 > u128::from(whole) * u128::from(self.0)
-    }
-}
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", self.0)
-    }
-}
 
 /// What was attempted within the span, and whether another retry fits.
 #[derive(Clone, Debug)]

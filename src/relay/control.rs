@@ -8,14 +8,14 @@
 mod job;
 mod outcomes;
 
-use super::backoff::Jitter;
 use super::dispatcher::{Dispatcher, PendingLetter};
 use super::event::Change;
 use super::failure::RunError;
-use super::record::{Checkpoint, Partition, Record};
+use super::jitter::Jitter;
 use super::settings::{Intake, Settings};
 use super::source::{Assigned, Outage, Want};
 use super::transport::Target;
+use crate::record::{Checkpoint, Partition, Position, Record};
 use job::Job;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -321,7 +321,7 @@ impl Control {
     }
 
     /// No records lie before these positions but those that were handed over.
-    pub fn passed(&mut self, positions: &[super::record::Position], now: Instant) {
+    pub fn passed(&mut self, positions: &[Position], now: Instant) {
         self.heard(now);
         positions.iter().for_each(|position| self.dispatcher.pass(position));
     }
@@ -514,7 +514,7 @@ impl Control {
             let uncommitted = self.dispatcher.uncommitted();
             if has_commits && !uncommitted.is_empty() {
                 let cause = self.commit_error.take().unwrap_or_else(|| "no answer came in time".into());
-                let error = RunError::Uncommitted(super::list(&uncommitted), cause);
+                let error = RunError::Uncommitted(Checkpoint::list(&uncommitted), cause);
                 // What was delivered is sent again: that is worth more than why it ended.
                 let before = self.failure.take();
                 self.failure = Some(match before {

@@ -4,7 +4,8 @@
 //! itself. Only where nobody was accepted yet and several targets in a row turn something away, or where no connection
 //! can be made at all, it is the origin that is paused. Pure.
 
-use super::backoff::{Backoff, Jitter};
+use super::backoff::Backoff;
+use super::jitter::Jitter;
 use super::pause::{Effect, Passage, Pause, Sending};
 use super::transport::Target;
 use super::verdict::Trouble;

@@ -19,26 +19,27 @@
 
 mod answers;
 mod intake;
+mod outcome;
 mod questions;
 
-use super::backoff::Jitter;
 use super::brakes::Brakes;
 use super::dead_letter::Letter;
 use super::destinations::{Probes, Sendings};
 use super::event::{Change, Totals};
 use super::failure::RunError;
+use super::jitter::Jitter;
 use super::ledger::{Bounds, Ledger};
 use super::pause::{Candidate, Passage, Sending};
-use super::record::Record;
 use super::schedule::Schedule;
 use super::settings::{Intake, Settings};
 use super::threshold::Refusals;
 use super::transport::{Attempt, Target};
+use crate::record::Record;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-pub(super) use answers::cause;
-pub use answers::{Answered, Outcome};
+pub(super) use outcome::cause;
+pub use outcome::{Answered, Outcome};
 
 /// How many records and targets are looked at for one that may go.
 const MOST_LOOKS: usize = 256;

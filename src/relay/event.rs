@@ -1,9 +1,9 @@
 //! What the core tells those who watch: it prints and logs nothing itself.
 
 use super::dead_letter::Refusal;
-use super::record::{Checkpoint, Offset, Partition, Record};
+use super::notice::Notice;
 use super::settings::OnRefusal;
-use super::source::Notice;
+use crate::record::{Checkpoint, Offset, Partition, Record};
 use std::time::Duration;
 
 /// Watches the core. Called from several threads, never with a lock held; must return quickly.

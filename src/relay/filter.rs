@@ -3,7 +3,7 @@
 //! Pure: it looks at the record alone, so that every instance and every run decides the same.
 
 use super::dead_letter::selection::Selection;
-use super::record::Record;
+use crate::record::Record;
 
 /// What a record has to be like. The default lets everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
 
     fn record(value: Option<&[u8]>, headers: &[(&str, &str)]) -> Record {
         let headers: Vec<Header<'_>> = headers

@@ -2,8 +2,8 @@
 //!
 //! Pure bookkeeping of sequence numbers; it knows neither time nor answers.
 
-use super::record::Record;
 use super::settings::Order;
+use crate::record::Record;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;

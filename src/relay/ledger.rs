@@ -6,8 +6,8 @@
 //! an earlier possession counts nowhere, and no name is looked up for it.
 
 use super::progress::{Admitted, Progress};
-use super::record::{Checkpoint, Offset, Partition, Position};
 use super::source::Assigned;
+use crate::record::{Checkpoint, Offset, Partition, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 

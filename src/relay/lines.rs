@@ -8,8 +8,9 @@ mod reading;
 
 pub use reading::{Bounds, LONGEST_LINE, Line, Lost, Place};
 
-use super::record::{Checkpoint, Offset, Partition, Position, Record};
-use super::source::{Assigned, Commit, CommitError, Notice, Polled, Severity, Source, SourceError, Want};
+use super::notice::{Notice, Severity};
+use super::source::{Assigned, Commit, CommitError, Polled, Source, SourceError, Want};
+use crate::record::{Checkpoint, Offset, Partition, Position, Record};
 use reading::{Last, Piece, read};
 use std::collections::VecDeque;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
 
-use super::record::{Checkpoint, Offset, Partition, Position, Record};
 use super::source::{Commit, CommitError, Polled, Source, SourceError, Want};
+use crate::record::{Checkpoint, Offset, Partition, Position, Record};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -14,7 +14,8 @@
 //!
 //! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
 
-use super::backoff::{Backoff, Jitter};
+use super::backoff::Backoff;
+use super::jitter::Jitter;
 use super::pacing::Pacing;
 use super::recent::Recent;
 use super::verdict::Trouble;

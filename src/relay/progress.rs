@@ -5,7 +5,7 @@
 //! arithmetic on a neighbour's. Pure: no clock, no I/O.
 
 use super::beyond;
-use super::record::Offset;
+use crate::record::Offset;
 use std::collections::VecDeque;
 use std::ops::Range;
 

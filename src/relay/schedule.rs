@@ -5,9 +5,9 @@
 //! only as the moment at which a wait is over.
 
 use super::lanes::{Lane, Lanes};
-use super::record::{Offset, Partition, Record};
 use super::settings::Order;
 use super::transport::Target;
+use crate::record::{Offset, Partition, Record};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Instant, SystemTime};

@@ -1,9 +1,9 @@
 //! Everything a run can be told, with the defaults the command line shows.
 
 use super::backoff::Backoff;
-use super::budget::Percent;
 use super::filter::Filter;
 use super::limit::Bounds;
+use super::percent::Percent;
 use super::rate::Rate;
 use super::threshold::Threshold;
 use super::verdict::Policy;

@@ -12,7 +12,7 @@
 //!
 //! So the claims of all members never add up to more than the limit, whichever of them have heard of the last
 //! assignment. It rests on one thing outside of this file: what a member that is cut off from the group has in
-//! flight is over by the time the coordinator gives it up, so its [lease](super::source::Lease) must end earlier
+//! flight is over by the time the coordinator gives it up, so its [lease](super::lease::Lease) must end earlier
 //! than its session by the time that a request may take.
 
 use super::semaphore::Semaphore;

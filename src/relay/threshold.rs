@@ -1,7 +1,7 @@
 //! How many records may be refused before the run stops: when something breaks on the other side, a whole topic
 //! must not go to the dead letters. Pure: takes `now`.
 
-use super::budget::Percent;
+use super::percent::Percent;
 use super::recent::Recent;
 use std::fmt;
 use std::time::{Duration, Instant};

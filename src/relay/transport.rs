@@ -1,6 +1,6 @@
 //! The seam towards the destination: one record out, one answer back.
 
-use super::record::Record;
+use crate::record::Record;
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
-//! Small formats without I/O, for every room.
+//! Small formats without I/O, for every room. std only.
 
+pub mod base64;
+pub mod json;
 pub mod time;

@@ -6,8 +6,8 @@
 //!
 //! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 
-use super::request::header::{Headers, percent_encode_unless};
-use crate::relay::record::Record;
+use super::headers::{Headers, percent_encode_unless};
+use crate::record::Record;
 pub use crate::text::time::rfc3339;
 use std::collections::BTreeMap;
 
@@ -134,7 +134,7 @@ fn encoded_length(value: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
 
     fn described(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
         described_without(key, headers, &[])

@@ -15,7 +15,7 @@ use super::answer::{self, BODY_LIMIT, HEAD_LIMIT};
 use super::destination::Destination;
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};

@@ -6,25 +6,28 @@
 //!
 //! | room | what a request gets from it |
 //! |---|---|
-//! | [request] | its header lines, and all the rest put together |
+//! | [request] | all its parts put together |
+//! | [headers], [wire_request] | header lines, and the request as clients send it |
 //! | [template] | what stands for placeholders in its path, query and headers |
 //! | [cloud_event], [envelope] | its form: an event, or the whole record as JSON |
 //! | [signature] | the proof of who sent it |
-//! | [authorization], [oauth] | credentials |
+//! | [authorization], [secret_file], [oauth] | credentials |
 
 pub mod answer;
 pub mod authorization;
 pub mod cloud_event;
 pub mod destination;
 pub mod envelope;
-pub use crate::relay::json;
+pub mod headers;
 #[cfg(feature = "keep-alive")]
 pub mod keep_alive;
 #[cfg(feature = "minreq")]
 pub mod minreq;
 pub mod oauth;
 pub mod request;
+pub mod secret_file;
 #[cfg(feature = "keep-alive")]
 pub mod sender;
 pub mod signature;
 pub mod template;
+pub mod wire_request;

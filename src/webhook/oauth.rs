@@ -9,14 +9,13 @@
 //! Invariant: the client's secret and the token are in no error, warning or `Debug`; and the token endpoint, which
 //! is another party than the destination, sees no certificate and no proxy but its own (`token-…`).
 
-use super::authorization::{AuthorizationError, LARGEST_FILE, is_token68, text};
 use super::destination::Destination;
-use super::json;
-use super::request::WireRequest;
-use super::request::header::{Headers, percent_encode_unless};
+use super::headers::{Headers, percent_encode_unless};
+use super::secret_file::{AuthorizationError, LARGEST_FILE, is_token68, text};
+use super::wire_request::WireRequest;
 use crate::files::{Contents, Reporter, Watched};
-use crate::relay::base64;
 use crate::relay::transport::{SendError, SendErrorKind};
+use crate::text::{base64, json};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};

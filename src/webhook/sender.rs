@@ -4,7 +4,7 @@ use super::keep_alive::{KeepAlive, Over};
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::net::NO_TLS;
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::{Duration, Instant};
 

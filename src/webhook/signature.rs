@@ -8,7 +8,7 @@
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
 use crate::files::{self, Contents, FileError, Reporter, Watched};
-use crate::relay::base64;
+use crate::text::base64;
 use keys::Key;
 use std::fmt;
 use std::path::{Path, PathBuf};

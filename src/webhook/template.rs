@@ -11,8 +11,8 @@
 //!
 //! Invariant: a placeholder never stands in scheme, host or port.
 
-use super::request::header::{is_token, percent_encode, percent_encode_unless};
-use crate::relay::record::Record;
+use super::headers::{is_token, percent_encode, percent_encode_unless};
+use crate::record::Record;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -319,7 +319,7 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
     use proptest::prelude::*;
 
     fn record(key: Option<&[u8]>, tenant: Option<&[u8]>) -> Record {
@@ -460,7 +460,7 @@ mod tests {
             prop_assert_eq!(decode(k), key.clone());
             prop_assert_eq!(decode(t), tenant.clone());
             let value = header("a {key} {header:tenant}", &record(Some(&key), Some(&tenant)));
-            prop_assert!(super::super::request::header::is_value(value.as_bytes()), "{:?}", value);
+            prop_assert!(super::super::headers::is_value(value.as_bytes()), "{:?}", value);
         }
 
         #[test]

@@ -21,8 +21,8 @@ use sluicegate::kafka::consumer::cursor::{
 };
 use sluicegate::kafka::consumer::note::Note;
 use sluicegate::kafka::protocol::{ErrorCode, Uuid};
+use sluicegate::record::Offset;
 use sluicegate::relay::progress::{Admitted, Progress};
-use sluicegate::relay::record::Offset;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use crate::version;
 use crate::{all_of, arguments, committed, duplicates, run, shared, start};
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::connection::{Connector, Settings};
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::jitter::Jitter;
 use std::time::Duration;
 
 const COUNT: usize = 6_000;
@@ -177,7 +177,7 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
 fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     use sluicegate::kafka::config::{Config, Share};
     use sluicegate::kafka::consumer::Consumer;
-    use sluicegate::relay::record::{Checkpoint, Offset};
+    use sluicegate::record::{Checkpoint, Offset};
     use sluicegate::relay::source::{Polled, Source, Want};
     let config = Config {
         topics: vec![topic.into()],

@@ -129,7 +129,7 @@ fn a_reader_that_comes_late_learns_how_many_lines_are_missing() {
 #[track_caller]
 fn json(line: &str) {
     let message = line.split_once(r#","message":"#).and_then(|(_, rest)| rest.strip_suffix('}'));
-    let message = message.and_then(sluicegate::relay::json::string);
+    let message = message.and_then(sluicegate::text::json::string);
     assert!(line.starts_with(r#"{"time_ms":"#) && message.is_some(), "not JSON: {line}");
 }
 
@@ -155,7 +155,12 @@ fn every_line_of_a_json_log_is_json_to_the_very_last() {
     ] {
         assert!(ended.stderr.contains(&fields), "{fields}:\n{}", ended.stderr);
     }
-    assert!(ended.stderr.lines().any(|line| line.contains(r#""event":"attempt""#) && line.contains(r#","duration_ms":"#)));
+    assert!(
+        ended
+            .stderr
+            .lines()
+            .any(|line| line.contains(r#""event":"attempt""#) && line.contains(r#","duration_ms":"#))
+    );
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.contains(r#""level":"error""#) && last.contains("--dead-letter"), "{last}");
 }

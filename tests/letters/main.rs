@@ -13,10 +13,10 @@ mod topic;
 mod topic_once;
 mod topic_refusals;
 
+use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
 use sluicegate::relay::dead_letter::headers::time;
 use sluicegate::relay::dead_letter::{DeadLetters, Letter, Refusal};
-use sluicegate::relay::record::{Header, Offset, Partition, Record};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::receiver::Receiver;

@@ -2,12 +2,12 @@
 //! repaired, and no record whose offset was committed is missing.
 
 use crate::Folder;
+use sluicegate::record::{Checkpoint, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter, line};
 use sluicegate::relay::event::Unobserved;
 use sluicegate::relay::memory::MemorySource;
-use sluicegate::relay::record::{Checkpoint, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
 use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;

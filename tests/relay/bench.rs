@@ -2,11 +2,11 @@
 //! that it works; for figures: `SLUICEGATE_BENCH=1000000 cargo test --release --test relay bench -- --nocapture`
 
 use crate::double::{Letters, ListSource, partition, status};
+use sluicegate::record::{Offset, Position, Record};
 use sluicegate::relay::Relay;
-use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Unobserved;
-use sluicegate::relay::record::{Offset, Position, Record};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Target, Transport};

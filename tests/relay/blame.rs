@@ -1,10 +1,11 @@
 //! Who is blamed when records are turned away, the record or the destination; on the pure dispatcher, in virtual time.
 
 use crate::double::partition;
-use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::record::{Offset, Position, Record};
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Change;
-use sluicegate::relay::record::{Offset, Position, Record};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -1,9 +1,9 @@
 //! Doubles for the seams: a source over a list, a transport that does what a closure says, an observer that
 //! keeps what it was told.
 
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
 use sluicegate::relay::event::{Event, Observer};
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, VecDeque};

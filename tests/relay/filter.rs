@@ -1,8 +1,8 @@
 //! Records that the filter leaves out: never sent, yet done and counted.
 
 use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::{Offset, Record};
 use sluicegate::relay::Relay;
-use sluicegate::relay::record::{Offset, Record};
 use sluicegate::relay::settings::{Intake, Settings};
 use sluicegate::relay::stop::Stop;
 

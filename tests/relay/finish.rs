@@ -1,10 +1,10 @@
 //! The last commit and the last moments of a run; on the pure loop, in virtual time.
 
 use crate::double::partition;
+use sluicegate::record::{Offset, Position};
 use sluicegate::relay::TICK;
-use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::control::{Control, FINISH_TIMEOUT, Step};
-use sluicegate::relay::record::{Offset, Position};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::Settings;
 use sluicegate::relay::source::CommitError;
 use std::time::{Duration, Instant};

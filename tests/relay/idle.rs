@@ -1,9 +1,9 @@
 //! Workers that have nothing to do: whatever changes for them wakes them at once.
 
 use crate::double::{FnTransport, Letters, Told, partition, status};
+use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Backoff;
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;

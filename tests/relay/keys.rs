@@ -1,9 +1,9 @@
 //! Order by key: many keys at once, each in order; what a slow key costs.
 
 use crate::double::{partition, status};
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::record::{HeaderRange, Offset, Position, Record};
 use sluicegate::relay::dispatcher::{Dispatcher, Next};
-use sluicegate::relay::record::{HeaderRange, Offset, Position, Record};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, Order, Settings};
 use sluicegate::relay::transport::Target;
 use std::collections::{HashMap, VecDeque};

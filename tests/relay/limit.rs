@@ -2,10 +2,11 @@
 //! limit that it came to, of the throughput beside that of the best fixed limit, and of the latencies.
 
 use crate::double::{partition, status};
-use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::record::{Offset, Position, Record};
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::limit::{Bounds, Limit};
-use sluicegate::relay::record::{Offset, Position, Record};
 use sluicegate::relay::settings::{Intake, Settings};
 use sluicegate::relay::transport::Target;
 use std::cmp::Reverse;

@@ -1,9 +1,9 @@
 //! Positions that don't change are committed again, so that no broker forgets them; on the pure loop, in virtual time.
 
 use crate::double::partition;
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::record::{Checkpoint, Offset, Position};
 use sluicegate::relay::control::{Control, Step};
-use sluicegate::relay::record::{Checkpoint, Offset, Position};
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::Settings;
 use sluicegate::relay::source::{Assigned, CommitError};
 use sluicegate::relay::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};

@@ -1,13 +1,15 @@
 //! The whole loop, with real threads.
 
 use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::Record;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
-use sluicegate::relay::record::Record;
+use sluicegate::relay::lease::Lease;
+use sluicegate::relay::notice::{Notice, Severity};
 use sluicegate::relay::settings::{OnRefusal, Order, Settings};
 use sluicegate::relay::share::Share;
-use sluicegate::relay::source::{Commit, Lease, Notice, Polled, Severity, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::threshold::{Most, Threshold};
 use sluicegate::relay::transport::{Answer, SendError, Transport};

@@ -2,14 +2,16 @@
 //! committed, held against a model that remembers everything.
 
 use proptest::prelude::*;
-use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::beyond;
-use sluicegate::relay::budget::{FLOOR_A_SECOND, Percent, SPAN};
+use sluicegate::relay::budget::{FLOOR_A_SECOND, SPAN};
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Outcome, Ticket};
 use sluicegate::relay::event::Change;
+use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::limit::Bounds;
+use sluicegate::relay::percent::Percent;
 use sluicegate::relay::rate::Rate;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::source::Assigned;
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};

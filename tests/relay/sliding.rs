@@ -1,11 +1,11 @@
 //! The sliding window in the whole loop, with real threads.
 
 use crate::double::{Commits, FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::limit::Bounds;
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
 use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;

@@ -11,7 +11,7 @@ mod renewed;
 mod secrets;
 mod sha256;
 
-use sluicegate::relay::record::{Header, Offset, Partition, Record};
+use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::transport::{Attempt, Transport};
 use sluicegate::webhook::cloud_event::CloudEvents;
 use sluicegate::webhook::destination::Destination;

@@ -3,11 +3,12 @@
 use crate::{cloud_events, record, sha256, signer};
 use proptest::prelude::*;
 use sluicegate::files::Reporter;
-use sluicegate::relay::base64;
-use sluicegate::relay::record::Record;
-use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
+use sluicegate::record::Record;
+use sluicegate::text::base64;
+use sluicegate::webhook::authorization::Authorization;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::request::{Format, HeaderField, Requests, Settings, WireRequest, forwardable};
+use sluicegate::webhook::secret_file::{Scheme, SecretFile};
 use sluicegate::webhook::template::check_authority;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 

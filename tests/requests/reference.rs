@@ -3,7 +3,7 @@
 
 use crate::support::receiver::Request;
 use crate::{arrived, cloud_events, record, signer};
-use sluicegate::relay::{base64, json};
+use sluicegate::text::{base64, json};
 use sluicegate::webhook::request::Settings;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use sluicegate::kafka::group::assignor::Assignor;
 use sluicegate::kafka::group::membership;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position};
 use sluicegate::relay::source::{Assigned, Commit, CommitError, Polled, Source, SourceError, Want};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

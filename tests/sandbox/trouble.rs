@@ -5,7 +5,7 @@ use sluicegate::kafka::config::{Config, Share};
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
 use sluicegate::kafka::sandbox::faults::Fault;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use sluicegate::relay::source::Source;
 use std::time::Duration;
 

@@ -3,9 +3,10 @@
 use crate::dice::Dice;
 use crate::receiver::Reply;
 use crate::trace::trace;
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::beyond;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::source::{Assigned, Lease, Polled, Want};
+use sluicegate::relay::lease::Lease;
+use sluicegate::relay::source::{Assigned, Polled, Want};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

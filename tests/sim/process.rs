@@ -1,10 +1,10 @@
 //! One process as the shell runs it: the loop, workers, and the two helpers, as states instead of threads. What
 //! `relay::mod` and `relay::hub` do with locks and conditions is done here on virtual time, step by step.
 
+use sluicegate::record::Checkpoint;
 use sluicegate::relay::control::Control;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::dispatcher::{PendingLetter, Ticket};
-use sluicegate::relay::record::Checkpoint;
 use sluicegate::relay::source::{CommitError, Want};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,12 +1,13 @@
 //! What the simulator found in the shell around the decisions, with real threads: the loop goes on hearing while it
 //! joins its workers.
 
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::dead_letter::Drop;
 use sluicegate::relay::event::Unobserved;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::lease::Lease;
 use sluicegate::relay::settings::{Order, Settings};
 use sluicegate::relay::share::Share;
-use sluicegate::relay::source::{Commit, CommitError, Lease, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use sluicegate::relay::{Relay, RunError};

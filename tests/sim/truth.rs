@@ -3,9 +3,9 @@
 use crate::cluster::Cluster;
 use crate::plan::Plan;
 use crate::receiver::Reply;
+use sluicegate::record::{Checkpoint, Partition, Record};
 use sluicegate::relay::beyond;
 use sluicegate::relay::dead_letter::Letter;
-use sluicegate::relay::record::{Checkpoint, Partition, Record};
 use sluicegate::relay::settings::{OnRefusal, Order};
 use sluicegate::relay::source::Assigned;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

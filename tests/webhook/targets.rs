@@ -1,7 +1,7 @@
 //! What the core knows of where a record goes.
 
 use crate::client;
-use sluicegate::relay::record::{Offset, Partition, Record};
+use sluicegate::record::{Offset, Partition, Record};
 use sluicegate::relay::transport::{Target, Transport};
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::request::{Requests, Settings};

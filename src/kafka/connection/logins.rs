@@ -7,7 +7,8 @@
 //! answers those beyond its limit of new connections (20 a second and broker, 4 on its smallest) with
 //! SASL_AUTHENTICATION_FAILED. Takes `now`, and knows no socket.
 
-use crate::relay::backoff::{Backoff, Jitter};
+use crate::relay::backoff::Backoff;
+use crate::relay::jitter::Jitter;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::GroupLimit;
 use crate::kafka::group::assignor::{Assignor, Subscriber};
 use crate::kafka::group::membership::{Attach, Membership, opaque};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use crate::relay::share::{self, Share};
 use std::time::{Duration, Instant};
 

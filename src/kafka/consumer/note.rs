@@ -9,7 +9,7 @@
 //! Any other text says nothing.
 
 use crate::kafka::protocol::Uuid;
-use crate::relay::base64;
+use crate::text::base64;
 
 /// What a note begins with; another form would have another number.
 const PREFIX: &str = "sg2";

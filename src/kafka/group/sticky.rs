@@ -8,7 +8,7 @@
 //! it up and joins again, and only then it is given to its next owner.
 
 use super::subscription::{Subscriber, Subscription, TopicSizes, wanted};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;

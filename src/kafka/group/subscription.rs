@@ -1,6 +1,6 @@
 //! What members want and get, as the leader sees it.
 
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

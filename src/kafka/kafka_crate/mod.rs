@@ -23,8 +23,9 @@ pub mod probe;
 mod version;
 
 use super::config::Start;
-use crate::relay::record::{Offset, Partition, Position, Record};
-use crate::relay::source::{Commit, Notice, Polled, Severity, Source, SourceError, Want};
+use crate::record::{Offset, Partition, Position, Record};
+use crate::relay::notice::{Notice, Severity};
+use crate::relay::source::{Commit, Polled, Source, SourceError, Want};
 use commit::Committer;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,10 +1,10 @@
 //! What becomes of the work that others did: commits and dead letters.
 
 use super::{COMMIT_INTERVAL, Control};
+use crate::record::{Checkpoint, Partition};
 use crate::relay::dead_letter::DeadLetterError;
 use crate::relay::dispatcher::PendingLetter;
 use crate::relay::failure::RunError;
-use crate::relay::record::{Checkpoint, Partition};
 use crate::relay::source::CommitError;
 use std::time::{Duration, Instant};
 

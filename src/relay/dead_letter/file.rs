@@ -274,8 +274,8 @@ impl DeadLetters for DeadLetterFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Header, Offset, Partition, Record};
     use crate::relay::dead_letter::Refusal;
-    use crate::relay::record::{Header, Offset, Partition, Record};
     use rotation::numbered;
     use std::time::{Duration, UNIX_EPOCH};
 

@@ -5,7 +5,7 @@
 //! record as it was. Pure.
 
 use super::{Letter, Refusal};
-use crate::relay::record::{Header, Offset, Partition, Record};
+use crate::record::{Header, Offset, Partition, Record};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

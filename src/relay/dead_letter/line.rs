@@ -6,8 +6,8 @@
 
 use super::headers::{is_topic, millis, time};
 use super::{Letter, Refusal};
-use crate::relay::record::{Header, Offset, Partition, Record};
-use crate::relay::{base64, json};
+use crate::record::{Header, Offset, Partition, Record};
+use crate::text::{base64, json};
 use std::fmt;
 use std::fmt::Write as _;
 

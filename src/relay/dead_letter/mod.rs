@@ -23,7 +23,7 @@ pub mod rotation;
 pub mod selection;
 pub mod shown;
 
-use super::record::Record;
+use crate::record::Record;
 use std::fmt;
 use std::time::SystemTime;
 

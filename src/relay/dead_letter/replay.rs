@@ -5,9 +5,10 @@
 use super::headers::{check, restore};
 use super::selection::Selection;
 use super::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::record::{Offset, Partition, Record};
+use crate::record::{Offset, Partition, Record};
+use crate::relay::lease::Lease;
 use crate::relay::share::Share;
-use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
+use crate::relay::source::{Commit, Outage, Polled, Source, SourceError, Want};
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::Duration;
 

@@ -7,8 +7,8 @@
 
 use super::rotation::MOST_ROTATED;
 use super::{own, shown};
-use crate::relay::json;
 use crate::relay::lines::{Done, Place};
+use crate::text::json;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use super::headers::{origin, refusal};
 use super::{Letter, Refusal};
-use crate::relay::record::Record;
+use crate::record::Record;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -88,8 +88,8 @@ impl fmt::Display for Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Offset, Partition};
     use crate::relay::dead_letter::headers::{time, to_record};
-    use crate::relay::record::{Offset, Partition};
 
     fn letter(topic: &str, status: Option<u16>, reason: &str, at: u64) -> Letter {
         Letter {

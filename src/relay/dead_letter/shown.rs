@@ -89,7 +89,7 @@ mod tests {
         let raw = "{\"a\":\"x\u{202e}\u{9b}\u{e0041}é\"}\n";
         assert_eq!(json(raw), "{\"a\":\"x\\u202e\\u009b\\udb40\\udc41é\"}\n");
         let safe = json(raw);
-        let value = crate::relay::json::member(safe.trim_end(), "a").and_then(crate::relay::json::string);
+        let value = crate::text::json::member(safe.trim_end(), "a").and_then(crate::text::json::string);
         assert_eq!(value.as_deref(), Some("x\u{202e}\u{9b}\u{e0041}é"));
     }
 

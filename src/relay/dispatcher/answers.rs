@@ -1,14 +1,15 @@
 //! What an answer does to its record, to the destination, and to the records that were turned away before.
 
+use super::outcome::{Answered, Outcome, Reason, cause, reason, was_sent};
 use super::{Dispatcher, PendingLetter, Ticket};
+use crate::record::Record;
 use crate::relay::dead_letter::{Letter, Refusal};
 use crate::relay::event::Change;
 use crate::relay::failure::RunError;
 use crate::relay::pause::{Effect, Sending};
-use crate::relay::record::Record;
 use crate::relay::schedule::{Slot, State, TurnedAway};
 use crate::relay::settings::OnRefusal;
-use crate::relay::transport::{Answer, SendError, SendErrorKind, Target};
+use crate::relay::transport::{Answer, SendError, Target};
 use crate::relay::verdict::{Trouble, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,58 +18,6 @@ const RATE_PATIENCE: u32 = 2;
 
 /// A destination may be away for so long without anybody noticing but the one record that is sent to it.
 const MOMENT: Duration = Duration::from_secs(3);
-
-/// What became of a record after an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Accepted: done.
-    Delivered,
-    /// To be sent again after this time.
-    Retrying(Duration),
-    /// To be sent again once the destination is back, or at once.
-    Ready,
-    /// Refused, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
-    PendingLetter,
-    /// Refused and dropped by explicit wish: done.
-    Dropped(Refusal),
-    /// It ends the run.
-    Stopped,
-    /// Its partition is no longer ours: forgotten.
-    Forgotten,
-}
-
-/// A record and what became of it.
-#[derive(Debug)]
-pub struct Answered {
-    /// The record that was sent.
-    pub record: Record,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What an attempt came to: the answer's status and the reason in words.
-type Reason = (Option<u16>, String);
-
-fn reason(outcome: &Result<Answer, SendError>) -> Reason {
-    match outcome {
-        Ok(answer) => (Some(answer.status), answer.excerpt.clone()),
-        Err(error) => (None, error.text.clone()),
-    }
-}
-
-/// Whether the destination has seen the record: where no request could be made, it has nothing to do with it.
-fn was_sent(outcome: &Result<Answer, SendError>) -> bool {
-    !matches!(outcome, Err(SendError { kind: SendErrorKind::Unsendable, .. }))
-}
-
-/// The same in a sentence for people.
-pub(in crate::relay) fn cause(reason: &Reason) -> String {
-    match reason {
-        (Some(status), text) if text.is_empty() => format!("status {status}"),
-        (Some(status), text) => format!("status {status} ({text})"),
-        (None, text) => text.clone(),
-    }
-}
 
 /// The time of an answer.
 #[derive(Clone, Copy)]

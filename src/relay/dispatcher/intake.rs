@@ -1,9 +1,9 @@
 //! How partitions and records come in, how they go, and how much is taken in.
 
 use super::Dispatcher;
+use crate::record::{Partition, Position, Record};
 use crate::relay::ledger::WORTH_A_POLL;
 use crate::relay::progress::Admitted;
-use crate::relay::record::{Partition, Position, Record};
 use crate::relay::schedule::Entry;
 use crate::relay::settings::Intake;
 use crate::relay::source::{Assigned, Want};

@@ -1,10 +1,10 @@
 //! How things stand: questions to the dispatcher that change nothing but what counts as committed or told.
 
 use super::Dispatcher;
-use super::answers::cause;
+use super::outcome::cause;
+use crate::record::{Checkpoint, Offset, Partition};
 use crate::relay::event::{Change, Totals};
 use crate::relay::failure::RunError;
-use crate::relay::record::{Checkpoint, Offset, Partition};
 use crate::relay::schedule::State;
 use crate::relay::settings::Intake;
 use std::time::Instant;

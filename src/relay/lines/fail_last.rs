@@ -1,9 +1,10 @@
 //! A source whose error comes once what it handed over is done: who corrects the line that a run ended at finds
 //! everything before it sent.
 
-use crate::relay::record::{Checkpoint, Offset, Partition};
+use crate::record::{Checkpoint, Offset, Partition};
+use crate::relay::lease::Lease;
 use crate::relay::share::Share;
-use crate::relay::source::{Commit, CommitError, Lease, Outage, Polled, Source, SourceError, Want};
+use crate::relay::source::{Commit, CommitError, Outage, Polled, Source, SourceError, Want};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,7 +148,7 @@ impl Commit for Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Position, Record};
+    use crate::record::{Position, Record};
 
     /// Hands two records over, then fails.
     struct Failing(u32);

@@ -5,7 +5,6 @@
 //! wait for it is short; a server that never ends it, resets the connection or announces more than it sends can't
 //! turn an answer into a failure.
 
-use super::dial::Reached;
 use super::reading::{Malformed, Reading};
 use crate::net::Stream;
 use std::fmt;
@@ -30,6 +29,15 @@ const STALE_ROUND_TRIPS: u32 = 2;
 const SHORTEST_STALE: Duration = Duration::from_millis(50);
 /// The most time for that, however slow connecting was: a later break is the receiver's failure.
 const LONGEST_STALE: Duration = Duration::from_millis(500);
+
+/// A stream that is ready for a request.
+pub struct Reached {
+    pub stream: Stream,
+    /// Of the other end of the socket: the destination, or the proxy; none for a unix socket.
+    pub address: Option<SocketAddr>,
+    /// How long it took to get there and back: TCP's handshake, and the proxy's answer.
+    pub round_trip: Duration,
+}
 
 /// How much of an answer the caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

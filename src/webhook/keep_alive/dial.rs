@@ -2,7 +2,7 @@
 //! With `--deny-private` it leads only to addresses that were checked, never to a name that is looked up again, and
 //! never to this host itself, whatever its addresses are.
 
-use super::connection::Connection;
+use super::connection::{Connection, Reached};
 use super::names::Names;
 use super::private::{is_own, is_private};
 use super::proxy::Proxy;
@@ -49,15 +49,6 @@ fn public(found: &mut Vec<SocketAddr>, is_private: impl Fn(IpAddr) -> bool) -> D
         Some(own) => Denial::Own(own),
         None => Denial::Private,
     }
-}
-
-/// A stream that is ready for a request.
-pub struct Reached {
-    pub stream: Stream,
-    /// Of the other end of the socket: the destination, or the proxy; none for a unix socket.
-    pub address: Option<SocketAddr>,
-    /// How long it took to get there and back: TCP's handshake, and the proxy's answer.
-    pub round_trip: Duration,
 }
 
 impl Dial {

@@ -2,7 +2,7 @@
 //! read it. Its password goes to the proxy alone, never to the destination, a log or an error.
 
 use super::private::within;
-use crate::relay::base64;
+use crate::text::base64;
 use crate::webhook::destination::Destination;
 use std::fmt;
 use std::net::IpAddr;

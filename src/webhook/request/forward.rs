@@ -4,10 +4,10 @@
 //! base64 under the name with `-base64` behind it. What goes along is bounded, since servers refuse a request whose
 //! headers are too many or too long, whatever else is in it.
 
-use super::header::{Headers, is_value};
 use super::notices::Notices;
-use crate::relay::base64;
-use crate::relay::record::Record;
+use crate::record::Record;
+use crate::text::base64;
+use crate::webhook::headers::{Headers, is_value};
 use std::borrow::Cow;
 
 /// All forwarded header lines of a request, in bytes: what common servers take for one line, so that twice as much
@@ -66,7 +66,7 @@ impl std::fmt::Display for Omitted<'_> {
 mod tests {
     use super::*;
     use crate::files::Reporter;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
     use proptest::prelude::*;
     use std::sync::Mutex;
 

@@ -3,39 +3,40 @@
 //! Both clients send what [`Requests::make`] makes, so that a receiver can't tell them apart. What is the same for
 //! every record is made once; a record then costs one buffer for its header lines, and its value is borrowed.
 //!
-//! Invariant: no byte of a record or a setting ends a header line ([`header`]) or changes scheme, host or port,
+//! Invariant: no byte of a record or a setting ends a header line ([`Headers`]) or changes scheme, host or port,
 //! which are the [`Destination`]'s alone.
 //!
 //! What records put into a request is bounded as servers bound it. A key that is too long is left out and said to be;
 //! a path or header that would be too long makes the record one that can't be sent, which no retry would change.
 
-pub mod forward;
-pub mod header;
+mod forward;
+pub mod header_field;
 mod notices;
+mod settings;
 
 use super::authorization::Authorization;
-use super::cloud_event::{CloudEvents, LeftOut};
+use super::cloud_event::LeftOut;
 use super::destination::Destination;
 use super::envelope::envelope;
+pub use super::headers::Headers;
+use super::headers::{is_value, percent_encode};
 use super::oauth::TOKEN_TIMEOUT;
 use super::signature::Signer;
-use super::template::{Target, Template, TemplateError};
-use crate::files::Reporter;
-use crate::relay::base64::encode as base64;
-use crate::relay::record::Record;
+use super::template::{Target, Template};
+pub use super::wire_request::WireRequest;
+use crate::record::Record;
 use crate::relay::transport::{self, Answer, SendError, SendErrorKind};
-pub use header::{HeaderError, HeaderField, Headers, forwardable};
-use header::{is_value, percent_encode};
+use crate::text::base64::encode as base64;
+pub use header_field::{HeaderError, HeaderField, forwardable};
 use notices::Notices;
+pub use settings::{DEFAULT_MAX_KEY_HEADER, Format, Settings, SettingsError};
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Header lines rarely take more: one allocation does.
 const USUAL_HEADER_BYTES: usize = 1024;
-/// The longest `kafka-key` by default, in bytes as it is sent. Servers take lines of 8 KB, and 16 KB in all, or more.
-pub const DEFAULT_MAX_KEY_HEADER: usize = 4 << 10;
 /// The longest path with query that a record may make, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
 pub const LONGEST_TARGET: usize = 8_000;
 /// The longest header line that a record may make, in bytes.
@@ -46,104 +47,6 @@ pub const MOST_HEADER_BYTES: usize = 24 << 10;
 const LONGEST_CONTENT_TYPE: usize = 1_000;
 /// Credentials are not renewed within an attempt that has used up more of its time for them than all but this.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
-
-/// What of a record is the body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Its value, byte for byte.
-    #[default]
-    Raw,
-    /// Its value, with what else there is to know as a CloudEvent's attributes.
-    CloudEvents(CloudEvents),
-    /// The whole record as a JSON object.
-    Json,
-}
-
-/// What requests are to look like.
-#[derive(Debug)]
-pub struct Settings {
-    /// `--format`.
-    pub format: Format,
-    /// `--content-type`, unless the record has its own.
-    pub content_type: String,
-    /// `--header`.
-    pub headers: Vec<HeaderField>,
-    /// `--forward-header`: names in lower case, from [`forwardable`].
-    pub forward: Vec<String>,
-    /// `--signing-secret-file`.
-    pub signer: Option<Signer>,
-    /// `--auth`.
-    pub authorization: Option<Authorization>,
-    /// Not with `--no-kafka-headers`.
-    pub kafka_headers: bool,
-    /// `--max-key-header`: a longer key is left out, in bytes as it would be sent.
-    pub max_key_header: usize,
-    /// Who is told of records that don't go as asked for.
-    pub reporter: Reporter,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            format: Format::Raw,
-            content_type: "application/json".into(),
-            headers: Vec::new(),
-            forward: Vec::new(),
-            signer: None,
-            authorization: None,
-            kafka_headers: true,
-            max_key_header: DEFAULT_MAX_KEY_HEADER,
-            reporter: Reporter::SILENT,
-        }
-    }
-}
-
-/// Why requests can't look like that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingsError {
-    /// The URL's path or query.
-    Url(TemplateError),
-    /// A header, by its name.
-    Header(String, TemplateError),
-    /// A header with the name of an event's attribute.
-    Attribute(String),
-    /// Credentials in more than one place.
-    TwoCredentials,
-}
-
-impl fmt::Display for SettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(error) => write!(f, "--url: {error}"),
-            Self::Header(name, error) => write!(f, "--header {name}: {error}"),
-            Self::Attribute(name) => {
-                write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
-            }
-            Self::TwoCredentials => f.write_str(
-                "credentials come from one place: --auth, or a user name in the URL, or --header Authorization",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SettingsError {}
-
-/// A request as it goes on the wire, but for what belongs to the connection (`Host`, `Content-Length`).
-pub struct WireRequest<'r> {
-    /// What the request line asks for: path and query (RFC 9112 §3.2.1).
-    pub target: Cow<'r, str>,
-    /// Its header lines.
-    pub headers: Headers,
-    /// Its body.
-    pub body: Cow<'r, [u8]>,
-}
-
-/// Shows neither query, values nor body.
-impl fmt::Debug for WireRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "POST {:?} ({} bytes)", self.headers, self.body.len())
-    }
-}
 
 /// Makes requests of records.
 #[derive(Debug)]
@@ -461,9 +364,9 @@ pub fn webhook_id(record: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::header::is_token;
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
+    use crate::webhook::headers::is_token;
     use proptest::prelude::*;
 
     fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> Record {

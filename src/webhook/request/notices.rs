@@ -1,7 +1,7 @@
 //! What people are told once a run of requests that could not be made quite as asked for.
 
 use crate::files::Reporter;
-use crate::relay::record::Record;
+use crate::record::Record;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

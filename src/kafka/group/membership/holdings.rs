@@ -1,8 +1,8 @@
 //! The partitions a member has been given, and which of them it is about to give up.
 
 use super::{Event, Membership, Phase};
-use crate::relay::record::Partition;
-use crate::relay::source::Severity;
+use crate::record::Partition;
+use crate::relay::notice::Severity;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts the times partitions were given, so that a partition that was lost and came back is told from one

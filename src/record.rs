@@ -103,6 +103,15 @@ impl fmt::Display for Checkpoint {
     }
 }
 
+impl Checkpoint {
+    /// Positions in order, for people: `orders-0@17, orders-1@4`.
+    pub fn list(checkpoints: &[Self]) -> String {
+        let mut names: Vec<String> = checkpoints.iter().map(Self::to_string).collect();
+        names.sort();
+        names.join(", ")
+    }
+}
+
 /// A header of a record. Names may repeat, and order matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {

@@ -1,5 +1,4 @@
-//! Base64 with the standard alphabet and padding (RFC 4648 §4): small enough not to need a dependency in a core
-//! that has none.
+//! Base64 with the standard alphabet and padding (RFC 4648 §4): small enough for a core without dependencies.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -1,4 +1,4 @@
-//! As much of JSON (RFC 8259) as the core and its adapters need: text for a string, whether a text is JSON, and the
+//! As much of JSON (RFC 8259) as this crate needs: text for a string, whether a text is JSON, and the
 //! members of an object.
 //!
 //! It never builds a tree: what is valid is embedded or sliced as it stands. Depth is bounded by [`DEEPEST`].

@@ -1,0 +1,93 @@
+//! What requests are to look like.
+
+use super::header_field::HeaderField;
+use crate::files::Reporter;
+use crate::webhook::authorization::Authorization;
+use crate::webhook::cloud_event::CloudEvents;
+use crate::webhook::signature::Signer;
+use crate::webhook::template::TemplateError;
+use std::fmt;
+
+/// The longest `kafka-key` by default, in bytes as it is sent. Servers take lines of 8 KB, and 16 KB in all, or more.
+pub const DEFAULT_MAX_KEY_HEADER: usize = 4 << 10;
+
+/// What of a record is the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Its value, byte for byte.
+    #[default]
+    Raw,
+    /// Its value, with what else there is to know as a CloudEvent's attributes.
+    CloudEvents(CloudEvents),
+    /// The whole record as a JSON object.
+    Json,
+}
+
+/// What requests are to look like.
+#[derive(Debug)]
+pub struct Settings {
+    /// `--format`.
+    pub format: Format,
+    /// `--content-type`, unless the record has its own.
+    pub content_type: String,
+    /// `--header`.
+    pub headers: Vec<HeaderField>,
+    /// `--forward-header`: names in lower case, from [`forwardable`].
+    pub forward: Vec<String>,
+    /// `--signing-secret-file`.
+    pub signer: Option<Signer>,
+    /// `--auth`.
+    pub authorization: Option<Authorization>,
+    /// Not with `--no-kafka-headers`.
+    pub kafka_headers: bool,
+    /// `--max-key-header`: a longer key is left out, in bytes as it would be sent.
+    pub max_key_header: usize,
+    /// Who is told of records that don't go as asked for.
+    pub reporter: Reporter,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            format: Format::Raw,
+            content_type: "application/json".into(),
+            headers: Vec::new(),
+            forward: Vec::new(),
+            signer: None,
+            authorization: None,
+            kafka_headers: true,
+            max_key_header: DEFAULT_MAX_KEY_HEADER,
+            reporter: Reporter::SILENT,
+        }
+    }
+}
+
+/// Why requests can't look like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The URL's path or query.
+    Url(TemplateError),
+    /// A header, by its name.
+    Header(String, TemplateError),
+    /// A header with the name of an event's attribute.
+    Attribute(String),
+    /// Credentials in more than one place.
+    TwoCredentials,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => write!(f, "--url: {error}"),
+            Self::Header(name, error) => write!(f, "--header {name}: {error}"),
+            Self::Attribute(name) => {
+                write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
+            }
+            Self::TwoCredentials => f.write_str(
+                "credentials come from one place: --auth, or a user name in the URL, or --header Authorization",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
