@@ -7,4 +7,4 @@ mod read;
 mod watched;
 
 pub use read::{FileError, LARGEST_FILE, not_utf16, read, read_named, read_text, text, without_mark};
-pub use watched::{Contents, LOOK_INTERVAL, Reporter, SETTLE_TIME, Watched};
+pub use watched::{CHECK_INTERVAL, Contents, Reporter, SETTLE_TIME, Watched};

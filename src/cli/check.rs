@@ -76,7 +76,7 @@ fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
             None => Err(format!("{answered}: a run would pause and try again")),
         },
         Verdict::Again => Err(format!("{answered}: a run would send it again at once")),
-        Verdict::Refused => Err(format!("{answered}: a run would take such an event for rejected")),
+        Verdict::Rejected => Err(format!("{answered}: a run would take such an event for rejected")),
         Verdict::Stop => Err(format!("{answered}: a run would end")),
     }
 }

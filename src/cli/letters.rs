@@ -5,12 +5,13 @@ use super::options::{DeadLetter, Options};
 use super::source;
 use super::{Exit, Failure};
 use crate::relay::dead_letter::file::{self, DeadLetterFile};
-use crate::relay::dead_letter::files::{LetterFiles, Reading};
+use crate::relay::dead_letter::file_source::{DeadLetterFiles, ReadOptions};
 use crate::relay::dead_letter::headers::is_topic;
-use crate::relay::dead_letter::replayed::{Entries, Replayed};
+use crate::relay::dead_letter::replay_progress::{ReplayEntries, ReplayProgress};
 use crate::relay::dead_letter::rotation::base;
-use crate::relay::dead_letter::{DeadLetters, Drop, shown};
-use crate::relay::source::{Polled, Source, Want};
+use crate::relay::dead_letter::{DeadLetters, Drop};
+use crate::relay::source::{PollLimit, Polled, Source};
+use crate::text::terminal;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use std::time::Duration;
 /// How long a reader waits for records before it asks again.
 const POLL_WAIT: Duration = Duration::from_millis(200);
 /// How much a reader takes at once.
-const AT_ONCE: Want = Want { records: 500, bytes: 8 << 20 };
+const AT_ONCE: PollLimit = PollLimit { records: 500, bytes: 8 << 20 };
 
 /// Looks whether refused records could be kept where the flags say, without keeping any. Gives what a person should
 /// know.
@@ -39,7 +40,7 @@ pub(super) fn check(options: &Options) -> Result<Vec<String>, Failure> {
 fn look_at_file(path: &Path, options: &Options) -> Result<Vec<String>, String> {
     let warnings = file::probe(path, options.dead_letter_max_size.is_some());
     let warnings = warnings.map_err(|error| format!("--dead-letter: {error}"))?;
-    let about = |text: String| format!("the dead-letter file {} {text}", shown::path(path));
+    let about = |text: String| format!("the dead-letter file {} {text}", terminal::path(path));
     Ok(warnings.into_iter().map(about).collect())
 }
 
@@ -78,7 +79,7 @@ fn refuse_loop(path: &Path, read: Option<&OsStr>) -> Result<(), Failure> {
     if path == read || base(&path) == read {
         return Err(Failure::usage(format!(
             "--dead-letter: {} is the file that is read: what is refused again would be sent for ever",
-            shown::path(&path)
+            terminal::path(&path)
         )));
     }
     Ok(())
@@ -167,17 +168,17 @@ impl LettersIn {
 /// The letters of a file and its rotated ones, from where `entries` says on, with progress kept in `replayed`.
 pub(super) fn file_source(
     path: &Path,
-    entries: &Entries,
-    replayed: Option<Replayed>,
-    reading: Reading,
+    entries: &ReplayEntries,
+    replayed: Option<ReplayProgress>,
+    reading: ReadOptions,
 ) -> Result<Box<dyn Source>, Failure> {
-    let source = LetterFiles::open(path, entries, replayed, reading);
+    let source = DeadLetterFiles::open(path, entries, replayed, reading);
     Ok(Box::new(source.map_err(|error| unreadable(path, &error))?))
 }
 
 /// A file that was named can't be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    let path = shown::path(path);
+    let path = terminal::path(path);
     Failure::usage(match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             format!("{path} is being sent by another process: how far it came is kept beside the file")
@@ -192,7 +193,7 @@ pub(super) fn unkept(path: &Path, error: &std::io::Error) -> Failure {
     match error.kind() {
         std::io::ErrorKind::WouldBlock => unreadable(path, error),
         _ => {
-            let path = shown::path(path);
+            let path = terminal::path(path);
             Failure::usage(format!("how far it was sent can't be kept in {path}: {error}"))
         }
     }

@@ -4,7 +4,7 @@ use super::options::Options;
 use super::receiver::{Answered, Behaviour, Receiver, Tally, Verifier};
 use super::{Exit, Failure, open_files, print};
 use crate::observe::log;
-use crate::relay::dead_letter::shown::excerpt;
+use crate::text::terminal::excerpt;
 use crate::text::time::rfc3339;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -5,16 +5,16 @@ use super::options::Options;
 use super::run::{Gate, transport};
 use super::{Failure, print, source, tail};
 use crate::record::Partition;
-use crate::relay::dead_letter::files::Reading;
+use crate::relay::dead_letter::file_source::ReadOptions;
 use crate::relay::dead_letter::headers::restore;
-use crate::relay::dead_letter::replay::Letters;
-use crate::relay::dead_letter::replayed::{Replayed, path_beside};
+use crate::relay::dead_letter::replay::ReplaySource;
+use crate::relay::dead_letter::replay_progress::{ReplayProgress, path_beside};
 use crate::relay::dead_letter::rotation::{base, rotated};
-use crate::relay::dead_letter::shown;
-use crate::relay::lines::fail_last::FailLast;
-use crate::relay::progress::{Admitted, Progress};
+use crate::relay::line_source::deferred_error::DeferredError;
+use crate::relay::partition_progress::{Admitted, PartitionProgress};
 use crate::relay::settings::Order;
 use crate::relay::source::{Assigned, Polled, Source};
+use crate::text::terminal;
 use crate::webhook::request::webhook_id;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -23,11 +23,11 @@ use std::path::Path;
 /// Sends the letters that are wanted and were not sent before, until the end of what is there now.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut options = options.clone();
-    options.settings.filter.want_letters(options.letters.clone());
+    options.settings.filter.want_dead_letters(options.letters.clone());
     match LettersIn::parse(options.operand.as_ref())? {
         LettersIn::File(path) if options.dry_run => {
             let kept = path_beside(&base(&path));
-            let looked = Replayed::look(&kept, &options.letters.to_string());
+            let looked = ReplayProgress::look(&kept, &options.letters.to_string());
             let (entries, notice) = looked.map_err(|error| unkept(&kept, &error))?;
             notice.iter().for_each(|notice| tail::warn(notice));
             show(letters::file_source(&path, &entries, None, reading(&options))?, &options)
@@ -48,17 +48,17 @@ fn file(path: &Path, options: &Options) -> Result<(), Failure> {
     })?;
     let gate = Gate::open(options, Vec::new())?;
     let kept = path_beside(&base(path));
-    let opened = Replayed::open(kept.clone(), options.letters.to_string());
+    let opened = ReplayProgress::open(kept.clone(), options.letters.to_string());
     let (replayed, notice) = opened.map_err(|error| unkept(&kept, &error))?;
-    gate.announce(&shown::path(path), "each as the record it was");
+    gate.announce(&terminal::path(path), "each as the record it was");
     tell(notice);
     let entries = replayed.entries().clone();
     let source = letters::file_source(path, &entries, Some(replayed), reading(options))?;
-    gate.deliver_again(&mut FailLast::new(Letters::new(source, &options.letters)))
+    gate.deliver_again(&mut DeferredError::new(ReplaySource::new(source, &options.letters)))
 }
 
-fn reading(options: &Options) -> Reading {
-    Reading {
+fn reading(options: &Options) -> ReadOptions {
+    ReadOptions {
         skips_strangers: !options.letters.is_all(),
         one_by_one: options.settings.order == Order::Partition,
     }
@@ -85,7 +85,7 @@ fn send(options: &Options) -> Result<(), Failure> {
     let gate = Gate::open(options, prepared.warnings.clone())?;
     let how = format!("each as the record it was, as group {}", prepared.group);
     gate.announce(&format!("topic {}", options.topics.join(",")), &how);
-    gate.deliver_again(&mut FailLast::new(Letters::new(prepared.open()?, &options.letters)))
+    gate.deliver_again(&mut DeferredError::new(ReplaySource::new(prepared.open()?, &options.letters)))
 }
 
 /// `--dry-run`
@@ -93,15 +93,15 @@ fn show(source: Box<dyn Source>, options: &Options) -> Result<(), Failure> {
     // Flags that make no sense are told as if it were done.
     let (destination, ..) = transport(options)?;
     let filter = &options.settings.filter;
-    let mut source = Letters::new(source, &options.letters);
-    let mut progress: HashMap<Partition, Progress> = HashMap::new();
+    let mut source = ReplaySource::new(source, &options.letters);
+    let mut progress: HashMap<Partition, PartitionProgress> = HashMap::new();
     let (mut wanted, mut left_out) = (0_u64, 0_u64);
     letters::each(&mut source, |polled| {
         match polled {
             Polled::Assigned(assigned) => {
                 progress.extend(assigned.into_iter().map(|Assigned { checkpoint, .. }| {
                     let place = checkpoint.position;
-                    (place.partition, Progress::new(place.next, &checkpoint.metadata))
+                    (place.partition, PartitionProgress::new(place.next, &checkpoint.metadata))
                 }))
             }
             Polled::Records(records) => {

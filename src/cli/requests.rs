@@ -8,7 +8,7 @@ use crate::webhook::authorization::Authorization;
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
 use crate::webhook::oauth::ClientCredentials;
-use crate::webhook::request::{Format, Requests, Settings};
+use crate::webhook::request::{Format, RequestSettings, Requests};
 use crate::webhook::secret_file::SecretFile;
 use crate::webhook::signature::Signer;
 use std::time::Instant;
@@ -36,7 +36,7 @@ pub(super) fn requests(
         warnings
             .push(format!("credentials go to {destination} without TLS: anyone on the way can read them"));
     }
-    let settings = Settings {
+    let settings = RequestSettings {
         format: format(options)?,
         content_type: options.content_type.clone(),
         headers: options.headers.clone(),

@@ -8,9 +8,9 @@ use super::signals::drain_on_signal;
 use super::{Exit, Failure, letters, open_files, source};
 use crate::observe::{LogObserver, LoggedAttempts, log};
 use crate::relay::dead_letter::DeadLetters;
-use crate::relay::dead_letter::replay::{Restoring, Returning};
+use crate::relay::dead_letter::replay::{RestoringDeadLetters, RestoringTransport};
 use crate::relay::event::Totals;
-use crate::relay::settings::Settings;
+use crate::relay::settings::RelaySettings;
 use crate::relay::source::Source;
 use crate::relay::stop::Stop;
 use crate::relay::{Relay, RunError};
@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 /// All that a delivery needs beside its source, opened and checked.
 pub(super) struct Gate {
-    settings: Settings,
+    settings: RelaySettings,
     destination: Destination,
     client: Client,
     dead_letters: Box<dyn DeadLetters>,
@@ -84,8 +84,8 @@ impl Gate {
         let relay = Relay {
             settings: self.settings.clone(),
             source,
-            transport: &LoggedAttempts(&Restoring(&self.client)),
-            dead_letters: Box::new(Returning(self.dead_letters)),
+            transport: &LoggedAttempts(&RestoringTransport(&self.client)),
+            dead_letters: Box::new(RestoringDeadLetters(self.dead_letters)),
             observer: &LogObserver::new(),
             stop: &self.stop,
         };
@@ -110,8 +110,8 @@ fn ended(outcome: Result<Totals, RunError>) -> Result<(), Failure> {
 
 fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Refused(_)
-        | RunError::TooManyRefused(..)
+        RunError::Rejected(_)
+        | RunError::TooManyRejected(..)
         | RunError::Gone(_)
         | RunError::OutOfPatience(..)
         | RunError::OutOfPatienceWithSource(..) => Exit::Stopped,

@@ -3,12 +3,12 @@
 use super::letters::{self, LettersIn};
 use super::options::Options;
 use super::{Exit, Failure};
-use crate::relay::dead_letter::files::Reading;
+use crate::relay::dead_letter::file_source::ReadOptions;
 use crate::relay::dead_letter::headers::{millis, restore};
-use crate::relay::dead_letter::replayed::Entries;
-use crate::relay::dead_letter::shown::{self, excerpt};
-use crate::relay::dead_letter::{Letter, line as json_line};
+use crate::relay::dead_letter::replay_progress::ReplayEntries;
+use crate::relay::dead_letter::{DeadLetter, line as json_line};
 use crate::relay::source::Polled;
+use crate::text::terminal::{self, excerpt};
 use crate::webhook::cloud_event::rfc3339;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -26,8 +26,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             return Err(Failure::usage("--follow is for topics; for a file there is tail -F FILE"));
         }
         LettersIn::File(path) => {
-            let reading = Reading { skips_strangers: true, one_by_one: false };
-            letters::file_source(&path, &Entries::default(), None, reading)?
+            let reading = ReadOptions { skips_strangers: true, one_by_one: false };
+            letters::file_source(&path, &ReplayEntries::default(), None, reading)?
         }
         LettersIn::Topic(topic) => {
             // Nothing is ever committed under this name, so that it begins with the oldest letter.
@@ -74,12 +74,12 @@ pub(super) fn warn(text: &str) {
     crate::observe::log::say(::log::Level::Warn, text);
 }
 
-fn write(letter: &Letter, json: bool) -> io::Result<()> {
+fn write(letter: &DeadLetter, json: bool) -> io::Result<()> {
     let mut text = String::new();
     if json {
         json_line::write(&mut text, letter);
         // The same values, and nothing that a terminal would act on.
-        text = shown::json(&text);
+        text = terminal::json(&text);
     } else {
         text = line(letter);
         text.push('\n');
@@ -90,13 +90,14 @@ fn write(letter: &Letter, json: bool) -> io::Result<()> {
 }
 
 /// A letter in a line: when it was refused, where it is from, the status, the reason, key and value.
-pub(super) fn line(letter: &Letter) -> String {
-    let Letter { record, refusal } = letter;
-    let at = i64::try_from(millis(refusal.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
-    let status = refusal.status.map_or("no answer".into(), |status| status.to_string());
+pub(super) fn line(letter: &DeadLetter) -> String {
+    let DeadLetter { record, rejection } = letter;
+    let at =
+        i64::try_from(millis(rejection.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
+    let status = rejection.status.map_or("no answer".into(), |status| status.to_string());
     let mut line = format!("{at} {}@{} {status}", record.partition(), record.offset());
     // Writing to a String cannot fail.
-    let _ = write!(line, " \"{}\"", excerpt(refusal.reason.as_bytes(), VALUE_CHARS));
+    let _ = write!(line, " \"{}\"", excerpt(rejection.reason.as_bytes(), VALUE_CHARS));
     match record.key() {
         Some(key) => _ = write!(line, " key \"{}\"", excerpt(key, KEY_CHARS)),
         None => line.push_str(" no key"),
@@ -114,15 +115,15 @@ pub(super) fn line(letter: &Letter) -> String {
 mod tests {
     use super::*;
     use crate::record::{Offset, Partition, Record};
-    use crate::relay::dead_letter::Refusal;
+    use crate::relay::dead_letter::Rejection;
     use crate::relay::dead_letter::headers::time;
 
     #[test]
     fn a_letter_is_one_line_that_cannot_hurt_a_terminal() {
         let value = b"{\"a\":\x1b[2J\n\xff\xe2\x80\xae}";
-        let letter = Letter {
+        let letter = DeadLetter {
             record: Record::new(Partition::new("orders", 3), Offset(42), 7, Some(b"k"), Some(value)),
-            refusal: Refusal {
+            rejection: Rejection {
                 status: Some(422),
                 reason: "no\r\nthanks".into(),
                 attempts: 2,

@@ -27,7 +27,7 @@
 //! use sluicegate::kafka::record_batch::NewRecord;
 //! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
 //! use sluicegate::record::Partition;
-//! use sluicegate::relay::source::{Commit, Polled, Source, Want};
+//! use sluicegate::relay::source::{Commit, Polled, Source, PollLimit};
 //! use std::time::Duration;
 //!
 //! let sandbox = Sandbox::start(SandboxSettings::default())?;
@@ -47,7 +47,7 @@
 //! let brokers = vec![Address::parse(&sandbox.address().to_string()).ok_or("HOST:PORT")?];
 //! let mut consumer = Consumer::open(config, Connector::new(Settings::default())?, brokers)?;
 //! let mut committer = consumer.committer();
-//! let want = Want { records: 100, bytes: 1 << 20 };
+//! let want = PollLimit { records: 100, bytes: 1 << 20 };
 //! let (mut values, mut checkpoints) = (Vec::new(), Vec::new());
 //! loop {
 //!     match consumer.poll(want, Duration::from_millis(50))? {

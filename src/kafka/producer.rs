@@ -18,7 +18,7 @@ use super::protocol::produce::{ProduceRequest, ProduceRequestPartition, ProduceR
 use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::{Compression, NewRecord, ProducerState};
 use crate::record::Partition;
-use crate::relay::dead_letter::shown::excerpt;
+use crate::text::terminal::excerpt;
 pub use batches::BATCH_BYTES;
 use batches::{Batch, murmur2, smaller, split, written};
 pub use error::ProducerError;

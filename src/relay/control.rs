@@ -6,14 +6,14 @@
 //! by others; nothing here waits for them but the end of the run, and that only until a deadline.
 
 mod job;
-mod outcomes;
+mod results;
 
-use super::dispatcher::{Dispatcher, PendingLetter};
+use super::dispatcher::{Dispatcher, PendingDeadLetter};
 use super::event::Change;
-use super::failure::RunError;
 use super::jitter::Jitter;
-use super::settings::{Intake, Settings};
-use super::source::{Assigned, Outage, Want};
+use super::run_error::RunError;
+use super::settings::{Intake, RelaySettings};
+use super::source::{Assigned, Outage, PollLimit};
 use super::transport::Target;
 use crate::record::{Checkpoint, Partition, Position, Record};
 use job::Job;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The longest wait of the loop before it looks for revocations, signals and due work.
 pub const TICK: Duration = Duration::from_millis(50);
 /// How often it is told how things stand.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time from one commit to the next while records are delivered.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last letters and the last commit are tried once the run is to end.
@@ -35,7 +35,7 @@ pub const REMIND_EVERY: Duration = Duration::from_secs(30);
 /// The shortest wait, so that nothing spins.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Events of partitions that are heard before anything else is looked at.
-const MOST_NEWS: u32 = 1_000;
+const MOST_EVENTS: u32 = 1_000;
 /// Stuck partitions of which it is remembered when they were told.
 const MOST_STUCK: usize = 1_000;
 
@@ -45,7 +45,7 @@ pub enum Step {
     /// Ask the source.
     Poll {
         /// For so much.
-        want: Want,
+        want: PollLimit,
         /// Waiting so long for it.
         wait: Duration,
     },
@@ -54,11 +54,11 @@ pub enum Step {
     /// Begin to commit these.
     Commit(Vec<Checkpoint>),
     /// Begin to put these into the dead letters.
-    PutLetters(Vec<PendingLetter>),
+    PutDeadLetters(Vec<PendingDeadLetter>),
     /// Give these partitions up: all of them is done and committed.
     Release(Vec<Partition>),
-    /// Tell this.
-    Tell(Tale),
+    /// Tell the observer.
+    Report(Report),
     /// Let workers send, until [`Step::Join`].
     Deliver,
     /// Wait until all workers have left; they have nothing to do.
@@ -71,15 +71,15 @@ pub enum Step {
 
 /// Something to tell.
 #[derive(Debug)]
-pub enum Tale {
+pub enum Report {
     /// Something is otherwise from now on.
     Change(Change),
     /// The time between two batches begins.
     BatchInterval(Duration),
     /// Nothing new is sent any more.
     Draining,
-    /// How things stand.
-    Progress,
+    /// The figures of the moment.
+    Snapshot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +119,8 @@ pub struct Control {
     /// Why the last commit failed that did.
     commit_error: Option<String>,
     letters: Job,
-    /// The dead letters failed for good: what is refused from then on stays undone.
-    letters_closed: bool,
+    /// The dead letters failed for good: what is rejected from then on stays undone.
+    dead_letters_closed: bool,
     throttled: Vec<Partition>,
     /// A throttled partition went or came anew: the source may throttle the new one for the old one's sake.
     throttled_before: bool,
@@ -132,12 +132,12 @@ pub struct Control {
     outage: Option<Outage>,
     paused_told: Option<Instant>,
     stuck_told: HashMap<Partition, Instant>,
-    tales: Vec<Tale>,
+    reports: Vec<Report>,
 }
 
 impl Control {
     /// Nothing has happened yet.
-    pub fn new(settings: Settings, jitter: Jitter, now: Instant) -> Self {
+    pub fn new(settings: RelaySettings, jitter: Jitter, now: Instant) -> Self {
         let (intake, batch_interval, patience) =
             (settings.intake, settings.batch_interval, settings.patience);
         Self {
@@ -159,31 +159,31 @@ impl Control {
             commits: Job::new(now),
             commit_error: None,
             letters: Job::new(now),
-            letters_closed: false,
+            dead_letters_closed: false,
             throttled: Vec::new(),
             throttled_before: false,
             cannot_throttle: false,
             next_look: now,
             heard: 0,
-            next_progress: now + PROGRESS_INTERVAL,
+            next_progress: now + SNAPSHOT_INTERVAL,
             outage: None,
             paused_told: None,
             stuck_told: HashMap::new(),
-            tales: Vec::new(),
+            reports: Vec::new(),
         }
     }
 
     /// What to do next.
     pub fn step(&mut self, now: Instant, stop_requested: bool) -> Step {
         self.look_after(now, stop_requested);
-        if let Some(tale) = self.next_tale(now) {
-            return Step::Tell(tale);
+        if let Some(report) = self.next_report(now) {
+            return Step::Report(report);
         }
         if let Some(step) = self.due_job(now) {
             return step;
         }
         if now >= self.next_look {
-            return Step::Poll { want: Want::NOTHING, wait: Duration::ZERO };
+            return Step::Poll { want: PollLimit::NOTHING, wait: Duration::ZERO };
         }
         match self.phase {
             Phase::Filling => self.fill(now),
@@ -228,22 +228,22 @@ impl Control {
         }
     }
 
-    fn next_tale(&mut self, now: Instant) -> Option<Tale> {
+    fn next_report(&mut self, now: Instant) -> Option<Report> {
         if let Some(change) = self.dispatcher.take_change() {
             if matches!(change, Change::Paused { everything: true, .. }) {
                 self.paused_told = Some(now);
             }
-            return Some(Tale::Change(change));
+            return Some(Report::Change(change));
         }
         if self.draining && !std::mem::replace(&mut self.draining_told, true) {
-            return Some(Tale::Draining);
+            return Some(Report::Draining);
         }
         if now >= self.next_progress {
-            self.next_progress = now + PROGRESS_INTERVAL;
+            self.next_progress = now + SNAPSHOT_INTERVAL;
             self.remind(now);
-            return Some(Tale::Progress);
+            return Some(Report::Snapshot);
         }
-        self.tales.pop()
+        self.reports.pop()
     }
 
     /// Lasting states are told again.
@@ -254,7 +254,7 @@ impl Control {
             self.paused_told = Some(now);
             let cause = self.dispatcher.failing().map(|(_, cause)| cause.to_owned()).unwrap_or_default();
             let since = now.saturating_duration_since(since);
-            self.tales.push(Tale::Change(Change::StillPaused { since, cause }));
+            self.reports.push(Report::Change(Change::StillPaused { since, cause }));
         }
         self.stuck_told.retain(|partition, _| self.throttled.contains(partition));
         for partition in &self.throttled {
@@ -263,7 +263,7 @@ impl Control {
             }
             if let Some(stuck) = self.dispatcher.stuck(partition) {
                 self.stuck_told.insert(partition.clone(), now);
-                self.tales.push(Tale::Change(stuck));
+                self.reports.push(Report::Change(stuck));
             }
         }
     }
@@ -271,12 +271,12 @@ impl Control {
     // ---- jobs of others ------------------------------------------------------------------------------------
 
     fn due_job(&mut self, now: Instant) -> Option<Step> {
-        if self.letters.is_due(now) && self.dispatcher.has_letters() {
-            if self.letters_closed {
-                self.dispatcher.give_letters_up();
+        if self.letters.is_due(now) && self.dispatcher.has_dead_letters() {
+            if self.dead_letters_closed {
+                self.dispatcher.abandon_dead_letters();
             } else {
                 self.letters.begin(now);
-                return Some(Step::PutLetters(self.dispatcher.take_letters()));
+                return Some(Step::PutDeadLetters(self.dispatcher.take_dead_letters()));
             }
         }
         if self.commits.is_due(now) {
@@ -298,7 +298,7 @@ impl Control {
     // ---- what a poll brought -------------------------------------------------------------------------------
 
     /// Nothing: so much is heard for now.
-    pub fn heard_nothing(&mut self, want: Want, now: Instant) {
+    pub fn polled_nothing(&mut self, want: PollLimit, now: Instant) {
         self.heard = 0;
         self.next_look = now + TICK;
         self.filled |= want.records > 0;
@@ -307,7 +307,7 @@ impl Control {
     /// Something that is no records: there may be more.
     fn heard(&mut self, now: Instant) {
         self.heard += 1;
-        if self.heard >= MOST_NEWS {
+        if self.heard >= MOST_EVENTS {
             self.heard = 0;
             self.next_look = now + TICK;
         }
@@ -330,7 +330,7 @@ impl Control {
     pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
         self.heard(now);
         assigned.iter().for_each(|one| self.dispatcher.assign(one, now));
-        self.ask_again();
+        self.reopen();
         self.forget_throttled(|it| assigned.iter().any(|one| one.checkpoint.position.partition == *it));
     }
 
@@ -349,7 +349,7 @@ impl Control {
 
     fn lost(&mut self, partitions: &[Partition]) {
         partitions.iter().for_each(|partition| self.dispatcher.lose(partition));
-        self.ask_again();
+        self.reopen();
         self.forget_throttled(|partition| partitions.contains(partition));
     }
 
@@ -359,7 +359,7 @@ impl Control {
     }
 
     /// What was at its end may not be any more: partitions came or went, with records that are not done.
-    fn ask_again(&mut self) {
+    fn reopen(&mut self) {
         if std::mem::take(&mut self.ended) && self.intake == Intake::Sliding {
             self.dispatcher.open();
         }
@@ -415,7 +415,7 @@ impl Control {
             }
         }
         match self.dispatcher.room() {
-            Want::NOTHING => Step::Wait(now + wait.max(SHORTEST_WAIT)),
+            PollLimit::NOTHING => Step::Wait(now + wait.max(SHORTEST_WAIT)),
             want => Step::Poll { want, wait },
         }
     }
@@ -438,12 +438,12 @@ impl Control {
                 false => self.poll(wait, now),
             };
         }
-        if !self.filled && self.dispatcher.room() != Want::NOTHING {
+        if !self.filled && self.dispatcher.room() != PollLimit::NOTHING {
             return self.poll(Duration::ZERO, now);
         }
         match self.rest_until.filter(|until| *until > now) {
             Some(_) if !std::mem::replace(&mut self.rest_told, true) => {
-                Step::Tell(Tale::BatchInterval(self.batch_interval))
+                Step::Report(Report::BatchInterval(self.batch_interval))
             }
             Some(until) => Step::Wait(until.min(self.next_look).max(now)),
             None => {
@@ -457,11 +457,11 @@ impl Control {
     }
 
     fn deliver(&mut self, now: Instant) -> Step {
-        if self.dispatcher.is_quiet() {
+        if self.dispatcher.is_idle() {
             return Step::Join;
         }
         if self.takes_more()
-            && (self.dispatcher.is_hungry() || (self.dispatcher.has_filled() && !self.cannot_throttle))
+            && (self.dispatcher.wants_more() || (self.dispatcher.has_filled() && !self.cannot_throttle))
         {
             let wait = self.next_look.saturating_duration_since(now).min(TICK);
             return self.poll(wait, now);
@@ -501,10 +501,10 @@ impl Control {
             self.commits.due_within(LAST_RETRY, now);
             self.letters.due_within(LAST_RETRY, now);
         }
-        let has_letters =
-            (self.dispatcher.has_letters() && !self.letters_closed) || self.letters.is_under_way;
+        let has_dead_letters =
+            (self.dispatcher.has_dead_letters() && !self.dead_letters_closed) || self.letters.is_under_way;
         let has_commits = self.commits.is_under_way || !self.dispatcher.uncommitted().is_empty();
-        if !has_letters && !has_commits {
+        if !has_dead_letters && !has_commits {
             return Step::End;
         }
         let out_of_patience = self.patience.zip(self.commits.failing_since);

@@ -6,9 +6,9 @@
 
 use super::backoff::Backoff;
 use super::jitter::Jitter;
-use super::pause::{Effect, Passage, Pause, Sending};
+use super::pause::{Pause, PauseEffect, Readiness, SentRequest};
 use super::transport::Target;
-use super::verdict::Trouble;
+use super::verdict::PauseCause;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -68,8 +68,8 @@ impl Destinations {
     }
 
     /// Whether a record of this target may be sent, the origin aside.
-    pub(super) fn passage(&self, target: Target, now: Instant) -> Passage {
-        self.targets.get(&target).map_or(Passage::Open, |pause| pause.passage(now))
+    pub(super) fn passage(&self, target: Target, now: Instant) -> Readiness {
+        self.targets.get(&target).map_or(Readiness::Open, |pause| pause.passage(now))
     }
 
     /// A record goes out. Gives for how long its target has been alone.
@@ -100,10 +100,10 @@ impl Destinations {
     pub(super) fn works(
         &mut self,
         target: Target,
-        sending: Sendings,
+        sending: SentRequests,
         limit: usize,
         now: Instant,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         self.turned_away.clear();
         if self.accepted[0] != Some(target) {
             self.accepted = [Some(target), self.accepted[0]];
@@ -111,28 +111,28 @@ impl Destinations {
         self.each(target, sending, |pause, sending, _| pause.works(sending, limit, now))
     }
 
-    pub(super) fn no_news(&mut self, target: Target, sending: Sendings, now: Instant) {
+    pub(super) fn inconclusive(&mut self, target: Target, sending: SentRequests, now: Instant) {
         self.each(target, sending, |pause, sending, _| {
-            pause.no_news(sending, now);
-            Effect::default()
+            pause.inconclusive(sending, now);
+            PauseEffect::default()
         });
     }
 
     pub(super) fn failed(
         &mut self,
         target: Target,
-        sending: Sendings,
+        sending: SentRequests,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         let by_itself = self.is_by_itself(target);
         self.each(target, sending, |pause, sending, is_target| {
             // The failures of one target among others that work say nothing of the origin.
             match is_target == by_itself || sending.is_probe {
                 true => pause.failed(sending, now, jitter),
                 false => {
-                    pause.no_news(sending, now);
-                    Effect::default()
+                    pause.inconclusive(sending, now);
+                    PauseEffect::default()
                 }
             }
         })
@@ -141,13 +141,13 @@ impl Destinations {
     pub(super) fn turned_away(
         &mut self,
         target: Target,
-        sending: Sendings,
-        (after, trouble): (Option<Duration>, Trouble),
+        sending: SentRequests,
+        (after, trouble): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> [Effect; 2] {
-        let by_itself = trouble != Trouble::Connection && self.is_by_itself(target);
+    ) -> [PauseEffect; 2] {
+        let by_itself = trouble != PauseCause::Connection && self.is_by_itself(target);
         if self.turned_away.len() < ENOUGH_TARGETS {
             self.turned_away.insert(target);
         }
@@ -156,8 +156,8 @@ impl Destinations {
             match concerns {
                 true => pause.turned_away(sending, (after, trouble), is_suspect, now, jitter),
                 false => {
-                    pause.no_news(sending, now);
-                    Effect::default()
+                    pause.inconclusive(sending, now);
+                    PauseEffect::default()
                 }
             }
         })
@@ -174,9 +174,9 @@ impl Destinations {
     fn each(
         &mut self,
         target: Target,
-        sendings: Sendings,
-        mut tell: impl FnMut(&mut Pause, &Sending, bool) -> Effect,
-    ) -> [Effect; 2] {
+        sendings: SentRequests,
+        mut tell: impl FnMut(&mut Pause, &SentRequest, bool) -> PauseEffect,
+    ) -> [PauseEffect; 2] {
         let of_target = self.targets.get_mut(&target).map(|pause| tell(pause, &sendings.target, true));
         // Where the target has no memory of its own, the origin's stands for both.
         let of_origin = tell(&mut self.origin, &sendings.origin, false);
@@ -186,8 +186,8 @@ impl Destinations {
     // ---- targets that stand aside --------------------------------------------------------------------------
 
     /// The target can't take any at the moment: it is looked at again at `until`, or after its next answer.
-    pub(super) fn stand_aside(&mut self, target: Target, until: Option<Instant>) {
-        self.come_back(target);
+    pub(super) fn set_aside(&mut self, target: Target, until: Option<Instant>) {
+        self.bring_back(target);
         self.aside.insert(target, until);
         if let Some(until) = until {
             self.due.insert((until, target));
@@ -195,7 +195,7 @@ impl Destinations {
     }
 
     /// The target is looked at like any other again. Says whether it stood aside.
-    pub(super) fn come_back(&mut self, target: Target) -> bool {
+    pub(super) fn bring_back(&mut self, target: Target) -> bool {
         let was = self.aside.remove(&target);
         if let Some(Some(until)) = was {
             self.due.remove(&(until, target));
@@ -228,7 +228,7 @@ pub(super) struct Probes {
 
 /// A request as the origin and as its target see it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sendings {
-    pub origin: Sending,
-    pub target: Sending,
+pub(super) struct SentRequests {
+    pub origin: SentRequest,
+    pub target: SentRequest,
 }

@@ -20,19 +20,19 @@
 mod answers;
 mod intake;
 mod outcome;
-mod questions;
+mod queries;
 
 use super::brakes::Brakes;
-use super::dead_letter::Letter;
-use super::destinations::{Probes, Sendings};
+use super::dead_letter::DeadLetter;
+use super::destinations::{Probes, SentRequests};
 use super::event::{Change, Totals};
-use super::failure::RunError;
 use super::jitter::Jitter;
-use super::ledger::{Bounds, Ledger};
-use super::pause::{Candidate, Passage, Sending};
+use super::ledger::{Ledger, WindowBounds};
+use super::pause::{ProbeCandidate, Readiness, SentRequest};
+use super::rejection_limit::RejectionCounter;
+use super::run_error::RunError;
 use super::schedule::Schedule;
-use super::settings::{Intake, Settings};
-use super::threshold::Refusals;
+use super::settings::{Intake, RelaySettings};
 use super::transport::{Attempt, Target};
 use crate::record::Record;
 use std::collections::VecDeque;
@@ -60,7 +60,7 @@ pub struct Ticket<P> {
     record: Record,
     target: Target,
     attempt: Attempt,
-    sendings: Sendings,
+    sendings: SentRequests,
     permit: P,
 }
 
@@ -98,26 +98,26 @@ pub enum Next<P> {
     Finished,
 }
 
-/// A refused record that wants a place in the dead letters.
+/// A rejected record that wants a place in the dead letters.
 #[derive(Debug)]
-pub struct PendingLetter {
+pub struct PendingDeadLetter {
     sequence: u64,
     epoch: u64,
     /// What to keep.
-    pub letter: Letter,
+    pub letter: DeadLetter,
 }
 
 /// The records under way, the partitions they are of, and what holds them back.
 #[derive(Debug)]
 pub struct Dispatcher {
-    settings: Settings,
+    settings: RelaySettings,
     jitter: Jitter,
     schedule: Schedule,
     ledger: Ledger,
     brakes: Brakes,
-    refusals: Option<Refusals>,
-    /// Refused records that are with nobody yet.
-    letters: Vec<PendingLetter>,
+    rejections: Option<RejectionCounter>,
+    /// Rejected records that are with nobody yet.
+    letters: Vec<PendingDeadLetter>,
     /// No more is taken in for now: a batch is under way, or the source has come to its end.
     closed: bool,
     draining: bool,
@@ -147,13 +147,13 @@ enum Choice {
 
 impl Dispatcher {
     /// Nothing under way.
-    pub fn new(settings: Settings, jitter: Jitter) -> Self {
-        let bounds = Bounds { window: settings.window_size.get(), bytes: settings.batch_bytes.get() };
+    pub fn new(settings: RelaySettings, jitter: Jitter) -> Self {
+        let bounds = WindowBounds { window: settings.window_size.get(), bytes: settings.batch_bytes.get() };
         Self {
             schedule: Schedule::new(settings.order),
             ledger: Ledger::new(bounds),
             brakes: Brakes::new(&settings),
-            refusals: settings.max_refused.map(Refusals::new),
+            rejections: settings.max_rejected.map(RejectionCounter::new),
             settings,
             jitter,
             letters: Vec::new(),
@@ -198,9 +198,9 @@ impl Dispatcher {
 
     fn choose(&mut self, now: Instant) -> Choice {
         match self.brakes.destinations.origin().passage(now) {
-            Passage::Wait(until) => Choice::Wait(until),
-            Passage::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
-            Passage::Open => match self.due_probe(now) {
+            Readiness::Wait(until) => Choice::Wait(until),
+            Readiness::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
+            Readiness::Open => match self.due_probe(now) {
                 Some((target, candidate)) => self.choose_probe(target, candidate, now),
                 None => self.choose_any(now),
             },
@@ -208,23 +208,23 @@ impl Dispatcher {
     }
 
     /// The record that sees whether a destination is back, or how a suspect fares.
-    fn choose_probe(&mut self, target: Target, candidate: Candidate, now: Instant) -> Choice {
+    fn choose_probe(&mut self, target: Target, candidate: ProbeCandidate, now: Instant) -> Choice {
         let is_origin = target == Target::ONLY;
         let of = (!is_origin).then_some(target);
         let chosen = match candidate {
-            Candidate::Any { from } => self.schedule.probe(from, of),
-            Candidate::Suspect(suspect) => self.schedule.ready(suspect),
-            Candidate::Innocent => self.schedule.probe(0, of).filter(|_| self.schedule.has_innocent(of)),
+            ProbeCandidate::Any { from } => self.schedule.probe(from, of),
+            ProbeCandidate::Suspect(suspect) => self.schedule.ready(suspect),
+            ProbeCandidate::Innocent => self.schedule.probe(0, of).filter(|_| self.schedule.has_innocent(of)),
         };
         match (chosen, candidate) {
             (Some(sequence), _) => Choice::Record(sequence, Probes { origin: is_origin, target: !is_origin }),
-            (None, Candidate::Any { .. }) => self.choose_aside(now),
-            (None, Candidate::Suspect(_)) => {
+            (None, ProbeCandidate::Any { .. }) => self.choose_aside(now),
+            (None, ProbeCandidate::Suspect(_)) => {
                 self.brakes.destinations.of_mut(target).end_trial(now);
                 self.review(target, now);
                 Choice::Again
             }
-            (None, Candidate::Innocent) => {
+            (None, ProbeCandidate::Innocent) => {
                 self.conclude_without_another(target, now);
                 self.review(target, now);
                 Choice::Again
@@ -256,7 +256,7 @@ impl Dispatcher {
         let Some(slot) = self.schedule.get(chosen) else { return Choice::Wait(self.next_due()) };
         let target = slot.target;
         if self.brakes.destinations.is_known(target)
-            && self.brakes.destinations.passage(target, now) != Passage::Open
+            && self.brakes.destinations.passage(target, now) != Readiness::Open
         {
             self.review(target, now);
             return Choice::Again;
@@ -301,14 +301,14 @@ impl Dispatcher {
         let (target, epoch, number) = (slot.target, slot.epoch, slot.attempts);
         let is_probe = probes.origin || probes.target;
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
-        debug_assert!(!self.ledger.is_going(record.partition()), "invariant 6: nothing new of it is sent");
-        self.ledger.hold_on(epoch);
+        debug_assert!(!self.ledger.is_leaving(record.partition()), "invariant 6: nothing new of it is sent");
+        self.ledger.mark_busy(epoch);
         let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);
         self.brakes.started(number > 1 || is_probe, now);
         self.totals.attempts += 1;
-        let sending = |is_probe| Sending { sequence, sent: now, is_probe, alone_for, accepted_before };
-        let sendings = Sendings { origin: sending(probes.origin), target: sending(probes.target) };
+        let sending = |is_probe| SentRequest { sequence, sent: now, is_probe, alone_for, accepted_before };
+        let sendings = SentRequests { origin: sending(probes.origin), target: sending(probes.target) };
         Some(Ticket { sequence, epoch, record, target, attempt, sendings, permit })
     }
 
@@ -328,16 +328,16 @@ impl Dispatcher {
 
     /// The first target that is to be probed and has a record to do it with. Of those that are due before it, some go on
     /// with all others, some wait on.
-    fn due_probe(&mut self, now: Instant) -> Option<(Target, Candidate)> {
+    fn due_probe(&mut self, now: Instant) -> Option<(Target, ProbeCandidate)> {
         for _ in 0..MOST_LOOKS {
             let (_, target) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now)?;
             match self.brakes.destinations.passage(target, now) {
-                Passage::Probe(candidate) if self.schedule.probe(0, Some(target)).is_some() => {
+                Readiness::Probe(candidate) if self.schedule.probe(0, Some(target)).is_some() => {
                     return Some((target, candidate));
                 }
                 // Until a record comes: see `comes_ready`.
-                Passage::Probe(_) => self.brakes.destinations.stand_aside(target, None),
-                Passage::Open | Passage::Wait(_) => self.review(target, now),
+                Readiness::Probe(_) => self.brakes.destinations.set_aside(target, None),
+                Readiness::Open | Readiness::Wait(_) => self.review(target, now),
             }
         }
         None
@@ -356,15 +356,15 @@ impl Dispatcher {
             return;
         }
         match self.brakes.destinations.passage(target, now) {
-            Passage::Open => {
-                if self.brakes.destinations.come_back(target) {
+            Readiness::Open => {
+                if self.brakes.destinations.bring_back(target) {
                     self.schedule.resume_target(target);
                 }
             }
             passage => {
-                let until = if let Passage::Wait(until) = passage { until } else { Some(now) };
+                let until = if let Readiness::Wait(until) = passage { until } else { Some(now) };
                 self.schedule.pause_target(target);
-                self.brakes.destinations.stand_aside(target, until);
+                self.brakes.destinations.set_aside(target, until);
             }
         }
     }

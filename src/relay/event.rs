@@ -1,8 +1,8 @@
 //! What the core tells those who watch: it prints and logs nothing itself.
 
-use super::dead_letter::Refusal;
+use super::dead_letter::Rejection;
 use super::notice::Notice;
-use super::settings::OnRefusal;
+use super::settings::OnRejection;
 use crate::record::{Checkpoint, Offset, Partition, Record};
 use std::time::Duration;
 
@@ -74,14 +74,14 @@ pub enum Event<'a> {
     },
     /// Something is otherwise from now on.
     Change(&'a Change),
-    /// A record was refused.
-    Refused {
+    /// A record was rejected.
+    Rejected {
         /// The record.
         record: &'a Record,
         /// Why, and after what.
-        refusal: &'a Refusal,
+        rejection: &'a Rejection,
         /// Where it went.
-        fate: OnRefusal,
+        action: OnRejection,
     },
     /// The dead letters could not be written; it is tried again.
     DeadLettersUnavailable {
@@ -97,8 +97,8 @@ pub enum Event<'a> {
         /// What went wrong.
         error: &'a str,
     },
-    /// Some time has passed: how things stand. Comes every [`PROGRESS_INTERVAL`](super::PROGRESS_INTERVAL).
-    Progress(&'a Snapshot),
+    /// Some time has passed: how things stand. Comes every [`SNAPSHOT_INTERVAL`](super::SNAPSHOT_INTERVAL).
+    Snapshot(&'a Snapshot),
     /// Threads can't be started: it goes on with fewer.
     FewerThreads {
         /// How many there are.
@@ -169,12 +169,12 @@ pub enum Change {
         /// What it was answered last, where that is known.
         cause: Option<String>,
     },
-    /// A record was refused, late, and dropped by the operator's wish.
+    /// A record was rejected, late, and dropped by the operator's wish.
     Dropped {
         /// The record.
         record: Record,
         /// Why, and after what.
-        refusal: Refusal,
+        rejection: Rejection,
     },
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: it looks at the record alone, so that every instance and every run decides the same.
 
-use super::dead_letter::selection::Selection;
+use super::dead_letter::filter::DeadLetterFilter;
 use crate::record::Record;
 
 /// What a record has to be like. The default lets everything pass.
@@ -11,7 +11,7 @@ pub struct Filter {
     /// Names in lower case, each with the values that will do.
     headers: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
     skip_tombstones: bool,
-    letters: Selection,
+    letters: DeadLetterFilter,
 }
 
 impl Filter {
@@ -31,7 +31,7 @@ impl Filter {
     }
 
     /// Of dead letters on their way back only these pass.
-    pub fn want_letters(&mut self, letters: Selection) {
+    pub fn want_dead_letters(&mut self, letters: DeadLetterFilter) {
         self.letters = letters;
     }
 

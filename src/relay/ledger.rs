@@ -5,7 +5,7 @@
 //! before a poll. Each possession of a partition has a number, its *epoch*: a record is counted by that, so that one of
 //! an earlier possession counts nowhere, and no name is looked up for it.
 
-use super::progress::{Admitted, Progress};
+use super::partition_progress::{Admitted, PartitionProgress};
 use super::source::Assigned;
 use crate::record::{Checkpoint, Offset, Partition, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,7 +27,7 @@ struct Track {
     partition: Partition,
     /// The source's own number of it, handed back with each commit.
     assignment: u64,
-    progress: Progress,
+    progress: PartitionProgress,
     /// Records in flight, or in the hands of the dead letters: what a revocation waits for.
     busy: usize,
     /// The weight of the records under way.
@@ -43,7 +43,7 @@ struct Track {
 
 /// The bounds of what may be under way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct WindowBounds {
     /// Records that a partition may be ahead of its oldest unfinished one, that one included.
     pub window: usize,
     /// Bytes of records, over all partitions.
@@ -64,7 +64,7 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 /// All assigned partitions.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    bounds: Bounds,
+    bounds: WindowBounds,
     /// By epoch.
     tracks: BTreeMap<u64, Track>,
     /// The epoch of each partition that is ours.
@@ -77,7 +77,7 @@ pub(super) struct Ledger {
     dirty: BTreeSet<u64>,
     throttled: usize,
     /// A throttled partition has got room since that was looked at.
-    room_came: bool,
+    room_freed: bool,
     /// Since that was looked at, records came in or were passed: a partition may be full.
     filled: bool,
     /// No position is to be committed again before.
@@ -85,7 +85,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: WindowBounds) -> Self {
         Self {
             bounds,
             tracks: BTreeMap::new(),
@@ -95,7 +95,7 @@ impl Ledger {
             revoked: BTreeSet::new(),
             dirty: BTreeSet::new(),
             throttled: 0,
-            room_came: false,
+            room_freed: false,
             filled: false,
             renew_at: None,
         }
@@ -113,7 +113,7 @@ impl Ledger {
         self.lose(&position.partition);
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let mut progress = Progress::new(position.next, metadata);
+        let mut progress = PartitionProgress::new(position.next, metadata);
         if assigned.uncommitted {
             progress.begins_uncommitted();
             self.dirty.insert(epoch);
@@ -150,7 +150,7 @@ impl Ledger {
             self.throttled -= usize::from(track.throttled);
             // What is still in flight of it weighs on until it is answered; it is taken off here, as a whole.
             self.bytes = self.bytes.saturating_sub(track.bytes);
-            self.room_came = true;
+            self.room_freed = true;
         }
         self.revoked.remove(&epoch);
         self.dirty.remove(&epoch);
@@ -167,7 +167,7 @@ impl Ledger {
     }
 
     /// Whether the partition is being given up, or gone: nothing new of it is sent.
-    pub(super) fn is_going(&self, partition: &Partition) -> bool {
+    pub(super) fn is_leaving(&self, partition: &Partition) -> bool {
         self.of(partition).is_none_or(|track| track.revoked)
     }
 
@@ -212,12 +212,12 @@ impl Ledger {
 
     /// The partition may have got room: the loop is told only once it is no longer full.
     fn note_room(&mut self, epoch: u64) {
-        if self.throttled == 0 || self.room_came {
+        if self.throttled == 0 || self.room_freed {
             return;
         }
         let (alone, free) = (self.tracks.len() == 1, self.free());
         let track = self.tracks.get(&epoch).filter(|track| track.throttled);
-        self.room_came = track.is_some_and(|track| !self.is_full(track, alone, free));
+        self.room_freed = track.is_some_and(|track| !self.is_full(track, alone, free));
     }
 
     /// No record of the partition lies between the last one taken in and `position`. Of a partition that is being
@@ -241,14 +241,14 @@ impl Ledger {
     }
 
     /// One more record of it is in flight, or in the hands of the dead letters.
-    pub(super) fn hold_on(&mut self, epoch: u64) {
+    pub(super) fn mark_busy(&mut self, epoch: u64) {
         if let Some(track) = self.tracks.get_mut(&epoch) {
             track.busy += 1;
         }
     }
 
     /// That is over.
-    pub(super) fn let_go(&mut self, epoch: u64) {
+    pub(super) fn unmark_busy(&mut self, epoch: u64) {
         if let Some(track) = self.tracks.get_mut(&epoch) {
             debug_assert!(track.busy > 0, "as many end as began");
             track.busy = track.busy.saturating_sub(1);
@@ -316,7 +316,7 @@ impl Ledger {
     /// The partitions of which the source should bring no more for now. One that is throttled stays so until it has
     /// got some room, so that it does not come and go with each record.
     pub(super) fn full(&mut self) -> Vec<Partition> {
-        (self.room_came, self.filled) = (false, false);
+        (self.room_freed, self.filled) = (false, false);
         let alone = self.tracks.len() == 1;
         let free = self.free();
         let full = self.tracks.values().filter(|track| !track.revoked && self.is_full(track, alone, free));
@@ -359,8 +359,8 @@ impl Ledger {
     }
 
     /// Whether a throttled partition has got room since [`full`](Self::full) was asked.
-    pub(super) fn room_came(&self) -> bool {
-        self.room_came && self.throttled > 0
+    pub(super) fn room_freed(&self) -> bool {
+        self.room_freed && self.throttled > 0
     }
 
     /// How many records and bytes the next poll may bring. A poll may bring records of one partition alone, so the

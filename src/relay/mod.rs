@@ -16,18 +16,18 @@
 //! | `destinations`, `pause` | the pauses of a destination and of its targets; probes, trials |
 //! | `pacing` | how fast a destination that answers 429 may be sent to |
 //! | [rate] | how many attempts in a time |
-//! | [budget] | how many of them may be retries |
-//! | [limit] | how many at once are good, where that is to be found out |
+//! | [retry_budget] | how many of them may be retries |
+//! | [adaptive_limit] | how many at once are good, where that is to be found out |
 //! | [semaphore] | how many requests at once: the one count of them |
-//! | [share] | how many of those that all members of a group may have |
-//! | [lanes] | who waits for whom, where order is asked for |
+//! | [group_limit] | how many of those that all members of a group may have |
+//! | [order_queues] | who waits for whom, where order is asked for |
 //! | [filter] | which records are delivered at all |
 //! | [backoff] | how long until another attempt |
 //! | [verdict] | what an answer means |
-//! | [threshold] | how many refused records are too many |
-//! | [progress] | what is done without a gap, hence what may be committed |
-//! | [beyond] | what is done beyond that, in the words that are committed beside it |
-//! | `run`, `hub`, `background` | the loop and the threads around all that |
+//! | [rejection_limit] | how many rejected records are too many |
+//! | [partition_progress] | what is done without a gap, hence what may be committed |
+//! | [offset_runs] | what is done beyond that, in the words that are committed beside it |
+//! | `run`, `worker_pool`, `background` | the loop and the threads around all that |
 //!
 //! A relay from memory to a transport of one's own:
 //!
@@ -35,9 +35,9 @@
 //! use sluicegate::relay::backoff::Backoff;
 //! use sluicegate::relay::dead_letter::Drop;
 //! use sluicegate::relay::event::Unobserved;
-//! use sluicegate::relay::memory::MemorySource;
+//! use sluicegate::relay::memory_source::MemorySource;
 //! use sluicegate::record::{Offset, Record};
-//! use sluicegate::relay::settings::Settings;
+//! use sluicegate::relay::settings::RelaySettings;
 //! use sluicegate::relay::stop::Stop;
 //! use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 //! use sluicegate::relay::{Relay, RunError};
@@ -59,7 +59,7 @@
 //! let two_at_once = NonZeroUsize::MIN.saturating_add(1);
 //! let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(10)).unwrap_or_default();
 //! let relay = Relay {
-//!     settings: Settings { max_concurrency: two_at_once, backoff, ..Settings::default() },
+//!     settings: RelaySettings { max_concurrency: two_at_once, backoff, ..RelaySettings::default() },
 //!     source: &mut source,
 //!     transport: &Stubborn,
 //!     dead_letters: Box::new(Drop),
@@ -73,45 +73,45 @@
 //! # Ok::<(), RunError>(())
 //! ```
 
+pub mod adaptive_limit;
 mod background;
 pub mod backoff;
-pub mod beyond;
 mod brakes;
-pub mod budget;
 pub mod control;
 pub mod dead_letter;
 mod destinations;
 pub mod dispatcher;
 pub mod event;
-mod failure;
 pub mod filter;
-mod hub;
+pub mod group_limit;
 pub mod jitter;
-pub mod lanes;
 pub mod lease;
 mod ledger;
-pub mod limit;
-pub mod lines;
-pub mod memory;
+pub mod line_source;
+pub mod memory_source;
 pub mod notice;
+pub mod offset_runs;
+pub mod order_queues;
 mod pacing;
+pub mod partition_progress;
 mod pause;
 pub mod percent;
-pub mod progress;
 pub mod rate;
-mod recent;
+pub mod rejection_limit;
+pub mod retry_budget;
 mod run;
+mod run_error;
 mod schedule;
 pub mod semaphore;
 pub mod settings;
-pub mod share;
+mod sliding_count;
 pub mod source;
 pub mod stop;
-pub mod threshold;
 pub mod transport;
 pub mod verdict;
+mod worker_pool;
 
-pub use control::{COMMIT_INTERVAL, PROGRESS_INTERVAL, TICK};
-pub use failure::RunError;
+pub use control::{COMMIT_INTERVAL, SNAPSHOT_INTERVAL, TICK};
 pub use ledger::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};
 pub use run::Relay;
+pub use run_error::RunError;

@@ -17,8 +17,8 @@
 use super::backoff::Backoff;
 use super::jitter::Jitter;
 use super::pacing::Pacing;
-use super::recent::Recent;
-use super::verdict::Trouble;
+use super::sliding_count::SlidingCount;
+use super::verdict::PauseCause;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -42,18 +42,18 @@ const SLICES: usize = 10;
 
 /// Whether a record may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum Readiness {
     /// It may.
     Open,
     /// It may, as the one probe.
-    Probe(Candidate),
+    Probe(ProbeCandidate),
     /// Not before then; without a time, not before an answer has come.
     Wait(Option<Instant>),
 }
 
 /// Which record a probe is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Candidate {
+pub(super) enum ProbeCandidate {
     /// One that is no suspect where there is one, not the one that was turned away last where there is another.
     Any {
         /// The number to begin at.
@@ -67,7 +67,7 @@ pub(super) enum Candidate {
 
 /// A request on its way to the destination, from its view.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sending {
+pub(super) struct SentRequest {
     pub sequence: u64,
     pub sent: Instant,
     pub is_probe: bool,
@@ -79,7 +79,7 @@ pub(super) struct Sending {
 
 /// What an answer did.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Effect {
+pub(super) struct PauseEffect {
     /// It is paused from now on, for this long. Not for a trial.
     pub paused: Option<Duration>,
     /// It is open again after this long.
@@ -99,11 +99,11 @@ pub(super) struct Pause {
     pause_after: NonZeroU32,
     /// Somebody else finds out how many at once are good: too many at once are no reason to go slower.
     limit_is_found: bool,
-    state: State,
+    state: PauseState,
     pacing: Option<Pacing>,
     /// No trial begins before.
     no_trial_before: Option<Instant>,
-    accepted: Recent<SLICES>,
+    accepted: SlidingCount<SLICES>,
     /// When the first record went out to it.
     began: Option<Instant>,
     failures_in_a_row: u32,
@@ -126,15 +126,15 @@ pub(super) struct Pause {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+enum PauseState {
     /// Open; after a pause for so many requests at once.
     Open { most: Option<usize> },
     /// Paused.
-    Closed(Closed),
+    Paused(Paused),
 }
 
 #[derive(Clone, Debug)]
-struct Closed {
+struct Paused {
     since: Instant,
     until: Instant,
     failed_probes: u32,
@@ -174,10 +174,10 @@ impl Pause {
             backoff,
             pause_after,
             limit_is_found,
-            state: State::Open { most: None },
+            state: PauseState::Open { most: None },
             pacing: None,
             no_trial_before: None,
-            accepted: Recent::new(SPAN),
+            accepted: SlidingCount::new(SPAN),
             began: None,
             failures_in_a_row: 0,
             in_flight: 0,
@@ -192,33 +192,35 @@ impl Pause {
     }
 
     /// Whether a record may be sent at `now`.
-    pub(super) fn passage(&self, now: Instant) -> Passage {
+    pub(super) fn passage(&self, now: Instant) -> Readiness {
         match &self.state {
-            State::Open { most: Some(most) } if self.in_flight >= *most => Passage::Wait(None),
-            State::Open { .. } => match self.pacing.as_ref().and_then(|pacing| pacing.free_at(now)) {
-                Some(at) => Passage::Wait(Some(at)),
-                None => Passage::Open,
+            PauseState::Open { most: Some(most) } if self.in_flight >= *most => Readiness::Wait(None),
+            PauseState::Open { .. } => match self.pacing.as_ref().and_then(|pacing| pacing.free_at(now)) {
+                Some(at) => Readiness::Wait(Some(at)),
+                None => Readiness::Open,
             },
-            State::Closed(closed) if closed.is_probing => Passage::Wait(None),
-            State::Closed(closed) if closed.trial.is_some() && self.in_flight > 0 => Passage::Wait(None),
-            State::Closed(closed) if now < closed.until => Passage::Wait(Some(closed.until)),
-            State::Closed(closed) => Passage::Probe(match closed.trial {
-                None => Candidate::Any { from: closed.probe_from },
-                Some(Trial { stage: Stage::Suspect, suspect, .. }) => Candidate::Suspect(suspect),
-                Some(_) => Candidate::Innocent,
+            PauseState::Paused(closed) if closed.is_probing => Readiness::Wait(None),
+            PauseState::Paused(closed) if closed.trial.is_some() && self.in_flight > 0 => {
+                Readiness::Wait(None)
+            }
+            PauseState::Paused(closed) if now < closed.until => Readiness::Wait(Some(closed.until)),
+            PauseState::Paused(closed) => Readiness::Probe(match closed.trial {
+                None => ProbeCandidate::Any { from: closed.probe_from },
+                Some(Trial { stage: Stage::Suspect, suspect, .. }) => ProbeCandidate::Suspect(suspect),
+                Some(_) => ProbeCandidate::Innocent,
             }),
         }
     }
 
     /// Whether it is paused, be it for a trial.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
+        matches!(self.state, PauseState::Paused(_))
     }
 
     /// Since when it is paused, a trial aside.
     pub(super) fn paused_since(&self) -> Option<Instant> {
         match &self.state {
-            State::Closed(closed) if closed.trial.is_none() => Some(closed.since),
+            PauseState::Paused(closed) if closed.trial.is_none() => Some(closed.since),
             _ => None,
         }
     }
@@ -226,7 +228,7 @@ impl Pause {
     /// Until when it is paused, a trial aside, and nothing on its way would end that.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         match &self.state {
-            State::Closed(closed) if closed.trial.is_none() && !closed.is_probing => Some(closed.until),
+            PauseState::Paused(closed) if closed.trial.is_none() && !closed.is_probing => Some(closed.until),
             _ => None,
         }
     }
@@ -238,7 +240,7 @@ impl Pause {
 
     /// Nothing is known of it that matters any more.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, State::Open { .. })
+        self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, PauseState::Open { .. })
     }
 
     /// A record goes out to it. Gives for how long it has been alone.
@@ -253,7 +255,7 @@ impl Pause {
         self.alone = (self.in_flight == 0).then_some(sequence);
         self.in_flight += 1;
         self.last_activity = Some(now);
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             debug_assert!(is_probe && !closed.is_probing, "while it is paused one probe goes at a time");
             closed.is_probing |= is_probe;
         }
@@ -265,10 +267,10 @@ impl Pause {
     }
 
     /// A request has come to its end, whatever came of it. Says whether it was the only one on its way all along.
-    fn ended(&mut self, sending: &Sending, now: Instant) -> bool {
+    fn ended(&mut self, sending: &SentRequest, now: Instant) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.last_activity = Some(now);
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             closed.is_probing &= !sending.is_probe;
             if let Some(trial) = closed.trial.filter(|_| self.in_flight == 0) {
                 closed.until = now.checked_add(trial.wait).unwrap_or(now);
@@ -278,7 +280,7 @@ impl Pause {
     }
 
     /// A request ended without any news of the destination.
-    pub(super) fn no_news(&mut self, sending: &Sending, now: Instant) {
+    pub(super) fn inconclusive(&mut self, sending: &SentRequest, now: Instant) {
         self.ended(sending, now);
         if sending.is_probe {
             self.end_trial(now);
@@ -287,15 +289,15 @@ impl Pause {
 
     /// The trial is over, if there is one, whatever it showed.
     pub(super) fn end_trial(&mut self, now: Instant) {
-        if let State::Closed(Closed { since, trial: Some(_), .. }) = &self.state {
+        if let PauseState::Paused(Paused { since, trial: Some(_), .. }) = &self.state {
             let took = now.saturating_duration_since(*since);
             self.no_trial_before = now.checked_add(took.saturating_mul(REST_AFTER_TRIAL));
-            self.state = State::Open { most: None };
+            self.state = PauseState::Open { most: None };
         }
     }
 
-    /// It works: it accepted a record, or refused one for what the record is.
-    pub(super) fn works(&mut self, sending: &Sending, limit: usize, now: Instant) -> Effect {
+    /// It works: it accepted a record, or rejected one for what the record is.
+    pub(super) fn works(&mut self, sending: &SentRequest, limit: usize, now: Instant) -> PauseEffect {
         let was_alone = self.ended(sending, now);
         self.failures_in_a_row = 0;
         self.accepted.add(false, now);
@@ -306,31 +308,31 @@ impl Pause {
         if was_alone {
             self.control = Some((sending.sent, sending.alone_for));
         }
-        let mut effect = Effect::default();
+        let mut effect = PauseEffect::default();
         match &mut self.state {
-            State::Open { most } => {
+            PauseState::Open { most } => {
                 *most = most.map(|most| most + 1).filter(|most| *most < limit);
                 effect.accused = self.accused_before(sending.sent);
             }
-            State::Closed(closed) if sending.is_probe => {
+            PauseState::Paused(closed) if sending.is_probe => {
                 match closed.trial {
                     None => {
                         effect.reopened = Some(now.saturating_duration_since(closed.since));
                         // What was turned away may have been too many at once: they come back one by one.
-                        self.state = State::Open { most: Some(2).filter(|most| *most < limit) };
+                        self.state = PauseState::Open { most: Some(2).filter(|most| *most < limit) };
                     }
                     Some(trial) => effect.guilty = self.accepted_in_trial(trial, sending, now),
                 }
                 effect.accused = self.accused_before(sending.sent);
             }
             // It was sent before the pause began: it neither ends nor lengthens it.
-            State::Closed(_) => {}
+            PauseState::Paused(_) => {}
         }
         effect
     }
 
     /// A record was accepted in a trial. Gives the suspect if that makes it guilty.
-    fn accepted_in_trial(&mut self, trial: Trial, sending: &Sending, now: Instant) -> Option<u64> {
+    fn accepted_in_trial(&mut self, trial: Trial, sending: &SentRequest, now: Instant) -> Option<u64> {
         let next = match trial.stage {
             _ if trial.suspect == sending.sequence => None,
             Stage::Before => Some(Trial { stage: Stage::Suspect, began: Some(sending.sent), ..trial }),
@@ -355,19 +357,19 @@ impl Pause {
     }
 
     /// It failed, perhaps because of the record.
-    pub(super) fn failed(&mut self, sending: &Sending, now: Instant, jitter: &mut Jitter) -> Effect {
+    pub(super) fn failed(&mut self, sending: &SentRequest, now: Instant, jitter: &mut Jitter) -> PauseEffect {
         self.ended(sending, now);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        let mut effect = Effect::default();
+        let mut effect = PauseEffect::default();
         match &self.state {
-            State::Open { .. } if self.failures_in_a_row >= self.pause_after.get() => {
+            PauseState::Open { .. } if self.failures_in_a_row >= self.pause_after.get() => {
                 effect.paused = Some(self.close(sending.sequence, None, now, jitter));
             }
-            State::Closed(closed) if sending.is_probe && closed.trial.is_none() => {
+            PauseState::Paused(closed) if sending.is_probe && closed.trial.is_none() => {
                 self.probe_failed(sending.sequence, None, now, jitter);
             }
-            State::Closed(_) if sending.is_probe => self.end_trial(now),
-            State::Open { .. } | State::Closed(_) => {}
+            PauseState::Paused(_) if sending.is_probe => self.end_trial(now),
+            PauseState::Open { .. } | PauseState::Paused(_) => {}
         }
         effect
     }
@@ -375,16 +377,16 @@ impl Pause {
     /// It turned a record away for what may be its own trouble.
     pub(super) fn turned_away(
         &mut self,
-        sending: &Sending,
-        (after, trouble): (Option<Duration>, Trouble),
+        sending: &SentRequest,
+        (after, trouble): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> Effect {
+    ) -> PauseEffect {
         self.ended(sending, now);
         self.note_turned_away(sending.sequence, now);
-        let mut effect = Effect::default();
-        if trouble == Trouble::Rate && !is_suspect {
+        let mut effect = PauseEffect::default();
+        if trouble == PauseCause::Rate && !is_suspect {
             effect.paced = self.pace(sending, now);
         }
         if !is_suspect {
@@ -395,11 +397,11 @@ impl Pause {
             self.accuse(sending.sequence, now);
         }
         match &self.state {
-            State::Open { .. } if is_suspect => {}
-            State::Open { .. } => {
+            PauseState::Open { .. } if is_suspect => {}
+            PauseState::Open { .. } => {
                 effect.paused = Some(self.close(sending.sequence, after, now, jitter));
             }
-            State::Closed(closed) if sending.is_probe => match closed.trial {
+            PauseState::Paused(closed) if sending.is_probe => match closed.trial {
                 Some(trial) if trial.suspect == sending.sequence => {
                     self.go_on_with_trial(Trial { stage: Stage::After, ..trial }, now);
                 }
@@ -408,20 +410,20 @@ impl Pause {
                 None => self.probe_failed(sending.sequence, after, now, jitter),
             },
             // What many requests at once learn together is one piece of news; only a wish for more time counts.
-            State::Closed(_) => self.lengthen(after, now),
+            PauseState::Paused(_) => self.lengthen(after, now),
         }
         effect
     }
 
     fn lengthen(&mut self, after: Option<Duration>, now: Instant) {
         let wished = after.and_then(|after| now.checked_add(after));
-        if let (State::Closed(closed), Some(wished)) = (&mut self.state, wished) {
+        if let (PauseState::Paused(closed), Some(wished)) = (&mut self.state, wished) {
             closed.until = closed.until.max(wished);
         }
     }
 
     fn go_on_with_trial(&mut self, trial: Trial, now: Instant) {
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             closed.until = now.checked_add(trial.wait).unwrap_or(now);
             closed.trial = Some(trial);
         }
@@ -429,14 +431,14 @@ impl Pause {
 
     /// There is no other record to begin the trial with: the suspect is sent all the same.
     pub(super) fn skip_the_first(&mut self) {
-        if let State::Closed(Closed { trial: Some(trial), .. }) = &mut self.state
+        if let PauseState::Paused(Paused { trial: Some(trial), .. }) = &mut self.state
             && trial.stage == Stage::Before
         {
             trial.stage = Stage::Suspect;
         }
     }
 
-    fn pace(&mut self, sending: &Sending, now: Instant) -> Option<f64> {
+    fn pace(&mut self, sending: &SentRequest, now: Instant) -> Option<f64> {
         let recently = now.checked_sub(RECENT).unwrap_or(now);
         let meets_others = self.turned_another_away(sending.sequence, recently);
         match &mut self.pacing {
@@ -466,7 +468,7 @@ impl Pause {
         jitter: &mut Jitter,
     ) -> Duration {
         let delay = self.backoff.pause(1, after, jitter);
-        self.state = State::Closed(Closed {
+        self.state = PauseState::Paused(Paused {
             since: now,
             until: now.checked_add(delay).unwrap_or(now),
             failed_probes: 0,
@@ -478,7 +480,7 @@ impl Pause {
     }
 
     fn probe_failed(&mut self, sequence: u64, after: Option<Duration>, now: Instant, jitter: &mut Jitter) {
-        let State::Closed(closed) = &mut self.state else { return };
+        let PauseState::Paused(closed) = &mut self.state else { return };
         closed.failed_probes = closed.failed_probes.saturating_add(1);
         let delay = self.backoff.pause(closed.failed_probes.saturating_add(1), after, jitter);
         // What was sent before the probe may have brought a wish for more.
@@ -555,7 +557,7 @@ impl Pause {
         }
         let wait = self.fair_wait(wait);
         let quiet_since = self.last_activity.filter(|_| self.in_flight == 0).unwrap_or(now);
-        self.state = State::Closed(Closed {
+        self.state = PauseState::Paused(Paused {
             since: now,
             until: quiet_since.checked_add(wait).unwrap_or(now),
             failed_probes: 0,
@@ -575,7 +577,7 @@ impl Pause {
     /// The suspect whose trial is on, and whether it was turned away already.
     pub(super) fn trial(&self) -> Option<(u64, bool)> {
         match &self.state {
-            State::Closed(Closed { trial: Some(trial), .. }) => {
+            PauseState::Paused(Paused { trial: Some(trial), .. }) => {
                 Some((trial.suspect, matches!(trial.stage, Stage::After | Stage::Again)))
             }
             _ => None,

@@ -38,7 +38,7 @@ impl Rate {
 
 /// A bucket of tokens that fills at a rate, up to its burst.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     interval: Duration,
     /// What all tokens but one are worth.
     slack: Duration,
@@ -46,7 +46,7 @@ pub struct Bucket {
     full_at: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
     pub fn new(rate: Rate) -> Self {
         let slack = rate.interval().saturating_mul(rate.burst() - 1);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_a_second_goes_each_second() {
-        let (mut bucket, start) = (Bucket::new(rate(1, 1)), Instant::now());
+        let (mut bucket, start) = (TokenBucket::new(rate(1, 1)), Instant::now());
         let mut now = start;
         for _ in 0..5 {
             assert_eq!(bucket.free_at(now), None);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_long_rest_earns_no_more_than_the_burst() {
-        let (mut bucket, start) = (Bucket::new(rate(100, 1)), Instant::now());
+        let (mut bucket, start) = (TokenBucket::new(rate(100, 1)), Instant::now());
         let later = start + Duration::from_secs(3_600);
         bucket.take(start);
         (0..10).for_each(|_| {
@@ -114,7 +114,7 @@ mod tests {
             waits in prop::collection::vec(0..2_000_u64, 1..200),
         ) {
             let rate = rate(count, seconds);
-            let (mut bucket, mut now, mut taken) = (Bucket::new(rate), Instant::now(), Vec::new());
+            let (mut bucket, mut now, mut taken) = (TokenBucket::new(rate), Instant::now(), Vec::new());
             for wait in waits {
                 now += Duration::from_millis(wait);
                 // The eager take all there is, the patient wait for it.

@@ -1,17 +1,17 @@
 //! One run: the loop that takes the steps that [`Control`] decides on, with the threads that it starts and joins.
 
 use super::background::Background;
-use super::control::{Control, Step, Tale};
-use super::dead_letter::{DeadLetterError, DeadLetters, Letter};
-use super::dispatcher::{Dispatcher, PendingLetter};
+use super::control::{Control, Report, Step};
+use super::dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
+use super::dispatcher::{Dispatcher, PendingDeadLetter};
 use super::event::{Change, Event, Observer, Snapshot, Totals};
-use super::failure::RunError;
-use super::hub::{Done, DrainOnPanic, Hub, panic_text};
 use super::jitter::Jitter;
-use super::settings::{Intake, OnRefusal, Settings};
-use super::source::{Commit, CommitError, Polled, Source, Want};
+use super::run_error::RunError;
+use super::settings::{Intake, OnRejection, RelaySettings};
+use super::source::{Commit, CommitError, PollLimit, Polled, Source};
 use super::stop::Stop;
 use super::transport::Transport;
+use super::worker_pool::{Completion, DrainOnPanic, WorkerPool, panic_text};
 use crate::record::{Checkpoint, Offset, Partition};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// How soon a thread that can't be started is tried again.
-const HIRE_AGAIN: Duration = Duration::from_secs(1);
+const THREAD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// So much a source is asked after it was closed, at most.
-const MOST_LAST_WORDS: usize = 100;
+const MOST_CLOSING_NOTICES: usize = 100;
 
 /// One run: everything from `source` goes through the gate to `transport`.
 pub struct Relay<'a> {
     /// How to send.
-    pub settings: Settings,
+    pub settings: RelaySettings,
     /// Where records come from.
     pub source: &'a mut dyn Source,
     /// Where they go.
     pub transport: &'a dyn Transport,
-    /// Where refused ones go.
+    /// Where rejected ones go.
     pub dead_letters: Box<dyn DeadLetters>,
     /// Who watches.
     pub observer: &'a dyn Observer,
@@ -49,16 +49,17 @@ impl Relay<'_> {
         let now = Instant::now();
         let committer = self.source.committer();
         let control = Control::new(self.settings.clone(), Jitter::new(), now);
-        let hub = Arc::new(Hub::new(control, self.source.lease(), self.source.share(), self.stop.clone()));
+        let pool =
+            Arc::new(WorkerPool::new(control, self.source.lease(), self.source.share(), self.stop.clone()));
         let no_thread = |error: std::io::Error| RunError::Threads(error.to_string());
-        let commits = Background::start("commits", &hub, commit_with(committer)).map_err(no_thread)?;
-        let letters = Background::start("letters", &hub, put_with(self.dead_letters)).map_err(no_thread)?;
+        let commits = Background::start("commits", &pool, commit_with(committer)).map_err(no_thread)?;
+        let letters = Background::start("letters", &pool, put_with(self.dead_letters)).map_err(no_thread)?;
         let run = Run {
             source: self.source,
             transport: self.transport,
             observer: self.observer,
             stop: self.stop,
-            hub: &hub,
+            pool: &pool,
             started: now,
             commits,
             letters,
@@ -71,18 +72,20 @@ impl Relay<'_> {
     }
 }
 
-fn commit_with(mut committer: Box<dyn Commit>) -> impl FnMut(Vec<Checkpoint>) -> Done + Send {
+fn commit_with(mut committer: Box<dyn Commit>) -> impl FnMut(Vec<Checkpoint>) -> Completion + Send {
     move |checkpoints| {
         let outcome = committer.commit(&checkpoints);
-        Done::Committed(checkpoints, outcome)
+        Completion::Committed(checkpoints, outcome)
     }
 }
 
-fn put_with(mut dead_letters: Box<dyn DeadLetters>) -> impl FnMut(Vec<PendingLetter>) -> Done + Send {
+fn put_with(
+    mut dead_letters: Box<dyn DeadLetters>,
+) -> impl FnMut(Vec<PendingDeadLetter>) -> Completion + Send {
     move |pending| {
         let letters: Vec<_> = pending.iter().map(|pending| pending.letter.clone()).collect();
         let outcome = dead_letters.put(&letters);
-        Done::PutLetters(pending, outcome)
+        Completion::PutDeadLetters(pending, outcome)
     }
 }
 
@@ -92,10 +95,10 @@ struct Run<'a> {
     transport: &'a dyn Transport,
     observer: &'a dyn Observer,
     stop: &'a Stop,
-    hub: &'a Arc<Hub>,
+    pool: &'a Arc<WorkerPool>,
     started: Instant,
     commits: Background<Vec<Checkpoint>>,
-    letters: Background<Vec<PendingLetter>>,
+    letters: Background<Vec<PendingDeadLetter>>,
     told_of_threads: bool,
     /// Workers were told that nothing new is sent.
     drained: bool,
@@ -124,33 +127,33 @@ impl Run<'_> {
 
     /// Sends with scoped workers, and returns once all of them are joined.
     fn deliver(&mut self) {
-        let (transport, observer, hub) = (self.transport, self.observer, self.hub);
+        let (transport, observer, pool) = (self.transport, self.observer, self.pool);
         let panicked = std::thread::scope(|scope| {
-            let mut crew = Crew { handles: Vec::new(), panics: Vec::new() };
-            let mut hire_again = Instant::now();
-            let unwinding = DrainOnPanic(hub);
+            let mut threads = WorkerThreads { handles: Vec::new(), panics: Vec::new() };
+            let mut next_start = Instant::now();
+            let unwinding = DrainOnPanic(pool);
             loop {
-                crew.join_those_that_left();
-                let missing = if Instant::now() >= hire_again { hub.hire() } else { Vec::new() };
-                let work = |number| hub.work(number, transport, observer);
-                if let Some((error, started)) = crew.start(scope, &missing, work) {
+                threads.join_those_that_left();
+                let missing = if Instant::now() >= next_start { pool.register_missing() } else { Vec::new() };
+                let work = |number| pool.work(number, transport, observer);
+                if let Some((error, started)) = threads.start(scope, &missing, work) {
                     let missing = missing.get(started..).unwrap_or_default();
-                    self.tell_of_threads(missing, crew.handles.len(), &error);
-                    hire_again = Instant::now() + HIRE_AGAIN;
+                    self.tell_of_threads(missing, threads.handles.len(), &error);
+                    next_start = Instant::now() + THREAD_RETRY_INTERVAL;
                 }
-                if self.turn() == Turn::Join || hub.has_panicked() {
+                if self.turn() == Turn::Join || pool.has_panicked() {
                     break;
                 }
             }
-            if hub.has_panicked() {
-                hub.drain();
+            if pool.has_panicked() {
+                pool.drain();
             }
             drop(unwinding);
             // Some may sleep because nothing could go, and nobody else tells them that nothing more will.
-            hub.wake_workers();
-            crew.join()
+            pool.wake_workers();
+            threads.join()
         });
-        let mut state = self.hub.lock();
+        let mut state = self.pool.lock();
         if let Some(text) = panicked {
             state.control.fail(RunError::Worker(text));
         }
@@ -164,9 +167,9 @@ impl Run<'_> {
     /// A thread could not be started: it goes on with those there are, if there are any.
     fn tell_of_threads(&mut self, missing: &[usize], running: usize, error: &std::io::Error) {
         let error = error.to_string();
-        if self.hub.not_hired(missing) == 0 && running == 0 {
-            self.hub.lock().control.fail(RunError::Threads(error));
-            self.hub.drain();
+        if self.pool.deregister(missing) == 0 && running == 0 {
+            self.pool.lock().control.fail(RunError::Threads(error));
+            self.pool.drain();
         } else if !std::mem::replace(&mut self.told_of_threads, true) {
             let wanted = running + missing.len();
             self.observer.on(&Event::FewerThreads { running, wanted, error: &error });
@@ -177,27 +180,27 @@ impl Run<'_> {
     fn turn(&mut self) -> Turn {
         self.take_results();
         let stop_requested = self.stop.requested();
-        let mut state = self.hub.lock();
+        let mut state = self.pool.lock();
         let step = state.control.step(Instant::now(), stop_requested);
         let drains = state.control.is_draining();
         drop(state);
         if drains && !std::mem::replace(&mut self.drained, true) {
-            self.hub.drain();
+            self.pool.drain();
         }
         match step {
             Step::Poll { want, wait } => self.poll(want, wait),
             Step::Throttle(partitions) => {
                 let does = self.source.hold(&partitions);
-                self.hub.lock().control.throttled(partitions, does);
+                self.pool.lock().control.throttled(partitions, does);
             }
-            Step::Commit(checkpoints) => self.commits.begin(checkpoints, self.hub),
-            Step::PutLetters(letters) => self.letters.begin(letters, self.hub),
+            Step::Commit(checkpoints) => self.commits.begin(checkpoints, self.pool),
+            Step::PutDeadLetters(letters) => self.letters.begin(letters, self.pool),
             Step::Release(partitions) => {
-                self.hub.lock().control.released(&partitions);
+                self.pool.lock().control.released(&partitions);
                 self.source.release(&partitions);
             }
-            Step::Tell(tale) => self.tell(&tale),
-            Step::Wait(until) => self.hub.wait(until),
+            Step::Report(report) => self.tell(&report),
+            Step::Wait(until) => self.pool.wait(until),
             Step::Deliver => return Turn::Deliver,
             Step::Join => return Turn::Join,
             Step::End => return Turn::End,
@@ -206,15 +209,15 @@ impl Run<'_> {
     }
 
     /// Asks the source once.
-    fn poll(&mut self, want: Want, wait: Duration) {
+    fn poll(&mut self, want: PollLimit, wait: Duration) {
         let polled = self.source.poll(want, wait);
         let outage = self.source.outage();
         let now = Instant::now();
-        let mut state = self.hub.lock();
+        let mut state = self.pool.lock();
         let control = &mut state.control;
         control.set_outage(outage);
         match polled {
-            Ok(Polled::Nothing) => return control.heard_nothing(want, now),
+            Ok(Polled::Nothing) => return control.polled_nothing(want, now),
             Ok(Polled::Records(records)) => {
                 let count = records.len();
                 let transport = self.transport;
@@ -224,11 +227,11 @@ impl Run<'_> {
                 });
                 control.records(with_target, now);
                 drop(state);
-                return self.hub.wake_for(count);
+                return self.pool.wake_for(count);
             }
             Ok(Polled::End) => control.source_ended(now),
             Err(error) => control.source_failed(RunError::Source(error), now),
-            Ok(Polled::Passed(positions)) => control.passed(&positions, now),
+            Ok(Polled::Skipped(positions)) => control.passed(&positions, now),
             Ok(Polled::Assigned(assigned)) => {
                 control.assigned(&assigned, now);
                 drop(state);
@@ -252,20 +255,20 @@ impl Run<'_> {
             }
         }
         // Whatever it was, workers may have less to do, or more.
-        self.hub.wake_workers();
+        self.pool.wake_workers();
     }
 
     // ---- what was done in the background ----------------------------------------------------------------------------
 
     fn take_results(&mut self) {
-        let done = std::mem::take(&mut self.hub.lock().done);
+        let done = std::mem::take(&mut self.pool.lock().done);
         for done in done {
             match done {
-                Done::Committed(checkpoints, outcome) => self.committed(checkpoints, &outcome),
-                Done::PutLetters(letters, outcome) => self.put(letters, &outcome),
-                Done::Panicked(name) => {
+                Completion::Committed(checkpoints, outcome) => self.committed(checkpoints, &outcome),
+                Completion::PutDeadLetters(letters, outcome) => self.put(letters, &outcome),
+                Completion::Panicked(name) => {
                     let text = format!("the thread for {name} panicked; please report this");
-                    self.hub.lock().control.fail(RunError::Worker(text));
+                    self.pool.lock().control.fail(RunError::Worker(text));
                 }
             }
         }
@@ -273,11 +276,11 @@ impl Run<'_> {
 
     fn committed(&mut self, checkpoints: Vec<Checkpoint>, outcome: &Result<(), CommitError>) {
         let mut told = checkpoints.clone();
-        if let Err(CommitError::Partial(refused)) = outcome {
-            told.retain(|one| !refused.contains(&one.position.partition));
+        if let Err(CommitError::Partial(rejected)) = outcome {
+            told.retain(|one| !rejected.contains(&one.position.partition));
         }
         let (lost, failures) = {
-            let control = &mut self.hub.lock().control;
+            let control = &mut self.pool.lock().control;
             (control.commit_done(checkpoints, outcome, Instant::now()), control.failed_commits())
         };
         match outcome {
@@ -289,48 +292,52 @@ impl Run<'_> {
         }
         if !lost.is_empty() {
             self.observer.on(&Event::Lost(&lost));
-            self.hub.wake_workers();
+            self.pool.wake_workers();
         }
     }
 
-    fn put(&mut self, letters: Vec<PendingLetter>, outcome: &Result<(), DeadLetterError>) {
+    fn put(&mut self, letters: Vec<PendingDeadLetter>, outcome: &Result<(), DeadLetterError>) {
         let told: Vec<_> = letters.iter().map(|pending| pending.letter.clone()).collect();
-        let again = self.hub.lock().control.letters_done(letters, outcome, Instant::now());
+        let again = self.pool.lock().control.dead_letters_done(letters, outcome, Instant::now());
         // Their successors may go, or the batch is done.
-        self.hub.wake_workers();
-        let tell = |letter: &Letter, fate| {
-            self.observer.on(&Event::Refused { record: &letter.record, refusal: &letter.refusal, fate });
+        self.pool.wake_workers();
+        let tell = |letter: &DeadLetter, action| {
+            self.observer.on(&Event::Rejected {
+                record: &letter.record,
+                rejection: &letter.rejection,
+                action,
+            });
         };
         match (outcome, again) {
-            (Ok(()), _) => told.iter().for_each(|letter| tell(letter, OnRefusal::DeadLetter)),
+            (Ok(()), _) => told.iter().for_each(|letter| tell(letter, OnRejection::DeadLetter)),
             (Err(error), Some(delay)) => {
                 self.observer.on(&Event::DeadLettersUnavailable { delay, error: &error.to_string() });
             }
-            (Err(_), None) => told.iter().take(1).for_each(|letter| tell(letter, OnRefusal::Stop)),
+            (Err(_), None) => told.iter().take(1).for_each(|letter| tell(letter, OnRejection::Stop)),
         }
     }
 
     // ---- telling -------------------------------------------------------------------------------------------
 
-    fn tell(&self, tale: &Tale) {
-        match tale {
-            Tale::Change(Change::Dropped { record, refusal }) => {
-                self.observer.on(&Event::Refused { record, refusal, fate: OnRefusal::Drop });
+    fn tell(&self, report: &Report) {
+        match report {
+            Report::Change(Change::Dropped { record, rejection }) => {
+                self.observer.on(&Event::Rejected { record, rejection, action: OnRejection::Drop });
             }
-            Tale::Change(change) => self.observer.on(&Event::Change(change)),
-            Tale::BatchInterval(interval) => self.observer.on(&Event::BatchInterval(*interval)),
-            Tale::Draining => self.observer.on(&Event::Draining),
-            Tale::Progress => {
+            Report::Change(change) => self.observer.on(&Event::Change(change)),
+            Report::BatchInterval(interval) => self.observer.on(&Event::BatchInterval(*interval)),
+            Report::Draining => self.observer.on(&Event::Draining),
+            Report::Snapshot => {
                 let snapshot = self.snapshot(Instant::now());
-                self.observer.on(&Event::Progress(&snapshot));
+                self.observer.on(&Event::Snapshot(&snapshot));
             }
         }
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
         let (ends, stalled) = (self.source.ends(), self.source.stalled());
-        let semaphore = self.hub.semaphore();
-        let state = self.hub.lock();
+        let semaphore = self.pool.semaphore();
+        let state = self.pool.lock();
         let dispatcher = &state.control.dispatcher;
         let totals = Totals {
             elapsed: now.saturating_duration_since(self.started),
@@ -351,19 +358,23 @@ impl Run<'_> {
     }
 
     fn end(self) -> Result<Totals, RunError> {
-        self.hub.drain();
-        let failure = self.hub.lock().control.take_failure();
+        self.pool.drain();
+        let failure = self.pool.lock().control.take_failure();
         if let Some(
-            RunError::Refused(letter) | RunError::TooManyRefused(letter, _) | RunError::Gone(letter),
+            RunError::Rejected(letter) | RunError::TooManyRejected(letter, _) | RunError::Gone(letter),
         ) = &failure
         {
-            let fate = OnRefusal::Stop;
-            self.observer.on(&Event::Refused { record: &letter.record, refusal: &letter.refusal, fate });
+            let action = OnRejection::Stop;
+            self.observer.on(&Event::Rejected {
+                record: &letter.record,
+                rejection: &letter.rejection,
+                action,
+            });
         }
         self.source.close();
         // What the closing itself has to say.
-        for _ in 0..MOST_LAST_WORDS {
-            match self.source.poll(Want::NOTHING, Duration::ZERO) {
+        for _ in 0..MOST_CLOSING_NOTICES {
+            match self.source.poll(PollLimit::NOTHING, Duration::ZERO) {
                 Ok(Polled::Notice(notice)) => self.observer.on(&Event::Notice(&notice)),
                 Ok(Polled::Nothing | Polled::End) | Err(_) => break,
                 Ok(_) => {}
@@ -376,12 +387,12 @@ impl Run<'_> {
 }
 
 /// The workers that were started.
-struct Crew<'scope> {
+struct WorkerThreads<'scope> {
     handles: Vec<ScopedJoinHandle<'scope, ()>>,
     panics: Vec<String>,
 }
 
-impl<'scope> Crew<'scope> {
+impl<'scope> WorkerThreads<'scope> {
     /// Starts a thread for each number; gives why one can't be started.
     fn start<'env>(
         &mut self,

@@ -1,10 +1,10 @@
 //! The records under way, and which of them may go next.
 //!
-//! Invariant: each is in exactly one [`State`], and stands in the one index that belongs to it. A record that is in
+//! Invariant: each is in exactly one [`RecordState`], and stands in the one index that belongs to it. A record that is in
 //! flight has been moved out, so it can't be sent by two at once. Pure bookkeeping: it knows no answers, and time
 //! only as the moment at which a wait is over.
 
-use super::lanes::{Lane, Lanes};
+use super::order_queues::{OrderKey, OrderQueues};
 use super::settings::Order;
 use super::transport::Target;
 use crate::record::{Offset, Partition, Record};
@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum RecordState {
     /// It may go, as far as the record is concerned: not in flight, first in its lane.
     Ready,
     /// Its next attempt is not due.
@@ -23,8 +23,8 @@ pub(super) enum State {
     Queued,
     /// With a worker.
     InFlight,
-    /// Refused, and on its way to the dead letters.
-    PendingLetter,
+    /// Rejected, and on its way to the dead letters.
+    PendingDeadLetter,
 }
 
 /// A record that was turned away for what may be the destination's trouble.
@@ -58,7 +58,7 @@ pub(super) struct TurnedAway {
 /// A record under way.
 #[derive(Debug)]
 pub(super) struct Slot {
-    state: State,
+    state: RecordState,
     /// Not here while a worker or the dead letters have it.
     record: Option<Record>,
     pub partition: Partition,
@@ -76,11 +76,11 @@ pub(super) struct Slot {
     pub turned_away: Option<TurnedAway>,
     /// Its last sending found a kept connection closed.
     pub was_stale: bool,
-    lane: Option<Lane>,
+    lane: Option<OrderKey>,
 }
 
 impl Slot {
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> RecordState {
         self.state
     }
 
@@ -91,7 +91,7 @@ impl Slot {
 
 /// What is known of a record when it is taken in.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct NewRecord {
     pub record: Record,
     pub epoch: u64,
     pub target: Target,
@@ -163,7 +163,7 @@ impl Hasher for SequenceHasher {
 pub(super) struct Schedule {
     slots: HashMap<u64, Slot, BuildHasherDefault<SequenceHasher>>,
     next_sequence: u64,
-    lanes: Lanes,
+    lanes: OrderQueues,
     ready: Ready,
     /// Ready, but for a target that is paused by itself.
     paused: HashMap<Target, Ready>,
@@ -179,7 +179,7 @@ impl Schedule {
         Self {
             slots: HashMap::default(),
             next_sequence: 0,
-            lanes: Lanes::new(order),
+            lanes: OrderQueues::new(order),
             ready: Ready::default(),
             paused: HashMap::new(),
             paused_got: BTreeSet::new(),
@@ -235,14 +235,14 @@ impl Schedule {
     // ---- in and out ----------------------------------------------------------------------------------------
 
     /// Takes a record in.
-    pub(super) fn insert(&mut self, entry: Entry) -> u64 {
-        let Entry { record, epoch, target, now } = entry;
+    pub(super) fn insert(&mut self, entry: NewRecord) -> u64 {
+        let NewRecord { record, epoch, target, now } = entry;
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let lane = self.lanes.of(&record);
         let is_first = self.lanes.enter(lane, sequence);
         let slot = Slot {
-            state: if is_first { State::Ready } else { State::Queued },
+            state: if is_first { RecordState::Ready } else { RecordState::Queued },
             partition: record.partition().clone(),
             offset: record.offset(),
             weight: record.weight(),
@@ -274,8 +274,8 @@ impl Schedule {
         if let Some(successor) = self.lanes.leave(slot.lane, sequence)
             && let Some(next) = self.slots.get_mut(&successor)
         {
-            debug_assert_eq!(next.state, State::Queued, "only the first of a lane is anything else");
-            next.state = State::Ready;
+            debug_assert_eq!(next.state, RecordState::Queued, "only the first of a lane is anything else");
+            next.state = RecordState::Ready;
             let target = next.target;
             self.index_ready(successor, target, false);
         }
@@ -285,7 +285,8 @@ impl Schedule {
     /// The records of a partition that are with nobody: all but those in flight and those that the dead letters
     /// have.
     pub(super) fn idle_of(&self, partition: &Partition) -> Vec<u64> {
-        let idle = |slot: &Slot| !matches!(slot.state, State::InFlight | State::PendingLetter);
+        let idle =
+            |slot: &Slot| !matches!(slot.state, RecordState::InFlight | RecordState::PendingDeadLetter);
         let of_it = self.slots.iter().filter(|(_, slot)| slot.partition == *partition && idle(slot));
         let mut sequences: Vec<u64> = of_it.map(|(sequence, _)| *sequence).collect();
         // From the last on, so that no successor becomes ready only to go next.
@@ -293,9 +294,10 @@ impl Schedule {
         sequences
     }
 
-    /// The records of a partition that were refused and are not kept yet.
-    pub(super) fn letters_of(&self, partition: &Partition) -> Vec<u64> {
-        let is_letter = |slot: &Slot| slot.state == State::PendingLetter && slot.partition == *partition;
+    /// The records of a partition that were rejected and are not kept yet.
+    pub(super) fn dead_letters_of(&self, partition: &Partition) -> Vec<u64> {
+        let is_letter =
+            |slot: &Slot| slot.state == RecordState::PendingDeadLetter && slot.partition == *partition;
         self.slots.iter().filter(|(_, slot)| is_letter(slot)).map(|(sequence, _)| *sequence).collect()
     }
 
@@ -303,9 +305,9 @@ impl Schedule {
 
     /// A worker takes it.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Record> {
-        let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == State::Ready)?;
+        let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == RecordState::Ready)?;
         let (record, target) = (slot.record.take()?, slot.target);
-        slot.state = State::InFlight;
+        slot.state = RecordState::InFlight;
         self.in_flight += 1;
         if !self.ready.remove(sequence) {
             self.remove_paused(sequence, target);
@@ -316,28 +318,28 @@ impl Schedule {
     /// A worker gives it back: it is due at `until`, or at once.
     pub(super) fn put_back(&mut self, sequence: u64, record: Record, until: Option<Instant>) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
-        debug_assert_eq!(slot.state, State::InFlight, "only what is in flight comes back");
+        debug_assert_eq!(slot.state, RecordState::InFlight, "only what is in flight comes back");
         // It may stay for long, and must not keep all in memory that was fetched with it.
         slot.record = Some(record.detach());
         self.in_flight -= 1;
         let target = slot.target;
         match until {
             Some(until) => {
-                slot.state = State::Waiting(until);
+                slot.state = RecordState::Waiting(until);
                 self.waiting.insert((until, sequence));
             }
             None => {
-                slot.state = State::Ready;
+                slot.state = RecordState::Ready;
                 self.index_ready(sequence, target, true);
             }
         }
     }
 
-    /// It was refused: it waits for a place in the dead letters.
-    pub(super) fn await_letter(&mut self, sequence: u64) -> Option<Record> {
+    /// It was rejected: it waits for a place in the dead letters.
+    pub(super) fn await_dead_letter(&mut self, sequence: u64) -> Option<Record> {
         let slot = self.slots.get_mut(&sequence)?;
         let record = slot.record.take();
-        let before = std::mem::replace(&mut slot.state, State::PendingLetter);
+        let before = std::mem::replace(&mut slot.state, RecordState::PendingDeadLetter);
         let target = slot.target;
         self.leave_state(sequence, before, target);
         record
@@ -348,12 +350,12 @@ impl Schedule {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         let before = slot.state;
         let until = match before {
-            State::Ready => until,
+            RecordState::Ready => until,
             // Never earlier than it was told.
-            State::Waiting(told) => told.max(until),
-            State::Queued | State::InFlight | State::PendingLetter => return,
+            RecordState::Waiting(told) => told.max(until),
+            RecordState::Queued | RecordState::InFlight | RecordState::PendingDeadLetter => return,
         };
-        slot.state = State::Waiting(until);
+        slot.state = RecordState::Waiting(until);
         let target = slot.target;
         self.leave_state(sequence, before, target);
         self.waiting.insert((until, sequence));
@@ -373,7 +375,7 @@ impl Schedule {
         while let Some(&(until, sequence)) = self.waiting.first().filter(|(until, _)| *until <= now) {
             self.waiting.remove(&(until, sequence));
             if let Some(slot) = self.slots.get_mut(&sequence) {
-                slot.state = State::Ready;
+                slot.state = RecordState::Ready;
                 let (target, was_sent) = (slot.target, slot.attempts > 0);
                 self.index_ready(sequence, target, was_sent);
             }
@@ -390,18 +392,18 @@ impl Schedule {
         self.leave_state(sequence, slot.state, slot.target);
     }
 
-    fn leave_state(&mut self, sequence: u64, state: State, target: Target) {
+    fn leave_state(&mut self, sequence: u64, state: RecordState, target: Target) {
         match state {
-            State::Ready => {
+            RecordState::Ready => {
                 if !self.ready.remove(sequence) {
                     self.remove_paused(sequence, target);
                 }
             }
-            State::Waiting(until) => {
+            RecordState::Waiting(until) => {
                 self.waiting.remove(&(until, sequence));
             }
-            State::InFlight => self.in_flight -= 1,
-            State::Queued | State::PendingLetter => {}
+            RecordState::InFlight => self.in_flight -= 1,
+            RecordState::Queued | RecordState::PendingDeadLetter => {}
         }
     }
 
@@ -453,7 +455,7 @@ impl Schedule {
 
     /// The record, if it is ready.
     pub(super) fn ready(&self, sequence: u64) -> Option<u64> {
-        self.slots.get(&sequence).filter(|slot| slot.state == State::Ready).map(|_| sequence)
+        self.slots.get(&sequence).filter(|slot| slot.state == RecordState::Ready).map(|_| sequence)
     }
 
     /// The first one that is ready.
@@ -497,20 +499,20 @@ impl Schedule {
         let (mut ready, mut waiting, mut in_flight) = (0, 0, 0);
         for (sequence, slot) in &self.slots {
             match slot.state {
-                State::Ready => {
+                RecordState::Ready => {
                     let paused = self.paused.get(&slot.target);
                     let index = paused.unwrap_or(&self.ready);
                     assert!(index.fresh.contains(sequence) || index.again.contains(sequence));
                     ready += 1;
                 }
-                State::Waiting(until) => {
+                RecordState::Waiting(until) => {
                     assert!(self.waiting.contains(&(until, *sequence)));
                     waiting += 1;
                 }
-                State::InFlight => in_flight += 1,
-                State::Queued | State::PendingLetter => {}
+                RecordState::InFlight => in_flight += 1,
+                RecordState::Queued | RecordState::PendingDeadLetter => {}
             }
-            let is_idle = !matches!(slot.state, State::InFlight | State::PendingLetter);
+            let is_idle = !matches!(slot.state, RecordState::InFlight | RecordState::PendingDeadLetter);
             assert_eq!(slot.record.is_some(), is_idle, "a record is in one place");
         }
         let indexed = |ready: &Ready| ready.fresh.len() + ready.again.len();

@@ -1,11 +1,11 @@
 //! Everything a run can be told, with the defaults the command line shows.
 
+use super::adaptive_limit::ConcurrencyBounds;
 use super::backoff::Backoff;
 use super::filter::Filter;
-use super::limit::Bounds;
 use super::percent::Percent;
 use super::rate::Rate;
-use super::threshold::Threshold;
+use super::rejection_limit::RejectionLimit;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -33,9 +33,9 @@ pub enum Intake {
     Sliding,
 }
 
-/// What to do with a refused record.
+/// What to do with a rejected record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnRefusal {
+pub enum OnRejection {
     /// Stop the run, with nothing committed past it.
     #[default]
     Stop,
@@ -47,11 +47,11 @@ pub enum OnRefusal {
 
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RelaySettings {
     /// Never more requests in flight than this, and never more threads for sending.
     pub max_concurrency: NonZeroUsize,
     /// Find out within these bounds how many requests at once are good; none: as many as there may be.
-    pub auto_concurrency: Option<Bounds>,
+    pub auto_concurrency: Option<ConcurrencyBounds>,
     /// When new records are taken in.
     pub intake: Intake,
     /// A batch holds at most so many records.
@@ -75,9 +75,9 @@ pub struct Settings {
     pub policy: Policy,
     /// The time between two attempts of a record, and between two probes of a paused destination.
     pub backoff: Backoff,
-    /// A record that failed so often is refused; none: no limit.
+    /// A record that failed so often is rejected; none: no limit.
     pub max_attempts: Option<NonZeroU32>,
-    /// A record that fails so long after its first attempt of this run is refused.
+    /// A record that fails so long after its first attempt of this run is rejected.
     pub max_age: Option<Duration>,
     /// So many failures in a row with no acceptance between pause all sending.
     pub pause_after: NonZeroU32,
@@ -85,13 +85,13 @@ pub struct Settings {
     pub max_retry_after: Duration,
     /// The run ends when nothing was accepted for so long although something was tried; none: never.
     pub patience: Option<Duration>,
-    /// What to do with refused records.
-    pub on_refusal: OnRefusal,
-    /// The run ends when more than this were refused; none: however many.
-    pub max_refused: Option<Threshold>,
+    /// What to do with rejected records.
+    pub on_rejection: OnRejection,
+    /// The run ends when more than this were rejected; none: however many.
+    pub max_rejected: Option<RejectionLimit>,
 }
 
-impl Default for Settings {
+impl Default for RelaySettings {
     fn default() -> Self {
         const fn size(n: usize) -> NonZeroUsize {
             NonZeroUsize::new(n).expect("the literals below are not 0")
@@ -115,8 +115,8 @@ impl Default for Settings {
             pause_after: const { NonZeroU32::new(10).expect("10 is not 0") },
             max_retry_after: Duration::from_secs(600),
             patience: None,
-            on_refusal: OnRefusal::Stop,
-            max_refused: None,
+            on_rejection: OnRejection::Stop,
+            max_rejected: None,
         }
     }
 }

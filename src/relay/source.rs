@@ -4,23 +4,23 @@
 //! already there. Whoever calls it is one thread that polls every [`TICK`](super::TICK) or so, also while
 //! records are being sent: that is how revocations come through.
 
+use super::group_limit::GroupPermits;
 use super::lease::Lease;
 use super::notice::Notice;
-use super::share::Share;
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How much a poll may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct PollLimit {
     /// At most so many records; 0 asks for news of the partitions only.
     pub records: usize,
     /// At most so many bytes of records by their [weight](Record::weight); one record may exceed it alone.
     pub bytes: usize,
 }
 
-impl Want {
+impl PollLimit {
     /// No records, only news of the partitions.
     pub const NOTHING: Self = Self { records: 0, bytes: 0 };
 }
@@ -34,7 +34,7 @@ pub enum Polled {
     Records(Vec<Record>),
     /// Before these positions there are no more records than were handed over: what lies between is a transaction's
     /// marker, or was compacted away.
-    Passed(Vec<Position>),
+    Skipped(Vec<Position>),
     /// These partitions are ours from now on, each from the position named, with the metadata that was committed
     /// beside it.
     Assigned(Vec<Assigned>),
@@ -102,7 +102,7 @@ pub enum CommitError {
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Partial(refused) => write!(f, "not committed: {refused:?}"),
+            Self::Partial(rejected) => write!(f, "not committed: {rejected:?}"),
             Self::Retriable(text) | Self::Fenced(text) | Self::Fatal(text) => f.write_str(text),
         }
     }
@@ -126,7 +126,7 @@ pub trait Commit: Send {
 /// [`Polled::Notice`]; an error is final.
 pub trait Source {
     /// Brings what is there, waiting up to `wait` for it. Returns as soon as there is anything.
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError>;
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError>;
 
     /// What commits for this source; asked for once, before the first poll.
     fn committer(&mut self) -> Box<dyn Commit>;
@@ -156,8 +156,8 @@ pub trait Source {
     }
 
     /// How much of the limit of its group it may use; asked for once, at the start.
-    fn share(&self) -> Share {
-        Share::unlimited()
+    fn share(&self) -> GroupPermits {
+        GroupPermits::unlimited()
     }
 
     /// Since when nobody can be reached, if that is so: records that lie in the topic wait for it.

@@ -22,10 +22,10 @@ pub enum Verdict {
         /// Not before this has passed, by the destination's wish.
         after: Option<Duration>,
         /// What may explain it.
-        trouble: Trouble,
+        trouble: PauseCause,
     },
     /// The record will never be accepted.
-    Refused,
+    Rejected,
     /// The destination wants no more: the run ends.
     Stop,
     /// The request never arrived, and that says nothing of anybody: it is sent again at once.
@@ -34,7 +34,7 @@ pub enum Verdict {
 
 /// What may explain that a destination turns a record away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PauseCause {
     /// Too many requests in too short a time (429).
     Rate,
     /// Load, or a moment's absence (502, 503, 504).
@@ -45,7 +45,7 @@ pub enum Trouble {
     Setup(Option<&'static str>),
 }
 
-impl Trouble {
+impl PauseCause {
     /// Whether load, or a moment's absence, may explain it.
     pub fn may_be_load(self) -> bool {
         !matches!(self, Self::Setup(_))
@@ -62,8 +62,8 @@ impl Verdict {
     pub const NAMES: [(&'static str, Self); 5] = [
         ("accept", Self::Accepted),
         ("retry", Self::Retry { after: None }),
-        ("pause", Self::Pause { after: None, trouble: Trouble::Load }),
-        ("refuse", Self::Refused),
+        ("pause", Self::Pause { after: None, trouble: PauseCause::Load }),
+        ("refuse", Self::Rejected),
         ("stop", Self::Stop),
     ];
 
@@ -153,10 +153,10 @@ impl Policy {
                 .unwrap_or_else(|| by_default(answer.status))
                 .after(answer.retry_after),
             Err(error) => match error.kind {
-                SendErrorKind::Connect => Verdict::Pause { after: None, trouble: Trouble::Connection },
+                SendErrorKind::Connect => Verdict::Pause { after: None, trouble: PauseCause::Connection },
                 SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { after: None },
                 SendErrorKind::Stale => Verdict::Again,
-                SendErrorKind::Unsendable => Verdict::Refused,
+                SendErrorKind::Unsendable => Verdict::Rejected,
             },
         }
     }
@@ -165,11 +165,11 @@ impl Policy {
 /// The table that holds where no rule says otherwise.
 fn by_default(status: u16) -> Verdict {
     let pause = |trouble| Verdict::Pause { after: None, trouble };
-    let setup = |advice| pause(Trouble::Setup(Some(advice)));
+    let setup = |advice| pause(PauseCause::Setup(Some(advice)));
     match status {
         200..=299 => Verdict::Accepted,
-        429 => pause(Trouble::Rate),
-        502..=504 => pause(Trouble::Load),
+        429 => pause(PauseCause::Rate),
+        502..=504 => pause(PauseCause::Load),
         401 => setup("the destination wants credentials, or other ones: check --header"),
         403 => setup("the destination forbids this: check the credentials and what they may do"),
         404 => setup("nothing is at this address: check the path in --url"),
@@ -180,7 +180,7 @@ fn by_default(status: u16) -> Verdict {
         ),
         410 => Verdict::Stop,
         408 | 425 => Verdict::Retry { after: None },
-        400..=499 => Verdict::Refused,
+        400..=499 => Verdict::Rejected,
         // 5xx, and what is no status at all (below 200 or above 599), which may be a fault on the way.
         _ => Verdict::Retry { after: None },
     }
@@ -211,12 +211,12 @@ mod tests {
         }
         for status in [401, 403, 404, 405, 407, 300, 301, 302, 304, 307, 308] {
             assert!(
-                matches!(judge(&policy, status), Verdict::Pause { trouble: Trouble::Setup(Some(_)), .. }),
+                matches!(judge(&policy, status), Verdict::Pause { trouble: PauseCause::Setup(Some(_)), .. }),
                 "{status}"
             );
         }
         for status in [400, 402, 406, 409, 411, 413, 415, 418, 422, 451, 499] {
-            assert_eq!(judge(&policy, status), Verdict::Refused, "{status}");
+            assert_eq!(judge(&policy, status), Verdict::Rejected, "{status}");
         }
         assert_eq!(judge(&policy, 410), Verdict::Stop);
     }
@@ -226,10 +226,10 @@ mod tests {
         let failed = |kind| Policy::default().judge(&Err(SendError { kind, text: String::new() }));
         assert_eq!(
             failed(SendErrorKind::Connect),
-            Verdict::Pause { after: None, trouble: Trouble::Connection }
+            Verdict::Pause { after: None, trouble: PauseCause::Connection }
         );
         assert_eq!(failed(SendErrorKind::Stale), Verdict::Again);
-        assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Refused);
+        assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Rejected);
         assert_eq!(failed(SendErrorKind::Timeout), Verdict::Retry { after: None });
         assert_eq!(failed(SendErrorKind::Broken), Verdict::Retry { after: None });
     }
@@ -240,7 +240,7 @@ mod tests {
         let outcome = Ok(Answer { status: 429, retry_after, ..Answer::default() });
         assert_eq!(
             Policy::default().judge(&outcome),
-            Verdict::Pause { after: retry_after, trouble: Trouble::Rate }
+            Verdict::Pause { after: retry_after, trouble: PauseCause::Rate }
         );
     }
 
@@ -250,11 +250,11 @@ mod tests {
             .iter()
             .fold(Policy::default(), |policy, rule| policy.with(rule.parse().expect("a rule")));
         assert_eq!(judge(&policy, 409), Verdict::Retry { after: None });
-        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, trouble: Trouble::Load });
-        assert_eq!(judge(&policy, 401), Verdict::Refused);
+        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, trouble: PauseCause::Load });
+        assert_eq!(judge(&policy, 401), Verdict::Rejected);
         assert_eq!(judge(&policy, 302), Verdict::Accepted);
         assert_eq!(judge(&policy, 500), Verdict::Stop);
-        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, trouble: Trouble::Load });
+        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, trouble: PauseCause::Load });
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 pub mod base64;
 pub mod json;
+pub mod terminal;
 pub mod time;

@@ -33,7 +33,7 @@ pub struct CloudEvents {
 
 /// What of a record could not become an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum OmittedAttribute {
     /// The key is longer than allowed.
     Key,
     /// A header `ce_…` by its name: that is no attribute's (letters and digits), or its value is not UTF-8.
@@ -43,7 +43,13 @@ pub enum LeftOut {
 impl CloudEvents {
     /// Adds the event's attributes as headers, and gives what was left out. `id` is the record's webhook-id. A key of
     /// more than `max_key` bytes as it would be sent becomes no attribute.
-    pub fn describe(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Vec<LeftOut> {
+    pub fn describe(
+        &self,
+        record: &Record,
+        id: &str,
+        max_key: usize,
+        headers: &mut Headers,
+    ) -> Vec<OmittedAttribute> {
         let mut left_out = Vec::new();
         if is_structured(record) {
             return left_out;
@@ -63,7 +69,13 @@ impl CloudEvents {
         left_out
     }
 
-    fn wrap(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Option<LeftOut> {
+    fn wrap(
+        &self,
+        record: &Record,
+        id: &str,
+        max_key: usize,
+        headers: &mut Headers,
+    ) -> Option<OmittedAttribute> {
         headers.add("ce-specversion", "1.0");
         add(headers, "id", id.as_bytes());
         match &self.source {
@@ -80,7 +92,7 @@ impl CloudEvents {
         // An attribute is a string, which a binary key is not; it is in kafka-key-base64.
         let sound = |key: &&[u8]| !key.is_empty() && std::str::from_utf8(key).is_ok();
         match record.key().filter(sound) {
-            Some(key) if encoded_length(key) > max_key => return Some(LeftOut::Key),
+            Some(key) if encoded_length(key) > max_key => return Some(OmittedAttribute::Key),
             Some(key) => add(headers, "partitionkey", key),
             None => {}
         }
@@ -97,7 +109,10 @@ fn is_structured(record: &Record) -> bool {
 
 /// The attributes of an event in binary mode, by their names in lower case; of repeated ones the last. `None` if
 /// one that is required is missing.
-fn attributes<'r>(record: &'r Record, left_out: &mut Vec<LeftOut>) -> Option<BTreeMap<String, &'r [u8]>> {
+fn attributes<'r>(
+    record: &'r Record,
+    left_out: &mut Vec<OmittedAttribute>,
+) -> Option<BTreeMap<String, &'r [u8]>> {
     let mut attributes = BTreeMap::new();
     for header in record.headers() {
         let Some(name) = header.name.strip_prefix(b"ce_") else { continue };
@@ -105,7 +120,7 @@ fn attributes<'r>(record: &'r Record, left_out: &mut Vec<LeftOut>) -> Option<BTr
         let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
         if !is_name || std::str::from_utf8(value).is_err() {
             let shown = String::from_utf8_lossy(header.name).chars().take(LONGEST_SHOWN).collect::<String>();
-            left_out.push(LeftOut::Attribute(shown.escape_default().to_string()));
+            left_out.push(OmittedAttribute::Attribute(shown.escape_default().to_string()));
             continue;
         }
         let name: String = name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect();
@@ -143,7 +158,7 @@ mod tests {
     fn described_without(
         key: Option<&[u8]>,
         headers: &[(&str, &[u8])],
-        expected: &[LeftOut],
+        expected: &[OmittedAttribute],
     ) -> Vec<(String, String)> {
         let headers: Vec<Header<'_>> = headers
             .iter()
@@ -180,7 +195,7 @@ mod tests {
         assert_eq!(described(Some(b"k \"%"), &[]), pairs(&expected));
         assert_eq!(described(Some(b"\xff"), &BINARY[..3]), pairs(&expected[..5]));
         assert_eq!(
-            described_without(Some(&b" ".repeat(34)), &[], &[LeftOut::Key]),
+            described_without(Some(&b" ".repeat(34)), &[], &[OmittedAttribute::Key]),
             pairs(&expected[..5]),
             "102 bytes as it would be sent"
         );
@@ -206,7 +221,7 @@ mod tests {
             ("ce-trace", "100%2520"),
             ("ce-type", "t"),
         ];
-        let left_out = ["ce_not-a-name", "ce_trace"].map(|name| LeftOut::Attribute(name.into()));
+        let left_out = ["ce_not-a-name", "ce_trace"].map(|name| OmittedAttribute::Attribute(name.into()));
         let described = described_without(Some(b"k"), &[&BINARY[..], &more].concat(), &left_out);
         assert_eq!(described, pairs(&expected));
     }

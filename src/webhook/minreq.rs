@@ -224,7 +224,7 @@ fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Settings;
+    use super::super::request::RequestSettings;
     use super::*;
 
     fn kept(status: u16, retry_after: Option<&[u8]>, body: &[u8]) -> Answer {
@@ -253,7 +253,7 @@ mod tests {
     fn a_timeout_is_rounded_up_to_seconds() {
         let minreq = |ms| {
             let destination = Destination::parse("http://h/").unwrap();
-            let requests = Requests::new(&destination, Settings::default()).unwrap();
+            let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
             Minreq::new(destination, requests, Duration::from_millis(ms)).seconds()
         };
         assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));
@@ -280,7 +280,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             });
             let destination = Destination::parse(&format!("http://{address}/")).unwrap();
-            let requests = Requests::new(&destination, Settings::default()).unwrap();
+            let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
             let minreq = Minreq::new(destination, requests, Duration::from_secs(20));
             let headers = super::super::request::Headers::default();
             let wire = WireRequest { target: "/".into(), headers, body: b"body"[..].into() };

@@ -48,7 +48,7 @@ pub type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>, Strin
 
 /// How the token endpoint is reached. Nothing of it is taken from what was given for the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenWay {
+pub struct TokenRoute {
     /// `token-ca`: the CA certificates to trust; they replace the system's.
     pub ca: Option<PathBuf>,
     /// `token-client-cert`
@@ -70,7 +70,7 @@ pub struct OAuthSettings {
     /// `scope`, `audience`.
     parameters: Vec<(&'static str, String)>,
     /// `token-ca` and the like.
-    pub way: TokenWay,
+    pub way: TokenRoute,
 }
 
 impl fmt::Debug for OAuthSettings {
@@ -130,7 +130,7 @@ impl OAuthSettings {
         let parameters =
             given.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect();
         let path = |value: Option<&str>| value.map(PathBuf::from);
-        let way = TokenWay {
+        let way = TokenRoute {
             ca: path(ca),
             client_cert: path(client_cert),
             client_key: path(client_key),

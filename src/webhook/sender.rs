@@ -1,6 +1,6 @@
 //! Records on their way: what makes requests of them, joined with the client that sends requests.
 
-use super::keep_alive::{KeepAlive, Over};
+use super::keep_alive::{ConnectionChoice, KeepAlive};
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::net::NO_TLS;
@@ -30,7 +30,11 @@ impl Sender {
 
 impl Transport for Sender {
     fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
-        let over = if attempt.new_connection { Over::NewConnection } else { Over::AnyConnection };
+        let over = if attempt.new_connection {
+            ConnectionChoice::NewConnection
+        } else {
+            ConnectionChoice::AnyConnection
+        };
         self.requests.send(record, self.timeout, |request, time| {
             let now = Instant::now();
             // A year, the longest setting, is within what a clock can hold.
@@ -61,8 +65,8 @@ impl TokenFetcher for TokenClient {
     fn fetch(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<(u16, Vec<u8>), SendError> {
         let call = |over| self.client.call(request, over, deadline);
         // No relay sends this again: what met a connection that had been closed goes once more, over a new one.
-        let answer = match call(Over::AnyConnection) {
-            Err(error) if error.kind == SendErrorKind::Stale => call(Over::NewConnection),
+        let answer = match call(ConnectionChoice::AnyConnection) {
+            Err(error) if error.kind == SendErrorKind::Stale => call(ConnectionChoice::NewConnection),
             result => result,
         };
         match answer {

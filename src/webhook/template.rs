@@ -113,29 +113,29 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
 
 /// What a request line asks for: path and query, perhaps with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum RequestTarget {
     /// The same for every record.
     Fixed(String),
-    /// Made for each record.
-    Made(Made),
+    /// TargetTemplate for each record.
+    Template(TargetTemplate),
 }
 
 /// Shows nothing: path and query may be secrets.
-impl fmt::Debug for Target {
+impl fmt::Debug for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Target")
+        f.write_str("RequestTarget")
     }
 }
 
 /// A target with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct TargetTemplate {
     /// What stands between the slashes of the path.
     segments: Vec<Vec<Part>>,
     query: Option<Vec<Part>>,
 }
 
-impl Target {
+impl RequestTarget {
     /// Reads path and query of a URL.
     pub fn parse(target: &str) -> Result<Self, TemplateError> {
         if !target.contains(['{', '}']) {
@@ -150,7 +150,7 @@ impl Target {
         if segments.iter().any(|segment| has_loose_dots(segment)) {
             return Err(TemplateError::Dots);
         }
-        Ok(Self::Made(Made { segments, query }))
+        Ok(Self::Template(TargetTemplate { segments, query }))
     }
 
     /// Whether it is the same for every record.
@@ -162,7 +162,7 @@ impl Target {
     pub fn of(&self, record: &Record) -> Cow<'_, str> {
         match self {
             Self::Fixed(target) => Cow::Borrowed(target),
-            Self::Made(made) => Cow::Owned(made.of(record)),
+            Self::Template(made) => Cow::Owned(made.of(record)),
         }
     }
 }
@@ -198,7 +198,7 @@ fn has_loose_dots(segment: &[Part]) -> bool {
     segment.len() > 1 && (edges.map(dots).any(|n| n > 0) || segment.iter().map(dots).any(|n| n > 1))
 }
 
-impl Made {
+impl TargetTemplate {
     fn of(&self, record: &Record) -> String {
         let mut out = String::with_capacity(128);
         for segment in &self.segments {
@@ -263,16 +263,16 @@ fn encode_twice(dots: usize, out: &mut String) {
 
 /// The value of a header, with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct HeaderTemplate(Vec<Part>);
 
 /// Its text may be a secret.
-impl fmt::Debug for Template {
+impl fmt::Debug for HeaderTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("...")
     }
 }
 
-impl Template {
+impl HeaderTemplate {
     /// Reads a header's value; `None` if it is the same for every record. Braces that hold anything but a word, as
     /// in JSON, are part of the text.
     pub fn parse(mut text: &str) -> Result<Option<Self>, TemplateError> {
@@ -328,12 +328,12 @@ mod tests {
     }
 
     fn target(template: &str, key: &[u8], tenant: &[u8]) -> String {
-        Target::parse(template).unwrap().of(&record(Some(key), Some(tenant))).into_owned()
+        RequestTarget::parse(template).unwrap().of(&record(Some(key), Some(tenant))).into_owned()
     }
 
     fn header(template: &str, record: &Record) -> String {
         let mut line = String::new();
-        Template::parse(template).unwrap().unwrap().write(record, &mut line);
+        HeaderTemplate::parse(template).unwrap().unwrap().write(record, &mut line);
         line
     }
 
@@ -348,13 +348,13 @@ mod tests {
 
     #[test]
     fn a_target_without_placeholders_is_made_once() {
-        assert_eq!(Target::parse("/a/..?b=%7B"), Ok(Target::Fixed("/a/..?b=%7B".into())));
+        assert_eq!(RequestTarget::parse("/a/..?b=%7B"), Ok(RequestTarget::Fixed("/a/..?b=%7B".into())));
     }
 
     #[test]
     fn what_is_missing_is_empty_but_never_an_empty_segment() {
         let nothing = record(None, None);
-        let target = Target::parse("/{key}/x{key}/{header:none}{header:tenant}?k={key}").unwrap();
+        let target = RequestTarget::parse("/{key}/x{key}/{header:none}{header:tenant}?k={key}").unwrap();
         assert_eq!(target.of(&nothing), "/-/x/-?k=");
         assert_eq!(header("a {key} ", &nothing), "a");
         assert_eq!(header("{key}", &nothing), "");
@@ -393,7 +393,7 @@ mod tests {
             ("/{key}%2e.", TemplateError::Dots),
             ("/{key}..{key}", TemplateError::Dots),
         ] {
-            assert_eq!(Target::parse(text), Err(error), "{text}");
+            assert_eq!(RequestTarget::parse(text), Err(error), "{text}");
         }
         for url in
             ["http://{key}/", "http://h.{topic}", "{topic}://h/", "http://u:p@{key}?x", "http://h:{key}/"]
@@ -406,13 +406,13 @@ mod tests {
     #[test]
     fn braces_in_a_header_may_be_text() {
         for text in [r#"{"a": 1}"#, "{", "}", "{}", "{A}", "a{b", "no braces"] {
-            assert_eq!(Template::parse(text), Ok(None), "{text}");
+            assert_eq!(HeaderTemplate::parse(text), Ok(None), "{text}");
         }
         assert_eq!(header(r#"{"k": "{key}"}"#, &record(Some(b"x"), None)), r#"{"k": "x"}"#);
         for text in ["{keys}", "{header:}", "{header:a b}"] {
-            assert_eq!(Template::parse(text), Err(TemplateError::Unknown), "{text}");
+            assert_eq!(HeaderTemplate::parse(text), Err(TemplateError::Unknown), "{text}");
         }
-        assert!(!format!("{:?}", Template::parse("secret {key}")).contains("secret"));
+        assert!(!format!("{:?}", HeaderTemplate::parse("secret {key}")).contains("secret"));
     }
 
     /// Undoes one percent-encoding, as many servers do before they resolve dots.
@@ -466,10 +466,10 @@ mod tests {
         #[test]
         fn no_template_panics(text in "[/?{}a-z:.%2]{0,30}", key in bytes()) {
             let record = record(Some(&key), None);
-            if let Ok(target) = Target::parse(&text) {
+            if let Ok(target) = RequestTarget::parse(&text) {
                 let _ = target.of(&record);
             }
-            if let Ok(Some(template)) = Template::parse(&text) {
+            if let Ok(Some(template)) = HeaderTemplate::parse(&text) {
                 template.write(&record, &mut String::new());
             }
             let _ = check_authority(&text);

@@ -5,7 +5,7 @@ use sluicegate::record::{Offset, Position};
 use sluicegate::relay::TICK;
 use sluicegate::relay::control::{Control, FINISH_TIMEOUT, Step};
 use sluicegate::relay::jitter::Jitter;
-use sluicegate::relay::settings::Settings;
+use sluicegate::relay::settings::RelaySettings;
 use sluicegate::relay::source::CommitError;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const OUTAGE: Duration = Duration::from_secs(120);
 /// why the run ended otherwise, how long after the signal, and how often it tried.
 fn stopped_in_an_outage(over_after: Duration) -> (Option<String>, Duration, usize) {
     let start = Instant::now();
-    let mut control = Control::new(Settings::default(), Jitter::seeded(3), start);
+    let mut control = Control::new(RelaySettings::default(), Jitter::seeded(3), start);
     let position = |next| Position { partition: partition(0), next: Offset(next) };
     control.assigned(&[position(7).into()], start);
     control.passed(&[position(9)], start);
@@ -32,11 +32,11 @@ fn stopped_in_an_outage(over_after: Duration) -> (Option<String>, Duration, usiz
                 assert_eq!(control.commit_done(checkpoints, &outcome, now), []);
             }
             Step::Poll { want, wait } => {
-                control.heard_nothing(want, now);
+                control.polled_nothing(want, now);
                 now += wait.min(TICK);
             }
             Step::Throttle(partitions) => control.throttled(partitions, true),
-            Step::Tell(_) => {}
+            Step::Report(_) => {}
             Step::Wait(until) => now = until.max(now + Duration::from_millis(1)),
             Step::End => {
                 return (control.take_failure().map(|it| it.to_string()), now - stop, attempts);

@@ -38,9 +38,9 @@ use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
 use crate::record::{Offset, Partition, Record};
+use crate::relay::group_limit::GroupPermits;
 use crate::relay::lease::Lease;
-use crate::relay::share::Share as Quotient;
-use crate::relay::source::{Commit, Outage, Polled, Source, SourceError, Want};
+use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceError};
 use commit::Committer;
 use cursor::{Cursor, Phase, Rules, Trouble};
 pub use error::{ConsumerError, ConsumerNotice};
@@ -64,7 +64,7 @@ pub struct Consumer {
     config: Arc<Config>,
     cluster: Arc<Cluster>,
     lease: Lease,
-    share: Quotient,
+    share: GroupPermits,
     /// The batch whose records are being handed over.
     current: Option<Chunk>,
 }
@@ -87,8 +87,8 @@ impl Consumer {
             Share::Group(_) => Lease::expired(Instant::now()),
         };
         let share = match config.group_limit {
-            Some(_) if matches!(config.share, Share::Group(_)) => Quotient::none(),
-            _ => Quotient::unlimited(),
+            Some(_) if matches!(config.share, Share::Group(_)) => GroupPermits::none(),
+            _ => GroupPermits::unlimited(),
         };
         let metadata = MetadataThread::new(connections(), Arc::clone(&shared), Arc::clone(&config), topics);
         spawn("metadata", &shared, move || metadata.run())?;
@@ -104,7 +104,7 @@ impl Consumer {
     }
 
     /// Takes up to what is wanted out of the batches that are there.
-    fn take(&mut self, want: Want) -> Vec<Record> {
+    fn take(&mut self, want: PollLimit) -> Vec<Record> {
         let mut taken = Vec::with_capacity(want.records.min(RECORDS_AT_ONCE));
         let mut bytes = 0;
         while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
@@ -216,7 +216,7 @@ impl Drop for PanicGuard {
 fn take_apart(
     chunk: &mut Chunk,
     end: Option<i64>,
-    want: Want,
+    want: PollLimit,
     taken: &mut Vec<Record>,
     bytes: &mut usize,
 ) -> Result<bool, String> {
@@ -246,7 +246,7 @@ fn take_apart(
 }
 
 impl Source for Consumer {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         let deadline = Instant::now() + wait;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -273,7 +273,7 @@ impl Source for Consumer {
             let has_records = self.current.is_some() || !state.chunks.is_empty();
             let passed = if has_records { Vec::new() } else { state.skipped() };
             if !passed.is_empty() {
-                return Ok(Polled::Passed(passed));
+                return Ok(Polled::Skipped(passed));
             }
             if want.records > 0
                 && let Some(end) = self.at_end(&state)
@@ -337,7 +337,7 @@ impl Source for Consumer {
         self.lease.clone()
     }
 
-    fn share(&self) -> Quotient {
+    fn share(&self) -> GroupPermits {
         self.share.clone()
     }
 

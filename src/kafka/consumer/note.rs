@@ -73,7 +73,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::beyond;
+    use crate::relay::offset_runs;
     use proptest::prelude::*;
 
     /// The longest metadata that a broker takes by default (`offset.metadata.max.bytes`).
@@ -87,7 +87,7 @@ mod tests {
             position: i64::MAX - 1,
             reach: i64::MAX,
             epoch: i32::MAX,
-            text: "y".repeat(beyond::LONGEST),
+            text: "y".repeat(offset_runs::LONGEST),
         };
         let text = note.encode();
         assert!(text.len() <= MOST_METADATA, "{}", text.len());

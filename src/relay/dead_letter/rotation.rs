@@ -1,7 +1,7 @@
 //! The names of a file of dead letters and of those that it was renamed to when it was full: `NAME.1` is the oldest,
 //! `NAME` is the one that is written.
 
-use super::own::folder;
+use super::private_file::folder;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,16 +1,16 @@
 //! What an answer does to its record, to the destination, and to the records that were turned away before.
 
 use super::outcome::{Answered, Outcome, Reason, cause, reason, was_sent};
-use super::{Dispatcher, PendingLetter, Ticket};
+use super::{Dispatcher, PendingDeadLetter, Ticket};
 use crate::record::Record;
-use crate::relay::dead_letter::{Letter, Refusal};
+use crate::relay::dead_letter::{DeadLetter, Rejection};
 use crate::relay::event::Change;
-use crate::relay::failure::RunError;
-use crate::relay::pause::{Effect, Sending};
-use crate::relay::schedule::{Slot, State, TurnedAway};
-use crate::relay::settings::OnRefusal;
+use crate::relay::pause::{PauseEffect, SentRequest};
+use crate::relay::run_error::RunError;
+use crate::relay::schedule::{RecordState, Slot, TurnedAway};
+use crate::relay::settings::OnRejection;
 use crate::relay::transport::{Answer, SendError, Target};
-use crate::relay::verdict::{Trouble, Verdict};
+use crate::relay::verdict::{PauseCause, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
 /// So often a record may meet a rate limit before it is suspected: any record may meet it once.
@@ -48,7 +48,7 @@ impl Dispatcher {
         drop(permit);
         let at = At { now, wall };
         let outcome = if self.ledger.is_current(epoch) {
-            self.ledger.let_go(epoch);
+            self.ledger.unmark_busy(epoch);
             self.settle(sequence, &record, verdict, outcome, &sendings.target, at)
         } else {
             self.schedule.remove(sequence);
@@ -70,7 +70,7 @@ impl Dispatcher {
         ticket: &Ticket<P>,
         (verdict, was_sent): (Verdict, bool),
         now: Instant,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         let limit = self.brakes.limit();
         let turned_away =
             self.schedule.get(ticket.sequence).and_then(|slot: &Slot| slot.turned_away.as_ref());
@@ -79,7 +79,7 @@ impl Dispatcher {
         let (destinations, sendings, jitter) =
             (&mut self.brakes.destinations, ticket.sendings, &mut self.jitter);
         match verdict {
-            Verdict::Accepted | Verdict::Refused | Verdict::Stop if was_sent => {
+            Verdict::Accepted | Verdict::Rejected | Verdict::Stop if was_sent => {
                 if has_changed {
                     destinations.of_mut(ticket.target).has_changed(now);
                 }
@@ -90,8 +90,8 @@ impl Dispatcher {
                 let after = after.map(|after| after.min(self.settings.max_retry_after));
                 destinations.turned_away(ticket.target, sendings, (after, trouble), is_suspect, now, jitter)
             }
-            Verdict::Accepted | Verdict::Refused | Verdict::Stop | Verdict::Again => {
-                destinations.no_news(ticket.target, sendings, now);
+            Verdict::Accepted | Verdict::Rejected | Verdict::Stop | Verdict::Again => {
+                destinations.inconclusive(ticket.target, sendings, now);
                 Default::default()
             }
         }
@@ -104,7 +104,7 @@ impl Dispatcher {
                 let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
                 self.failing = Some((since, cause(&reason(outcome))));
             }
-            Verdict::Refused | Verdict::Stop | Verdict::Again => {}
+            Verdict::Rejected | Verdict::Stop | Verdict::Again => {}
         }
     }
 
@@ -115,14 +115,14 @@ impl Dispatcher {
         record: &Record,
         verdict: Verdict,
         outcome: &Result<Answer, SendError>,
-        sending: &Sending,
+        sending: &SentRequest,
         at: At,
     ) -> Outcome {
         match verdict {
             Verdict::Accepted => {
                 self.totals.delivered += 1;
-                if let Some(refusals) = &mut self.refusals {
-                    refusals.accepted(at.now);
+                if let Some(rejections) = &mut self.rejections {
+                    rejections.accepted(at.now);
                 }
                 self.finish(sequence);
                 Outcome::Delivered
@@ -142,9 +142,9 @@ impl Dispatcher {
                     let delay = self.delay(failures, after);
                     self.put_back(sequence, record, Some((at.now, delay)))
                 }
-                false => self.refuse(sequence, record.clone(), reason(outcome), at),
+                false => self.reject(sequence, record.clone(), reason(outcome), at),
             },
-            Verdict::Refused => self.refuse(sequence, record.clone(), reason(outcome), at),
+            Verdict::Rejected => self.reject(sequence, record.clone(), reason(outcome), at),
             Verdict::Stop => {
                 let letter = self.letter(sequence, record.clone(), reason(outcome), at.wall);
                 self.stop(RunError::Gone(Box::new(letter)));
@@ -182,12 +182,12 @@ impl Dispatcher {
     fn turned_away(
         &mut self,
         record: &Record,
-        (after, trouble): (Option<Duration>, Trouble),
+        (after, trouble): (Option<Duration>, PauseCause),
         answer: Reason,
-        sending: &Sending,
+        sending: &SentRequest,
         at: At,
     ) -> Outcome {
-        let Sending { sequence, alone_for, accepted_before, .. } = *sending;
+        let SentRequest { sequence, alone_for, accepted_before, .. } = *sending;
         let fair_wait = self.fair_wait();
         let Some(slot) = self.schedule.get_mut(sequence) else { return Outcome::Forgotten };
         let before = slot.turned_away.take();
@@ -197,7 +197,7 @@ impl Dispatcher {
             last: at.now,
             wall: at.wall,
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
-            patience: if trouble == Trouble::Rate { RATE_PATIENCE } else { 1 },
+            patience: if trouble == PauseCause::Rate { RATE_PATIENCE } else { 1 },
             may_be_load: trouble.may_be_load(),
             no_load: !trouble.may_be_load() || alone_for >= fair_wait,
             accepted_before,
@@ -211,11 +211,11 @@ impl Dispatcher {
             return self.put_back(sequence, record, None);
         }
         let counts = match trouble {
-            Trouble::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
+            PauseCause::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
             _ => self.was_tried_alone(sequence, target, (first, alone_for), at.now),
         };
         if counts && !self.fails_once(sequence, at.now) {
-            return self.refuse(sequence, record.clone(), answer, at);
+            return self.reject(sequence, record.clone(), answer, at);
         }
         let delay = self.delay(times, after);
         self.put_back(sequence, record, Some((at.now, delay)))
@@ -289,21 +289,21 @@ impl Dispatcher {
     fn fails_late(&mut self, sequence: u64, now: Instant) {
         let may_go_on = self.fails_once(sequence, now);
         let Some(slot) = self.schedule.get(sequence) else { return };
-        // One that is in flight again is refused once it is turned away again.
-        if may_go_on || !matches!(slot.state(), State::Ready | State::Waiting(_)) {
+        // One that is in flight again is rejected once it is turned away again.
+        if may_go_on || !matches!(slot.state(), RecordState::Ready | RecordState::Waiting(_)) {
             return;
         }
         let last = slot.turned_away.as_ref().map(|it| (it.answer.clone(), it.wall));
         let (Some((answer, wall)), Some(record)) = (last, slot.record().cloned()) else { return };
         let at = At { now, wall };
-        if let Outcome::Dropped(refusal) = self.refuse(sequence, record.clone(), answer, at) {
-            self.changes.push_back(Change::Dropped { record, refusal });
+        if let Outcome::Dropped(rejection) = self.reject(sequence, record.clone(), answer, at) {
+            self.changes.push_back(Change::Dropped { record, rejection });
         }
     }
 
     fn apply(
         &mut self,
-        effect: Effect,
+        effect: PauseEffect,
         (target, sequence): (Target, u64),
         record: &Record,
         sent: Instant,
@@ -368,11 +368,11 @@ impl Dispatcher {
         }
     }
 
-    // ---- refusals ------------------------------------------------------------------------------------------
+    // ---- rejections ------------------------------------------------------------------------------------------
 
     /// The record waits for its next attempt, unless its partition is being given up.
     fn put_back(&mut self, sequence: u64, record: &Record, due: Option<(Instant, Duration)>) -> Outcome {
-        if self.ledger.is_going(record.partition()) {
+        if self.ledger.is_leaving(record.partition()) {
             self.remove(sequence);
             return Outcome::Forgotten;
         }
@@ -381,40 +381,46 @@ impl Dispatcher {
         due.map_or(Outcome::Ready, |(_, delay)| Outcome::Retrying(delay))
     }
 
-    fn letter(&self, sequence: u64, record: Record, (status, reason): Reason, wall: SystemTime) -> Letter {
+    fn letter(
+        &self,
+        sequence: u64,
+        record: Record,
+        (status, reason): Reason,
+        wall: SystemTime,
+    ) -> DeadLetter {
         let slot = self.schedule.get(sequence);
-        let refusal = Refusal {
+        let rejection = Rejection {
             status,
             reason,
             attempts: slot.map_or(1, |slot| slot.attempts),
             first_attempt: slot.and_then(|slot| slot.first_attempt).map_or(wall, |(_, first)| first),
             last_attempt: wall,
         };
-        Letter { record, refusal }
+        DeadLetter { record, rejection }
     }
 
     /// The record will not be sent again.
-    fn refuse(&mut self, sequence: u64, record: Record, answer: Reason, at: At) -> Outcome {
+    fn reject(&mut self, sequence: u64, record: Record, answer: Reason, at: At) -> Outcome {
         let letter = self.letter(sequence, record, answer, at.wall);
-        let too_many = self.refusals.as_mut().is_some_and(|refusals| refusals.refused(at.now));
-        let halt = match (self.settings.on_refusal, self.settings.max_refused.filter(|_| too_many)) {
-            (_, Some(threshold)) => Some(RunError::TooManyRefused(Box::new(letter.clone()), threshold)),
-            (OnRefusal::Stop, None) => Some(RunError::Refused(Box::new(letter.clone()))),
+        let too_many = self.rejections.as_mut().is_some_and(|rejections| rejections.rejected(at.now));
+        let halt = match (self.settings.on_rejection, self.settings.max_rejected.filter(|_| too_many)) {
+            (_, Some(threshold)) => Some(RunError::TooManyRejected(Box::new(letter.clone()), threshold)),
+            (OnRejection::Stop, None) => Some(RunError::Rejected(Box::new(letter.clone()))),
             _ => None,
         };
         if let Some(halt) = halt {
             self.stop(halt);
-            if self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::InFlight) {
+            if self.schedule.get(sequence).is_some_and(|slot| slot.state() == RecordState::InFlight) {
                 self.put_back(sequence, &letter.record, None);
             }
             return Outcome::Stopped;
         }
-        if self.settings.on_refusal == OnRefusal::Drop {
+        if self.settings.on_rejection == OnRejection::Drop {
             self.totals.dropped += 1;
             self.finish(sequence);
-            return Outcome::Dropped(letter.refusal);
+            return Outcome::Dropped(letter.rejection);
         }
-        if self.ledger.is_going(letter.record.partition()) {
+        if self.ledger.is_leaving(letter.record.partition()) {
             // Whoever has the partition next will learn the same.
             self.remove(sequence);
             return Outcome::Forgotten;
@@ -422,9 +428,9 @@ impl Dispatcher {
         let Some(epoch) = self.schedule.get(sequence).map(|slot| slot.epoch) else {
             return Outcome::Forgotten;
         };
-        self.schedule.await_letter(sequence);
-        self.letters.push(PendingLetter { sequence, epoch, letter });
-        Outcome::PendingLetter
+        self.schedule.await_dead_letter(sequence);
+        self.letters.push(PendingDeadLetter { sequence, epoch, letter });
+        Outcome::PendingDeadLetter
     }
 
     /// The first reason is the one to tell; others came from what was in flight beside it.
@@ -449,27 +455,27 @@ impl Dispatcher {
 
     // ---- dead letters --------------------------------------------------------------------------------------
 
-    /// Hands over the refused records that want a place; each comes back as [kept](Self::kept) or
-    /// [not kept](Self::not_kept).
-    pub fn take_letters(&mut self) -> Vec<PendingLetter> {
+    /// Hands over the rejected records that want a place; each comes back as [kept](Self::kept) or
+    /// [not kept](Self::not_dead_lettered).
+    pub fn take_dead_letters(&mut self) -> Vec<PendingDeadLetter> {
         let taken = std::mem::take(&mut self.letters);
         for letter in &taken {
-            self.ledger.hold_on(letter.epoch);
+            self.ledger.mark_busy(letter.epoch);
         }
         taken
     }
 
-    /// Whether any refused record wants a place.
-    pub fn has_letters(&self) -> bool {
+    /// Whether any rejected record wants a place.
+    pub fn has_dead_letters(&self) -> bool {
         !self.letters.is_empty()
     }
 
     /// These records are durably kept: done, unless their partition was lost meanwhile.
-    pub fn kept(&mut self, letters: &[PendingLetter]) {
-        for PendingLetter { sequence, epoch, .. } in letters {
+    pub fn kept(&mut self, letters: &[PendingDeadLetter]) {
+        for PendingDeadLetter { sequence, epoch, .. } in letters {
             self.totals.dead_lettered += 1;
             if self.is_pending(*sequence) && self.ledger.is_current(*epoch) {
-                self.ledger.let_go(*epoch);
+                self.ledger.unmark_busy(*epoch);
                 self.finish(*sequence);
             }
         }
@@ -479,14 +485,14 @@ impl Dispatcher {
     }
 
     /// These could not be kept for now: they want a place again, unless their partition was lost or is being given up.
-    pub fn not_kept(&mut self, letters: Vec<PendingLetter>) {
+    pub fn not_dead_lettered(&mut self, letters: Vec<PendingDeadLetter>) {
         for pending in letters {
             let partition = pending.letter.record.partition();
             if !self.is_pending(pending.sequence) || !self.ledger.is_current(pending.epoch) {
                 continue;
             }
-            self.ledger.let_go(pending.epoch);
-            if self.ledger.is_going(partition) {
+            self.ledger.unmark_busy(pending.epoch);
+            if self.ledger.is_leaving(partition) {
                 self.remove(pending.sequence);
             } else {
                 self.letters.push(pending);
@@ -495,11 +501,11 @@ impl Dispatcher {
     }
 
     fn is_pending(&self, sequence: u64) -> bool {
-        self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::PendingLetter)
+        self.schedule.get(sequence).is_some_and(|slot| slot.state() == RecordState::PendingDeadLetter)
     }
 
-    /// What was refused stays undone from now on: it can be kept nowhere.
-    pub fn give_letters_up(&mut self) {
+    /// What was rejected stays undone from now on: it can be kept nowhere.
+    pub fn abandon_dead_letters(&mut self) {
         self.letters.clear();
     }
 }

@@ -3,10 +3,10 @@
 use super::Dispatcher;
 use crate::record::{Partition, Position, Record};
 use crate::relay::ledger::WORTH_A_POLL;
-use crate::relay::progress::Admitted;
-use crate::relay::schedule::Entry;
+use crate::relay::partition_progress::Admitted;
+use crate::relay::schedule::NewRecord;
 use crate::relay::settings::Intake;
-use crate::relay::source::{Assigned, Want};
+use crate::relay::source::{Assigned, PollLimit};
 use crate::relay::transport::Target;
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl Dispatcher {
             .into_iter()
             .partition(|pending| pending.letter.record.partition() == partition);
         self.letters = left;
-        let gone: Vec<super::PendingLetter> = gone;
+        let gone: Vec<super::PendingDeadLetter> = gone;
         gone.iter().for_each(|pending| self.remove(pending.sequence));
     }
 
@@ -43,7 +43,7 @@ impl Dispatcher {
         self.ledger.lose(partition);
         self.letters.retain(|pending| pending.letter.record.partition() != partition);
         self.forget(partition);
-        for sequence in self.schedule.letters_of(partition) {
+        for sequence in self.schedule.dead_letters_of(partition) {
             self.remove(sequence);
         }
         if self.schedule.is_empty() {
@@ -88,22 +88,22 @@ impl Dispatcher {
         let record = if is_copied { record.detach() } else { record };
         self.ledger.enter(epoch, record.weight());
         self.taken = self.taken.saturating_add(1);
-        self.schedule.insert(Entry { record, epoch, target, now });
+        self.schedule.insert(NewRecord { record, epoch, target, now });
         self.comes_ready(target, now);
     }
 
     /// How much may be taken in now: what fits into the batch, where it is not closed, into every partition that is
     /// not throttled, and into the buffer.
-    pub fn room(&self) -> Want {
+    pub fn room(&self) -> PollLimit {
         if self.is_finished() || self.closed {
-            return Want::NOTHING;
+            return PollLimit::NOTHING;
         }
         let (records, bytes) = self.ledger.room();
         let records = match self.settings.intake {
             Intake::Batch => records.min(self.batch_room()),
             Intake::Sliding => records,
         };
-        if records == 0 || bytes == 0 { Want::NOTHING } else { Want { records, bytes } }
+        if records == 0 || bytes == 0 { PollLimit::NOTHING } else { PollLimit { records, bytes } }
     }
 
     /// Carried records count, but leave a part of each batch to new ones: however many fail, others go on.
@@ -114,10 +114,10 @@ impl Dispatcher {
     }
 
     /// Whether it is time to take more in: room for a few at once, or nothing left that could go.
-    pub fn is_hungry(&self) -> bool {
+    pub fn wants_more(&self) -> bool {
         let room = self.room().records;
         let most = self.settings.window_size.get();
-        self.ledger.room_came()
+        self.ledger.room_freed()
             || room > 0 && (room >= (most / 8).clamp(1, WORTH_A_POLL) || !self.schedule.has_ready())
     }
 
@@ -126,9 +126,9 @@ impl Dispatcher {
         self.ledger.has_filled()
     }
 
-    /// Whether a look at [`is_hungry`](Self::is_hungry) may be worth it, without looking at each partition.
-    pub fn may_be_hungry(&self, finished: usize) -> bool {
-        self.ledger.room_came() || !self.schedule.has_ready() || finished >= WORTH_A_POLL
+    /// Whether a look at [`wants_more`](Self::wants_more) may be worth it, without looking at each partition.
+    pub fn may_want_more(&self, finished: usize) -> bool {
+        self.ledger.room_freed() || !self.schedule.has_ready() || finished >= WORTH_A_POLL
     }
 
     /// The partitions of which the source should bring no more for now.

@@ -1,7 +1,7 @@
 //! What became of a record after an attempt.
 
 use crate::record::Record;
-use crate::relay::dead_letter::Refusal;
+use crate::relay::dead_letter::Rejection;
 use crate::relay::transport::{Answer, SendError, SendErrorKind};
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ pub enum Outcome {
     Retrying(Duration),
     /// To be sent again once the destination is back, or at once.
     Ready,
-    /// Refused, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
-    PendingLetter,
-    /// Refused and dropped by explicit wish: done.
-    Dropped(Refusal),
+    /// Rejected, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
+    PendingDeadLetter,
+    /// Rejected and dropped by explicit wish: done.
+    Dropped(Rejection),
     /// It ends the run.
     Stopped,
     /// Its partition is no longer ours: forgotten.

@@ -5,7 +5,7 @@
 //! wait for it is short; a server that never ends it, resets the connection or announces more than it sends can't
 //! turn an answer into a failure.
 
-use super::reading::{Malformed, Reading};
+use super::response_reader::{Malformed, ResponseReader};
 use crate::net::Stream;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -41,7 +41,7 @@ pub struct Reached {
 
 /// How much of an answer the caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ResponseScope {
     /// Its status; of the body what comes soon.
     Status,
     /// All of it, until the deadline.
@@ -50,7 +50,7 @@ pub enum Wanted {
 
 /// Why an exchange came to nothing.
 #[derive(Debug)]
-pub enum Broken {
+pub enum ExchangeError {
     /// The deadline passed.
     Timeout,
     /// The socket said so, while writing or reading.
@@ -59,7 +59,7 @@ pub enum Broken {
     Malformed(Malformed),
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("no complete answer in time"),
@@ -80,7 +80,7 @@ pub struct Connection {
     output: Vec<u8>,
     input: Box<[u8]>,
     /// The answer under way, then the last one.
-    pub reading: Reading,
+    pub reading: ResponseReader,
     /// When it was made.
     pub since: Instant,
     /// When its last answer was complete.
@@ -104,7 +104,7 @@ impl Connection {
             round_trip: reached.round_trip,
             output: Vec::new(),
             input: vec![0; READ_SIZE].into_boxed_slice(),
-            reading: Reading::default(),
+            reading: ResponseReader::default(),
             since: now,
             last_used: now,
             reused: false,
@@ -131,12 +131,12 @@ impl Connection {
 
     /// Whether this failure of the last request means that the connection had been closed before: it broke within
     /// about a round trip, before a byte of an answer. On a new connection it never does.
-    pub fn was_stale(&self, broken: &Broken) -> bool {
+    pub fn was_stale(&self, broken: &ExchangeError) -> bool {
         let closed = match broken {
-            Broken::Timeout => false,
+            ExchangeError::Timeout => false,
             // TLS says why it ended.
-            Broken::Io(error) => error.kind() != ErrorKind::InvalidData,
-            Broken::Malformed(malformed) => *malformed == Malformed::Nothing,
+            ExchangeError::Io(error) => error.kind() != ErrorKind::InvalidData,
+            ExchangeError::Malformed(malformed) => *malformed == Malformed::Nothing,
         };
         let window = self.round_trip.saturating_mul(STALE_ROUND_TRIPS).clamp(SHORTEST_STALE, LONGEST_STALE);
         closed && self.reused && !self.reading.has_begun() && self.begun.elapsed() < window
@@ -149,26 +149,36 @@ impl Connection {
     }
 
     /// Sends what is in [`output`](Self::output), then `body`, and reads the answer into `reading`.
-    pub fn exchange(&mut self, body: &[u8], wanted: Wanted, deadline: Instant) -> Result<(), Broken> {
+    pub fn exchange(
+        &mut self,
+        body: &[u8],
+        wanted: ResponseScope,
+        deadline: Instant,
+    ) -> Result<(), ExchangeError> {
         self.reading.clear();
         self.converse(body, wanted, deadline).map(drop)
     }
 
     /// Sends the CONNECT that is in [`output`](Self::output). Whether nothing came behind the answer.
-    pub fn open_tunnel(&mut self, deadline: Instant) -> Result<bool, Broken> {
+    pub fn open_tunnel(&mut self, deadline: Instant) -> Result<bool, ExchangeError> {
         self.reading.clear();
         self.reading.expect_tunnel();
-        self.converse(&[], Wanted::Status, deadline)
+        self.converse(&[], ResponseScope::Status, deadline)
     }
 
-    fn converse(&mut self, body: &[u8], wanted: Wanted, deadline: Instant) -> Result<bool, Broken> {
+    fn converse(
+        &mut self,
+        body: &[u8],
+        wanted: ResponseScope,
+        deadline: Instant,
+    ) -> Result<bool, ExchangeError> {
         (self.reusable, self.complete, self.begun) = (false, None, Instant::now());
         let written = self.write(body, deadline);
         // A receiver may answer before it has read everything, and even close then: what it said counts, if it can
         // still be read. It has not read the rest, though, so nothing more goes over this connection.
         let all_written = matches!(written, Ok(true));
-        if let Err(Broken::Malformed(malformed)) = written {
-            return Err(Broken::Malformed(malformed));
+        if let Err(ExchangeError::Malformed(malformed)) = written {
+            return Err(ExchangeError::Malformed(malformed));
         }
         match (self.read(wanted, deadline), written) {
             (Ok(exact), _) => {
@@ -177,17 +187,19 @@ impl Connection {
                 Ok(exact)
             }
             // An alert of TLS says why the write failed.
-            (Err(Broken::Io(error)), Err(_)) if error.kind() == ErrorKind::InvalidData => {
-                Err(Broken::Io(error))
+            (Err(ExchangeError::Io(error)), Err(_)) if error.kind() == ErrorKind::InvalidData => {
+                Err(ExchangeError::Io(error))
             }
             // Why the write failed says more than that nothing could be read after it.
-            (Err(Broken::Io(_) | Broken::Malformed(Malformed::Nothing)), Err(broken)) => Err(broken),
+            (Err(ExchangeError::Io(_) | ExchangeError::Malformed(Malformed::Nothing)), Err(broken)) => {
+                Err(broken)
+            }
             (Err(broken), _) => Err(broken),
         }
     }
 
     /// Whether all was written; if not, the final answer has come before, or the other side has closed.
-    fn write(&mut self, body: &[u8], deadline: Instant) -> Result<bool, Broken> {
+    fn write(&mut self, body: &[u8], deadline: Instant) -> Result<bool, ExchangeError> {
         let total = self.output.len().saturating_add(body.len());
         let mut done = 0;
         while done < total {
@@ -195,11 +207,11 @@ impl Connection {
             let rest = body.get(done.saturating_sub(self.output.len())..).unwrap_or_default();
             let now = Instant::now();
             if now >= deadline {
-                return if self.hear()? { Ok(false) } else { Err(Broken::Timeout) };
+                return if self.hear()? { Ok(false) } else { Err(ExchangeError::Timeout) };
             }
             self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
             match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest)]) {
-                Ok(0) => return Err(Broken::Io(ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(ExchangeError::Io(ErrorKind::WriteZero.into())),
                 Ok(written) => done = done.saturating_add(written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Interim answers are no reason to stop: many servers send `100 Continue` unasked.
@@ -208,18 +220,18 @@ impl Connection {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) => return Err(ExchangeError::Io(error)),
             }
         }
         self.flush(deadline)
     }
 
     /// TLS may still have some of what was written in its buffer. Whether all of it went out.
-    fn flush(&mut self, deadline: Instant) -> Result<bool, Broken> {
+    fn flush(&mut self, deadline: Instant) -> Result<bool, ExchangeError> {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return if self.hear()? { Ok(false) } else { Err(Broken::Timeout) };
+                return if self.hear()? { Ok(false) } else { Err(ExchangeError::Timeout) };
             }
             self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
             match self.stream.flush() {
@@ -229,14 +241,14 @@ impl Connection {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) => return Err(ExchangeError::Io(error)),
             }
         }
     }
 
     /// Reads the answer as far as it has arrived, without waiting. Whether writing should stop: the final head is
     /// complete, or the other side has closed.
-    fn hear(&mut self) -> Result<bool, Broken> {
+    fn hear(&mut self) -> Result<bool, ExchangeError> {
         for _ in 0..MOST_READS {
             match self.stream.try_read(&mut self.input) {
                 Ok(None) => break,
@@ -248,21 +260,21 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(true),
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) => return Err(ExchangeError::Io(error)),
             }
         }
         Ok(self.reading.has_head())
     }
 
     /// Reads one answer; whether nothing came after it.
-    fn read(&mut self, wanted: Wanted, deadline: Instant) -> Result<bool, Broken> {
+    fn read(&mut self, wanted: ResponseScope, deadline: Instant) -> Result<bool, ExchangeError> {
         self.stream.set_deadline(deadline);
         let mut body_ends = None;
         loop {
             if let Some(exact) = self.complete {
                 return Ok(exact);
             }
-            if wanted == Wanted::Status && self.reading.has_head() {
+            if wanted == ResponseScope::Status && self.reading.has_head() {
                 let now = Instant::now();
                 let after = |time| now.checked_add(time).unwrap_or(deadline);
                 let ends = *body_ends.get_or_insert(deadline.min(after(BODY_TIME)));
@@ -275,24 +287,24 @@ impl Connection {
                 // Many servers end TLS without saying so; a length or a chunk tells whether something is missing.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return self.ended(),
                 Err(_) if self.reading.has_head() => return self.ended(),
-                Err(error) if is_timeout(&error) => return Err(Broken::Timeout),
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) if is_timeout(&error) => return Err(ExchangeError::Timeout),
+                Err(error) => return Err(ExchangeError::Io(error)),
             }
         }
     }
 
     /// Hands what was read to the answer under way; whether it is complete.
-    fn feed(&mut self, came: usize) -> Result<bool, Broken> {
+    fn feed(&mut self, came: usize) -> Result<bool, ExchangeError> {
         let bytes = self.input.get(..came).unwrap_or(&self.input);
-        if let Some(taken) = self.reading.take(bytes).map_err(Broken::Malformed)? {
+        if let Some(taken) = self.reading.take(bytes).map_err(ExchangeError::Malformed)? {
             self.complete = Some(taken == came);
         }
         Ok(self.complete.is_some())
     }
 
     /// Nothing more will be read of this answer.
-    fn ended(&mut self) -> Result<bool, Broken> {
-        self.reading.end().map_err(Broken::Malformed)?;
+    fn ended(&mut self) -> Result<bool, ExchangeError> {
+        self.reading.end().map_err(ExchangeError::Malformed)?;
         Ok(false)
     }
 }

@@ -3,8 +3,8 @@
 //! never to this host itself, whatever its addresses are.
 
 use super::connection::{Connection, Reached};
-use super::names::Names;
-use super::private::{is_own, is_private};
+use super::name_cache::NameCache;
+use super::private_address::{is_own, is_private};
 use super::proxy::Proxy;
 #[cfg(feature = "tls")]
 use crate::net::TlsClient;
@@ -21,7 +21,7 @@ const MOST_HANDSHAKES: u32 = 3;
 pub struct Dial {
     pub destination: Destination,
     /// Of whoever is connected to: the destination, or the proxy.
-    pub names: Names,
+    pub names: NameCache,
     pub proxy: Option<Proxy>,
     pub deny_private: bool,
     #[cfg(feature = "tls")]

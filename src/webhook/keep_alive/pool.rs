@@ -16,7 +16,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// How long a connection may be kept. Both bounds are there because the other side has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ages {
+pub struct ConnectionAges {
     /// Idle for longer, it is closed: before the receiver does so, which often is after 60 s.
     pub idle: Duration,
     /// Made longer ago, it is closed: the name may lead elsewhere by now.
@@ -34,7 +34,7 @@ pub struct Pool {
 struct Shared {
     idle: Mutex<Idle>,
     closing: Condvar,
-    ages: Ages,
+    ages: ConnectionAges,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ struct Idle {
 
 impl Pool {
     /// Keeps at most `most`, none beyond `ages`.
-    pub fn new(most: usize, ages: Ages) -> Self {
+    pub fn new(most: usize, ages: ConnectionAges) -> Self {
         let shared = Shared { idle: Mutex::default(), closing: Condvar::new(), ages };
         Self { shared: Arc::new(shared), most }
     }

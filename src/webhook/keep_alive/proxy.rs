@@ -1,7 +1,7 @@
 //! The forward proxy between us and the destination: from `--proxy`, or from the environment as other programs
 //! read it. Its password goes to the proxy alone, never to the destination, a log or an error.
 
-use super::private::within;
+use super::private_address::within;
 use crate::text::base64;
 use crate::webhook::destination::Destination;
 use std::fmt;

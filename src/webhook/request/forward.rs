@@ -4,7 +4,7 @@
 //! base64 under the name with `-base64` behind it. What goes along is bounded, since servers refuse a request whose
 //! headers are too many or too long, whatever else is in it.
 
-use super::notices::Notices;
+use super::warn_once::WarnOnce;
 use crate::record::Record;
 use crate::text::base64;
 use crate::webhook::headers::{Headers, is_value};
@@ -19,7 +19,7 @@ pub const MOST_FORWARDED_LINES: usize = 50;
 const LINE_OVERHEAD: usize = 4;
 
 /// Adds a record's headers of these names, in the record's order. One without a value is as one that is not there.
-pub fn forward(names: &[String], record: &Record, headers: &mut Headers, notices: &Notices) {
+pub fn forward(names: &[String], record: &Record, headers: &mut Headers, notices: &WarnOnce) {
     if names.is_empty() {
         return;
     }
@@ -73,7 +73,7 @@ mod tests {
     fn forwarded(names: &[&str], headers: &[Header<'_>], reporter: Reporter) -> Headers {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let record = Record::with_headers(Partition::new("t", 1), Offset(2), 3, None, None, headers);
-        let (mut lines, notices) = (Headers::default(), Notices::new(reporter));
+        let (mut lines, notices) = (Headers::default(), WarnOnce::new(reporter));
         for _ in 0..3 {
             lines = Headers::default();
             forward(&names, &record, &mut lines, &notices);

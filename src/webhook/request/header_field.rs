@@ -1,7 +1,7 @@
 //! Which headers an operator may set, and which of a record's own may be forwarded.
 
 use crate::webhook::headers::{is_token, is_value};
-use crate::webhook::template::{Template, TemplateError};
+use crate::webhook::template::{HeaderTemplate, TemplateError};
 use std::fmt;
 
 /// Names that neither a record nor `--header` can take, because they describe the message itself.
@@ -98,7 +98,7 @@ impl HeaderField {
         if OF_THE_MESSAGE.contains(&lower.as_str()) || is_ours(&lower) {
             return Err(HeaderError::Reserved(name.into()));
         }
-        if Template::parse(value).is_err() {
+        if HeaderTemplate::parse(value).is_err() {
             return Err(HeaderError::Placeholder(name.into()));
         }
         Ok(Self { name: name.into(), value: value.into() })

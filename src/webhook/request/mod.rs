@@ -11,29 +11,29 @@
 
 mod forward;
 pub mod header_field;
-mod notices;
 mod settings;
+mod warn_once;
 
 use super::authorization::Authorization;
-use super::cloud_event::LeftOut;
+use super::cloud_event::OmittedAttribute;
 use super::destination::Destination;
 use super::envelope::envelope;
 pub use super::headers::Headers;
 use super::headers::{is_value, percent_encode};
 use super::oauth::TOKEN_TIMEOUT;
 use super::signature::Signer;
-use super::template::{Target, Template};
+use super::template::{HeaderTemplate, RequestTarget};
 pub use super::wire_request::WireRequest;
 use crate::record::Record;
 use crate::relay::transport::{self, Answer, SendError, SendErrorKind};
 use crate::text::base64::encode as base64;
 pub use header_field::{HeaderError, HeaderField, forwardable};
-use notices::Notices;
-pub use settings::{DEFAULT_MAX_KEY_HEADER, Format, Settings, SettingsError};
+pub use settings::{DEFAULT_MAX_KEY_HEADER, Format, RequestSettings, RequestSettingsError};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use warn_once::WarnOnce;
 
 /// Header lines rarely take more: one allocation does.
 const USUAL_HEADER_BYTES: usize = 1024;
@@ -56,21 +56,22 @@ pub struct Requests {
     forward: Vec<String>,
     signer: Option<Signer>,
     authorization: Option<Authorization>,
-    target: Target,
+    target: RequestTarget,
     /// The lines that every request has.
     fixed: Headers,
     /// Headers that differ from record to record.
-    made: Vec<(String, Template)>,
+    made: Vec<(String, HeaderTemplate)>,
     kafka_headers: bool,
     max_key_header: usize,
-    notices: Notices,
+    notices: WarnOnce,
 }
 
 impl Requests {
     /// Makes requests to `destination`.
-    pub fn new(destination: &Destination, settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { format, content_type, headers, mut forward, signer, authorization, .. } = settings;
-        let Settings { kafka_headers, max_key_header, reporter, .. } = settings;
+    pub fn new(destination: &Destination, settings: RequestSettings) -> Result<Self, RequestSettingsError> {
+        let RequestSettings { format, content_type, headers, mut forward, signer, authorization, .. } =
+            settings;
+        let RequestSettings { kafka_headers, max_key_header, reporter, .. } = settings;
         let set = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
         let mut fixed = Headers::default();
         if !set("user-agent") {
@@ -79,7 +80,7 @@ impl Requests {
         let credentials = destination.credentials();
         let ways = [credentials.is_some(), set("authorization"), authorization.is_some()];
         if ways.into_iter().filter(|given| *given).count() > 1 {
-            return Err(SettingsError::TwoCredentials);
+            return Err(RequestSettingsError::TwoCredentials);
         }
         if let Some(credentials) = credentials {
             fixed.add("Authorization", &format!("Basic {}", base64(credentials)));
@@ -90,16 +91,16 @@ impl Requests {
         let mut made = Vec::new();
         for HeaderField { name, value } in headers {
             if events && is_attribute(&name) {
-                return Err(SettingsError::Attribute(name));
+                return Err(RequestSettingsError::Attribute(name));
             }
-            match Template::parse(&value) {
+            match HeaderTemplate::parse(&value) {
                 Ok(None) => fixed.add(&name, &value),
                 Ok(Some(template)) => made.push((name, template)),
-                Err(error) => return Err(SettingsError::Header(name, error)),
+                Err(error) => return Err(RequestSettingsError::Header(name, error)),
             }
         }
-        let target = Target::parse(&destination.target()).map_err(SettingsError::Url)?;
-        let notices = Notices::new(reporter);
+        let target = RequestTarget::parse(&destination.target()).map_err(RequestSettingsError::Url)?;
+        let notices = WarnOnce::new(reporter);
         Ok(Self {
             format,
             content_type,
@@ -320,10 +321,10 @@ impl Requests {
         self.notices.once("kafka-key", record, what);
     }
 
-    fn tell_left_out(&self, left_out: &LeftOut, record: &Record) {
+    fn tell_left_out(&self, left_out: &OmittedAttribute, record: &Record) {
         match left_out {
-            LeftOut::Key => self.tell_long_key(record),
-            LeftOut::Attribute(name) => {
+            OmittedAttribute::Key => self.tell_long_key(record),
+            OmittedAttribute::Attribute(name) => {
                 let what = format!(
                     "its header {name} was left out: an event's attribute has a name of letters and digits, and text in \
                      UTF-8 as its value"
@@ -373,17 +374,17 @@ mod tests {
         Record::with_headers(Partition::new("or.ders", 3), Offset(42), 1_700_000_000_123, key, value, headers)
     }
 
-    fn requests(settings: Settings) -> Requests {
+    fn requests(settings: RequestSettings) -> Requests {
         Requests::new(&Destination::parse("http://receiver.example/hook?a=b").unwrap(), settings).unwrap()
     }
 
-    fn sent(settings: Settings, record: &Record) -> Headers {
+    fn sent(settings: RequestSettings, record: &Record) -> Headers {
         let now = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_100);
         requests(settings).make(record, now).unwrap().headers
     }
 
     fn plain(record: &Record) -> Headers {
-        sent(Settings::default(), record)
+        sent(RequestSettings::default(), record)
     }
 
     #[test]
@@ -407,7 +408,8 @@ mod tests {
 
     #[test]
     fn the_body_is_the_value_itself_without_a_copy() {
-        let (requests, record) = (requests(Settings::default()), record(None, Some(b"\0\xffvalue"), &[]));
+        let (requests, record) =
+            (requests(RequestSettings::default()), record(None, Some(b"\0\xffvalue"), &[]));
         let request = requests.make(&record, UNIX_EPOCH).unwrap();
         assert!(matches!(request.body, Cow::Borrowed(body) if std::ptr::eq(body, record.value().unwrap())));
         assert!(matches!(request.target, Cow::Borrowed("/hook?a=b")));
@@ -433,7 +435,8 @@ mod tests {
 
     #[test]
     fn only_listed_headers_are_forwarded_and_only_whole() {
-        let settings = Settings { forward: vec![forwardable("X-Trace").unwrap()], ..Settings::default() };
+        let settings =
+            RequestSettings { forward: vec![forwardable("X-Trace").unwrap()], ..RequestSettings::default() };
         let headers = [
             Header { name: b"x-trace", value: Some(b"1") },
             Header { name: b"x-trace", value: Some(b"2") },
@@ -451,7 +454,7 @@ mod tests {
     #[test]
     fn credentials_of_the_url_become_basic_authentication() {
         let destination = Destination::parse("http://us%40er:secret@h/").unwrap();
-        let requests = Requests::new(&destination, Settings::default()).unwrap();
+        let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
         let record = record(None, None, &[]);
         let request = requests.make(&record, UNIX_EPOCH).unwrap();
         let expected = format!("Basic {}", base64(b"us@er:secret"));
@@ -466,7 +469,7 @@ mod tests {
             name in prop::sample::select(vec!["x-a", "content-type", "x-a\r\n"]),
             content in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
         ) {
-            let settings = Settings { forward: vec!["x-a".into(), "x-a\r\n".into()], ..Settings::default() };
+            let settings = RequestSettings { forward: vec!["x-a".into(), "x-a\r\n".into()], ..RequestSettings::default() };
             let headers = [Header { name: name.as_bytes(), value: content.as_deref() }];
             let sent = sent(settings, &record(key.as_deref(), None, &headers));
             for line in sent.as_str().split_terminator("\r\n") {

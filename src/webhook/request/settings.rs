@@ -25,7 +25,7 @@ pub enum Format {
 
 /// What requests are to look like.
 #[derive(Debug)]
-pub struct Settings {
+pub struct RequestSettings {
     /// `--format`.
     pub format: Format,
     /// `--content-type`, unless the record has its own.
@@ -46,7 +46,7 @@ pub struct Settings {
     pub reporter: Reporter,
 }
 
-impl Default for Settings {
+impl Default for RequestSettings {
     fn default() -> Self {
         Self {
             format: Format::Raw,
@@ -64,7 +64,7 @@ impl Default for Settings {
 
 /// Why requests can't look like that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingsError {
+pub enum RequestSettingsError {
     /// The URL's path or query.
     Url(TemplateError),
     /// A header, by its name.
@@ -75,7 +75,7 @@ pub enum SettingsError {
     TwoCredentials,
 }
 
-impl fmt::Display for SettingsError {
+impl fmt::Display for RequestSettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(error) => write!(f, "--url: {error}"),
@@ -90,4 +90,4 @@ impl fmt::Display for SettingsError {
     }
 }
 
-impl std::error::Error for SettingsError {}
+impl std::error::Error for RequestSettingsError {}

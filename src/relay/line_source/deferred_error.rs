@@ -2,9 +2,9 @@
 //! everything before it sent.
 
 use crate::record::{Checkpoint, Offset, Partition};
+use crate::relay::group_limit::GroupPermits;
 use crate::relay::lease::Lease;
-use crate::relay::share::Share;
-use crate::relay::source::{Commit, CommitError, Outage, Polled, Source, SourceError, Want};
+use crate::relay::source::{Commit, CommitError, Outage, PollLimit, Polled, Source, SourceError};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,21 +50,21 @@ impl Open {
 
 /// Keeps errors of a source back until what it handed over is committed.
 #[derive(Debug)]
-pub struct FailLast<S> {
+pub struct DeferredError<S> {
     source: S,
     open: Arc<Open>,
     error: Option<(SourceError, Instant)>,
 }
 
-impl<S: Source> FailLast<S> {
+impl<S: Source> DeferredError<S> {
     /// The same source, but for its errors.
     pub fn new(source: S) -> Self {
         Self { source, open: Arc::default(), error: None }
     }
 }
 
-impl<S: Source> Source for FailLast<S> {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+impl<S: Source> Source for DeferredError<S> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         if self.error.is_none() {
             match self.source.poll(want, wait) {
                 Err(error) => self.error = Some((error, Instant::now())),
@@ -112,7 +112,7 @@ impl<S: Source> Source for FailLast<S> {
         self.source.lease()
     }
 
-    fn share(&self) -> Share {
+    fn share(&self) -> GroupPermits {
         self.source.share()
     }
 
@@ -154,7 +154,7 @@ mod tests {
     struct Failing(u32);
 
     impl Source for Failing {
-        fn poll(&mut self, _want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+        fn poll(&mut self, _want: PollLimit, _wait: Duration) -> Result<Polled, SourceError> {
             self.0 += 1;
             let record = |offset| Record::new(Partition::new("t", 0), Offset(offset), 0, None, None);
             match self.0 {
@@ -174,11 +174,11 @@ mod tests {
         }
     }
 
-    const WANT: Want = Want { records: 9, bytes: 9 };
+    const WANT: PollLimit = PollLimit { records: 9, bytes: 9 };
 
     #[test]
     fn an_error_comes_when_what_was_handed_over_is_committed() {
-        let mut source = FailLast::new(Failing(0));
+        let mut source = DeferredError::new(Failing(0));
         let mut committer = source.committer();
         assert!(matches!(source.poll(WANT, Duration::ZERO), Ok(Polled::Records(_))));
         for next in [5, 6] {
@@ -197,11 +197,11 @@ mod tests {
 
     #[test]
     fn an_error_comes_also_if_nothing_is_ever_committed_or_the_partition_is_gone() {
-        let mut source = FailLast::new(Failing(0));
+        let mut source = DeferredError::new(Failing(0));
         assert!(source.poll(WANT, Duration::ZERO).is_ok() && source.poll(WANT, Duration::ZERO).is_ok());
         source.error.as_mut().unwrap().1 -= LONGEST_DELAY;
         assert!(source.poll(WANT, Duration::ZERO).is_err());
-        let mut source = FailLast::new(Failing(0));
+        let mut source = DeferredError::new(Failing(0));
         assert!(source.poll(WANT, Duration::ZERO).is_ok());
         source.release(&[Partition::new("t", 0)]);
         assert!(source.poll(WANT, Duration::ZERO).is_err());

@@ -2,8 +2,8 @@
 //! interrupted: what all members together have in flight never exceeds it, and in the end it is all handed out.
 
 use proptest::prelude::*;
+use sluicegate::relay::group_limit::{MemberClaim, GroupPermits, decode, encode, split, targets};
 use sluicegate::relay::semaphore::{Permit, Semaphore};
-use sluicegate::relay::share::{Member, Share, decode, encode, split, targets};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A process, and what it knows.
 struct Process {
-    share: Share,
+    share: GroupPermits,
     in_flight: u32,
     permits: Vec<Permit<'static>>,
     /// What it claimed when it joined last.
@@ -90,7 +90,7 @@ impl Group {
         match step {
             Step::Start if self.members.len() < 6 => {
                 let process = Process {
-                    share: Share::none(),
+                    share: GroupPermits::none(),
                     in_flight: 0,
                     claimed: 0,
                     joined: false,
@@ -138,8 +138,8 @@ impl Group {
                 }
             }
             Step::LetGo(n) => {
-                let let_go = self.nth(n).is_some_and(|p| p.hears() && p.share.has_let_go(p.claimed));
-                if let_go && !self.joining {
+                let unmark_busy = self.nth(n).is_some_and(|p| p.hears() && p.share.has_let_go(p.claimed));
+                if unmark_busy && !self.joining {
                     self.rebalance();
                 }
             }
@@ -207,9 +207,9 @@ impl Group {
             (id.clone(), claim, partitions)
         };
         let known: Vec<_> = ids.iter().zip(self.members.values()).enumerate().map(member).collect();
-        let known: Vec<Member<'_>> = known
+        let known: Vec<MemberClaim<'_>> = known
             .iter()
-            .map(|(id, claim, partitions)| Member { id, claim: *claim, partitions: *partitions })
+            .map(|(id, claim, partitions)| MemberClaim { id, claim: *claim, partitions: *partitions })
             .collect();
         for (process, grant) in self.members.values_mut().zip(split(self.limit, &known)) {
             process.assignment = Some(encode(grant));
@@ -244,10 +244,10 @@ impl Group {
         let members = self.members.len();
         let ids: Vec<String> = (0..members).map(|n| n.to_string()).collect();
         let partitions = |at: usize| self.partitions / members + usize::from(at < self.partitions % members);
-        let known: Vec<Member<'_>> = ids
+        let known: Vec<MemberClaim<'_>> = ids
             .iter()
             .enumerate()
-            .map(|(at, id)| Member { id, claim: 0, partitions: partitions(at) })
+            .map(|(at, id)| MemberClaim { id, claim: 0, partitions: partitions(at) })
             .collect();
         let all: u32 = targets(self.limit, &known).iter().sum();
         assert_eq!(granted, all, "of {} for {members} members", self.limit);

@@ -1,17 +1,17 @@
 //! How far one partition is done: what may be committed.
 //!
-//! Invariant: the [watermark](Progress::watermark) never passes a record that was admitted and is not done.
+//! Invariant: the [watermark](PartitionProgress::watermark) never passes a record that was admitted and is not done.
 //! Offsets may have holes (compaction, transaction markers), so a record counts by its own offset, never by
 //! arithmetic on a neighbour's. Pure: no clock, no I/O.
 
-use super::beyond;
+use super::offset_runs;
 use crate::record::Offset;
 use std::collections::VecDeque;
 use std::ops::Range;
 
 /// The records of one partition from the first unfinished one on, and the watermark behind the finished ones.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct PartitionProgress {
     /// Admitted records from the first unfinished one on, by ascending offset.
     entries: VecDeque<Entry>,
     watermark: Offset,
@@ -37,12 +37,12 @@ struct Entry {
     done: bool,
 }
 
-impl Progress {
+impl PartitionProgress {
     /// Nothing admitted yet; `start` is where the partition is read from, hence what counts as committed, and
     /// `metadata` what was committed beside it.
     pub fn new(start: Offset, metadata: &str) -> Self {
-        let known = beyond::decode(start, metadata);
-        let committed = (start, beyond::encode(start, known.iter().cloned()));
+        let known = offset_runs::decode(start, metadata);
+        let committed = (start, offset_runs::encode(start, known.iter().cloned()));
         Self { entries: VecDeque::new(), watermark: start, known: known.into(), committed }
     }
 
@@ -119,7 +119,7 @@ impl Progress {
 
     /// The watermark and what is done [beyond] it.
     pub fn position(&self) -> (Offset, String) {
-        (self.watermark, beyond::encode(self.watermark, self.done_beyond()))
+        (self.watermark, offset_runs::encode(self.watermark, self.done_beyond()))
     }
 
     /// Behind the last record that is done; the watermark where nothing is done beyond it.
@@ -167,21 +167,21 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn progress(offsets: &[i64]) -> Progress {
-        let mut progress = Progress::new(Offset(offsets[0]), "");
+    fn progress(offsets: &[i64]) -> PartitionProgress {
+        let mut progress = PartitionProgress::new(Offset(offsets[0]), "");
         for offset in offsets {
             assert_eq!(progress.admit(Offset(*offset)), Admitted::Open);
         }
         progress
     }
 
-    fn position(progress: &Progress) -> Option<Offset> {
+    fn position(progress: &PartitionProgress) -> Option<Offset> {
         progress.to_commit().map(|(next, _)| next)
     }
 
     #[test]
     fn what_is_passed_counts_once_all_before_it_is_done() {
-        let mut progress = Progress::new(Offset(5), "");
+        let mut progress = PartitionProgress::new(Offset(5), "");
         progress.pass(Offset(7));
         assert_eq!(progress.watermark(), Offset(7));
         assert_eq!(progress.admit(Offset(7)), Admitted::Open);
@@ -249,13 +249,13 @@ mod tests {
         before.committed(next, &text);
         assert_eq!(before.to_commit(), None);
 
-        let mut after = Progress::new(next, &text);
+        let mut after = PartitionProgress::new(next, &text);
         assert_eq!(after.to_commit(), None, "nothing is new");
         assert_eq!(after.admit(Offset(5)), Admitted::Open);
         after.done(Offset(5));
         let (next, text) = after.to_commit().unwrap();
         assert_eq!(
-            (next, beyond::decode(next, &text)),
+            (next, offset_runs::decode(next, &text)),
             (Offset(6), vec![7..8, 9..11]),
             "not yet fetched, not forgotten"
         );
@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_record_that_is_gone_from_the_log_meanwhile_does_not_matter() {
-        let text = beyond::encode(Offset(5), [7..8, 9..11]);
-        let mut progress = Progress::new(Offset(5), &text);
+        let text = offset_runs::encode(Offset(5), [7..8, 9..11]);
+        let mut progress = PartitionProgress::new(Offset(5), &text);
         assert_eq!(progress.admit(Offset(8)), Admitted::Open);
         progress.done(Offset(8));
         assert_eq!(progress.admit(Offset(10)), Admitted::Done);

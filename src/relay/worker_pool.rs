@@ -5,12 +5,12 @@
 
 use super::control::{Control, TICK};
 use super::dead_letter::DeadLetterError;
-use super::dispatcher::{Answered, Next, Outcome, PendingLetter, Ticket};
+use super::dispatcher::{Answered, Next, Outcome, PendingDeadLetter, Ticket};
 use super::event::{Event, Observer};
+use super::group_limit::GroupPermits;
 use super::lease::Lease;
 use super::semaphore::{Permit, Semaphore};
-use super::settings::OnRefusal;
-use super::share::Share;
+use super::settings::OnRejection;
 use super::source::CommitError;
 use super::stop::Stop;
 use super::transport::{Answer, SendError, Transport};
@@ -24,12 +24,12 @@ use std::time::{Duration, Instant, SystemTime};
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What workers, background threads and the loop share.
-pub(super) struct Hub {
+pub(super) struct WorkerPool {
     semaphore: Arc<Semaphore>,
     lease: Lease,
-    share: Share,
+    share: GroupPermits,
     stop: Stop,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// For workers: something may go that could not before.
     go: Condvar,
     /// For the loop: something to look at.
@@ -37,10 +37,10 @@ pub(super) struct Hub {
 }
 
 /// What is behind the lock.
-pub(super) struct State {
+pub(super) struct PoolState {
     pub control: Control,
     /// Results of work in the background.
-    pub done: Vec<Done>,
+    pub done: Vec<Completion>,
     /// The numbers of the workers that are there: from 1 to the limit at most.
     workers: BTreeSet<usize>,
     /// What the semaphore was resized to.
@@ -51,20 +51,20 @@ pub(super) struct State {
     /// Records that came to their end since the loop looked.
     finished: usize,
     /// The loop has something to look at.
-    has_news: bool,
+    loop_is_due: bool,
     /// A worker panicked: its record will never be answered.
     panicked: bool,
 }
 
 /// What was done in the background.
-pub(super) enum Done {
+pub(super) enum Completion {
     Committed(Vec<Checkpoint>, Result<(), CommitError>),
-    PutLetters(Vec<PendingLetter>, Result<(), DeadLetterError>),
+    PutDeadLetters(Vec<PendingDeadLetter>, Result<(), DeadLetterError>),
     /// It panicked: it does nothing any more.
     Panicked(&'static str),
 }
 
-impl State {
+impl PoolState {
     /// Whether an idle worker has something to do beside the one that has just taken a record: another record that
     /// may go, or a time to keep that nobody keeps.
     fn wants_another(&self) -> bool {
@@ -75,12 +75,12 @@ impl State {
     }
 }
 
-impl Hub {
-    pub(super) fn new(control: Control, lease: Lease, share: Share, stop: Stop) -> Self {
+impl WorkerPool {
+    pub(super) fn new(control: Control, lease: Lease, share: GroupPermits, stop: Stop) -> Self {
         let semaphore = Arc::clone(share.semaphore());
         let permits = control.dispatcher.limit();
         semaphore.resize(permits);
-        let state = State {
+        let state = PoolState {
             control,
             done: Vec::new(),
             workers: BTreeSet::new(),
@@ -88,7 +88,7 @@ impl Hub {
             idle_workers: 0,
             timekeeper: None,
             finished: 0,
-            has_news: false,
+            loop_is_due: false,
             panicked: false,
         };
         Self {
@@ -103,7 +103,7 @@ impl Hub {
     }
 
     /// The state. Not to be held across I/O.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
         // The machines behind it leave themselves whole or panic on a broken invariant; after a panic the run drains
         // and ends without sending more, so what is read from it then is only what was done before.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,10 +132,10 @@ impl Hub {
     }
 
     /// Work in the background is done.
-    pub(super) fn done(&self, done: Done) {
+    pub(super) fn done(&self, done: Completion) {
         let mut state = self.lock();
         state.done.push(done);
-        state.has_news = true;
+        state.loop_is_due = true;
         drop(state);
         self.news.notify_one();
     }
@@ -143,21 +143,21 @@ impl Hub {
     /// Waits for news, at most until `until`.
     pub(super) fn wait(&self, until: Instant) {
         let mut state = self.lock();
-        while !state.has_news {
+        while !state.loop_is_due {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        (state.has_news, state.finished) = (false, 0);
+        (state.loop_is_due, state.finished) = (false, 0);
     }
 
     // ---- workers -------------------------------------------------------------------------------------------
 
     /// The numbers of the workers that should be there beside those that are: no more than may send, and none that
     /// has nothing to do. They count as there from now on, until they leave.
-    pub(super) fn hire(&self) -> Vec<usize> {
+    pub(super) fn register_missing(&self) -> Vec<usize> {
         let mut state = self.lock();
         let granted = usize::try_from(self.share.granted()).unwrap_or(usize::MAX);
         let dispatcher = &state.control.dispatcher;
@@ -171,7 +171,7 @@ impl Hub {
     }
 
     /// These could not be started. Gives how many workers there are.
-    pub(super) fn not_hired(&self, numbers: &[usize]) -> usize {
+    pub(super) fn deregister(&self, numbers: &[usize]) -> usize {
         let mut state = self.lock();
         numbers.iter().for_each(|number| {
             state.workers.remove(number);
@@ -236,7 +236,7 @@ impl Hub {
         }
     }
 
-    fn next<'a>(&self, state: &mut State, permit: Permit<'a>) -> Next<Permit<'a>> {
+    fn next<'a>(&self, state: &mut PoolState, permit: Permit<'a>) -> Next<Permit<'a>> {
         let now = Instant::now();
         // Where there is nothing more to do the worker leaves: the loop may be waiting to join it.
         if !self.lease.holds(now) && !state.control.dispatcher.is_finished() {
@@ -246,7 +246,7 @@ impl Hub {
     }
 
     /// Sleeps until woken, or until `until` unless another worker wakes before that anyway.
-    fn idle(&self, number: usize, mut state: MutexGuard<'_, State>, until: Option<Instant>) {
+    fn idle(&self, number: usize, mut state: MutexGuard<'_, PoolState>, until: Option<Instant>) {
         let mine = until.filter(|until| state.timekeeper.is_none_or(|(_, other)| *until < other));
         if let Some(until) = mine {
             state.timekeeper = Some((number, until));
@@ -280,18 +280,18 @@ impl Hub {
     }
 
     /// As many permits as are thought good; and the loop is woken where it has something to do.
-    fn after_answer(&self, mut state: MutexGuard<'_, State>) {
+    fn after_answer(&self, mut state: MutexGuard<'_, PoolState>) {
         let limit = state.control.dispatcher.limit();
         let resize = std::mem::replace(&mut state.permits, limit) != limit;
         state.finished += 1;
         let dispatcher = &state.control.dispatcher;
-        let news = dispatcher.is_quiet()
-            || dispatcher.has_letters()
+        let news = dispatcher.is_idle()
+            || dispatcher.has_dead_letters()
             || dispatcher.has_changes()
-            || (state.control.takes_more() && dispatcher.may_be_hungry(state.finished));
+            || (state.control.takes_more() && dispatcher.may_want_more(state.finished));
         // Told once: the loop looks at everything when it wakes.
-        let had_news = state.has_news;
-        state.has_news |= news;
+        let had_news = state.loop_is_due;
+        state.loop_is_due |= news;
         let news = news && !had_news;
         // What may go now because of the answer is this worker's next record; who takes one wakes another for the rest.
         drop(state);
@@ -317,14 +317,19 @@ fn tell(
             let cause = cause(outcome);
             observer.on(&Event::Retrying { record, attempt, delay: *delay, cause: &cause });
         }
-        Outcome::Dropped(refusal) => refused(observer, record, refusal, OnRefusal::Drop),
+        Outcome::Dropped(rejection) => rejected(observer, record, rejection, OnRejection::Drop),
         // Dead letters are told once they are kept, what stops the run at its end.
-        Outcome::PendingLetter | Outcome::Ready | Outcome::Stopped | Outcome::Forgotten => {}
+        Outcome::PendingDeadLetter | Outcome::Ready | Outcome::Stopped | Outcome::Forgotten => {}
     }
 }
 
-fn refused(observer: &dyn Observer, record: &Record, refusal: &super::dead_letter::Refusal, fate: OnRefusal) {
-    observer.on(&Event::Refused { record, refusal, fate });
+fn rejected(
+    observer: &dyn Observer,
+    record: &Record,
+    rejection: &super::dead_letter::Rejection,
+    action: OnRejection,
+) {
+    observer.on(&Event::Rejected { record, rejection, action });
 }
 
 /// An outcome in words.
@@ -337,7 +342,7 @@ fn cause(outcome: &Result<Answer, SendError>) -> String {
 
 /// Strikes a worker off when it leaves, and tells the loop when it unwinds, so that it does not wait for an answer
 /// that will never come.
-struct Alarm<'a>(&'a Hub, usize);
+struct Alarm<'a>(&'a WorkerPool, usize);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
@@ -348,15 +353,15 @@ impl Drop for Alarm<'_> {
             state.control.dispatcher.drain();
             self.0.go.notify_all();
         }
-        let is_quiet = state.control.dispatcher.is_quiet();
-        state.has_news |= state.panicked || is_quiet;
+        let is_idle = state.control.dispatcher.is_idle();
+        state.loop_is_due |= state.panicked || is_idle;
         drop(state);
         self.0.news.notify_one();
     }
 }
 
 /// Drains when the loop itself unwinds: the scope then waits for the workers, and they would go on for ever.
-pub(super) struct DrainOnPanic<'a>(pub(super) &'a Hub);
+pub(super) struct DrainOnPanic<'a>(pub(super) &'a WorkerPool);
 
 impl Drop for DrainOnPanic<'_> {
     fn drop(&mut self) {

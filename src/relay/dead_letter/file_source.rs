@@ -5,14 +5,17 @@
 //! is and not by its name, so a rotation meanwhile changes nothing. Damaged lines are skipped with a warning.
 
 use super::headers::to_record;
-use super::line::{self, NoLetter};
-use super::replayed::{Entries, News, Replayed, Resume};
+use super::line::{self, LineError};
+use super::private_file;
+use super::replay_progress::{FileProgress, ReplayEntries, ReplayProgress, ResumePoint};
 use super::rotation::{MOST_ROTATED, rotated};
-use super::{own, shown};
 use crate::record::{Checkpoint, Offset, Partition};
-use crate::relay::lines::{Bounds, Done, Line, LineFormat, LineSource, Parsed, Place, Places};
+use crate::relay::line_source::{
+    Line, LineFormat, LineLimits, LinePosition, LinePositions, LineProgress, LineSource, ParsedLine,
+};
 use crate::relay::notice::{Notice, Severity};
-use crate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
+use crate::relay::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
+use crate::text::terminal;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,7 +32,7 @@ const FOREIGN: &str = "it is no file of dead letters: its first line is somethin
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reading {
+pub struct ReadOptions {
     /// A line of JSON that is no letter is skipped with a warning; otherwise the run ends there, since whoever edited
     /// it has to look at it.
     pub skips_strangers: bool,
@@ -49,16 +52,16 @@ struct Found {
 struct Waiting {
     found: Found,
     partition: Partition,
-    resume: Resume,
+    resume: ResumePoint,
 }
 
 /// What is read now, or was and is not done yet.
 #[derive(Debug)]
 struct UnderWay {
-    places: Places,
+    places: LinePositions,
     /// For fingerprints alone, by the thread that commits.
     file: Arc<File>,
-    committed: Place,
+    committed: LinePosition,
     /// All of it was handed over.
     ended: bool,
 }
@@ -97,19 +100,19 @@ impl Shared {
 }
 
 /// Letters of files.
-pub struct LetterFiles {
+pub struct DeadLetterFiles {
     base: PathBuf,
     waiting: VecDeque<Waiting>,
-    current: Option<(Partition, LineSource<LetterLines>)>,
+    current: Option<(Partition, LineSource<DeadLetterLines>)>,
     shared: Arc<Shared>,
-    replayed: Option<Replayed>,
+    replayed: Option<ReplayProgress>,
     /// Somebody commits; otherwise nothing is ever done.
     commits: bool,
     notices: VecDeque<Notice>,
-    reading: Reading,
+    reading: ReadOptions,
 }
 
-impl LetterFiles {
+impl DeadLetterFiles {
     /// The letters of `path` and of its rotated files, from where `entries` says; `replayed` keeps how far they are
     /// done.
     ///
@@ -117,9 +120,9 @@ impl LetterFiles {
     /// There is no such file, it can't be read, or is no file of dead letters.
     pub fn open(
         path: &Path,
-        entries: &Entries,
-        replayed: Option<Replayed>,
-        reading: Reading,
+        entries: &ReplayEntries,
+        replayed: Option<ReplayProgress>,
+        reading: ReadOptions,
     ) -> io::Result<Self> {
         let mut source = Self {
             base: path.to_owned(),
@@ -131,7 +134,7 @@ impl LetterFiles {
             notices: VecDeque::new(),
             reading,
         };
-        let topic: Arc<str> = shown::path(Path::new(path.file_name().unwrap_or_default())).into();
+        let topic: Arc<str> = terminal::path(Path::new(path.file_name().unwrap_or_default())).into();
         let mut any_known = false;
         for (found, number) in source.choose()?.into_iter().zip(0..) {
             let file = File::open(&found.path)?;
@@ -142,14 +145,17 @@ impl LetterFiles {
                 if is_named {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN));
                 }
-                source.tell(Severity::Warning, format!("{} is skipped: {FOREIGN}", shown::path(&found.path)));
+                source.tell(
+                    Severity::Warning,
+                    format!("{} is skipped: {FOREIGN}", terminal::path(&found.path)),
+                );
                 continue;
             }
             let resume = entries.resume(&file)?;
             any_known |= resume.is_some();
-            let resume = resume.unwrap_or(Resume::START);
+            let resume = resume.unwrap_or(ResumePoint::START);
             if resume.place.line > 1 && (is_named || resume.place.byte < found.seen.len()) {
-                let text = entries.resumed(&shown::path(&found.path), resume.place.line);
+                let text = entries.resumed(&terminal::path(&found.path), resume.place.line);
                 source.tell(Severity::Info, text);
             }
             if is_named || resume.place.byte < found.seen.len() {
@@ -173,7 +179,10 @@ impl LetterFiles {
         for _ in 1..LOOKS {
             let (again, more) = self.list()?;
             let is_settled = again.len() == found.len()
-                && again.iter().zip(&found).all(|(a, b)| a.path == b.path && own::is_same(&a.seen, &b.seen));
+                && again
+                    .iter()
+                    .zip(&found)
+                    .all(|(a, b)| a.path == b.path && private_file::is_same(&a.seen, &b.seen));
             (found, notices) = (again, more);
             if is_settled {
                 break;
@@ -196,12 +205,12 @@ impl LetterFiles {
         let mut found: Vec<Found> = Vec::new();
         let mut notices = Vec::new();
         for (_, path) in paths {
-            match own::regular(&path) {
+            match private_file::regular(&path) {
                 Ok(seen) => found.push(Found { path, seen }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => notices.push(Notice {
                     severity: Severity::Warning,
-                    text: format!("{} is skipped: {error}", shown::path(&path)),
+                    text: format!("{} is skipped: {error}", terminal::path(&path)),
                 }),
             }
         }
@@ -215,7 +224,7 @@ impl LetterFiles {
         // Of several names of one file the last counts: the one that was asked for.
         let mut known = HashSet::new();
         found.reverse();
-        found.retain(|file| own::number(&file.seen).is_none_or(|number| known.insert(number)));
+        found.retain(|file| private_file::number(&file.seen).is_none_or(|number| known.insert(number)));
         found.reverse();
         Ok((found, notices))
     }
@@ -223,7 +232,8 @@ impl LetterFiles {
     /// Begins a file, under whatever name it has by now.
     fn begin(&mut self, waiting: Waiting) -> io::Result<()> {
         let Waiting { found: Found { path, seen }, partition, resume } = waiting;
-        let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|now| own::is_same(&now, &seen));
+        let is_there =
+            |path: &Path| std::fs::metadata(path).is_ok_and(|now| private_file::is_same(&now, &seen));
         let mut names = vec![path.clone()];
         if !is_there(&path) {
             names = rotated(&self.base)?.into_iter().map(|(_, path)| path).rev().collect();
@@ -232,14 +242,17 @@ impl LetterFiles {
             return Err(io::Error::other("it was removed meanwhile"));
         };
         let (mut text, prints) = (File::open(&now)?, File::open(&now)?);
-        if !own::is_same(&text.metadata()?, &seen) || !own::is_same(&prints.metadata()?, &seen) {
+        if !private_file::is_same(&text.metadata()?, &seen)
+            || !private_file::is_same(&prints.metadata()?, &seen)
+        {
             return Err(io::Error::other("it was replaced while it was opened"));
         }
         text.seek(SeekFrom::Start(resume.place.byte))?;
         let rest = text.take(seen.len().saturating_sub(resume.place.byte));
         let start = (resume.place, resume.metadata);
-        let lines = LetterLines { skips_strangers: self.reading.skips_strangers };
-        let source = LineSource::open(&shown::path(&path), partition.clone(), Box::new(rest), start, lines)?;
+        let lines = DeadLetterLines { skips_strangers: self.reading.skips_strangers };
+        let source =
+            LineSource::open(&terminal::path(&path), partition.clone(), Box::new(rest), start, lines)?;
         let under_way = UnderWay {
             places: source.places(),
             file: Arc::new(prints),
@@ -259,7 +272,7 @@ impl LetterFiles {
     /// Begins the next file, if there is one.
     fn advance(&mut self) -> bool {
         let Some(waiting) = self.waiting.pop_front() else { return false };
-        let path = shown::path(&waiting.found.path);
+        let path = terminal::path(&waiting.found.path);
         if let Err(error) = self.begin(waiting) {
             self.tell(Severity::Error, format!("{path} can't be read and is skipped: {error}"));
         }
@@ -267,8 +280,8 @@ impl LetterFiles {
     }
 }
 
-impl Source for LetterFiles {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+impl Source for DeadLetterFiles {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         // Each round ends a file, or begins one.
         for _ in 0..=2 * (MOST_ROTATED + 1) {
             if let Some(notice) = self.notices.pop_front() {
@@ -296,35 +309,35 @@ impl Source for LetterFiles {
 
     fn committer(&mut self) -> Box<dyn Commit> {
         self.commits = true;
-        Box::new(LetterCommitter { shared: Arc::clone(&self.shared), replayed: self.replayed.take() })
+        Box::new(DeadLetterCommitter { shared: Arc::clone(&self.shared), replayed: self.replayed.take() })
     }
 }
 
 /// Keeps how far each file is done.
-struct LetterCommitter {
+struct DeadLetterCommitter {
     shared: Arc<Shared>,
-    replayed: Option<Replayed>,
+    replayed: Option<ReplayProgress>,
 }
 
-impl Commit for LetterCommitter {
+impl Commit for DeadLetterCommitter {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        let about = |checkpoint: &Checkpoint| -> Option<(Arc<File>, Done)> {
+        let about = |checkpoint: &Checkpoint| -> Option<(Arc<File>, LineProgress)> {
             let files = self.shared.files();
             let file = files.get(&checkpoint.position.partition)?;
             Some((Arc::clone(&file.file), file.places.done(checkpoint.position.next.0)))
         };
-        let found: Vec<(&Checkpoint, Arc<File>, Done)> = checkpoints
+        let found: Vec<(&Checkpoint, Arc<File>, LineProgress)> = checkpoints
             .iter()
             .filter_map(|checkpoint| about(checkpoint).map(|(file, done)| (checkpoint, file, done)))
             .collect();
         if let Some(replayed) = &mut self.replayed {
-            let news = found.iter().map(|(checkpoint, file, done)| News {
+            let news = found.iter().map(|(checkpoint, file, done)| FileProgress {
                 file,
                 done: *done,
                 metadata: &checkpoint.metadata,
             });
             replayed.keep(&news.collect::<Vec<_>>()).map_err(|error| {
-                let path = shown::path(replayed.path());
+                let path = terminal::path(replayed.path());
                 CommitError::Retriable(format!("progress can't be saved in {path}: {error}"))
             })?;
         }
@@ -340,16 +353,16 @@ impl Commit for LetterCommitter {
 
 /// How a line of a file becomes a letter.
 #[derive(Clone, Copy, Debug)]
-struct LetterLines {
+struct DeadLetterLines {
     skips_strangers: bool,
 }
 
-impl LineFormat for LetterLines {
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String> {
+impl LineFormat for DeadLetterLines {
+    fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String> {
         let parsed = line::parse(&line.bytes);
         let (at, letter) = match (parsed, &line.lost) {
             (Ok(letter), _) => (0, Some(letter)),
-            (Err(error @ NoLetter::Member(_)), None) if !self.skips_strangers => {
+            (Err(error @ LineError::Member(_)), None) if !self.skips_strangers => {
                 return Err(format!("{error}. Correct it; with --only or --since such lines are skipped"));
             }
             (Err(_), _) => line::salvage(&line.bytes).map_or((0, None), |(at, letter)| (at, Some(letter))),
@@ -358,15 +371,15 @@ impl LineFormat for LetterLines {
         let damaged = line.bytes.get(..at).unwrap_or_default();
         let is_sound = record.is_some() && line.lost.is_none() && damaged.is_empty();
         let notice = (!is_sound).then(|| describe(line, damaged, record.is_some()));
-        Ok(Parsed { record, notice })
+        Ok(ParsedLine { record, notice })
     }
 
     fn takes_unfinished(&self) -> bool {
         false
     }
 
-    fn bounds(&self) -> Bounds {
-        Bounds { longest: line::LONGEST, skips_damage: true }
+    fn bounds(&self) -> LineLimits {
+        LineLimits { longest: line::LONGEST, skips_damage: true }
     }
 }
 
@@ -378,10 +391,10 @@ fn describe(line: &Line, before_letter: &[u8], has_letter: bool) -> String {
     let head: Vec<u8> = head.iter().chain(rest).copied().skip_while(|byte| *byte == 0).collect();
     let what = match (zeros, head.is_empty()) {
         (0, true) => format!("{bytes} bytes"),
-        (0, false) => format!("{bytes} bytes, \"{}\"", shown::excerpt(&head, SHOWN_CHARS)),
+        (0, false) => format!("{bytes} bytes, \"{}\"", terminal::excerpt(&head, SHOWN_CHARS)),
         (zeros, true) => format!("{bytes} bytes, {zeros} of them NUL"),
         (zeros, false) => {
-            format!("{bytes} bytes, {zeros} of them NUL, \"{}\"", shown::excerpt(&head, SHOWN_CHARS))
+            format!("{bytes} bytes, {zeros} of them NUL, \"{}\"", terminal::excerpt(&head, SHOWN_CHARS))
         }
     };
     match (has_letter, line.lost.as_ref().is_some_and(|lost| lost.too_long)) {

@@ -3,15 +3,15 @@
 //! A thread of its own reads ahead, bounded in bytes, so that a slow writer at the other end of a pipe never holds
 //! the loop up. A record's offset is the number of its line, counted from 1.
 
-pub mod fail_last;
-mod reading;
+pub mod deferred_error;
+mod reader;
 
-pub use reading::{Bounds, LONGEST_LINE, Line, Lost, Place};
+pub use reader::{DamagedPart, LONGEST_LINE, Line, LineLimits, LinePosition};
 
 use super::notice::{Notice, Severity};
-use super::source::{Assigned, Commit, CommitError, Polled, Source, SourceError, Want};
+use super::source::{Assigned, Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
-use reading::{Last, Piece, read};
+use reader::{Last, Piece, read};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -25,14 +25,14 @@ const MOST_NOTICES: u64 = 20;
 
 /// What a line is.
 #[derive(Debug)]
-pub struct Parsed {
+pub struct ParsedLine {
     /// Its record; `None` if the line is skipped.
     pub record: Option<Record>,
     /// What is wrong with the line, where something is: the rest of a sentence that begins with the line's number.
     pub notice: Option<String>,
 }
 
-impl From<Record> for Parsed {
+impl From<Record> for ParsedLine {
     fn from(record: Record) -> Self {
         Self { record: Some(record), notice: None }
     }
@@ -44,10 +44,10 @@ pub trait LineFormat {
     ///
     /// # Errors
     /// What is wrong with the line, in a sentence that need not name it: the run ends with it.
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String>;
+    fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String>;
 
     /// What keeps positions; asked for once. `None` if they are not kept.
-    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+    fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
         None
     }
 
@@ -55,41 +55,41 @@ pub trait LineFormat {
     fn takes_unfinished(&self) -> bool;
 
     /// Which lines are read.
-    fn bounds(&self) -> Bounds {
-        Bounds::TEXT
+    fn bounds(&self) -> LineLimits {
+        LineLimits::TEXT
     }
 }
 
 /// How far lines are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct LineProgress {
     /// Where the first line begins that is not done.
-    pub place: Place,
+    pub place: LinePosition,
     /// Where the first line begins that was not handed over: what the core notes beside a position concerns lines
     /// before this one.
-    pub handed_over: Place,
+    pub handed_over: LinePosition,
 }
 
 /// Keeps how far lines are done.
-pub trait KeepPlace: Send {
+pub trait LineProgressStore: Send {
     /// Keeps how far lines are done, and what the core notes beside it.
     ///
     /// # Errors
     /// As of [`Commit::commit`].
-    fn keep(&mut self, done: Done, metadata: &str) -> Result<(), CommitError>;
+    fn keep(&mut self, done: LineProgress, metadata: &str) -> Result<(), CommitError>;
 }
 
 /// Where the lines under way begin: written as lines are handed over, read as they are committed.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Mutex<(VecDeque<Place>, Place)>>);
+pub struct LinePositions(Arc<Mutex<(VecDeque<LinePosition>, LinePosition)>>);
 
-impl Places {
-    fn new(start: Place) -> Self {
+impl LinePositions {
+    fn new(start: LinePosition) -> Self {
         Self(Arc::new(Mutex::new((VecDeque::new(), start))))
     }
 
     /// A line at `place` was handed over, or skipped; the next one begins at `next`.
-    fn hand_over(&self, place: Option<Place>, next: Place) {
+    fn hand_over(&self, place: Option<LinePosition>, next: LinePosition) {
         // Whole after each statement: poison carries no news.
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.0.extend(place);
@@ -97,27 +97,27 @@ impl Places {
     }
 
     /// Where the first line begins that was not handed over.
-    pub fn handed_over(&self) -> Place {
+    pub fn handed_over(&self) -> LinePosition {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// How far lines are done, if this is the number of the first that is not; what lies before is forgotten.
-    pub fn done(&self, line: i64) -> Done {
+    pub fn done(&self, line: i64) -> LineProgress {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while places.0.front().is_some_and(|place| place.line < line) {
             places.0.pop_front();
         }
-        Done { place: places.0.front().copied().unwrap_or(places.1), handed_over: places.1 }
+        LineProgress { place: places.0.front().copied().unwrap_or(places.1), handed_over: places.1 }
     }
 }
 
 /// Turns positions into places.
-struct PlaceCommitter {
-    places: Places,
-    keeper: Option<Box<dyn KeepPlace>>,
+struct LineCommitter {
+    places: LinePositions,
+    keeper: Option<Box<dyn LineProgressStore>>,
 }
 
-impl Commit for PlaceCommitter {
+impl Commit for LineCommitter {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let Some(Checkpoint { position, metadata, .. }) = checkpoints.last() else { return Ok(()) };
         let done = self.places.done(position.next.0);
@@ -134,7 +134,7 @@ pub struct LineSource<F> {
     assigned: Option<Assigned>,
     pieces: Receiver<Piece>,
     lines: VecDeque<Line>,
-    places: Places,
+    places: LinePositions,
     notices: VecDeque<Notice>,
     /// How many lines were skipped or mended.
     odd: u64,
@@ -154,7 +154,7 @@ impl<F: LineFormat> LineSource<F> {
         name: &str,
         partition: Partition,
         from: Box<dyn Read + Send>,
-        (start, metadata): (Place, String),
+        (start, metadata): (LinePosition, String),
         format: F,
     ) -> io::Result<Self> {
         let (send, pieces) = sync_channel(PIECES_AHEAD);
@@ -172,7 +172,7 @@ impl<F: LineFormat> LineSource<F> {
             }),
             pieces,
             lines: VecDeque::new(),
-            places: Places::new(start),
+            places: LinePositions::new(start),
             notices: VecDeque::new(),
             odd: 0,
             skipped_to: None,
@@ -182,7 +182,7 @@ impl<F: LineFormat> LineSource<F> {
     }
 
     /// Where its lines begin, for whoever keeps that.
-    pub fn places(&self) -> Places {
+    pub fn places(&self) -> LinePositions {
         self.places.clone()
     }
 
@@ -225,13 +225,13 @@ impl<F: LineFormat> LineSource<F> {
         self.notices.push_back(Notice { severity: Severity::Warning, text });
     }
 
-    fn take(&mut self, want: Want) -> Vec<Record> {
+    fn take(&mut self, want: PollLimit) -> Vec<Record> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
             let Some(line) = self.lines.pop_front() else { break };
             match self.format.record(&line, &self.partition) {
-                Ok(Parsed { record, notice }) => {
+                Ok(ParsedLine { record, notice }) => {
                     if let Some(text) = notice {
                         self.odd += 1;
                         if self.odd <= MOST_NOTICES {
@@ -259,7 +259,7 @@ impl<F: LineFormat> LineSource<F> {
 }
 
 impl<F: LineFormat> Source for LineSource<F> {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         if let Some(assigned) = self.assigned.take() {
             return Ok(Polled::Assigned(vec![assigned]));
         }
@@ -279,7 +279,7 @@ impl<F: LineFormat> Source for LineSource<F> {
         }
         if let Some(next) = self.skipped_to.take() {
             let position = Position { partition: self.partition.clone(), next: Offset(next) };
-            return Ok(Polled::Passed(vec![position]));
+            return Ok(Polled::Skipped(vec![position]));
         }
         match self.failure.take() {
             Some(text) => Err(SourceError(text)),
@@ -289,7 +289,7 @@ impl<F: LineFormat> Source for LineSource<F> {
     }
 
     fn committer(&mut self) -> Box<dyn Commit> {
-        Box::new(PlaceCommitter { places: self.places.clone(), keeper: self.format.keeper() })
+        Box::new(LineCommitter { places: self.places.clone(), keeper: self.format.keeper() })
     }
 }
 
@@ -303,18 +303,18 @@ mod tests {
 
     #[derive(Clone, Default)]
     struct Plain {
-        kept: Arc<Mutex<Vec<Place>>>,
+        kept: Arc<Mutex<Vec<LinePosition>>>,
         takes_unfinished: bool,
-        bounds: Option<Bounds>,
+        bounds: Option<LineLimits>,
     }
 
     impl LineFormat for Plain {
-        fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String> {
+        fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String> {
             let record =
                 |bytes| Record::new(partition.clone(), Offset(line.place.line), -1, None, Some(bytes));
             match (&line.bytes[..], &line.lost) {
                 (b"bad", _) => Err("it is bad".to_owned()),
-                (b"", Some(lost)) => Ok(Parsed {
+                (b"", Some(lost)) => Ok(ParsedLine {
                     record: None,
                     notice: Some(format!("lost {} ({} zeros)", lost.bytes, lost.zeros)),
                 }),
@@ -322,11 +322,11 @@ mod tests {
             }
         }
 
-        fn bounds(&self) -> Bounds {
-            self.bounds.unwrap_or(Bounds::TEXT)
+        fn bounds(&self) -> LineLimits {
+            self.bounds.unwrap_or(LineLimits::TEXT)
         }
 
-        fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+        fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
             Some(Box::new(self.clone()))
         }
 
@@ -335,8 +335,8 @@ mod tests {
         }
     }
 
-    impl KeepPlace for Plain {
-        fn keep(&mut self, done: Done, _metadata: &str) -> Result<(), CommitError> {
+    impl LineProgressStore for Plain {
+        fn keep(&mut self, done: LineProgress, _metadata: &str) -> Result<(), CommitError> {
             self.kept.lock().unwrap().push(done.place);
             Ok(())
         }
@@ -344,21 +344,21 @@ mod tests {
 
     fn source(
         from: Box<dyn Read + Send>,
-        start: Place,
+        start: LinePosition,
         takes_unfinished: bool,
     ) -> (LineSource<Plain>, Plain) {
         opened(from, start, Plain { takes_unfinished, ..Plain::default() })
     }
 
-    fn opened(from: Box<dyn Read + Send>, start: Place, plain: Plain) -> (LineSource<Plain>, Plain) {
+    fn opened(from: Box<dyn Read + Send>, start: LinePosition, plain: Plain) -> (LineSource<Plain>, Plain) {
         let partition = Partition::new("f", 0);
         let source = LineSource::open("f", partition, from, (start, String::new()), plain.clone());
         (source.unwrap(), plain)
     }
 
     fn mending(from: Box<dyn Read + Send>, longest: usize) -> LineSource<Plain> {
-        let bounds = Some(Bounds { longest, skips_damage: true });
-        opened(from, Place::START, Plain { bounds, ..Plain::default() }).0
+        let bounds = Some(LineLimits { longest, skips_damage: true });
+        opened(from, LinePosition::START, Plain { bounds, ..Plain::default() }).0
     }
 
     fn text(text: &str) -> Box<dyn Read + Send> {
@@ -368,7 +368,7 @@ mod tests {
     type Drained = (Vec<(i64, String)>, Result<(), String>, Vec<String>);
 
     /// All records as number and value, and how it ended.
-    fn drain(source: &mut LineSource<Plain>, want: Want) -> Drained {
+    fn drain(source: &mut LineSource<Plain>, want: PollLimit) -> Drained {
         let (mut records, mut notices) = (Vec::new(), Vec::new());
         loop {
             match source.poll(want, WAIT) {
@@ -385,11 +385,11 @@ mod tests {
         }
     }
 
-    const MUCH: Want = Want { records: 100, bytes: usize::MAX };
+    const MUCH: PollLimit = PollLimit { records: 100, bytes: usize::MAX };
 
     #[test]
     fn each_line_is_a_record_with_its_number() {
-        let (mut lines, _) = source(text("a\n\nb c\r\nlast"), Place::START, true);
+        let (mut lines, _) = source(text("a\n\nb c\r\nlast"), LinePosition::START, true);
         let (records, end, notices) = drain(&mut lines, MUCH);
         let expected = [(1, "a"), (2, ""), (3, "b c\r"), (4, "last")];
         assert_eq!(records, expected.map(|(n, text)| (n, text.to_owned())));
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_finished_is_left_out_where_it_does_not_count() {
-        let (mut lines, _) = source(text("a\nhal"), Place::START, false);
+        let (mut lines, _) = source(text("a\nhal"), LinePosition::START, false);
         let (records, end, notices) = drain(&mut lines, MUCH);
         assert_eq!((records.len(), end), (1, Ok(())));
         assert!(notices[0].contains("line 2 of f (3 bytes) has no line break"), "{notices:?}");
@@ -406,14 +406,14 @@ mod tests {
 
     #[test]
     fn what_comes_before_a_bad_line_is_handed_over() {
-        let (mut lines, _) = source(text("a\nb\nbad\nc\n"), Place::START, true);
+        let (mut lines, _) = source(text("a\nb\nbad\nc\n"), LinePosition::START, true);
         let (records, end, _) = drain(&mut lines, MUCH);
         assert_eq!((records.len(), end), (2, Err("line 3 of f: it is bad".to_owned())));
     }
 
     #[test]
     fn an_endless_line_is_an_error_and_not_kept() {
-        let (mut lines, _) = source(Box::new(io::repeat(b'x')), Place::START, true);
+        let (mut lines, _) = source(Box::new(io::repeat(b'x')), LinePosition::START, true);
         let (records, end, _) = drain(&mut lines, MUCH);
         assert!(records.is_empty() && end.unwrap_err().contains("longer than"));
     }
@@ -431,7 +431,7 @@ mod tests {
             match lines.poll(MUCH, WAIT).unwrap() {
                 Polled::Records(more) => records.extend(more.iter().map(|it| it.offset().0)),
                 Polled::Notice(notice) => notices.push(notice.text),
-                Polled::Passed(positions) => passed.extend(positions.iter().map(|it| it.next.0)),
+                Polled::Skipped(positions) => passed.extend(positions.iter().map(|it| it.next.0)),
                 Polled::End => break,
                 _ => {}
             }
@@ -444,8 +444,8 @@ mod tests {
         ];
         assert_eq!(notices, expected);
         assert_eq!(passed.last(), Some(&7));
-        let end = Place { line: 7, byte: 2 + 6 + ZEROS + 1 + 2_001 + 2 + 8 };
-        assert_eq!(lines.places().done(7), Done { place: end, handed_over: end });
+        let end = LinePosition { line: 7, byte: 2 + 6 + ZEROS + 1 + 2_001 + 2 + 8 };
+        assert_eq!(lines.places().done(7), LineProgress { place: end, handed_over: end });
     }
 
     #[test]
@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn positions_are_kept_as_places_and_begin_there_again() {
         let all = "a\nbb\n\nccc\n";
-        let (mut lines, kept) = source(text(all), Place::START, true);
+        let (mut lines, kept) = source(text(all), LinePosition::START, true);
         let mut committer = lines.committer();
         assert_eq!(drain(&mut lines, MUCH).0.len(), 4);
         for next in [2, 3, 5] {
@@ -467,7 +467,7 @@ mod tests {
             committer.commit(&[Checkpoint { metadata: "m".into(), ..position.into() }]).unwrap();
         }
         let places = kept.kept.lock().unwrap().clone();
-        let place = |line, byte| Place { line, byte };
+        let place = |line, byte| LinePosition { line, byte };
         assert_eq!(places, [place(2, 2), place(3, 5), place(5, 10)]);
         let (mut rest, _) = source(text(&all[5..]), places[1], true);
         let Ok(Polled::Assigned(at)) = rest.poll(MUCH, WAIT) else { panic!("no position") };
@@ -478,7 +478,7 @@ mod tests {
     #[test]
     fn a_slow_writer_holds_nobody_up() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let (mut lines, _) = source(Box::new(reader), Place::START, true);
+        let (mut lines, _) = source(Box::new(reader), LinePosition::START, true);
         assert!(matches!(lines.poll(MUCH, WAIT), Ok(Polled::Assigned(_))));
         assert!(matches!(lines.poll(MUCH, Duration::from_millis(1)), Ok(Polled::Nothing)));
         io::Write::write_all(&mut writer, b"first\nsec").unwrap();
@@ -496,8 +496,8 @@ mod tests {
             bytes in 1usize..400,
         ) {
             let all: String = texts.iter().map(|text| format!("{text}\n")).collect();
-            let (mut lines, _) = source(text(&all), Place::START, true);
-            let (found, end, _) = drain(&mut lines, Want { records, bytes });
+            let (mut lines, _) = source(text(&all), LinePosition::START, true);
+            let (found, end, _) = drain(&mut lines, PollLimit { records, bytes });
             prop_assert_eq!(end, Ok(()));
             prop_assert_eq!(found.iter().map(|(_, text)| text).collect::<Vec<_>>(), texts.iter().collect::<Vec<_>>());
             prop_assert!(found.iter().zip(1..).all(|((number, _), expected)| *number == expected));

@@ -33,12 +33,12 @@ const ROUNDS_BETWEEN: u32 = 20;
 
 /// The bounds of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ConcurrencyBounds {
     min: NonZeroUsize,
     max: NonZeroUsize,
 }
 
-impl Bounds {
+impl ConcurrencyBounds {
     /// `None` if `min` is above `max`.
     pub fn new(min: NonZeroUsize, max: NonZeroUsize) -> Option<Self> {
         (min <= max).then_some(Self { min, max })
@@ -57,8 +57,8 @@ impl Bounds {
 
 /// The limit, and what is known of the destination.
 #[derive(Clone, Debug)]
-pub struct Limit {
-    bounds: Bounds,
+pub struct AdaptiveLimit {
+    bounds: ConcurrencyBounds,
     limit: f64,
     /// The time of an attempt when nothing waits at the destination, in seconds.
     best: Option<f64>,
@@ -89,9 +89,9 @@ struct Measuring {
     settling: usize,
 }
 
-impl Limit {
+impl AdaptiveLimit {
     /// Begins low, and grows fast at first.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: ConcurrencyBounds) -> Self {
         Self {
             bounds,
             limit: (bounds.min.get() as f64).max(1.0),

@@ -5,7 +5,7 @@
 //! retries too. Pure: takes `now`, never sleeps.
 
 use super::percent::Percent;
-use super::recent::Recent;
+use super::sliding_count::SlidingCount;
 use std::time::{Duration, Instant};
 
 /// Over so much time the share is kept.
@@ -19,13 +19,13 @@ const SLICES: usize = SPAN.as_secs() as usize;
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     share: Percent,
-    recent: Recent<SLICES>,
+    recent: SlidingCount<SLICES>,
 }
 
 impl RetryBudget {
     /// Nothing attempted yet.
     pub fn new(share: Percent) -> Self {
-        Self { share, recent: Recent::new(SPAN) }
+        Self { share, recent: SlidingCount::new(SPAN) }
     }
 
     /// When it is worth to ask again whether a retry may go; `None` if one may go now. A first attempt earns more

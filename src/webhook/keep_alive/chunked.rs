@@ -34,18 +34,18 @@ enum At {
 
 /// A chunked body as far as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunks {
+pub struct ChunkedReader {
     at: At,
     framing: usize,
 }
 
-impl Default for Chunks {
+impl Default for ChunkedReader {
     fn default() -> Self {
         Self { at: At::Size { digits: 0, value: 0 }, framing: 0 }
     }
 }
 
-impl Chunks {
+impl ChunkedReader {
     /// Takes a byte of framing, or as much data as there is: how many bytes, and what they were.
     pub fn take(&mut self, bytes: &[u8]) -> (usize, Step) {
         let Some(byte) = bytes.first().copied() else { return (0, Step::Framing) };

@@ -48,7 +48,7 @@ pub enum BodyEnd {
 
 /// What a complete head says.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ResponseHead {
     /// Where the body ends.
     pub body: BodyEnd,
     /// Whether another request may follow on the connection, if the body is read to its end.
@@ -59,10 +59,10 @@ pub struct Head {
     pub keep_millis: Option<u64>,
 }
 
-impl Head {
+impl ResponseHead {
     /// Reads a head, or the beginning of one that is too long.
     pub fn read(line: StatusLine, head: &[u8]) -> Self {
-        let mut said = Said::default();
+        let mut said = HeadFields::default();
         let mut count = 0_usize;
         let all_clear = for_each_field(head, |name, value| {
             count = count.saturating_add(1);
@@ -156,7 +156,7 @@ enum Coding {
 
 /// What the fields say about the message.
 #[derive(Default)]
-struct Said {
+struct HeadFields {
     length: Option<u64>,
     length_unclear: bool,
     coding: Option<Coding>,
@@ -168,7 +168,7 @@ struct Said {
     keep_millis: Option<u64>,
 }
 
-impl Said {
+impl HeadFields {
     fn hear(&mut self, name: &str, value: &[u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         if is("content-length") {
@@ -252,8 +252,11 @@ mod tests {
         }
     }
 
-    fn head(lines: &str) -> Head {
-        Head::read(StatusLine { is_1_0: false, status: 200 }, format!("\r\n{lines}\r\n\r\n").as_bytes())
+    fn head(lines: &str) -> ResponseHead {
+        ResponseHead::read(
+            StatusLine { is_1_0: false, status: 200 },
+            format!("\r\n{lines}\r\n\r\n").as_bytes(),
+        )
     }
 
     #[test]
@@ -307,8 +310,10 @@ mod tests {
     #[test]
     fn an_answer_without_content_leaves_no_doubt_of_where_it_ends() {
         let read = |status, lines: &str| {
-            let head =
-                Head::read(StatusLine { is_1_0: false, status }, format!("\r\n{lines}\r\n").as_bytes());
+            let head = ResponseHead::read(
+                StatusLine { is_1_0: false, status },
+                format!("\r\n{lines}\r\n").as_bytes(),
+            );
             (head.body, head.reusable)
         };
         assert_eq!(read(204, ""), (BodyEnd::Length(0), true));

@@ -4,10 +4,10 @@
 //! move from one member to another:
 //!
 //! - **A member claims what it may still be using** when it joins: the larger of its share and of what it has in
-//!   flight ([`Share::claim`]). The claim travels as user data of its subscription.
+//!   flight ([`GroupPermits::claim`]). The claim travels as user data of its subscription.
 //! - **The leader hands out only what nobody claims** ([`split`]). Who has too much is told its smaller share at
 //!   once; who has too little gets what is free now, and the rest once others have let go of it.
-//! - **Who has let go joins again** ([`Share::has_let_go`]): its smaller claim is the confirmation that the leader
+//! - **Who has let go joins again** ([`GroupPermits::has_let_go`]): its smaller claim is the confirmation that the leader
 //!   waits for. A grant travels as user data of an assignment.
 //!
 //! So the claims of all members never add up to more than the limit, whichever of them have heard of the last
@@ -21,13 +21,13 @@ use std::sync::Arc;
 /// What one member may use of the limit, and what it uses: the ceiling of the one semaphore that every request needs
 /// a permit of. Shared by the thread that speaks with the group and those that send.
 #[derive(Clone, Debug)]
-pub struct Share {
+pub struct GroupPermits {
     semaphore: Arc<Semaphore>,
 }
 
 const UNLIMITED: u32 = u32::MAX;
 
-impl Share {
+impl GroupPermits {
     /// Without a limit of the group.
     pub fn unlimited() -> Self {
         Self { semaphore: Arc::new(Semaphore::new(usize::MAX)) }
@@ -76,10 +76,10 @@ impl Share {
 
 /// What the leader knows of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member<'a> {
+pub struct MemberClaim<'a> {
     /// Its id: what decides where all else is equal.
     pub id: &'a str,
-    /// What it [claims](Share::claim); 0 for one that says nothing.
+    /// What it [claims](GroupPermits::claim); 0 for one that says nothing.
     pub claim: u32,
     /// How many partitions it is assigned.
     pub partitions: usize,
@@ -87,7 +87,7 @@ pub struct Member<'a> {
 
 /// Splits `limit` among the members, in their order: who has partitions gets a share by their number, at least 1
 /// as long as there is enough for all.
-pub fn targets(limit: u32, members: &[Member<'_>]) -> Vec<u32> {
+pub fn targets(limit: u32, members: &[MemberClaim<'_>]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].partitions > 0).collect();
     // Who has much keeps what can't be split evenly, so that little moves.
     order.sort_by_key(|at| {
@@ -117,7 +117,7 @@ pub fn targets(limit: u32, members: &[Member<'_>]) -> Vec<u32> {
 /// What each member is granted now, in their order: its target as far as nobody else claims it. Whatever of the
 /// grants arrives, in whatever order, the larger of grant and claim never add up to more than `limit`, unless the
 /// claims alone do (the limit was lowered): then nobody gets more than it has.
-pub fn split(limit: u32, members: &[Member<'_>]) -> Vec<u32> {
+pub fn split(limit: u32, members: &[MemberClaim<'_>]) -> Vec<u32> {
     let targets = targets(limit, members);
     let claimed: u64 = members.iter().map(|member| u64::from(member.claim)).sum();
     let mut free = u64::from(limit).saturating_sub(claimed);
@@ -162,8 +162,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn member(id: &str, claim: u32, partitions: usize) -> Member<'_> {
-        Member { id, claim, partitions }
+    fn member(id: &str, claim: u32, partitions: usize) -> MemberClaim<'_> {
+        MemberClaim { id, claim, partitions }
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_share_bounds_the_permits_and_is_claimed_as_long_as_they_are_out() {
-        let share = Share::none();
+        let share = GroupPermits::none();
         let enter = || share.semaphore().try_acquire().unwrap();
         assert!(enter().is_none());
         share.grant(2);
@@ -207,7 +207,7 @@ mod tests {
         assert!(enter().is_none() && share.has_let_go(2));
         drop(second);
         assert_eq!((share.claim(true), share.claim(false), enter().is_some()), (1, 0, true));
-        let unlimited = Share::unlimited();
+        let unlimited = GroupPermits::unlimited();
         let permits: Vec<_> = (0..1_000).map(|_| unlimited.semaphore().try_acquire().unwrap()).collect();
         assert!(permits.iter().all(Option::is_some));
     }
@@ -238,7 +238,7 @@ mod tests {
             let anybody = claims.iter().any(|(_, partitions)| *partitions > 0);
             prop_assert_eq!(sum(&targets), if anybody { u64::from(limit) } else { 0 });
             // Once all have let go of what they have too much of, everybody gets its target.
-            let settled: Vec<_> = members.iter().zip(&grants).map(|(m, g)| Member { claim: *g, ..*m }).collect();
+            let settled: Vec<_> = members.iter().zip(&grants).map(|(m, g)| MemberClaim { claim: *g, ..*m }).collect();
             let enough = settled.iter().map(|m| u64::from(m.claim)).sum::<u64>() <= u64::from(limit);
             prop_assert!(!enough || split(limit, &settled).iter().zip(&self::targets(limit, &settled)).all(|(g, t)| g == t));
         }

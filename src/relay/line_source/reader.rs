@@ -12,14 +12,14 @@ const LOST_HEAD: usize = 64;
 
 /// Where a line begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePosition {
     /// Its number, from 1.
     pub line: i64,
     /// How many bytes are before it.
     pub byte: u64,
 }
 
-impl Place {
+impl LinePosition {
     /// The beginning of it all.
     pub const START: Self = Self { line: 1, byte: 0 };
 
@@ -33,39 +33,39 @@ impl Place {
 #[derive(Debug)]
 pub struct Line {
     /// Where it begins.
-    pub place: Place,
+    pub place: LinePosition,
     /// What stands in it: all of it, or what is left behind the part that is lost.
     pub bytes: Vec<u8>,
     /// The part that can't be read, if there is one.
-    pub lost: Option<Lost>,
+    pub lost: Option<DamagedPart>,
     /// How many bytes it takes in the file, with its line break.
     pub(super) span: u64,
 }
 
 /// The beginning of a line, or all of it, that was not kept in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct DamagedPart {
     /// How many bytes.
     pub bytes: u64,
     /// How many of them are NUL.
     pub zeros: u64,
     /// The first few of them.
     pub head: Vec<u8>,
-    /// Whether the line was longer than [`Bounds::longest`].
+    /// Whether the line was longer than [`LineLimits::longest`].
     pub too_long: bool,
 }
 
 /// Which lines are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct LineLimits {
     /// The longest line, in bytes.
     pub longest: usize,
     /// What is longer, or holds NUL bytes (a power cut leaves them in the place of what was being written), is
-    /// skipped as [`Lost`] and not kept in memory. Otherwise NUL is text, and a line that is too long ends the run.
+    /// skipped as [`DamagedPart`] and not kept in memory. Otherwise NUL is text, and a line that is too long ends the run.
     pub skips_damage: bool,
 }
 
-impl Bounds {
+impl LineLimits {
     /// For text of any kind.
     pub const TEXT: Self = Self { longest: LONGEST_LINE, skips_damage: false };
 }
@@ -86,7 +86,12 @@ pub(super) enum Piece {
 }
 
 /// Reads to the end, or until nobody wants more.
-pub(super) fn read(from: Box<dyn Read + Send>, mut next: Place, bounds: Bounds, send: &SyncSender<Piece>) {
+pub(super) fn read(
+    from: Box<dyn Read + Send>,
+    mut next: LinePosition,
+    bounds: LineLimits,
+    send: &SyncSender<Piece>,
+) {
     let mut from = BufReader::with_capacity(PIECE_BYTES / 4, from);
     let (mut lines, mut bytes) = (Vec::new(), 0);
     let last = loop {
@@ -114,7 +119,7 @@ pub(super) fn read(from: Box<dyn Read + Send>, mut next: Place, bounds: Bounds, 
 }
 
 /// The next line without its line break, and whether it had one.
-fn read_line(from: &mut impl BufRead, place: Place, bounds: Bounds) -> io::Result<(Line, bool)> {
+fn read_line(from: &mut impl BufRead, place: LinePosition, bounds: LineLimits) -> io::Result<(Line, bool)> {
     let mut line = Line { place, bytes: Vec::new(), lost: None, span: 0 };
     loop {
         let part = match from.fill_buf() {

@@ -1,21 +1,21 @@
 //! Which dead letters are wanted: by status, reason, topic and time. Pure.
 
-use super::headers::{origin, refusal};
-use super::{Letter, Refusal};
+use super::headers::{origin, rejection};
+use super::{DeadLetter, Rejection};
 use crate::record::Record;
 use std::fmt;
 use std::time::SystemTime;
 
 /// What letters have to be like. The default wants all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct DeadLetterFilter {
     statuses: Vec<Option<u16>>,
     reasons: Vec<String>,
     topics: Vec<String>,
     since: Option<SystemTime>,
 }
 
-impl Selection {
+impl DeadLetterFilter {
     /// Adds a condition: `status=422`, `status=none`, `reason~TEXT` (the reason holds it) or `topic=NAME`. Of several
     /// of one kind any will do; of several kinds each has to hold.
     ///
@@ -37,7 +37,7 @@ impl Selection {
         Ok(())
     }
 
-    /// Wants only what was refused at this time or later.
+    /// Wants only what was rejected at this time or later.
     pub fn since(&mut self, time: SystemTime) {
         self.since = Some(time);
     }
@@ -48,28 +48,28 @@ impl Selection {
     }
 
     /// Whether this letter is wanted.
-    pub fn wants(&self, letter: &Letter) -> bool {
-        self.is_met(letter.record.partition().topic(), &letter.refusal)
+    pub fn wants(&self, letter: &DeadLetter) -> bool {
+        self.is_met(letter.record.partition().topic(), &letter.rejection)
     }
 
     /// Whether the record is a [letter](super::headers), and wanted.
     pub fn wants_record(&self, record: &Record) -> bool {
-        match (origin(record), refusal(record)) {
-            (Ok(origin), Ok(refusal)) => self.is_met(origin.topic, &refusal),
+        match (origin(record), rejection(record)) {
+            (Ok(origin), Ok(rejection)) => self.is_met(origin.topic, &rejection),
             _ => false,
         }
     }
 
-    fn is_met(&self, topic: &str, refusal: &Refusal) -> bool {
-        (self.statuses.is_empty() || self.statuses.contains(&refusal.status))
-            && (self.reasons.is_empty() || self.reasons.iter().any(|text| refusal.reason.contains(text)))
+    fn is_met(&self, topic: &str, rejection: &Rejection) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&rejection.status))
+            && (self.reasons.is_empty() || self.reasons.iter().any(|text| rejection.reason.contains(text)))
             && (self.topics.is_empty() || self.topics.iter().any(|name| name == topic))
-            && self.since.is_none_or(|since| refusal.last_attempt >= since)
+            && self.since.is_none_or(|since| rejection.last_attempt >= since)
     }
 }
 
 /// The conditions in one canonical form, so that two runs can be told to want the same; empty for all letters.
-impl fmt::Display for Selection {
+impl fmt::Display for DeadLetterFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = |status: &Option<u16>| match status {
             Some(code) => format!("status={code}"),
@@ -91,10 +91,10 @@ mod tests {
     use crate::record::{Offset, Partition};
     use crate::relay::dead_letter::headers::{time, to_record};
 
-    fn letter(topic: &str, status: Option<u16>, reason: &str, at: u64) -> Letter {
-        Letter {
+    fn letter(topic: &str, status: Option<u16>, reason: &str, at: u64) -> DeadLetter {
+        DeadLetter {
             record: Record::new(Partition::new(topic, 0), Offset(0), 0, None, None),
-            refusal: Refusal {
+            rejection: Rejection {
                 status,
                 reason: reason.into(),
                 attempts: 1,
@@ -104,8 +104,8 @@ mod tests {
         }
     }
 
-    fn selection(conditions: &[&str]) -> Selection {
-        let mut selection = Selection::default();
+    fn selection(conditions: &[&str]) -> DeadLetterFilter {
+        let mut selection = DeadLetterFilter::default();
         conditions.iter().for_each(|condition| selection.only(condition).unwrap());
         selection
     }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_time_of_the_refusal_counts() {
-        let mut wanted = Selection::default();
+        let mut wanted = DeadLetterFilter::default();
         wanted.since(time(10));
         assert!(!wanted.wants(&letter("t", None, "", 9)));
         assert!(wanted.wants(&letter("t", None, "", 10)));
@@ -140,13 +140,16 @@ mod tests {
         let one = selection(&["status=422", "status=400", "topic=a", "topic=a"]);
         assert_eq!(one.to_string(), selection(&["topic=a", "status=400", "status=422"]).to_string());
         assert_ne!(one.to_string(), selection(&["topic=a", "status=400"]).to_string());
-        assert_eq!((Selection::default().to_string().as_str(), Selection::default().is_all()), ("", true));
+        assert_eq!(
+            (DeadLetterFilter::default().to_string().as_str(), DeadLetterFilter::default().is_all()),
+            ("", true)
+        );
     }
 
     #[test]
     fn what_is_no_condition_is_told() {
         for text in ["", "status", "status=", "status=4xx", "status=99", "reason~", "topic=", "reason=x"] {
-            assert!(Selection::default().only(text).unwrap_err().contains("status=422"), "{text}");
+            assert!(DeadLetterFilter::default().only(text).unwrap_err().contains("status=422"), "{text}");
         }
     }
 }

@@ -1,20 +1,20 @@
 //! Why a run ended before its work was done, in sentences for people.
 
-use super::dead_letter::{DeadLetterError, Letter};
+use super::dead_letter::{DeadLetter, DeadLetterError};
+use super::rejection_limit::RejectionLimit;
 use super::source::{CommitError, SourceError};
-use super::threshold::Threshold;
 use std::fmt;
 use std::time::Duration;
 
 /// Why a run ended before its work was done. What was done until then is committed, nothing past it.
 #[derive(Debug)]
 pub enum RunError {
-    /// A record was refused and there are no dead letters to put it into.
-    Refused(Box<Letter>),
-    /// More records were refused than there may be.
-    TooManyRefused(Box<Letter>, Threshold),
+    /// A record was rejected and there are no dead letters to put it into.
+    Rejected(Box<DeadLetter>),
+    /// More records were rejected than there may be.
+    TooManyRejected(Box<DeadLetter>, RejectionLimit),
     /// The destination answered 410: it wants no more.
-    Gone(Box<Letter>),
+    Gone(Box<DeadLetter>),
     /// The destination accepted nothing for as long as patience goes; with the last failure.
     OutOfPatience(Duration, String),
     /// The source reached nobody for as long as patience goes; with the last failure.
@@ -38,15 +38,15 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(letter) => write!(
+            Self::Rejected(letter) => write!(
                 f,
-                "the destination refused {}: nothing past this record is committed. Mend what refused it and \
-                 start again, or let refused records go to a file with --dead-letter FILE",
+                "the destination rejected {}: nothing past this record is committed. Mend what rejected it and \
+                 start again, or let rejected records go to a file with --dead-letter FILE",
                 Told(letter)
             ),
-            Self::TooManyRefused(letter, threshold) => write!(
+            Self::TooManyRejected(letter, threshold) => write!(
                 f,
-                "more records were refused than --max-refused allows ({threshold}), the last of them {}: it is in no \
+                "more records were rejected than --max-rejected allows ({threshold}), the last of them {}: it is in no \
                  dead letters, and nothing past it is committed. Look at what changed on the other side, then start \
                  again",
                 Told(letter)
@@ -97,22 +97,22 @@ impl std::error::Error for RunError {
     }
 }
 
-/// A refused record in words: topic, partition, offset, status and the beginning of the answer.
-struct Told<'a>(&'a Letter);
+/// A rejected record in words: topic, partition, offset, status and the beginning of the answer.
+struct Told<'a>(&'a DeadLetter);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Letter { record, refusal } = self.0;
+        let DeadLetter { record, rejection } = self.0;
         let partition = record.partition();
         write!(f, "topic {} partition {} offset {}", partition.topic(), partition.number(), record.offset())?;
-        match refusal.status {
+        match rejection.status {
             Some(status) => write!(f, " with status {status}")?,
             None => write!(f, " without an answer")?,
         }
-        if !refusal.reason.is_empty() {
-            write!(f, " ({})", refusal.reason)?;
+        if !rejection.reason.is_empty() {
+            write!(f, " ({})", rejection.reason)?;
         }
-        match refusal.attempts {
+        match rejection.attempts {
             1 => Ok(()),
             attempts => write!(f, " after {attempts} attempts"),
         }

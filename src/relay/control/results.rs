@@ -3,8 +3,8 @@
 use super::{COMMIT_INTERVAL, Control};
 use crate::record::{Checkpoint, Partition};
 use crate::relay::dead_letter::DeadLetterError;
-use crate::relay::dispatcher::PendingLetter;
-use crate::relay::failure::RunError;
+use crate::relay::dispatcher::PendingDeadLetter;
+use crate::relay::run_error::RunError;
 use crate::relay::source::CommitError;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ impl Control {
         now: Instant,
     ) -> Vec<Partition> {
         match outcome {
-            Err(CommitError::Partial(refused)) => {
-                checkpoints.retain(|one| !refused.contains(&one.position.partition));
+            Err(CommitError::Partial(rejected)) => {
+                checkpoints.retain(|one| !rejected.contains(&one.position.partition));
                 self.dispatcher.committed(&checkpoints, self.commits.began);
                 let pause = if checkpoints.is_empty() { REFUSED_INTERVAL } else { COMMIT_INTERVAL };
                 self.commits.succeeded(self.commits.began + pause);
@@ -59,10 +59,10 @@ impl Control {
         self.commits.failures
     }
 
-    /// What the last [`Step::PutLetters`](super::Step::PutLetters) came to. Gives when it is tried again, if it is.
-    pub fn letters_done(
+    /// What the last [`Step::PutDeadLetters`](super::Step::PutDeadLetters) came to. Gives when it is tried again, if it is.
+    pub fn dead_letters_done(
         &mut self,
-        letters: Vec<PendingLetter>,
+        letters: Vec<PendingDeadLetter>,
         outcome: &Result<(), DeadLetterError>,
         now: Instant,
     ) -> Option<Duration> {
@@ -74,14 +74,14 @@ impl Control {
             }
             Err(DeadLetterError::Retriable(_)) => {
                 let delay = self.letters.failed(now, &mut self.jitter);
-                self.dispatcher.not_kept(letters);
+                self.dispatcher.not_dead_lettered(letters);
                 Some(delay)
             }
             Err(error @ DeadLetterError::Fatal(_)) => {
                 self.letters.succeeded(now);
-                self.letters_closed = true;
-                self.dispatcher.not_kept(letters);
-                self.dispatcher.give_letters_up();
+                self.dead_letters_closed = true;
+                self.dispatcher.not_dead_lettered(letters);
+                self.dispatcher.abandon_dead_letters();
                 self.fail(RunError::DeadLetters(error.clone()));
                 None
             }

@@ -6,7 +6,7 @@
 //! stay in the resolver's order, which may spread load, except that an address with trouble moves to the end for a
 //! while: a dead one costs its head start once, and the next connection after a bad answer reaches another host.
 
-use super::outage::Outage;
+use super::outage_notice::OutageNotice;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub fn system() -> Resolver {
 
 /// How addresses are looked up, and for how long they are used.
 #[derive(Clone)]
-pub struct NameSettings {
+pub struct NameCacheSettings {
     /// Looks up.
     pub resolver: Resolver,
     /// Older addresses are looked up again.
@@ -46,21 +46,21 @@ pub struct NameSettings {
 }
 
 /// A name with what is known of it.
-pub struct Names {
+pub struct NameCache {
     host: String,
     port: u16,
-    settings: NameSettings,
+    settings: NameCacheSettings,
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    known: Mutex<Known>,
+    known: Mutex<KnownAddresses>,
     looked: Condvar,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownAddresses {
     /// Since when a lookup has been under way.
     looking: Option<Instant>,
     /// What the last lookup that succeeded found.
@@ -70,12 +70,12 @@ struct Known {
     /// Addresses with trouble, the latest last.
     avoided: Vec<(SocketAddr, Instant)>,
     /// When to warn that the name can't be looked up.
-    outage: Outage,
+    outage: OutageNotice,
 }
 
-impl Names {
+impl NameCache {
     /// Knows nothing yet of `host`.
-    pub fn new(host: &str, port: u16, settings: NameSettings) -> Self {
+    pub fn new(host: &str, port: u16, settings: NameCacheSettings) -> Self {
         Self { host: host.into(), port, settings, shared: Arc::default() }
     }
 
@@ -137,7 +137,11 @@ impl Names {
         known.avoided.push((address, Instant::now()));
     }
 
-    fn wait<'a>(&self, mut known: MutexGuard<'a, Known>, wait: Duration) -> MutexGuard<'a, Known> {
+    fn wait<'a>(
+        &self,
+        mut known: MutexGuard<'a, KnownAddresses>,
+        wait: Duration,
+    ) -> MutexGuard<'a, KnownAddresses> {
         let begun = Instant::now();
         while known.looking.is_some() {
             let left = wait.saturating_sub(begun.elapsed());
@@ -155,7 +159,7 @@ impl Names {
         let (resolver, shared) = (Arc::clone(&self.settings.resolver), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("name lookup".into());
         thread.spawn(move || {
-            let mut looking = Looking { shared, found: Err(format!("looking up {host} panicked")) };
+            let mut looking = PendingLookup { shared, found: Err(format!("looking up {host} panicked")) };
             looking.found = match resolver(&host, port) {
                 Ok(addresses) if addresses.is_empty() => Err(format!("the name {host} has no address")),
                 found => found,
@@ -165,7 +169,7 @@ impl Names {
     }
 }
 
-impl Known {
+impl KnownAddresses {
     fn age(&self) -> Duration {
         self.addresses.as_ref().map_or(Duration::MAX, |(at, _)| at.elapsed())
     }
@@ -199,12 +203,12 @@ impl Known {
 }
 
 /// A lookup; whatever becomes of it, those who wait are told.
-struct Looking {
+struct PendingLookup {
     shared: Arc<Shared>,
     found: Result<Vec<SocketAddr>, String>,
 }
 
-impl Drop for Looking {
+impl Drop for PendingLookup {
     fn drop(&mut self) {
         let found = std::mem::replace(&mut self.found, Ok(Vec::new()));
         let now = Instant::now();
@@ -214,7 +218,7 @@ impl Drop for Looking {
             Ok(addresses) => {
                 known.addresses = Some((now, addresses));
                 known.failure = None;
-                known.outage = Outage::default();
+                known.outage = OutageNotice::default();
             }
             Err(failure) => known.failure = Some((now, failure)),
         }
@@ -225,7 +229,7 @@ impl Drop for Looking {
 
 impl Shared {
     /// What is known stays as good as it was when a thread panics.
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, KnownAddresses> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -239,8 +243,12 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
-    fn names(resolver: Resolver, age: Duration) -> Names {
-        Names::new("hook.example", 80, NameSettings { resolver, age, stale: LONGEST_STALE, warn: |_| () })
+    fn names(resolver: Resolver, age: Duration) -> NameCache {
+        NameCache::new(
+            "hook.example",
+            80,
+            NameCacheSettings { resolver, age, stale: LONGEST_STALE, warn: |_| () },
+        )
     }
 
     /// Each lookup finds another address: its number is the port.
@@ -268,13 +276,13 @@ mod tests {
 
     #[test]
     fn an_address_needs_no_lookup() {
-        let settings = NameSettings {
+        let settings = NameCacheSettings {
             resolver: Arc::new(|_, _| Err("asked".into())),
             age: Duration::ZERO,
             stale: Duration::ZERO,
             warn: |_| (),
         };
-        let names = Names::new("::1", 9, settings);
+        let names = NameCache::new("::1", 9, settings);
         assert_eq!(names.addresses(soon()).unwrap()[..], ["[::1]:9".parse().unwrap()]);
     }
 
@@ -321,8 +329,8 @@ mod tests {
             _ => Err(format!("{host} has no address")),
         });
         let warn = |line: &str| TOLD.lock().unwrap().push(line.to_owned());
-        let settings = NameSettings { resolver, age: Duration::ZERO, stale, warn };
-        let names = Names::new("hook.example", 80, settings);
+        let settings = NameCacheSettings { resolver, age: Duration::ZERO, stale, warn };
+        let names = NameCache::new("hook.example", 80, settings);
         let begun = Instant::now();
         let found = names.addresses(soon()).unwrap();
         let failure = loop {

@@ -1,6 +1,6 @@
 //! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
 
-use super::source::{Commit, CommitError, Polled, Source, SourceError, Want};
+use super::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +53,7 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
-    fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, _wait: Duration) -> Result<Polled, SourceError> {
         if let Some(position) = self.assigned.take() {
             return Ok(Polled::Assigned(vec![position.into()]));
         }

@@ -4,8 +4,8 @@ use super::Dispatcher;
 use super::outcome::cause;
 use crate::record::{Checkpoint, Offset, Partition};
 use crate::relay::event::{Change, Totals};
-use crate::relay::failure::RunError;
-use crate::relay::schedule::State;
+use crate::relay::run_error::RunError;
+use crate::relay::schedule::RecordState;
 use crate::relay::settings::Intake;
 use std::time::Instant;
 
@@ -65,7 +65,7 @@ impl Dispatcher {
     /// Nothing is in flight, and nothing will be until more is taken in. With batches that is so once each record is
     /// done or carried over to the next: backing off, behind such a one, of a target that is paused by itself, or on
     /// its way to the dead letters.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.is_finished() && self.schedule.in_flight() == 0
     }
 
@@ -151,7 +151,7 @@ impl Dispatcher {
     /// The record that keeps a throttled partition from going on, if it is one that is tried again and again.
     pub fn stuck(&self, partition: &Partition) -> Option<Change> {
         let slot = self.schedule.oldest_of(partition)?;
-        let is_tried = slot.attempts >= STUBBORN || slot.state() == State::PendingLetter;
+        let is_tried = slot.attempts >= STUBBORN || slot.state() == RecordState::PendingDeadLetter;
         is_tried.then(|| Change::Stuck {
             partition: partition.clone(),
             offset: slot.offset,

@@ -5,8 +5,8 @@
 //! whatever a receiver sends; once the final head is complete its status counts, whatever becomes of the body; a
 //! connection is fit for another request only if the answer was read to its exact end.
 
-use super::chunks::{Chunks, Step};
-use super::head::{self, BodyEnd, Head, StatusLine};
+use super::chunked::{ChunkedReader, Step};
+use super::response_head::{self, BodyEnd, ResponseHead, StatusLine};
 use crate::webhook::answer::{BODY_LIMIT, HEAD_LIMIT};
 use std::fmt;
 use std::time::Duration;
@@ -51,14 +51,14 @@ enum Stage {
     Head,
     /// So many bytes of the body are still to come.
     Length(u64),
-    Chunked(Chunks),
+    Chunked(ChunkedReader),
     UntilClose,
     Done,
 }
 
 /// An answer as far as it has come. Kept with its connection, so that its buffers are reused.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ResponseReader {
     stage: Stage,
     /// The head under way, and then the final one.
     head: Vec<u8>,
@@ -74,7 +74,7 @@ pub struct Reading {
     tunnel: bool,
 }
 
-impl Default for Reading {
+impl Default for ResponseReader {
     fn default() -> Self {
         Self {
             stage: Stage::Head,
@@ -91,7 +91,7 @@ impl Default for Reading {
     }
 }
 
-impl Reading {
+impl ResponseReader {
     /// Forgets the last answer.
     pub fn clear(&mut self) {
         let (mut head, mut body) = (std::mem::take(&mut self.head), std::mem::take(&mut self.body));
@@ -201,7 +201,7 @@ impl Reading {
 
     /// The header fields of the complete answer.
     pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        head::fields(&self.head)
+        response_head::fields(&self.head)
     }
 
     /// A line, or what there is of it, so that no byte is looked at twice.
@@ -252,13 +252,13 @@ impl Reading {
             self.line = None;
             return;
         }
-        let Head { body, reusable, retry_after, keep_millis } = Head::read(line, &self.head);
+        let ResponseHead { body, reusable, retry_after, keep_millis } = ResponseHead::read(line, &self.head);
         (self.reusable, self.retry_after, self.keep_millis) = (reusable, retry_after, keep_millis);
         self.stage = match body {
             _ if self.tunnel && line.status < 300 => Stage::Done,
             BodyEnd::Length(0) => Stage::Done,
             BodyEnd::Length(length) => Stage::Length(length),
-            BodyEnd::Chunked => Stage::Chunked(Chunks::default()),
+            BodyEnd::Chunked => Stage::Chunked(ChunkedReader::default()),
             BodyEnd::Close => Stage::UntilClose,
         };
     }
@@ -266,7 +266,7 @@ impl Reading {
     /// The head is too long. What its first line says counts, if it is a final one.
     fn give_up_head(&mut self) -> Result<(), Malformed> {
         let line = self.line.filter(|line| line.status >= 200).ok_or(Malformed::HeadTooLong)?;
-        self.retry_after = Head::read(line, &self.head).retry_after;
+        self.retry_after = ResponseHead::read(line, &self.head).retry_after;
         self.cut();
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Reading {
         taken
     }
 
-    fn take_chunked(&mut self, bytes: &[u8], mut chunks: Chunks) -> usize {
+    fn take_chunked(&mut self, bytes: &[u8], mut chunks: ChunkedReader) -> usize {
         let (taken, step) = chunks.take(bytes);
         self.stage = Stage::Chunked(chunks);
         match step {
@@ -315,8 +315,8 @@ mod tests {
     use super::*;
 
     /// The answer in these bytes, and how many of them it is; the connection closes behind them.
-    fn whole(bytes: &[u8]) -> Result<(Reading, usize), Malformed> {
-        let mut reading = Reading::default();
+    fn whole(bytes: &[u8]) -> Result<(ResponseReader, usize), Malformed> {
+        let mut reading = ResponseReader::default();
         let taken = match reading.take(bytes)? {
             Some(taken) => taken,
             None => {
@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn what_came_of_no_answer_is_shown_without_what_could_be_a_secret() {
         let beginning = |bytes: &[u8]| {
-            let mut reading = Reading::default();
+            let mut reading = ResponseReader::default();
             let _ = reading.take(bytes);
             reading.beginning()
         };
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn what_comes_behind_an_answer_is_not_part_of_it() {
-        let mut reading = Reading::default();
+        let mut reading = ResponseReader::default();
         let bytes = b"HTTP/1.1 204 X\r\n\r\nHTTP/1.1 500 Y\r\n\r\n";
         assert_eq!(reading.take(bytes), Ok(Some(18)));
         reading.clear();
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_has_no_body() {
-        let mut reading = Reading::default();
+        let mut reading = ResponseReader::default();
         reading.expect_tunnel();
         assert_eq!(reading.take(b"HTTP/1.1 200 Established\r\nContent-Length: 9\r\n\r\n"), Ok(Some(47)));
     }

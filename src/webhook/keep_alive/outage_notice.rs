@@ -9,12 +9,12 @@ const LONGEST_GAP: Duration = Duration::from_secs(3_600);
 
 /// A failure that lasts.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Outage {
+pub struct OutageNotice {
     /// When it was logged last, and the time from then to the next line.
     told: Option<(Instant, Duration)>,
 }
 
-impl Outage {
+impl OutageNotice {
     /// Whether a line is due; if so, it counts as logged.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let gap = match self.told {
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn is_logged_at_once_and_then_ever_more_rarely() {
-        let (mut outage, begun) = (Outage::default(), Instant::now());
+        let (mut outage, begun) = (OutageNotice::default(), Instant::now());
         let told = |second: &u64| outage.is_due(begun + Duration::from_secs(*second));
         let told: Vec<u64> = (0..20_000).filter(told).collect();
         assert_eq!(told, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980, 14_580, 18_180]);

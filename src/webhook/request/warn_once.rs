@@ -11,12 +11,12 @@ const MOST_NOTICES: usize = 256;
 
 /// Remembers what was told.
 #[derive(Debug, Default)]
-pub struct Notices {
+pub struct WarnOnce {
     reporter: Reporter,
     told: Mutex<BTreeSet<String>>,
 }
 
-impl Notices {
+impl WarnOnce {
     /// Nothing was told yet.
     pub fn new(reporter: Reporter) -> Self {
         Self { reporter, told: Mutex::default() }

@@ -10,18 +10,18 @@ use std::hash::BuildHasher;
 
 /// A lane, by the hash of what orders it. Two keys that share a hash share a lane: that costs a little
 /// concurrency and never the order.
-pub type Lane = u64;
+pub type OrderKey = u64;
 
 /// The lanes that have records under way.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct OrderQueues {
     order: Order,
     hasher: RandomState,
     /// The first of each queue is the one that may go.
-    queues: HashMap<Lane, VecDeque<u64>>,
+    queues: HashMap<OrderKey, VecDeque<u64>>,
 }
 
-impl Lanes {
+impl OrderQueues {
     /// No lanes yet.
     pub fn new(order: Order) -> Self {
         Self { order, hasher: RandomState::new(), queues: HashMap::new() }
@@ -33,7 +33,7 @@ impl Lanes {
     }
 
     /// The lane of a record; `None` if it waits for nobody.
-    pub fn of(&self, record: &Record) -> Option<Lane> {
+    pub fn of(&self, record: &Record) -> Option<OrderKey> {
         match self.order {
             Order::None => None,
             Order::Partition => Some(self.hasher.hash_one(record.partition())),
@@ -42,7 +42,7 @@ impl Lanes {
     }
 
     /// A record joins its lane; says whether it may go at once.
-    pub fn enter(&mut self, lane: Option<Lane>, sequence: u64) -> bool {
+    pub fn enter(&mut self, lane: Option<OrderKey>, sequence: u64) -> bool {
         let Some(lane) = lane else { return true };
         let queue = self.queues.entry(lane).or_default();
         queue.push_back(sequence);
@@ -50,7 +50,7 @@ impl Lanes {
     }
 
     /// A record leaves its lane; gives the one that may go now because of it.
-    pub fn leave(&mut self, lane: Option<Lane>, sequence: u64) -> Option<u64> {
+    pub fn leave(&mut self, lane: Option<OrderKey>, sequence: u64) -> Option<u64> {
         let lane = lane?;
         let queue = self.queues.get_mut(&lane)?;
         let was_first = queue.front() == Some(&sequence);

@@ -5,10 +5,10 @@
 //! being sent, and is never applied to another one. For another file or selection it begins at the start, which may
 //! send records again and skips none.
 
+use super::private_file;
 use super::rotation::MOST_ROTATED;
-use super::{own, shown};
-use crate::relay::lines::{Done, Place};
-use crate::text::json;
+use crate::relay::line_source::{LinePosition, LineProgress};
+use crate::text::{json, terminal};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,17 +26,17 @@ const FOREIGN: &str = "it is something else than a record of what was sent: move
 
 /// What is noted about files, locked for this process.
 #[derive(Debug)]
-pub struct Replayed {
+pub struct ReplayProgress {
     path: PathBuf,
     selection: String,
-    entries: Entries,
+    entries: ReplayEntries,
     /// Keeps the lock.
     locked: File,
 }
 
 /// What is noted about files, the newest last.
 #[derive(Clone, Debug, Default)]
-pub struct Entries {
+pub struct ReplayEntries {
     path: PathBuf,
     all: Vec<Entry>,
 }
@@ -45,7 +45,7 @@ pub struct Entries {
 struct Entry {
     /// Of the first line: what the file is found by.
     file: u64,
-    place: Place,
+    place: LinePosition,
     /// Of the file as far as `place`.
     fingerprint: u64,
     /// What the metadata is about lies before this byte.
@@ -57,25 +57,25 @@ struct Entry {
 
 /// Where to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resume {
+pub struct ResumePoint {
     /// The first line that is not done.
-    pub place: Place,
+    pub place: LinePosition,
     /// What the core noted beside it.
     pub metadata: String,
 }
 
-impl Resume {
+impl ResumePoint {
     /// From the first line on.
-    pub const START: Self = Self { place: Place::START, metadata: String::new() };
+    pub const START: Self = Self { place: LinePosition::START, metadata: String::new() };
 }
 
-/// News about one file. The file has to be open for this alone, since its cursor moves.
+/// Progress in one file. The file has to be open for this alone, since its cursor moves.
 #[derive(Debug)]
-pub struct News<'a> {
+pub struct FileProgress<'a> {
     /// The file.
     pub file: &'a File,
     /// How far it is done.
-    pub done: Done,
+    pub done: LineProgress,
     /// What the core notes beside that.
     pub metadata: &'a str,
 }
@@ -87,15 +87,15 @@ pub fn path_beside(lines: &Path) -> PathBuf {
     name.into()
 }
 
-impl Replayed {
+impl ReplayProgress {
     /// What is noted, with nothing made and nothing locked, and what a person should know about it, if anything.
     ///
     /// # Errors
     /// The file can't be read.
-    pub fn look(path: &Path, selection: &str) -> io::Result<(Entries, Option<String>)> {
-        match own::regular(path).and_then(|_| File::open(path)) {
-            Ok(file) => Entries::read(path, &file, selection),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Entries::default(), None)),
+    pub fn look(path: &Path, selection: &str) -> io::Result<(ReplayEntries, Option<String>)> {
+        match private_file::regular(path).and_then(|_| File::open(path)) {
+            Ok(file) => ReplayEntries::read(path, &file, selection),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((ReplayEntries::default(), None)),
             Err(error) => Err(error),
         }
     }
@@ -105,13 +105,13 @@ impl Replayed {
     /// # Errors
     /// The file can't be read or made; [`WouldBlock`](io::ErrorKind::WouldBlock): another process has it.
     pub fn open(path: PathBuf, selection: String) -> io::Result<(Self, Option<String>)> {
-        let locked = own::open_or_create(&path)?;
-        own::lock(&locked)?;
-        if !own::is_at(&locked, &path)? {
+        let locked = private_file::open_or_create(&path)?;
+        private_file::lock(&locked)?;
+        if !private_file::is_at(&locked, &path)? {
             // It was replaced between opening and locking: somebody else has it.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let (entries, notice) = Entries::read(&path, &locked, &selection)?;
+        let (entries, notice) = ReplayEntries::read(&path, &locked, &selection)?;
         Ok((Self { path, selection, entries, locked }, notice))
     }
 
@@ -121,7 +121,7 @@ impl Replayed {
     }
 
     /// What is noted.
-    pub fn entries(&self) -> &Entries {
+    pub fn entries(&self) -> &ReplayEntries {
         &self.entries
     }
 
@@ -129,10 +129,10 @@ impl Replayed {
     ///
     /// # Errors
     /// It can't be written; what was kept before still stands.
-    pub fn keep(&mut self, news: &[News<'_>]) -> io::Result<()> {
+    pub fn keep(&mut self, news: &[FileProgress<'_>]) -> io::Result<()> {
         let mut entries = self.entries.all.clone();
-        for News { file, done: Done { place, handed_over }, metadata } in news {
-            if *handed_over == Place::START {
+        for FileProgress { file, done: LineProgress { place, handed_over }, metadata } in news {
+            if *handed_over == LinePosition::START {
                 continue;
             }
             let ahead = if metadata.is_empty() { place.byte } else { handed_over.byte };
@@ -160,7 +160,7 @@ impl Replayed {
             entries = kept;
         }
         let text = self.written(&mut entries);
-        self.locked = own::replace(&self.path, text.as_bytes())?;
+        self.locked = private_file::replace(&self.path, text.as_bytes())?;
         self.entries.all = entries;
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Replayed {
     }
 }
 
-impl Entries {
+impl ReplayEntries {
     fn read(path: &Path, mut file: &File, selection: &str) -> io::Result<(Self, Option<String>)> {
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(0))?;
@@ -194,7 +194,7 @@ impl Entries {
         if !text.starts_with(BEGIN) && text.iter().any(|byte| *byte != 0) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN));
         }
-        let begin = |why| Some(format!("{} {why}: starting at the first line", shown::path(path)));
+        let begin = |why| Some(format!("{} {why}: starting at the first line", terminal::path(path)));
         let found: Vec<(Entry, String)> =
             text.split(|byte| *byte == b'\n').filter_map(Entry::parse).collect();
         if found.is_empty() {
@@ -209,7 +209,7 @@ impl Entries {
     ///
     /// # Errors
     /// The file can't be read.
-    pub fn resume(&self, file: &File) -> io::Result<Option<Resume>> {
+    pub fn resume(&self, file: &File) -> io::Result<Option<ResumePoint>> {
         if self.all.is_empty() {
             return Ok(None);
         }
@@ -220,18 +220,18 @@ impl Entries {
                 found = Some(entry);
             }
         }
-        Ok(found.map(|entry| Resume { place: entry.place, metadata: entry.metadata.clone() }))
+        Ok(found.map(|entry| ResumePoint { place: entry.place, metadata: entry.metadata.clone() }))
     }
 
     /// What to say if nothing is known of any of the files at hand.
     pub fn stranger(&self) -> Option<String> {
-        let path = shown::path(&self.path);
+        let path = terminal::path(&self.path);
         (!self.all.is_empty()).then(|| format!("{path} is about another file: starting at the first line"))
     }
 
     /// What to say of a file that goes on.
     pub fn resumed(&self, file: &str, line: i64) -> String {
-        let path = shown::path(&self.path);
+        let path = terminal::path(&self.path);
         format!("resuming at line {line} of {file}, as noted in {path}: remove that to send everything again")
     }
 }
@@ -243,8 +243,14 @@ impl Entry {
     }
 
     fn line(&self, selection: &str) -> String {
-        let Self { file, place: Place { line, byte }, fingerprint, ahead, ahead_fingerprint, metadata } =
-            self;
+        let Self {
+            file,
+            place: LinePosition { line, byte },
+            fingerprint,
+            ahead,
+            ahead_fingerprint,
+            metadata,
+        } = self;
         format!(
             "{{\"file\":\"{file:016x}\",\"line\":{line},\"byte\":{byte},\"fingerprint\":\"{fingerprint:016x}\",\
              \"ahead\":{ahead},\"ahead_fingerprint\":\"{ahead_fingerprint:016x}\",\"selection\":\"{selection}\",\
@@ -259,7 +265,7 @@ impl Entry {
         let member = |name| json::member(text, name);
         let string = |name| json::string(member(name)?);
         let hexadecimal = |name| u64::from_str_radix(&string(name)?, 16).ok();
-        let place = Place { line: member("line")?.parse().ok()?, byte: member("byte")?.parse().ok()? };
+        let place = LinePosition { line: member("line")?.parse().ok()?, byte: member("byte")?.parse().ok()? };
         let entry = Self {
             file: hexadecimal("file")?,
             place: Some(place).filter(|place| place.line >= 1)?,
@@ -319,16 +325,24 @@ mod tests {
             Self(path)
         }
 
-        fn open(&self, selection: &str) -> (Replayed, Option<String>) {
-            Replayed::open(path_beside(&self.0), selection.into()).unwrap()
+        fn open(&self, selection: &str) -> (ReplayProgress, Option<String>) {
+            ReplayProgress::open(path_beside(&self.0), selection.into()).unwrap()
         }
 
-        fn keep(&self, replayed: &mut Replayed, place: Place, handed_over: Place, metadata: &str) {
+        fn keep(
+            &self,
+            replayed: &mut ReplayProgress,
+            place: LinePosition,
+            handed_over: LinePosition,
+            metadata: &str,
+        ) {
             let file = File::open(&self.0).unwrap();
-            replayed.keep(&[News { file: &file, done: Done { place, handed_over }, metadata }]).unwrap();
+            replayed
+                .keep(&[FileProgress { file: &file, done: LineProgress { place, handed_over }, metadata }])
+                .unwrap();
         }
 
-        fn resume(&self, selection: &str) -> Option<Resume> {
+        fn resume(&self, selection: &str) -> Option<ResumePoint> {
             self.open(selection).0.entries().resume(&File::open(&self.0).unwrap()).unwrap()
         }
     }
@@ -340,8 +354,8 @@ mod tests {
         }
     }
 
-    const SECOND: Place = Place { line: 2, byte: 6 };
-    const THIRD: Place = Place { line: 3, byte: 13 };
+    const SECOND: LinePosition = LinePosition { line: 2, byte: 6 };
+    const THIRD: LinePosition = LinePosition { line: 3, byte: 13 };
 
     #[test]
     fn what_was_kept_is_where_it_resumes_also_under_another_name() {
@@ -350,7 +364,7 @@ mod tests {
         assert_eq!((notice, scratch.0.exists()), (None, true));
         scratch.keep(&mut replayed, SECOND, THIRD, "1:\"x\"");
         drop(replayed);
-        assert_eq!(scratch.resume(""), Some(Resume { place: SECOND, metadata: "1:\"x\"".into() }));
+        assert_eq!(scratch.resume(""), Some(ResumePoint { place: SECOND, metadata: "1:\"x\"".into() }));
         let (mut replayed, _) = scratch.open("");
         scratch.keep(&mut replayed, THIRD, THIRD, "");
         drop(replayed);
@@ -360,7 +374,7 @@ mod tests {
         std::fs::rename(&scratch.0, &other.0).unwrap();
         let (replayed, _) = scratch.open("");
         let resume = replayed.entries().resume(&File::open(&other.0).unwrap()).unwrap();
-        assert_eq!(resume, Some(Resume { place: THIRD, metadata: String::new() }));
+        assert_eq!(resume, Some(ResumePoint { place: THIRD, metadata: String::new() }));
     }
 
     #[test]
@@ -368,7 +382,7 @@ mod tests {
         let (one, two) = (Scratch::new("one", "first\nsecond\n"), Scratch::new("two", "first\nzweite\n"));
         let (mut replayed, _) = one.open("");
         one.keep(&mut replayed, SECOND, SECOND, "");
-        let of = |scratch: &Scratch, replayed: &Replayed| {
+        let of = |scratch: &Scratch, replayed: &ReplayProgress| {
             let resume = replayed.entries().resume(&File::open(&scratch.0).unwrap()).unwrap();
             resume.map(|resume| resume.place)
         };
@@ -391,7 +405,7 @@ mod tests {
         }
         // What was noted about lines that are done beyond the place is about these very lines.
         std::fs::write(&scratch.0, "first\nsecond\n").unwrap();
-        scratch.keep(&mut scratch.open("").0, Place::START, THIRD, "beyond");
+        scratch.keep(&mut scratch.open("").0, LinePosition::START, THIRD, "beyond");
         assert_eq!(scratch.resume("").unwrap().metadata, "beyond");
         std::fs::write(&scratch.0, "first\nfourth\n").unwrap();
         assert_eq!(scratch.resume(""), None);
@@ -404,7 +418,7 @@ mod tests {
         let scratch = Scratch::new("precious", "first\nsecond\n");
         let path = path_beside(&scratch.0);
         std::fs::write(&path, "precious").unwrap();
-        let error = Replayed::open(path.clone(), String::new()).unwrap_err();
+        let error = ReplayProgress::open(path.clone(), String::new()).unwrap_err();
         assert!(error.to_string().contains("move it away"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
@@ -417,9 +431,9 @@ mod tests {
             (Scratch::new("linked", "first\nsecond\n"), Scratch::new("victim", "precious"));
         let path = path_beside(&scratch.0);
         symlink(&victim.0, &path).unwrap();
-        let error = Replayed::open(path.clone(), String::new()).unwrap_err();
+        let error = ReplayProgress::open(path.clone(), String::new()).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
-        assert!(Replayed::look(&path, "").unwrap_err().to_string().contains("symbolic link"));
+        assert!(ReplayProgress::look(&path, "").unwrap_err().to_string().contains("symbolic link"));
         std::fs::remove_file(&path).unwrap();
         let mut new = path.clone().into_os_string();
         new.push(".new");
@@ -450,7 +464,7 @@ mod tests {
         let all = &replayed.entries().all;
         assert_eq!((all.len(), all[0].file, all.last().unwrap().place), (MOST_ENTRIES, 8, SECOND));
         assert!(replayed.entries().resume(&File::open(&scratch.0).unwrap()).unwrap().is_some());
-        // Entries that are very long are bounded in bytes.
+        // ReplayEntries that are very long are bounded in bytes.
         let mut long = vec![Entry { metadata: "x".repeat(LARGEST / 3), ..entry(1) }; 4];
         assert!(replayed.written(&mut long).len() <= LARGEST);
         assert_eq!(long.len(), 2);
@@ -460,7 +474,7 @@ mod tests {
     fn one_process_at_a_time() {
         let scratch = Scratch::new("locked", "first\nsecond\n");
         let (mut replayed, _) = scratch.open("");
-        let taken = || Replayed::open(path_beside(&scratch.0), String::new()).unwrap_err().kind();
+        let taken = || ReplayProgress::open(path_beside(&scratch.0), String::new()).unwrap_err().kind();
         assert_eq!(taken(), io::ErrorKind::WouldBlock);
         scratch.keep(&mut replayed, SECOND, SECOND, "");
         assert_eq!(taken(), io::ErrorKind::WouldBlock, "also after it was replaced");

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// What happened within the last `N` slices, the present one included.
 #[derive(Clone, Debug)]
-pub(super) struct Recent<const N: usize> {
+pub(super) struct SlidingCount<const N: usize> {
     slice: Duration,
     counts: [[u64; 2]; N],
     /// The slice that time is in, and when it began.
     current: Option<(usize, Instant)>,
 }
 
-impl<const N: usize> Recent<N> {
+impl<const N: usize> SlidingCount<N> {
     /// Nothing yet. A span so short that its slices were nothing has slices of a nanosecond.
     pub(super) fn new(span: Duration) -> Self {
         let slices = u32::try_from(N).unwrap_or(u32::MAX);
