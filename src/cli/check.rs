@@ -5,6 +5,7 @@ use super::options::{KafkaClient, Options};
 use super::requests::requests;
 use super::run::transport;
 use super::{Exit, Failure, letters, print, source};
+use crate::observe::advice;
 use crate::record::{Offset, Partition, Record};
 use crate::relay::dead_letter::headers::millis;
 use crate::relay::transport::{Answer, Attempt, Transport};
@@ -71,8 +72,8 @@ fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
     match policy.judge(&outcome) {
         Verdict::Accepted => Ok(format!("{answered}: accepted")),
         Verdict::Retry { .. } => Err(format!("{answered}: a run would send such an event again and again")),
-        Verdict::Pause { trouble, .. } => match trouble.advice() {
-            Some(advice) => Err(format!("{answered}: a run would pause; {advice}")),
+        Verdict::Pause { cause, .. } => match cause.fault() {
+            Some(fault) => Err(format!("{answered}: a run would pause; {}", advice::setup(fault))),
             None => Err(format!("{answered}: a run would pause and try again")),
         },
         Verdict::Again => Err(format!("{answered}: a run would send it again at once")),

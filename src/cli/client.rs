@@ -190,7 +190,9 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
         https_only: options.https_only,
         deny_private: options.deny_private,
         warn: |text| ::log::warn!(target: "sluicegate", "{text}"),
-        proxy: proxy.map_err(|error| Failure::usage(format!("--proxy: {error}")))?,
+        proxy: proxy.map_err(|error| {
+            Failure::usage(format!("--proxy: {error} (--proxy none goes without a proxy)"))
+        })?,
         ..ClientSettings::default()
     })
 }

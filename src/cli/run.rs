@@ -6,6 +6,7 @@ use super::options::Options;
 use super::requests::requests;
 use super::signals::drain_on_signal;
 use super::{Exit, Failure, letters, open_files, source};
+use crate::observe::advice;
 use crate::observe::{LogObserver, LoggedAttempts, log};
 use crate::relay::dead_letter::DeadLetters;
 use crate::relay::dead_letter::replay::{RestoringDeadLetters, RestoringTransport};
@@ -105,7 +106,7 @@ fn small_buffer(options: &Options) -> Option<String> {
 }
 
 fn ended(outcome: Result<Totals, RunError>) -> Result<(), Failure> {
-    outcome.map(drop).map_err(|error| Failure { exit: exit(&error), text: error.to_string() })
+    outcome.map(drop).map_err(|error| Failure { exit: exit(&error), text: advice::run_error(&error) })
 }
 
 fn exit(error: &RunError) -> Exit {

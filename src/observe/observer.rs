@@ -4,6 +4,7 @@
 //! rejected records at most ten a second are told one by one, of stubborn ones one in half a minute; the rest is
 //! counted.
 
+use super::advice;
 use super::fields::Fields;
 use super::limit::LineLimit;
 use super::log::tell;
@@ -229,11 +230,11 @@ fn tell_worker(event: &Event<'_>) {
 /// A change of state, once.
 fn tell_change(change: &Change) {
     match change {
-        Change::Paused { record, delay, cause, advice, everything } => {
-            let level = if advice.is_some() { Level::Error } else { Level::Warn };
+        Change::Paused { record, delay, cause, fault, everything } => {
+            let level = if fault.is_some() { Level::Error } else { Level::Warn };
             tell(level, || {
                 let what = if *everything { "all sending" } else { "sending to one target" };
-                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                let advice = fault.map(|fault| format!("; {}", advice::setup(fault))).unwrap_or_default();
                 let fields = Fields::of("paused").record(record).millis("delay_ms", *delay);
                 let text =
                     format!("pausing {what} for {delay:.1?}: {} was answered {cause}{advice}", Named(record));

@@ -1,4 +1,4 @@
-//! How many at once a destination takes well, found out while sending (`--max-concurrency auto`).
+//! The number of concurrent requests that a destination handles well, found while sending.
 //!
 //! Attempts are looked at in rounds of about as many as go at once. While a round takes about as long as the best
 //! ones did, the limit grows; when it takes longer, requests wait for each other at the destination and more of

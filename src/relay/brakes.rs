@@ -74,7 +74,7 @@ impl Brakes {
             | (Verdict::Retry { .. }, Err(SendError { kind: SendErrorKind::Timeout, .. })) => {
                 limit.took(now, sent, in_flight);
             }
-            (Verdict::Pause { trouble: PauseCause::Load | PauseCause::Rate, .. }, Ok(_)) => {
+            (Verdict::Pause { cause: PauseCause::Load | PauseCause::Rate, .. }, Ok(_)) => {
                 limit.turned_away(now, sent, in_flight);
             }
             // Other failures may come faster or slower than work does.

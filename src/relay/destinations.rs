@@ -142,19 +142,19 @@ impl Destinations {
         &mut self,
         target: Target,
         sending: SentRequests,
-        (after, trouble): (Option<Duration>, PauseCause),
+        (after, cause): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
     ) -> [PauseEffect; 2] {
-        let by_itself = trouble != PauseCause::Connection && self.is_by_itself(target);
+        let by_itself = cause != PauseCause::Connection && self.is_by_itself(target);
         if self.turned_away.len() < ENOUGH_TARGETS {
             self.turned_away.insert(target);
         }
         self.each(target, sending, |pause, sending, is_target| {
             let concerns = is_target == by_itself || sending.is_probe;
             match concerns {
-                true => pause.turned_away(sending, (after, trouble), is_suspect, now, jitter),
+                true => pause.turned_away(sending, (after, cause), is_suspect, now, jitter),
                 false => {
                     pause.inconclusive(sending, now);
                     PauseEffect::default()

@@ -3,6 +3,7 @@
 use super::dead_letter::Rejection;
 use super::notice::Notice;
 use super::settings::OnRejection;
+use super::verdict::SetupFault;
 use crate::record::{Checkpoint, Offset, Partition, Record};
 use std::time::Duration;
 
@@ -125,8 +126,8 @@ pub enum Change {
         delay: Duration,
         /// What the record was answered.
         cause: String,
-        /// What a person should do, where one is needed.
-        advice: Option<&'static str>,
+        /// What is wrong with credentials or address, where a person is needed.
+        fault: Option<SetupFault>,
         /// All sending, not that to one target alone.
         everything: bool,
     },

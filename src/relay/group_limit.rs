@@ -1,4 +1,4 @@
-//! One limit for all members of a group (`--group-max-concurrency`): who may have how much of it, and when.
+//! One concurrency limit for all members of a consumer group: how much of it each may use, and when.
 //!
 //! The leader of the group splits the limit each time partitions are assigned. What makes it hold also while shares
 //! move from one member to another:

@@ -378,7 +378,7 @@ impl Pause {
     pub(super) fn turned_away(
         &mut self,
         sending: &SentRequest,
-        (after, trouble): (Option<Duration>, PauseCause),
+        (after, cause): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
@@ -386,14 +386,14 @@ impl Pause {
         self.ended(sending, now);
         self.note_turned_away(sending.sequence, now);
         let mut effect = PauseEffect::default();
-        if trouble == PauseCause::Rate && !is_suspect {
+        if cause == PauseCause::Rate && !is_suspect {
             effect.paced = self.pace(sending, now);
         }
         if !is_suspect {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
         // Of a suspect that load may excuse, only a trial tells more.
-        if !is_suspect || !trouble.may_be_load() {
+        if !is_suspect || !cause.may_be_load() {
             self.accuse(sending.sequence, now);
         }
         match &self.state {

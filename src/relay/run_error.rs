@@ -13,7 +13,7 @@ pub enum RunError {
     Rejected(Box<DeadLetter>),
     /// More records were rejected than there may be.
     TooManyRejected(Box<DeadLetter>, RejectionLimit),
-    /// The destination answered 410: it wants no more.
+    /// The destination wants no more.
     Gone(Box<DeadLetter>),
     /// The destination accepted nothing for as long as patience goes; with the last failure.
     OutOfPatience(Duration, String),
@@ -40,39 +40,34 @@ impl fmt::Display for RunError {
         match self {
             Self::Rejected(letter) => write!(
                 f,
-                "the destination rejected {}: nothing past this record is committed. Mend what rejected it and \
-                 start again, or let rejected records go to a file with --dead-letter FILE",
-                Told(letter)
+                "the destination rejected {}: nothing past this record is committed",
+                Described(letter)
             ),
             Self::TooManyRejected(letter, threshold) => write!(
                 f,
-                "more records were rejected than --max-rejected allows ({threshold}), the last of them {}: it is in no \
-                 dead letters, and nothing past it is committed. Look at what changed on the other side, then start \
-                 again",
-                Told(letter)
+                "more records were rejected than the limit allows ({threshold}), the last of them {}: it is not in the \
+                 dead letters, and nothing past it is committed",
+                Described(letter)
             ),
             Self::Gone(letter) => {
-                write!(f, "the destination wants no more: it answered 410 Gone to {}", Told(letter))
+                write!(f, "the destination wants no more events: it answered {}", Described(letter))
             }
             Self::OutOfPatience(patience, cause) => write!(
                 f,
-                "the destination accepted nothing for {patience:?} (--patience), at last: {cause}. What it accepted \
-                 before is committed, the rest stays in the topic"
+                "the destination accepted nothing for {patience:?}; the last failure: {cause}. What it accepted before is \
+                 committed, the rest stays in the topic"
             ),
             Self::OutOfPatienceWithSource(patience, cause) => {
-                write!(f, "the brokers were out of reach for {patience:?} (--patience), at last: {cause}")
+                write!(f, "the brokers were out of reach for {patience:?}; the last failure: {cause}")
             }
             Self::Uncommitted(positions, cause) => write!(
                 f,
-                "what was delivered last could not be committed and will be sent again: {positions} are not committed \
+                "what was delivered last could not be committed and will be sent again: not committed are {positions} \
                  ({cause})"
             ),
             Self::Twice(first, second) => write!(f, "{first}; and then {second}"),
             Self::Threads(error) => {
-                write!(
-                    f,
-                    "no thread can be started ({error}): lower --max-concurrency or raise the limit of processes"
-                )
+                write!(f, "no thread can be started ({error})")
             }
             Self::Source(error) => write!(f, "{error}"),
             Self::Commit(error) => {
@@ -98,9 +93,9 @@ impl std::error::Error for RunError {
 }
 
 /// A rejected record in words: topic, partition, offset, status and the beginning of the answer.
-struct Told<'a>(&'a DeadLetter);
+struct Described<'a>(&'a DeadLetter);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let DeadLetter { record, rejection } = self.0;
         let partition = record.partition();

@@ -45,7 +45,7 @@ pub enum Polled {
     Lost(Vec<Partition>),
     /// Something a person should know.
     Notice(Notice),
-    /// Everything that was there when the source was opened has been handed over (`--until-end`).
+    /// Everything that was there when the source was opened has been handed over.
     End,
 }
 

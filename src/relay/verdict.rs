@@ -22,7 +22,7 @@ pub enum Verdict {
         /// Not before this has passed, by the destination's wish.
         after: Option<Duration>,
         /// What may explain it.
-        trouble: PauseCause,
+        cause: PauseCause,
     },
     /// The record will never be accepted.
     Rejected,
@@ -41,8 +41,8 @@ pub enum PauseCause {
     Load,
     /// No connection: whoever listens at that address is away, for all targets there.
     Connection,
-    /// Credentials or the address, which no wait mends; with advice for a person, where there is any.
-    Setup(Option<&'static str>),
+    /// Credentials or the address, which no wait mends; `None` where a rule of the operator's says so.
+    Setup(Option<SetupFault>),
 }
 
 impl PauseCause {
@@ -51,18 +51,48 @@ impl PauseCause {
         !matches!(self, Self::Setup(_))
     }
 
-    /// What a person should do.
-    pub fn advice(self) -> Option<&'static str> {
-        if let Self::Setup(advice) = self { advice } else { None }
+    /// What is wrong with credentials or address, where that is known.
+    pub fn fault(self) -> Option<SetupFault> {
+        if let Self::Setup(fault) = self { fault } else { None }
+    }
+}
+
+/// What is wrong with credentials or address: only a person can fix it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupFault {
+    /// No credentials, or wrong ones.
+    Unauthorized,
+    /// The credentials don't allow it.
+    Forbidden,
+    /// Nothing is at the path.
+    NotFound,
+    /// The path takes no POST.
+    MethodNotAllowed,
+    /// A proxy wants credentials.
+    ProxyUnauthorized,
+    /// The destination has another address by now; redirects are never followed.
+    Moved,
+}
+
+impl fmt::Display for SetupFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthorized => "the destination wants credentials, or other ones",
+            Self::Forbidden => "the destination forbids this: check the credentials and what they may do",
+            Self::NotFound => "nothing is at this address",
+            Self::MethodNotAllowed => "the address takes no POST",
+            Self::ProxyUnauthorized => "a proxy on the way wants credentials",
+            Self::Moved => "the destination has moved and redirects are never followed",
+        })
     }
 }
 
 impl Verdict {
-    /// What `--on-status` may ask for, by name.
+    /// What a [`Rule`] may ask for, by name.
     pub const NAMES: [(&'static str, Self); 5] = [
         ("accept", Self::Accepted),
         ("retry", Self::Retry { after: None }),
-        ("pause", Self::Pause { after: None, trouble: PauseCause::Load }),
+        ("pause", Self::Pause { after: None, cause: PauseCause::Load }),
         ("refuse", Self::Rejected),
         ("stop", Self::Stop),
     ];
@@ -71,13 +101,13 @@ impl Verdict {
     fn after(self, after: Option<Duration>) -> Self {
         match self {
             Self::Retry { .. } => Self::Retry { after },
-            Self::Pause { trouble, .. } => Self::Pause { after, trouble },
+            Self::Pause { cause, .. } => Self::Pause { after, cause },
             other => other,
         }
     }
 }
 
-/// A rule of `--on-status`: `409=retry`, `4xx=refuse`.
+/// A rule by which statuses get a verdict: `409=retry`, `4xx=refuse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     statuses: Statuses,
@@ -153,7 +183,7 @@ impl Policy {
                 .unwrap_or_else(|| by_default(answer.status))
                 .after(answer.retry_after),
             Err(error) => match error.kind {
-                SendErrorKind::Connect => Verdict::Pause { after: None, trouble: PauseCause::Connection },
+                SendErrorKind::Connect => Verdict::Pause { after: None, cause: PauseCause::Connection },
                 SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { after: None },
                 SendErrorKind::Stale => Verdict::Again,
                 SendErrorKind::Unsendable => Verdict::Rejected,
@@ -164,20 +194,18 @@ impl Policy {
 
 /// The table that holds where no rule says otherwise.
 fn by_default(status: u16) -> Verdict {
-    let pause = |trouble| Verdict::Pause { after: None, trouble };
-    let setup = |advice| pause(PauseCause::Setup(Some(advice)));
+    let pause = |cause| Verdict::Pause { after: None, cause };
+    let setup = |fault| pause(PauseCause::Setup(Some(fault)));
     match status {
         200..=299 => Verdict::Accepted,
         429 => pause(PauseCause::Rate),
         502..=504 => pause(PauseCause::Load),
-        401 => setup("the destination wants credentials, or other ones: check --header"),
-        403 => setup("the destination forbids this: check the credentials and what they may do"),
-        404 => setup("nothing is at this address: check the path in --url"),
-        405 => setup("the address takes no POST: check --url"),
-        407 => setup("a proxy on the way wants credentials"),
-        300..=399 => setup(
-            "the destination has moved and redirects are never followed: put its new address into --url",
-        ),
+        401 => setup(SetupFault::Unauthorized),
+        403 => setup(SetupFault::Forbidden),
+        404 => setup(SetupFault::NotFound),
+        405 => setup(SetupFault::MethodNotAllowed),
+        407 => setup(SetupFault::ProxyUnauthorized),
+        300..=399 => setup(SetupFault::Moved),
         410 => Verdict::Stop,
         408 | 425 => Verdict::Retry { after: None },
         400..=499 => Verdict::Rejected,
@@ -205,13 +233,13 @@ mod tests {
         }
         for status in [429, 502, 503, 504] {
             assert!(
-                matches!(judge(&policy, status), Verdict::Pause { trouble, .. } if trouble.may_be_load()),
+                matches!(judge(&policy, status), Verdict::Pause { cause, .. } if cause.may_be_load()),
                 "{status}"
             );
         }
         for status in [401, 403, 404, 405, 407, 300, 301, 302, 304, 307, 308] {
             assert!(
-                matches!(judge(&policy, status), Verdict::Pause { trouble: PauseCause::Setup(Some(_)), .. }),
+                matches!(judge(&policy, status), Verdict::Pause { cause: PauseCause::Setup(Some(_)), .. }),
                 "{status}"
             );
         }
@@ -226,7 +254,7 @@ mod tests {
         let failed = |kind| Policy::default().judge(&Err(SendError { kind, text: String::new() }));
         assert_eq!(
             failed(SendErrorKind::Connect),
-            Verdict::Pause { after: None, trouble: PauseCause::Connection }
+            Verdict::Pause { after: None, cause: PauseCause::Connection }
         );
         assert_eq!(failed(SendErrorKind::Stale), Verdict::Again);
         assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Rejected);
@@ -240,7 +268,7 @@ mod tests {
         let outcome = Ok(Answer { status: 429, retry_after, ..Answer::default() });
         assert_eq!(
             Policy::default().judge(&outcome),
-            Verdict::Pause { after: retry_after, trouble: PauseCause::Rate }
+            Verdict::Pause { after: retry_after, cause: PauseCause::Rate }
         );
     }
 
@@ -250,11 +278,11 @@ mod tests {
             .iter()
             .fold(Policy::default(), |policy, rule| policy.with(rule.parse().expect("a rule")));
         assert_eq!(judge(&policy, 409), Verdict::Retry { after: None });
-        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, trouble: PauseCause::Load });
+        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, cause: PauseCause::Load });
         assert_eq!(judge(&policy, 401), Verdict::Rejected);
         assert_eq!(judge(&policy, 302), Verdict::Accepted);
         assert_eq!(judge(&policy, 500), Verdict::Stop);
-        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, trouble: PauseCause::Load });
+        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, cause: PauseCause::Load });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `--auth`: what stands in `Authorization`, and how it is renewed while the run goes on.
+//! The value of `Authorization`, and how it is renewed during a run.
 //!
 //! A token or password lies in a file that others may rewrite ([`SecretFile`]), or is fetched from an authorization
 //! server ([`ClientCredentials`]). Either way a destination that answers 401 gets one more try with what there is

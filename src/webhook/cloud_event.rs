@@ -1,4 +1,4 @@
-//! `--format cloudevents`: [CloudEvents] 1.0 in the HTTP binding's terms.
+//! Records as [CloudEvents] 1.0, by the HTTP binding.
 //!
 //! A record that holds a structured event is passed through as it is. One in the Kafka binding's binary mode
 //! (`ce_id`, `ce_source`, `ce_specversion`, `ce_type`) goes in HTTP's binary mode. Any other is wrapped: its value is
@@ -23,11 +23,11 @@ const STRUCTURED: &[u8] = b"application/cloudevents";
 /// How records that are no events yet become some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEvents {
-    /// `--ce-source`; without it `kafka://CLUSTER/TOPIC`.
+    /// The `source` of records that are not events; `None`: `kafka://CLUSTER/TOPIC`.
     pub source: Option<String>,
     /// What stands for the cluster there.
     pub cluster: String,
-    /// `--ce-type`.
+    /// The `type` of records that are not events.
     pub kind: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where requests go: the parsed `--url`.
+//! Where requests go: a parsed URL.
 //!
 //! Invariant: what is shown, in `Debug` too, is the origin alone (of a unix socket: its path). User name and password
 //! are taken out of the URL at once; path and query are for the request line only, since for many webhooks they are
@@ -34,9 +34,9 @@ impl fmt::Display for UrlError {
                 write!(f, "the URL holds the character {c:?}: percent-encode it (in the host: use punycode)")
             }
             Self::Socket => f.write_str("a unix socket is written unix:/PATH/OF/SOCKET:/HOOK"),
-            Self::NoTls => f.write_str(
-                "https:// needs the feature 'tls', which this binary was built without: build with --features tls",
-            ),
+            Self::NoTls => {
+                f.write_str("https:// needs the feature 'tls', which this binary was built without")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--format json`: the whole record as one JSON object, for receivers that look at bodies only.
+//! The whole record as one JSON object, for receivers that look at bodies only.
 //!
 //! ```json
 //! {"topic":"orders","partition":3,"offset":42,"timestamp":1700000000123,"key":"k","key_encoding":"text",

@@ -1,7 +1,7 @@
 //! `minreq` as HTTP client: a connection a request, the smallest build.
 //!
 //! What it can't do, so that nobody is surprised:
-//! - Its timeouts are whole seconds, so `--timeout` is rounded up, and it has no timeout of its own for connecting.
+//! - Its timeouts are whole seconds, so a timeout is rounded up, and it has no timeout of its own for connecting.
 //! - It runs each request up to the answer's headers in a thread of its own, so that a slow name server is
 //!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
 //! - It trusts the roots of Mozilla that were built in, not the system's, and takes no CA of your own.
@@ -171,14 +171,14 @@ fn reach(destination: &Destination, timeout: Duration) -> Result<String, String>
     let (host, port) = (destination.host(), destination.port());
     let addresses: Vec<_> = (host, port)
         .to_socket_addrs()
-        .map_err(|error| format!("the name {host} does not resolve ({error}): check --url"))?
+        .map_err(|error| format!("the name {host} does not resolve ({error}): check the URL"))?
         .collect();
-    let mut failure = format!("the name {host} has no address: check --url");
+    let mut failure = format!("the name {host} has no address: check the URL");
     for address in addresses {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(_) => return Ok(format!("resolves and connects ({address})")),
             Err(error) => {
-                failure = format!("{address} can't be reached ({error}): check --url, and whether it is up")
+                failure = format!("{address} can't be reached ({error}): check the URL, and whether it is up")
             }
         }
     }

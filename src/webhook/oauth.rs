@@ -59,7 +59,7 @@ pub struct TokenRoute {
     pub proxy: Option<String>,
 }
 
-/// What the file of `--auth oauth2:FILE` says.
+/// The settings of a token endpoint and its client, from a file.
 pub struct OAuthSettings {
     /// `token-url`.
     pub endpoint: Destination,

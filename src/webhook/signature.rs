@@ -76,10 +76,9 @@ impl fmt::Display for SigningError {
             }
             Self::TooMany => write!(f, "at most {MOST_SECRETS} secrets can sign: take away old ones"),
             Self::Secret(path, line, fault) => write!(f, "{}, line {line}: {fault}", path.display()),
-            Self::NotBuilt => f.write_str(
-                "signing needs the feature 'signing', which this binary was built without: build with \
-                 --features signing",
-            ),
+            Self::NotBuilt => {
+                f.write_str("signing needs the feature 'signing', which this binary was built without")
+            }
         }
     }
 }

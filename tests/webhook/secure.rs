@@ -126,7 +126,7 @@ fn settings_that_cannot_work_are_told_before_anybody_is_contacted() {
         KeepAlive::new(Destination::parse(url).unwrap(), settings).unwrap_err().to_string()
     };
     let https_only = ClientSettings { https_only: true, ..ClientSettings::default() };
-    assert!(refused("http://hook.example/", https_only).contains("--https-only"));
+    assert!(refused("http://hook.example/", https_only).contains("only https is allowed"));
     let tls =
         TlsSettings { ca: Some(std::path::PathBuf::from("/no/such.pem").into()), ..TlsSettings::default() };
     let error = refused("https://hook.example/", ClientSettings { tls, ..ClientSettings::default() });

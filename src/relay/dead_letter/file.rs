@@ -38,7 +38,7 @@ impl fmt::Display for OpenError {
             }
             io::ErrorKind::WouldBlock => write!(
                 f,
-                "the dead-letter file {path} is in use by another process: give each its own with --dead-letter"
+                "the dead-letter file {path} is in use by another process: give each run a file of its own"
             ),
             io::ErrorKind::IsADirectory => {
                 write!(f, "the dead-letter file {path} can't be opened: it is a folder: name a file in it")
@@ -236,7 +236,7 @@ fn written(letters: &[DeadLetter], longest: usize) -> Result<String, String> {
         if length > longest {
             return Err(format!(
                 "the letter of {} takes a line of {length} bytes, longer than is read back ({longest}): let rejected \
-                 records go to a topic with --dead-letter topic:NAME",
+                 records go to a topic instead",
                 place()
             ));
         }

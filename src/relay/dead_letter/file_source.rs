@@ -363,7 +363,9 @@ impl LineFormat for DeadLetterLines {
         let (at, letter) = match (parsed, &line.lost) {
             (Ok(letter), _) => (0, Some(letter)),
             (Err(error @ LineError::Member(_)), None) if !self.skips_strangers => {
-                return Err(format!("{error}. Correct it; with --only or --since such lines are skipped"));
+                return Err(format!(
+                    "{error}. Correct it, or select dead letters by a condition, which skips such lines"
+                ));
             }
             (Err(_), _) => line::salvage(&line.bytes).map_or((0, None), |(at, letter)| (at, Some(letter))),
         };

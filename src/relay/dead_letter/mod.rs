@@ -76,7 +76,7 @@ pub trait DeadLetters: Send {
     fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError>;
 }
 
-/// Keeps nothing, by the operator's explicit wish (`--dead-letter drop`); the core counts and tells each one.
+/// Keeps nothing, by the operator's explicit wish; the core counts and reports each one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drop;
 

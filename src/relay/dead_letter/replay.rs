@@ -40,7 +40,7 @@ impl Source for ReplaySource {
         {
             let place = format!("{} offset {}", records[at].partition(), records[at].offset());
             let text = format!(
-                "{place}: {error}. Nothing past it is sent; with --since or --only such records are passed over"
+                "{place}: {error}. Nothing past it is sent; where dead letters are selected by a condition, such records are skipped"
             );
             let error = SourceError(text);
             if at == 0 {

@@ -201,7 +201,7 @@ impl ReplayEntries {
             return Ok((entries, begin("is damaged")));
         }
         entries.all = found.into_iter().filter(|(_, of)| of == selection).map(|(entry, _)| entry).collect();
-        let notice = entries.all.is_empty().then(|| begin("is about another command, --only or --since"));
+        let notice = entries.all.is_empty().then(|| begin("is about another command or selection"));
         Ok((entries, notice.flatten()))
     }
 
@@ -398,7 +398,7 @@ mod tests {
     fn another_file_or_selection_begins_at_the_start() {
         let scratch = Scratch::new("another", "first\nsecond\n");
         scratch.keep(&mut scratch.open("status=422").0, SECOND, THIRD, "");
-        assert!(scratch.open("").1.unwrap().contains("another command, --only"));
+        assert!(scratch.open("").1.unwrap().contains("another command or selection"));
         for text in ["fir\nt\nsecond\n", "f\n", ""] {
             std::fs::write(&scratch.0, text).unwrap();
             assert_eq!(scratch.resume("status=422"), None, "{text}");

@@ -10,7 +10,7 @@ use crate::relay::run_error::RunError;
 use crate::relay::schedule::{RecordState, Slot, TurnedAway};
 use crate::relay::settings::OnRejection;
 use crate::relay::transport::{Answer, SendError, Target};
-use crate::relay::verdict::{PauseCause, Verdict};
+use crate::relay::verdict::{PauseCause, SetupFault, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
 /// So often a record may meet a rate limit before it is suspected: any record may meet it once.
@@ -86,9 +86,9 @@ impl Dispatcher {
                 destinations.works(ticket.target, sendings, limit, now)
             }
             Verdict::Retry { .. } => destinations.failed(ticket.target, sendings, now, jitter),
-            Verdict::Pause { after, trouble } => {
+            Verdict::Pause { after, cause } => {
                 let after = after.map(|after| after.min(self.settings.max_retry_after));
-                destinations.turned_away(ticket.target, sendings, (after, trouble), is_suspect, now, jitter)
+                destinations.turned_away(ticket.target, sendings, (after, cause), is_suspect, now, jitter)
             }
             Verdict::Accepted | Verdict::Rejected | Verdict::Stop | Verdict::Again => {
                 destinations.inconclusive(ticket.target, sendings, now);
@@ -133,8 +133,8 @@ impl Dispatcher {
                 }
                 self.put_back(sequence, record, None)
             }
-            Verdict::Pause { after, trouble } => {
-                self.turned_away(record, (after, trouble), reason(outcome), sending, at)
+            Verdict::Pause { after, cause } => {
+                self.turned_away(record, (after, cause), reason(outcome), sending, at)
             }
             Verdict::Retry { after } => match self.fails(sequence, at.now) {
                 true => {
@@ -182,7 +182,7 @@ impl Dispatcher {
     fn turned_away(
         &mut self,
         record: &Record,
-        (after, trouble): (Option<Duration>, PauseCause),
+        (after, cause): (Option<Duration>, PauseCause),
         answer: Reason,
         sending: &SentRequest,
         at: At,
@@ -197,9 +197,9 @@ impl Dispatcher {
             last: at.now,
             wall: at.wall,
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
-            patience: if trouble == PauseCause::Rate { RATE_PATIENCE } else { 1 },
-            may_be_load: trouble.may_be_load(),
-            no_load: !trouble.may_be_load() || alone_for >= fair_wait,
+            patience: if cause == PauseCause::Rate { RATE_PATIENCE } else { 1 },
+            may_be_load: cause.may_be_load(),
+            no_load: !cause.may_be_load() || alone_for >= fair_wait,
             accepted_before,
             is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
             is_counted: false,
@@ -210,7 +210,7 @@ impl Dispatcher {
         if !is_suspect {
             return self.put_back(sequence, record, None);
         }
-        let counts = match trouble {
+        let counts = match cause {
             PauseCause::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
             _ => self.was_tried_alone(sequence, target, (first, alone_for), at.now),
         };
@@ -313,12 +313,12 @@ impl Dispatcher {
             self.totals.pauses += 1;
             let (_, cause) = self.failing.clone().unwrap_or((at.now, String::new()));
             let of_it = self.schedule.get(sequence).and_then(|slot| slot.turned_away.as_ref());
-            let advice = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.advice(of_it));
+            let fault = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.fault(of_it));
             self.changes.push_back(Change::Paused {
                 record: record.clone(),
                 delay,
                 cause,
-                advice,
+                fault,
                 everything: target == Target::ONLY,
             });
         }
@@ -337,10 +337,10 @@ impl Dispatcher {
         }
     }
 
-    fn advice(&self, turned_away: Option<&TurnedAway>) -> Option<&'static str> {
+    fn fault(&self, turned_away: Option<&TurnedAway>) -> Option<SetupFault> {
         let status = turned_away?.answer.0?;
         let verdict = self.settings.policy.judge(&Ok(Answer { status, ..Answer::default() }));
-        if let Verdict::Pause { trouble, .. } = verdict { trouble.advice() } else { None }
+        if let Verdict::Pause { cause, .. } = verdict { cause.fault() } else { None }
     }
 
     /// Another record that was sent later was accepted: this one is a suspect.

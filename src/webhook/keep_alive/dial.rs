@@ -1,5 +1,5 @@
 //! The way to the destination: a unix socket, a TCP connection, or one through a proxy, with TLS on top for https.
-//! With `--deny-private` it leads only to addresses that were checked, never to a name that is looked up again, and
+//! Where private addresses are denied it leads only to addresses that were checked, never to a name that is looked up again, and
 //! never to this host itself, whatever its addresses are.
 
 use super::connection::{Connection, Reached};
@@ -117,7 +117,7 @@ impl Dial {
             Denial::None => Ok(found),
             Denial::Own(address) => Err(self.leads_here(address)),
             Denial::Private => Err(format!(
-                "--deny-private: {} is at {}, which is not on the Internet",
+                "{} is at {}, which is not on the Internet: private addresses are denied",
                 self.destination.host(),
                 first.ip()
             )),
@@ -126,7 +126,7 @@ impl Dial {
 
     fn leads_here(&self, address: SocketAddr) -> String {
         let host = self.destination.host();
-        format!("--deny-private: {host} is at {}, which is an address of this very host", address.ip())
+        format!("{host} is at {}, an address of this very host: private addresses are denied", address.ip())
     }
 
     /// Asks the proxy for a connection to the destination (RFC 9110 §9.3.6).
@@ -149,7 +149,7 @@ impl Dial {
         match connection.reading.status() {
             200..=299 if exact => Ok(()),
             200..=299 => Err(format!("the proxy {proxy} said more than that the connection is open")),
-            407 => Err(format!("the proxy {proxy} wants other credentials (407): mend --proxy")),
+            407 => Err(format!("the proxy {proxy} wants other credentials (407)")),
             status => Err(format!("the proxy {proxy} opened no connection: it answered {status}")),
         }
     }

@@ -109,11 +109,11 @@ impl Default for ClientSettings {
 /// Why there is no such client; nothing was contacted.
 #[derive(Debug)]
 pub enum ClientError {
-    /// `--https-only`, and the URL is another.
+    /// Only https is allowed, and the URL has another scheme.
     NotHttps,
-    /// `--deny-private` with a proxy, which is the one that looks names up.
+    /// Private addresses are denied, and a proxy looks names up itself.
     PrivateBehindProxy,
-    /// `--deny-private`, and the URL leads to this host or its network.
+    /// Private addresses are denied, and the URL leads to this host or its network.
     Private(String),
     /// Certificates or keys.
     Tls(NetError),
@@ -122,12 +122,11 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotHttps => f.write_str("--https-only: the URL has to begin with https://"),
+            Self::NotHttps => f.write_str("only https is allowed: the URL has to begin with https://"),
             Self::PrivateBehindProxy => f.write_str(
-                "--deny-private can't be kept with a proxy, which looks the name up itself: let the proxy deny them, \
-                 or take --proxy none",
+                "private addresses can't be denied behind a proxy, which looks names up itself: let the proxy deny them",
             ),
-            Self::Private(place) => write!(f, "--deny-private: {place} is not on the Internet"),
+            Self::Private(place) => write!(f, "private addresses are denied, and {place} is not on the Internet"),
             Self::Tls(error) => write!(f, "{error}"),
         }
     }

@@ -1,5 +1,5 @@
-//! Addresses that a destination on the Internet can't have (`--deny-private`): whoever may choose a webhook's URL
-//! must not reach this host, its network or its cloud's metadata through us.
+//! Addresses that a destination on the Internet can't have: whoever may choose a webhook's URL must not reach this
+//! host, its network or its cloud's metadata through us.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 

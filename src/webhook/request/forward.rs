@@ -1,4 +1,4 @@
-//! `--forward-header`: a record's own headers that go along.
+//! A record's own headers that are forwarded.
 //!
 //! A value that no header line can hold (control characters, white space at an end, bytes that are not UTF-8) goes as
 //! base64 under the name with `-base64` behind it. What goes along is bounded, since servers refuse a request whose

@@ -4,7 +4,7 @@ use crate::webhook::headers::{is_token, is_value};
 use crate::webhook::template::{HeaderTemplate, TemplateError};
 use std::fmt;
 
-/// Names that neither a record nor `--header` can take, because they describe the message itself.
+/// Names that neither a record nor an operator can set, because they describe the message itself.
 const OF_THE_MESSAGE: [&str; 9] = [
     "host",
     "content-length",
@@ -59,7 +59,7 @@ impl fmt::Display for HeaderError {
                  by a flag of its own"
             ),
             Self::Reserved(name) if name.eq_ignore_ascii_case("content-type") => {
-                f.write_str("the content type is a record's own, or what --content-type says")
+                f.write_str("the content type is the record's own, or has a setting of its own")
             }
             Self::Reserved(name) => write!(f, "header {name} is set by sluicegate itself: leave it out"),
         }
@@ -84,7 +84,7 @@ impl fmt::Debug for HeaderField {
 }
 
 impl HeaderField {
-    /// Reads `Name: value`, as `--header` has it.
+    /// Reads `Name: value`.
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
         let (name, value) = text.split_once(':').ok_or(HeaderError::NoColon)?;
         if !is_token(name.as_bytes()) {
@@ -105,7 +105,7 @@ impl HeaderField {
     }
 }
 
-/// Reads a value for `--content-type`.
+/// Reads a content type.
 pub fn content_type(text: &str) -> Result<String, HeaderError> {
     let value = text.trim_matches([' ', '\t']);
     match !value.is_empty() && is_value(value.as_bytes()) {
@@ -114,7 +114,7 @@ pub fn content_type(text: &str) -> Result<String, HeaderError> {
     }
 }
 
-/// Reads a name for `--forward-header`; lower-case, since header names ignore case.
+/// Reads the name of a record's header to forward; in lower case, since header names ignore case.
 pub fn forwardable(name: &str) -> Result<String, HeaderError> {
     if name.contains(PATTERN_CHARACTERS) {
         return Err(HeaderError::Pattern(name.into()));
