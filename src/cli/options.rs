@@ -218,7 +218,7 @@ pub(crate) struct Options {
     /// `--max-key-header`
     pub(crate) max_key_header: Bytes,
     /// `--content-type`
-    pub(crate) content_type: String,
+    pub(crate) content_type: Option<String>,
     /// `--format`
     pub(crate) format: FormatName,
     /// `--ce-source`
@@ -296,7 +296,7 @@ impl Default for Options {
             forward_headers: Vec::new(),
             no_kafka_headers: false,
             max_key_header: Bytes(DEFAULT_MAX_KEY_HEADER),
-            content_type: "application/json".into(),
+            content_type: None,
             format: FormatName::Raw,
             ce_source: None,
             ce_type: None,

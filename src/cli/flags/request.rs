@@ -50,12 +50,12 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "content-type",
         value: Some("TYPE"),
-        default: "application/json",
+        default: "by the value: JSON or octet-stream",
         doc: "Content-Type of each request",
         more: "A content-type header of the record takes precedence.",
         set: |o, v| {
             header_field::content_type(v)
-                .map(|value| o.content_type = value)
+                .map(|value| o.content_type = Some(value))
                 .map_err(|error| error.to_string())
         },
         ..REQUEST

@@ -9,6 +9,7 @@
 //! What records put into a request is bounded as servers bound it. A key that is too long is left out and said to be;
 //! a path or header that would be too long makes the record one that can't be sent, which no retry would change.
 
+pub mod content_type;
 mod forward;
 pub mod header_field;
 mod settings;
@@ -52,7 +53,7 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Requests {
     format: Format,
-    content_type: String,
+    content_type: Option<String>,
     forward: Vec<String>,
     signer: Option<Signer>,
     authorization: Option<Authorization>,
@@ -196,6 +197,8 @@ impl Requests {
         }
         let ours = headers.as_str().len();
         let id = webhook_id(record);
+        // Invariant 7: the id depends on the record alone, and no part of it can be left out of a header.
+        debug_assert!(!id.contains('.'), "Standard Webhooks forbids a dot in an id");
         let value = record.value().unwrap_or_default();
         let (content_type, body) = match &self.format {
             Format::Raw | Format::CloudEvents(_) => (self.content_type_of(record), Cow::Borrowed(value)),
@@ -255,17 +258,23 @@ impl Requests {
     fn content_type_of<'a>(&'a self, record: &'a Record) -> &'a str {
         let own = record.headers().filter(|h| h.name.eq_ignore_ascii_case(b"content-type")).last();
         let Some(own) = own.and_then(|h| h.value).filter(|value| !value.is_empty()) else {
-            return &self.content_type;
+            return self.content_type_for(record);
         };
         let sound = own.len() <= LONGEST_CONTENT_TYPE && is_value(own);
         match std::str::from_utf8(own) {
             Ok(text) if sound => text,
             _ => {
-                let what =
-                    "the record's own content-type can't stand in a header: it went as --content-type says";
+                let what = "its own content-type can't stand in a header, so another one was sent";
                 self.notices.once("content-type", record, what);
-                &self.content_type
+                self.content_type_for(record)
             }
+        }
+    }
+
+    fn content_type_for(&self, record: &Record) -> &str {
+        match &self.content_type {
+            Some(content_type) => content_type,
+            None => content_type::of(record.value().unwrap_or_default()),
         }
     }
 
@@ -315,7 +324,7 @@ impl Requests {
     fn tell_long_key(&self, record: &Record) {
         let (length, most) = (record.key().map_or(0, <[u8]>::len), self.max_key_header);
         let what = format!(
-            "its key of {length} bytes is too long for a header (--max-key-header: {most} bytes as it is sent) and was \
+            "its key of {length} bytes is too long for a header (at most {most} bytes as it is sent) and was \
              left out; kafka-key-omitted tells its length"
         );
         self.notices.once("kafka-key", record, what);
@@ -407,6 +416,18 @@ mod tests {
     }
 
     #[test]
+    fn invariant_7_the_same_record_has_the_same_webhook_id_on_each_attempt_and_after_a_restart() {
+        let record = record(None, Some(b"{}"), &[]);
+        let id = |requests: &Requests, second: u64| {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            requests.make(&record, now).unwrap().headers.get("webhook-id").unwrap().to_owned()
+        };
+        let first = requests(RequestSettings::default());
+        let restarted = requests(RequestSettings { kafka_headers: false, ..RequestSettings::default() });
+        assert_eq!([id(&first, 1), id(&first, 60), id(&restarted, 3_600)], ["or~ders-3-42-1700000000123"; 3]);
+    }
+
+    #[test]
     fn the_body_is_the_value_itself_without_a_copy() {
         let (requests, record) =
             (requests(RequestSettings::default()), record(None, Some(b"\0\xffvalue"), &[]));
@@ -428,9 +449,20 @@ mod tests {
     #[test]
     fn the_records_own_content_type_wins() {
         let own = [Header { name: b"Content-Type", value: Some(b"text/plain") }];
-        assert_eq!(plain(&record(None, None, &own)).get("Content-Type"), Some("text/plain"));
+        assert_eq!(plain(&record(None, Some(b"{}"), &own)).get("Content-Type"), Some("text/plain"));
         let broken = [Header { name: b"content-type", value: Some(b"text/plain\r\nX: y") }];
-        assert_eq!(plain(&record(None, None, &broken)).get("Content-Type"), Some("application/json"));
+        assert_eq!(plain(&record(None, Some(b"{}"), &broken)).get("Content-Type"), Some("application/json"));
+    }
+
+    #[test]
+    fn where_nothing_names_the_content_type_the_value_does_and_a_setting_goes_before_it() {
+        let of =
+            |value: Option<&[u8]>| plain(&record(None, value, &[])).get("Content-Type").unwrap().to_owned();
+        assert_eq!(of(Some(b"{\"a\":1}")), "application/json");
+        assert_eq!(of(Some(b"\x00\x01")), "application/octet-stream");
+        assert_eq!(of(None), "application/octet-stream");
+        let set = RequestSettings { content_type: Some("text/csv".into()), ..RequestSettings::default() };
+        assert_eq!(sent(set, &record(None, Some(b"{}"), &[])).get("Content-Type"), Some("text/csv"));
     }
 
     #[test]

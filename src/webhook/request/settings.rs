@@ -26,21 +26,22 @@ pub enum Format {
 /// What requests are to look like.
 #[derive(Debug)]
 pub struct RequestSettings {
-    /// `--format`.
+    /// What becomes the body.
     pub format: Format,
-    /// `--content-type`, unless the record has its own.
-    pub content_type: String,
-    /// `--header`.
+    /// The content type of records without one of their own; `None`: by [looking at the value](super::content_type).
+    pub content_type: Option<String>,
+    /// Headers of every request.
     pub headers: Vec<HeaderField>,
-    /// `--forward-header`: names in lower case, from [`forwardable`].
+    /// Headers that a record's own are forwarded from: names in lower case, from
+    /// [`forwardable`](super::forwardable).
     pub forward: Vec<String>,
-    /// `--signing-secret-file`.
+    /// Signs each request; `None`: unsigned.
     pub signer: Option<Signer>,
-    /// `--auth`.
+    /// Where `Authorization` comes from; `None`: not set.
     pub authorization: Option<Authorization>,
-    /// Not with `--no-kafka-headers`.
+    /// Whether topic, partition, offset, timestamp and key go along as `kafka-` headers.
     pub kafka_headers: bool,
-    /// `--max-key-header`: a longer key is left out, in bytes as it would be sent.
+    /// The longest `kafka-key`, in bytes as it would be sent; a longer key is left out.
     pub max_key_header: usize,
     /// Who is told of records that don't go as asked for.
     pub reporter: Reporter,
@@ -50,7 +51,7 @@ impl Default for RequestSettings {
     fn default() -> Self {
         Self {
             format: Format::Raw,
-            content_type: "application/json".into(),
+            content_type: None,
             headers: Vec::new(),
             forward: Vec::new(),
             signer: None,
@@ -78,13 +79,13 @@ pub enum RequestSettingsError {
 impl fmt::Display for RequestSettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(error) => write!(f, "--url: {error}"),
-            Self::Header(name, error) => write!(f, "--header {name}: {error}"),
+            Self::Url(error) => write!(f, "the URL: {error}"),
+            Self::Header(name, error) => write!(f, "header {name}: {error}"),
             Self::Attribute(name) => {
-                write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
+                write!(f, "header {name}: the ce- headers of a CloudEvent are its own attributes")
             }
             Self::TwoCredentials => f.write_str(
-                "credentials come from one place: --auth, or a user name in the URL, or --header Authorization",
+                "credentials come from one place: a file or token endpoint, a user name in the URL, or a header Authorization",
             ),
         }
     }
