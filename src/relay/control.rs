@@ -28,6 +28,10 @@ pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last letters and the last commit are tried once the run is to end.
 pub const FINISH_TIMEOUT: Duration = Duration::from_secs(4);
+/// What the process may take to end after a stop, beside the transport's timeout.
+const LONGEST_END: Duration = Duration::from_secs(10);
+// Invariant 11.
+const _: () = assert!(FINISH_TIMEOUT.as_millis() + TICK.as_millis() < LONGEST_END.as_millis());
 /// The longest wait before the last letters and the last commit are tried again once the run is to end.
 const LAST_RETRY: Duration = Duration::from_millis(250);
 /// How often a lasting state (a pause, a stuck partition) is told again.
@@ -525,7 +529,13 @@ impl Control {
             }
             return Step::End;
         }
-        Step::Wait(deadline.map_or(now + TICK, |deadline| deadline.min(now + TICK)))
+        let until = deadline.map_or(now + TICK, |deadline| deadline.min(now + TICK));
+        // Invariant 11.
+        assert!(
+            self.finish_by.is_none_or(|finish_by| until <= finish_by),
+            "no wait outlasts the end of the run"
+        );
+        Step::Wait(until)
     }
 
     // ---- the end -------------------------------------------------------------------------------------------

@@ -301,7 +301,8 @@ impl Dispatcher {
         let (target, epoch, number) = (slot.target, slot.epoch, slot.attempts);
         let is_probe = probes.origin || probes.target;
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
-        debug_assert!(!self.ledger.is_leaving(record.partition()), "invariant 6: nothing new of it is sent");
+        // Invariant 6.
+        assert!(!self.ledger.is_leaving(record.partition()), "nothing new of a revoked partition is sent");
         self.ledger.mark_busy(epoch);
         let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);

@@ -49,6 +49,11 @@ impl OrderQueues {
         queue.len() == 1
     }
 
+    /// Whether nothing of its queue is before the record.
+    pub fn is_first(&self, key: Option<OrderKey>, sequence: u64) -> bool {
+        key.is_none_or(|key| self.queues.get(&key).and_then(VecDeque::front) == Some(&sequence))
+    }
+
     /// A record leaves its lane; gives the one that may go now because of it.
     pub fn leave(&mut self, lane: Option<OrderKey>, sequence: u64) -> Option<u64> {
         let lane = lane?;

@@ -119,6 +119,11 @@ impl PartitionProgress {
 
     /// The watermark and what is done [beyond] it.
     pub fn position(&self) -> (Offset, String) {
+        // Invariant 2.
+        assert!(
+            self.entries.front().is_none_or(|first| !first.done && first.offset >= self.watermark),
+            "a position that is committed lies before every unfinished record"
+        );
         (self.watermark, offset_runs::encode(self.watermark, self.done_beyond()))
     }
 

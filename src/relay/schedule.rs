@@ -306,6 +306,8 @@ impl Schedule {
     /// A worker takes it.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Record> {
         let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == RecordState::Ready)?;
+        // Invariant 3.
+        assert!(self.lanes.is_first(slot.lane, sequence), "a record is sent after its predecessor is done");
         let (record, target) = (slot.record.take()?, slot.target);
         slot.state = RecordState::InFlight;
         self.in_flight += 1;

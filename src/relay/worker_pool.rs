@@ -26,6 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What workers, background threads and the loop share.
 pub(super) struct WorkerPool {
     semaphore: Arc<Semaphore>,
+    /// Never more requests in flight, nor workers, than this.
+    max_concurrency: usize,
     lease: Lease,
     share: GroupPermits,
     stop: Stop,
@@ -78,6 +80,7 @@ impl PoolState {
 impl WorkerPool {
     pub(super) fn new(control: Control, lease: Lease, share: GroupPermits, stop: Stop) -> Self {
         let semaphore = Arc::clone(share.semaphore());
+        let max_concurrency = control.dispatcher.max_concurrency();
         let permits = control.dispatcher.limit();
         semaphore.resize(permits);
         let state = PoolState {
@@ -93,6 +96,7 @@ impl WorkerPool {
         };
         Self {
             semaphore,
+            max_concurrency,
             lease,
             share,
             stop,
@@ -167,6 +171,8 @@ impl WorkerPool {
         }
         let hired: Vec<usize> = (1..=wanted).filter(|number| !state.workers.contains(number)).collect();
         state.workers.extend(&hired);
+        // Invariant 1.
+        assert!(state.workers.len() <= self.max_concurrency, "no more workers than max-concurrency");
         hired
     }
 
@@ -268,11 +274,16 @@ impl WorkerPool {
     ) {
         let attempt = ticket.attempt();
         let started = Instant::now();
+        // Invariant 5: no lock is held here. `lock` is called after it.
         let outcome = transport.send(ticket.record(), attempt);
         let now = Instant::now();
         let mut state = self.lock();
         let in_flight = self.semaphore.in_use();
-        debug_assert!(in_flight >= 1, "invariant 1: whoever sends has a permit");
+        // Invariant 1.
+        assert!(
+            (1..=self.max_concurrency).contains(&in_flight),
+            "each request has a permit, and no more are in flight"
+        );
         let answered = state.control.dispatcher.answered(ticket, &outcome, in_flight, now, SystemTime::now());
         self.after_answer(state);
         observer.on(&Event::WorkerReleased(number));

@@ -62,3 +62,30 @@ fn brokers_that_come_back_just_after_a_stop_still_get_the_last_commit() {
         assert!(took <= over_after + Duration::from_millis(400), "{took:?} where {over_after:?} would do");
     }
 }
+
+/// As in [`stopped_in_an_outage`], but nobody ever answers a commit: gives how long the run goes on after the signal.
+fn stopped_with_a_commit_that_hangs() -> Duration {
+    let stop = Instant::now();
+    let mut control = Control::new(RelaySettings::default(), Jitter::seeded(3), stop);
+    let position = |next| Position { partition: partition(0), next: Offset(next) };
+    control.assigned(&[position(7).into()], stop);
+    control.passed(&[position(9)], stop);
+    let mut now = stop;
+    loop {
+        match control.step(now, true) {
+            Step::Poll { want, wait } => {
+                control.polled_nothing(want, now);
+                now += wait.min(TICK);
+            }
+            Step::Throttle(partitions) => control.throttled(partitions, true),
+            Step::Wait(until) => now = until.max(now + Duration::from_millis(1)),
+            Step::End => return now - stop,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn invariant_11_a_run_ends_within_ten_seconds_of_a_stop_even_if_no_commit_is_ever_answered() {
+    assert!(stopped_with_a_commit_that_hangs() < Duration::from_secs(10));
+}

@@ -7,6 +7,7 @@ mod filter;
 mod finish;
 mod group_limit;
 mod idle;
+mod invariants;
 mod keys;
 mod limit;
 mod renewal;

@@ -98,6 +98,11 @@ impl Dispatcher {
         self.brakes.limit()
     }
 
+    /// The number of requests that may ever be in flight at once.
+    pub fn max_concurrency(&self) -> usize {
+        self.settings.max_concurrency.get()
+    }
+
     /// Records under way: taken in and not done.
     pub fn len(&self) -> usize {
         self.schedule.len()
