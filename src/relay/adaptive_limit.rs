@@ -1,34 +1,34 @@
 //! The number of concurrent requests that a destination handles well, found while sending.
 //!
-//! Attempts are looked at in rounds of about as many as go at once. While a round takes about as long as the best
-//! ones did, the limit grows; when it takes longer, requests wait for each other at the destination and more of
-//! them bring nothing, so the limit shrinks by as much (as in Netflix's Gradient2). The median speaks for a round:
-//! a few slow requests say little, and jitter of the destination is no queue.
+//! Attempts are grouped into rounds of about as many as are in flight at once. While a round takes about as long as the
+//! best ones, the limit grows; when it takes longer, requests queue at the destination, and the limit shrinks by as
+//! much (as in Netflix's Gradient2). A round is judged by its median: a few slow requests say little, and jitter is no
+//! queue.
 //!
-//! - What the destination turns away (429, 503 and their like) cuts the limit to below what was under way then, and
-//!   for [`CEILING_HOLDS`] it does not come there again.
-//! - The best time is measured anew every [`MEASURE_EVERY`] with half of the limit, since a destination can become
+//! - A request that is turned away cuts the limit below the number in flight, and the limit stays below it for
+//!   [`CEILING_HOLDS`].
+//! - The best time is measured again every [`MEASURE_EVERY`] with half of the limit, since a destination can become
 //!   slower for other reasons.
-//! - A limit that was not used up says nothing about more.
+//! - A limit that was not reached does not grow.
 //!
 //! Pure: takes `now`, never sleeps. Its memory is the times of one round.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-/// A round may take so much longer than the best before the limit shrinks.
+/// The limit shrinks once a round takes longer than the best one by this factor.
 const TOLERANCE: f64 = 1.3;
 /// The limit never shrinks below this share of itself by one round.
 const STEEPEST: f64 = 0.5;
-/// What is turned away leaves this share of what was under way.
+/// A request that is turned away cuts the limit to this part of the number in flight.
 const CUT: f64 = 0.85;
-/// A round has at least so many attempts, and at most so many.
+/// The fewest and the most attempts of a round.
 const ROUND: (usize, usize) = (16, 256);
 /// How long the limit stays below what was turned away.
 pub const CEILING_HOLDS: Duration = Duration::from_secs(60);
-/// How often the best time is measured anew, at the most.
+/// The shortest time between two measurements of the best time.
 pub const MEASURE_EVERY: Duration = Duration::from_secs(30);
-/// Between two measurements are at least so many rounds, so that they cost little where rounds take long.
+/// The fewest rounds between two measurements, so that they cost little where rounds take long.
 const ROUNDS_BETWEEN: u32 = 20;
 
 /// The bounds of the limit.
@@ -55,7 +55,7 @@ impl ConcurrencyBounds {
     }
 }
 
-/// The limit, and what is known of the destination.
+/// The limit, and what was measured of the destination.
 #[derive(Clone, Debug)]
 pub struct AdaptiveLimit {
     bounds: ConcurrencyBounds,
@@ -65,7 +65,7 @@ pub struct AdaptiveLimit {
     round: Round,
     /// Nothing has slowed it down yet: it doubles.
     doubling: bool,
-    /// So many were under way when one was turned away, and when that was.
+    /// The number in flight when a request was last turned away, and when.
     ceiling: Option<(usize, Instant)>,
     cut_at: Option<Instant>,
     measuring: Option<Measuring>,

@@ -1,20 +1,19 @@
-//! A thread that does one kind of slow work for the loop: commits, or dead letters. One job at a time.
-//!
-//! Nobody waits for the thread: where it hangs at the end of the run, it is left behind.
+//! A thread that does one kind of blocking work for the loop, commits or dead letters, one job at a time. It is never
+//! joined: if it hangs at the end of the run, it is abandoned.
 
 use super::worker_pool::{Completion, WorkerPool};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-/// The thread, from the loop's side.
+/// The loop's handle of the thread.
 pub(super) struct Background<J> {
     jobs: SyncSender<J>,
     name: &'static str,
 }
 
 impl<J: Send + 'static> Background<J> {
-    /// Starts it; it ends with this.
+    /// Starts the thread, which ends when this is dropped.
     pub(super) fn start(
         name: &'static str,
         pool: &Arc<WorkerPool>,
@@ -32,7 +31,7 @@ impl<J: Send + 'static> Background<J> {
         Ok(Self { jobs, name })
     }
 
-    /// Hands it a job. One at a time, so there is always room.
+    /// Starts a job. The last one has ended, so there is always room.
     pub(super) fn begin(&self, job: J, pool: &WorkerPool) {
         if self.jobs.try_send(job).is_err() {
             pool.done(Completion::Panicked(self.name));
@@ -40,7 +39,7 @@ impl<J: Send + 'static> Background<J> {
     }
 }
 
-/// Tells the loop when the thread unwinds: without it, a result would be waited for that never comes.
+/// Reports a panic of the thread to the loop, which would wait for a result that never comes.
 struct Alarm(Arc<WorkerPool>, &'static str);
 
 impl Drop for Alarm {

@@ -1,4 +1,4 @@
-//! When to try again: exponential, with full jitter, between two bounds.
+//! The wait before a retry: exponential, with full jitter, between two bounds.
 
 use super::jitter::Jitter;
 use std::time::Duration;
@@ -17,14 +17,14 @@ impl Backoff {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
-    /// The longest wait after `failures` failures in a row (counted from 1).
+    /// The longest wait after `failures` consecutive failures, counted from 1.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.min.saturating_mul(1 << doublings).min(self.max)
     }
 
-    /// The wait after `failures` failures in a row: anything up to the [ceiling](Self::ceiling), so that what
-    /// failed together does not come back together. With `at_least` (the destination's own `Retry-After`) the
+    /// The wait after `failures` consecutive failures: anything up to the [ceiling](Self::ceiling), so that what failed
+    /// together is not retried together. With `at_least` (the destination's own `Retry-After`) the
     /// wait is never shorter than that, and the jitter only adds to it.
     pub fn delay(&self, failures: u32, at_least: Option<Duration>, jitter: &mut Jitter) -> Duration {
         let drawn = jitter.up_to(self.ceiling(failures));

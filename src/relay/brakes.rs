@@ -1,5 +1,5 @@
-//! When another attempt may start: the maximum of what rate, retry budget and destinations say; and how many at once
-//! are good. Pure: takes `now`.
+//! When another attempt may start, the latest time of rate, retry budget and destinations, and how many may be in
+//! flight. Pure: takes `now`.
 
 use super::adaptive_limit::AdaptiveLimit;
 use super::destinations::Destinations;
@@ -10,7 +10,7 @@ use super::transport::{Answer, SendError, SendErrorKind};
 use super::verdict::{PauseCause, Verdict};
 use std::time::Instant;
 
-/// All that holds attempts back beside the semaphore.
+/// Everything that holds attempts back beside the semaphore.
 #[derive(Debug)]
 pub(super) struct Brakes {
     pub destinations: Destinations,
@@ -35,7 +35,7 @@ impl Brakes {
         }
     }
 
-    /// How many requests may be on their way at once.
+    /// The most requests in flight at the moment.
     pub(super) fn limit(&self) -> usize {
         self.limit.as_ref().map_or(self.most, |limit| limit.current().min(self.most))
     }
@@ -77,7 +77,7 @@ impl Brakes {
             (Verdict::Pause { cause: PauseCause::Load | PauseCause::Rate, .. }, Ok(_)) => {
                 limit.turned_away(now, sent, in_flight);
             }
-            // Other failures may come faster or slower than work does.
+            // The duration of other failures says nothing about load.
             _ => {}
         }
     }

@@ -1,9 +1,10 @@
-//! What the loop does next: poll, commit, put letters away, wait. Pure: told what happened and what time it is, it
-//! answers with a [`Step`]; whoever takes the steps owns the threads and the clock.
+//! What the loop does next: poll, commit, write dead letters, wait. Pure: given what happened and the time, it returns
+//! a
+//! [`Step`]; the caller owns threads and clock.
 //!
-//! Every wait is [`Step::Wait`] or a poll that waits, and neither is longer than a [`TICK`]: whatever is waited for,
-//! revocations, signals, results and due times are heard. Commits and dead letters are one job each at a time, taken
-//! by others; nothing here waits for them but the end of the run, and that only until a deadline.
+//! Every wait is a [`Step::Wait`] or a poll, of at most a [`TICK`], so that revocations, signals, results and due times
+//! are always noticed. Commits and dead letters run in background threads, one job each at a time; only the end of the
+//! run waits for them, until a deadline.
 
 mod job;
 mod results;
@@ -22,61 +23,61 @@ use std::time::{Duration, Instant};
 
 /// The longest wait of the loop before it looks for revocations, signals and due work.
 pub const TICK: Duration = Duration::from_millis(50);
-/// How often it is told how things stand.
+/// How often a snapshot is reported.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time from one commit to the next while records are delivered.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the last letters and the last commit are tried once the run is to end.
+/// How long the last dead letters and the last commit are tried at the end of a run.
 pub const FINISH_TIMEOUT: Duration = Duration::from_secs(4);
 /// What the process may take to end after a stop, beside the transport's timeout.
 const LONGEST_END: Duration = Duration::from_secs(10);
 // Invariant 11.
 const _: () = assert!(FINISH_TIMEOUT.as_millis() + TICK.as_millis() < LONGEST_END.as_millis());
-/// The longest wait before the last letters and the last commit are tried again once the run is to end.
+/// The longest wait between two tries of them.
 const LAST_RETRY: Duration = Duration::from_millis(250);
-/// How often a lasting state (a pause, a stuck partition) is told again.
+/// How often a lasting state (a pause, a stuck partition) is reported again.
 pub const REMIND_EVERY: Duration = Duration::from_secs(30);
 /// The shortest wait, so that nothing spins.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// Events of partitions that are heard before anything else is looked at.
+/// Partition events handled per tick, at most.
 const MOST_EVENTS: u32 = 1_000;
-/// Stuck partitions of which it is remembered when they were told.
+/// Stuck partitions remembered, at most, so that each is reported only from time to time.
 const MOST_STUCK: usize = 1_000;
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Ask the source.
+    /// Poll the source.
     Poll {
-        /// For so much.
+        /// At most this much.
         want: PollLimit,
-        /// Waiting so long for it.
+        /// At most this long.
         wait: Duration,
     },
-    /// Ask the source for no more of exactly these partitions.
+    /// Throttle exactly these partitions.
     Throttle(Vec<Partition>),
     /// Begin to commit these.
     Commit(Vec<Checkpoint>),
-    /// Begin to put these into the dead letters.
+    /// Begin to write these to the dead letters.
     PutDeadLetters(Vec<PendingDeadLetter>),
-    /// Give these partitions up: all of them is done and committed.
+    /// Release these revoked partitions: their records are done and committed.
     Release(Vec<Partition>),
     /// Tell the observer.
     Report(Report),
     /// Let workers send, until [`Step::Join`].
     Deliver,
-    /// Wait until all workers have left; they have nothing to do.
+    /// Join the workers; they have nothing to do.
     Join,
-    /// Wait for news, until then.
+    /// Wait for an event, until then.
     Wait(Instant),
     /// The run is over.
     End,
 }
 
-/// Something to tell.
+/// Something to report to the observer.
 #[derive(Debug)]
 pub enum Report {
-    /// Something is otherwise from now on.
+    /// A change of state.
     Change(Change),
     /// The time between two batches begins.
     BatchInterval(Duration),
@@ -92,7 +93,7 @@ enum Phase {
     Filling,
     /// Workers are sending.
     Delivering,
-    /// What is done is committed, and then it is over.
+    /// The last commit and dead letters; then the run ends.
     Finishing,
 }
 
@@ -108,25 +109,25 @@ pub struct Control {
     phase: Phase,
     /// The source has come to its end.
     ended: bool,
-    /// The last poll for this batch brought nothing: it is not waited for more.
+    /// The last poll for this batch returned nothing: it starts with what it has.
     filled: bool,
-    /// No batch starts before.
+    /// The next batch starts at this time at the earliest.
     rest_until: Option<Instant>,
     rest_told: bool,
     failure: Option<RunError>,
     draining: bool,
     draining_told: bool,
-    /// Since when the run is to end, by a signal or a fault.
+    /// Since when the run is ending, by a signal or a failure.
     ending_since: Option<Instant>,
     finish_by: Option<Instant>,
     commits: Job,
-    /// Why the last commit failed that did.
+    /// Why the last failed commit failed.
     commit_error: Option<String>,
     letters: Job,
-    /// The dead letters failed for good: what is rejected from then on stays undone.
+    /// Dead letters failed for good: records rejected from then on stay undone.
     dead_letters_closed: bool,
     throttled: Vec<Partition>,
-    /// A throttled partition went or came anew: the source may throttle the new one for the old one's sake.
+    /// A throttled partition was lost or assigned again: the source may still throttle the new assignment.
     throttled_before: bool,
     /// The source said that it can't throttle partitions.
     cannot_throttle: bool,
@@ -212,8 +213,7 @@ impl Control {
         self.dispatcher.drain();
     }
 
-    /// The run ends with this, unless it ends with something else already: later faults tend to follow from the
-    /// first.
+    /// Ends the run with this error, unless it has one already: later errors tend to follow from the first.
     pub fn fail(&mut self, error: RunError) {
         self.failure.get_or_insert(error);
         self.drain();
@@ -250,7 +250,7 @@ impl Control {
         self.reports.pop()
     }
 
-    /// Lasting states are told again.
+    /// Reports lasting states again.
     fn remind(&mut self, now: Instant) {
         let is_due =
             |told: Option<Instant>| told.is_none_or(|at| now.saturating_duration_since(at) >= REMIND_EVERY);
@@ -294,21 +294,21 @@ impl Control {
         (!releasable.is_empty()).then_some(Step::Release(releasable))
     }
 
-    /// These partitions were given up.
+    /// These partitions were released.
     pub fn released(&mut self, partitions: &[Partition]) {
         self.lost(partitions);
     }
 
     // ---- what a poll brought -------------------------------------------------------------------------------
 
-    /// Nothing: so much is heard for now.
+    /// The poll returned nothing.
     pub fn polled_nothing(&mut self, want: PollLimit, now: Instant) {
         self.heard = 0;
         self.next_look = now + TICK;
         self.filled |= want.records > 0;
     }
 
-    /// Something that is no records: there may be more.
+    /// The poll returned something other than records; there may be more.
     fn heard(&mut self, now: Instant) {
         self.heard += 1;
         if self.heard >= MOST_EVENTS {
@@ -324,13 +324,13 @@ impl Control {
         }
     }
 
-    /// No records lie before these positions but those that were handed over.
+    /// Offsets before these positions that were not handed over hold no records.
     pub fn passed(&mut self, positions: &[Position], now: Instant) {
         self.heard(now);
         positions.iter().for_each(|position| self.dispatcher.pass(position));
     }
 
-    /// Partitions are ours.
+    /// Partitions were assigned.
     pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
         self.heard(now);
         assigned.iter().for_each(|one| self.dispatcher.assign(one, now));
@@ -338,14 +338,14 @@ impl Control {
         self.forget_throttled(|it| assigned.iter().any(|one| one.checkpoint.position.partition == *it));
     }
 
-    /// Partitions have to be given up.
+    /// Partitions were revoked.
     pub fn revoked(&mut self, partitions: &[Partition], now: Instant) {
         self.heard(now);
         partitions.iter().for_each(|partition| self.dispatcher.revoke(partition));
         self.commits.due = now;
     }
 
-    /// Partitions are somebody else's.
+    /// Partitions were lost.
     pub fn lost_by(&mut self, partitions: &[Partition], now: Instant) {
         self.heard(now);
         self.lost(partitions);
@@ -362,7 +362,7 @@ impl Control {
         self.throttled_before |= forgotten > 0;
     }
 
-    /// What was at its end may not be any more: partitions came or went, with records that are not done.
+    /// The source may not be at its end any more: partitions came or went.
     fn reopen(&mut self) {
         if std::mem::take(&mut self.ended) && self.intake == Intake::Sliding {
             self.dispatcher.open();
@@ -372,12 +372,12 @@ impl Control {
         }
     }
 
-    /// A notice was told.
+    /// A notice was reported.
     pub fn noticed(&mut self, now: Instant) {
         self.heard(now);
     }
 
-    /// The source can't go on: the run ends with this.
+    /// The source failed: the run ends with this.
     pub fn source_failed(&mut self, error: RunError, now: Instant) {
         self.next_look = now + TICK;
         self.ended = true;
@@ -394,7 +394,7 @@ impl Control {
         }
     }
 
-    /// Since when the source reaches nobody.
+    /// Sets since when the source reaches no broker.
     pub fn set_outage(&mut self, outage: Option<Outage>) {
         self.outage = outage;
     }
@@ -473,7 +473,7 @@ impl Control {
         self.wait(now)
     }
 
-    /// Whether more is taken in while workers send.
+    /// Whether records are admitted while workers send.
     pub fn takes_more(&self) -> bool {
         self.intake == Intake::Sliding && !self.ended && !self.draining
     }
@@ -492,7 +492,7 @@ impl Control {
         }
     }
 
-    /// The last letters, the last commit.
+    /// The last dead letters, the last commit.
     fn finish(&mut self, now: Instant) -> Step {
         if self.finish_by.is_none() {
             self.finish_by = self.ending_since.map(|_| now + FINISH_TIMEOUT);

@@ -1,8 +1,9 @@
-//! The origin and its targets, each with a pause of its own: one tenant's trouble doesn't stop another's records.
+//! The origin and its targets, each with a pause of its own, so that one tenant's failures do not stop another's
+//! records.
 //!
-//! Without placeholders in the address there is one target, the origin itself. With them, a target is paused by
-//! itself. Only where nobody was accepted yet and several targets in a row turn something away, or where no connection
-//! can be made at all, it is the origin that is paused. Pure.
+//! Without placeholders in the URL the origin is the only target. With them, each target is paused on its own. The
+//! origin is paused only where several targets in a row turn records away before any was accepted, or where no
+//! connection can be made. Pure.
 
 use super::backoff::Backoff;
 use super::jitter::Jitter;
@@ -13,18 +14,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// With nobody accepted yet, this many different targets that turn something away speak of their origin.
+/// Before anything was accepted, this many targets that turn records away pause the origin.
 const ENOUGH_TARGETS: usize = 3;
-/// How many targets are remembered at once. Others use the origin's memory and its pause.
+/// Targets with a pause of their own, at most. The others share the origin's.
 pub const MOST_TARGETS: usize = 4_096;
 
-/// All that is known of where records go.
+/// The pauses of the origin and of its targets.
 #[derive(Debug)]
 pub(super) struct Destinations {
     fresh: Pause,
     origin: Pause,
     targets: HashMap<Target, Pause>,
-    /// Targets that are paused, or can take no more at the moment, by the time at which to look again.
+    /// Targets that are set aside, by the time of the next look.
     due: BTreeSet<(Instant, Target)>,
     /// The same targets, with that time where there is one.
     aside: HashMap<Target, Option<Instant>>,
@@ -53,7 +54,7 @@ impl Destinations {
         &self.origin
     }
 
-    /// What is known of a target: the origin's where it has no memory of its own.
+    /// The target's pause; the origin's where it has none of its own.
     pub(super) fn of(&self, target: Target) -> &Pause {
         self.targets.get(&target).unwrap_or(&self.origin)
     }
@@ -62,7 +63,7 @@ impl Destinations {
         self.targets.get_mut(&target).unwrap_or(&mut self.origin)
     }
 
-    /// Whether the target has a memory of its own.
+    /// Whether the target has a pause of its own.
     pub(super) fn is_known(&self, target: Target) -> bool {
         self.targets.contains_key(&target)
     }
@@ -72,7 +73,7 @@ impl Destinations {
         self.targets.get(&target).map_or(Readiness::Open, |pause| pause.passage(now))
     }
 
-    /// A record goes out. Gives for how long its target has been alone.
+    /// A record is sent. Returns how long nothing else was in flight to its target.
     pub(super) fn sent(&mut self, target: Target, sequence: u64, probes: Probes, now: Instant) -> Duration {
         let of_origin = self.origin.sent(sequence, probes.origin, now);
         if target == Target::ONLY {
@@ -87,7 +88,7 @@ impl Destinations {
         }
     }
 
-    /// Room for another target: those of which nothing matters any more are forgotten when there are too many.
+    /// Whether there is room for another target; idle ones are forgotten first.
     fn has_room(&mut self) -> bool {
         if self.targets.len() >= MOST_TARGETS {
             let aside = &self.aside;
@@ -96,7 +97,7 @@ impl Destinations {
         self.targets.len() < MOST_TARGETS
     }
 
-    /// An answer is told to both, the target and the origin; where the two differ, the target's effect is the first.
+    /// Applies an acceptance to the target and to the origin. Returns the target's effect first.
     pub(super) fn works(
         &mut self,
         target: Target,
@@ -127,7 +128,7 @@ impl Destinations {
     ) -> [PauseEffect; 2] {
         let by_itself = self.is_by_itself(target);
         self.each(target, sending, |pause, sending, is_target| {
-            // The failures of one target among others that work say nothing of the origin.
+            // Failures of one target say nothing about the origin while other targets accept.
             match is_target == by_itself || sending.is_probe {
                 true => pause.failed(sending, now, jitter),
                 false => {
@@ -163,8 +164,7 @@ impl Destinations {
         })
     }
 
-    /// Whether the target is paused by itself, or would be: others at its origin are accepted, or few were turned away
-    /// so far.
+    /// Whether a pause would be the target's own: other targets are accepted, or few were turned away so far.
     fn is_by_itself(&self, target: Target) -> bool {
         let others = self.accepted.iter().flatten().any(|accepted| *accepted != target);
         let is_alone = self.turned_away.iter().filter(|other| **other != target).count() + 1 < ENOUGH_TARGETS;

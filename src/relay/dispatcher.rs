@@ -1,14 +1,13 @@
-//! Which record is sent next, what its answer did to it, and what may be committed: schedule, ledger and brakes as one
-//! machine.
+//! Which record is sent next, what its answer means for it, and what may be committed: schedule, ledger and brakes as
+//! one state machine.
 //!
-//! Pure: it takes `now` and never sleeps, locks or prints. What it keeps true:
+//! Pure: it takes `now` and never sleeps, locks or prints. Invariants:
 //!
 //! - a record counts as done only when it was accepted, is durably kept as a dead letter, or was dropped by explicit
 //!   wish (invariant 2);
 //! - with an order asked for, a record is handed out only after its predecessor is done (invariant 3);
-//! - nothing of a partition that is being given up or gone is handed out, and nothing of one that is gone is counted
-//!   (invariant 6);
-//! - a failure that the destination may explain costs a record nothing (see [`blame`](self#blame)).
+//! - no record of a revoked or lost partition is handed out, and no result for a lost one counts (invariant 6);
+//! - a failure that the destination may have caused does not count against the record (see [`blame`](self#blame)).
 //!
 //! # Blame
 //! A pause is a guess that the destination is in trouble. Once another record is accepted after it, the record that
@@ -41,17 +40,17 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) use outcome::cause;
 pub use outcome::{Answered, Outcome};
 
-/// How many records and targets are looked at for one that may go.
+/// Records and targets examined, at most, to find a record to send.
 const MOST_LOOKS: usize = 256;
-/// The longest wait before the two requests of a trial: others wait as long.
+/// The longest wait before each request of a trial.
 const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(2);
-/// Suspects are at most this part of the window; with more, it is the destination after all.
+/// Suspects are at most 1/8 of the window; with more, the destination is to blame.
 const SUSPECT_PART: usize = 8;
-/// So many suspects there may be in any case.
+/// This many suspects are always allowed.
 const FEWEST_SUSPECTS: usize = 4;
 
-/// The right and the duty to send one record once, with the permit for it. It holds the record; giving it back with
-/// the answer is the only way on.
+/// The right and the duty to send one record once, with its permit. It holds the record; handing it back with the
+/// answer is the only way on.
 #[derive(Debug)]
 #[must_use = "a record whose ticket is dropped is never finished"]
 pub struct Ticket<P> {
@@ -98,7 +97,7 @@ pub enum Next<P> {
     Finished,
 }
 
-/// A rejected record that wants a place in the dead letters.
+/// A rejected record that is to be written to the dead letters.
 #[derive(Debug)]
 pub struct PendingDeadLetter {
     sequence: u64,
@@ -116,23 +115,23 @@ pub struct Dispatcher {
     ledger: Ledger,
     brakes: Brakes,
     rejections: Option<RejectionCounter>,
-    /// Rejected records that are with nobody yet.
+    /// Rejected records to be written, not handed over yet.
     letters: Vec<PendingDeadLetter>,
-    /// No more is taken in for now: a batch is under way, or the source has come to its end.
+    /// Nothing is admitted for now: a batch is being sent, or the source has ended.
     closed: bool,
     draining: bool,
-    /// Records that were taken in since the last batch ended.
+    /// Records admitted since the last batch ended.
     taken: usize,
     /// Why nothing more is sent, for good.
     stopped: Option<RunError>,
-    /// Since when attempts fail with no acceptance between, and why the last one did.
+    /// Since when attempts have failed without an acceptance, and the last cause.
     failing: Option<(Instant, String)>,
-    /// A target that is paused by itself has a record to probe with.
+    /// A target with a pause of its own has a record to probe with.
     wants_probe: bool,
-    /// Sending is paused, and all that is ready was turned away before: a batch is not held up by it, since the next
-    /// one may bring a record to probe with.
+    /// Sending is paused and every ready record was turned away before. The batch ends nevertheless: the next one may
+    /// bring a record to probe with.
     rests: bool,
-    /// What a person should know, in the order in which it came about.
+    /// Changes to report, in order.
     changes: VecDeque<Change>,
     totals: Totals,
 }
@@ -192,7 +191,7 @@ impl Dispatcher {
                 }
             }
         }
-        // Enough for one look; the rest at once, by whoever comes next.
+        // Enough for one call; the next caller goes on at once.
         Next::Wait(Some(now))
     }
 
@@ -207,7 +206,7 @@ impl Dispatcher {
         }
     }
 
-    /// The record that sees whether a destination is back, or how a suspect fares.
+    /// The record that probes a paused destination, or takes part in a trial.
     fn choose_probe(&mut self, target: Target, candidate: ProbeCandidate, now: Instant) -> Choice {
         let is_origin = target == Target::ONLY;
         let of = (!is_origin).then_some(target);
@@ -241,8 +240,7 @@ impl Dispatcher {
         }
     }
 
-    /// The record that has waited longest, unless it would be a retry for which there is no budget: then the one that
-    /// has waited longest for its first attempt.
+    /// The oldest ready record; where it would be a retry beyond the budget, the oldest that was never sent.
     fn choose_any(&mut self, now: Instant) -> Choice {
         let Some(first) = self.schedule.first() else { return Choice::Wait(self.next_due()) };
         let fresh = self.schedule.first_fresh();
@@ -271,7 +269,7 @@ impl Dispatcher {
         Choice::Record(chosen, Probes::default())
     }
 
-    /// How long a suspect is to be alone before it is sent, where only a trial can tell whether its failures count.
+    /// How long nothing else is sent before a suspect, where only a trial can tell whether its failures count.
     fn trial_wait(&self, sequence: u64) -> Option<Duration> {
         if self.settings.max_attempts.is_none() && self.settings.max_age.is_none() {
             return None;
@@ -280,8 +278,8 @@ impl Dispatcher {
         (turned_away.is_suspect && turned_away.may_be_load).then(|| self.fair_wait())
     }
 
-    /// How long a record is alone in a trial. Short: whoever is away for longer than two of these is away for one of
-    /// the others as well.
+    /// How long nothing else is sent before a request of a trial. Short: an outage that lasts longer than two of these
+    /// meets the other requests of the trial too.
     fn fair_wait(&self) -> Duration {
         self.settings.backoff.ceiling(1).min(LONGEST_TRIAL_WAIT)
     }
@@ -327,8 +325,7 @@ impl Dispatcher {
         self.wants_probe = self.due_probe(now).is_some();
     }
 
-    /// The first target that is to be probed and has a record to do it with. Of those that are due before it, some go on
-    /// with all others, some wait on.
+    /// The first target that is due for a probe and has a record for it.
     fn due_probe(&mut self, now: Instant) -> Option<(Target, ProbeCandidate)> {
         for _ in 0..MOST_LOOKS {
             let (_, target) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now)?;
@@ -344,14 +341,14 @@ impl Dispatcher {
         None
     }
 
-    /// A record of the target is ready: where its probe waited for one, it may go.
+    /// A record of the target is ready: a probe that waited for one may go.
     fn comes_ready(&mut self, target: Target, now: Instant) {
         if self.brakes.destinations.waits_for_records(target) {
             self.review(target, now);
         }
     }
 
-    /// Looks at whether the target's records may go along with all others, and moves them accordingly.
+    /// Sets the target's records aside while it is paused, and brings them back afterwards.
     fn review(&mut self, target: Target, now: Instant) {
         if !self.brakes.destinations.is_known(target) {
             return;
@@ -370,8 +367,8 @@ impl Dispatcher {
         }
     }
 
-    /// The batch under way has sent all that is new: what comes due from now on is carried over, or a batch of which
-    /// many records fail would never end.
+    /// Whether the batch has sent all its new records: retries that come due from now on are carried over, or a batch
+    /// with many failing records would never end.
     fn is_ending(&self) -> bool {
         self.settings.intake == Intake::Batch && self.closed && self.schedule.first_fresh().is_none()
     }

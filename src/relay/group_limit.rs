@@ -1,25 +1,24 @@
 //! One concurrency limit for all members of a consumer group: how much of it each may use, and when.
 //!
-//! The leader of the group splits the limit each time partitions are assigned. What makes it hold also while shares
-//! move from one member to another:
+//! The leader of the group splits the limit with each assignment. It holds also while shares move between members:
 //!
 //! - **A member claims what it may still be using** when it joins: the larger of its share and of what it has in
 //!   flight ([`GroupPermits::claim`]). The claim travels as user data of its subscription.
-//! - **The leader hands out only what nobody claims** ([`split`]). Who has too much is told its smaller share at
-//!   once; who has too little gets what is free now, and the rest once others have let go of it.
-//! - **Who has let go joins again** ([`GroupPermits::has_let_go`]): its smaller claim is the confirmation that the leader
-//!   waits for. A grant travels as user data of an assignment.
+//! - **The leader grants only what nobody claims** ([`split`]). A member with too much gets its smaller share at once;
+//!   one with too little gets what is free now, and the rest once others have released it.
+//! - **A member that has released some rejoins** ([`GroupPermits::has_let_go`]): its smaller claim confirms that to the
+//!   leader. A grant travels as user data of an assignment.
 //!
-//! So the claims of all members never add up to more than the limit, whichever of them have heard of the last
-//! assignment. It rests on one thing outside of this file: what a member that is cut off from the group has in
-//! flight is over by the time the coordinator gives it up, so its [lease](super::lease::Lease) must end earlier
+//! So the claims of all members never exceed the limit, whichever of them have the last assignment. One assumption lies
+//! outside of this file: the requests of a member that is cut off from the group have ended by the time the coordinator
+//! removes it, so its [lease](super::lease::Lease) must end earlier
 //! than its session by the time that a request may take.
 
 use super::semaphore::Semaphore;
 use std::sync::Arc;
 
-/// What one member may use of the limit, and what it uses: the ceiling of the one semaphore that every request needs
-/// a permit of. Shared by the thread that speaks with the group and those that send.
+/// What one member may use of the limit, and what it uses: the ceiling of the semaphore that every request needs a
+/// permit of. Shared by the member's thread and the workers.
 #[derive(Clone, Debug)]
 pub struct GroupPermits {
     semaphore: Arc<Semaphore>,
@@ -33,7 +32,7 @@ impl GroupPermits {
         Self { semaphore: Arc::new(Semaphore::new(usize::MAX)) }
     }
 
-    /// Nothing before something is granted.
+    /// Nothing until something is granted.
     pub fn none() -> Self {
         let share = Self::unlimited();
         share.grant(0);
@@ -45,7 +44,7 @@ impl GroupPermits {
         &self.semaphore
     }
 
-    /// How much it may use.
+    /// The number of requests it may have in flight.
     pub fn granted(&self) -> u32 {
         self.granted_and_used().0
     }
@@ -56,30 +55,30 @@ impl GroupPermits {
         (count(ceiling), count(in_use))
     }
 
-    /// The leader grants this much. What is in flight beyond it comes to its end, and nothing new goes out before.
+    /// Sets what the leader grants. Requests in flight beyond it finish before new ones are sent.
     pub fn grant(&self, granted: u32) {
         self.semaphore.set_ceiling(usize::try_from(granted).unwrap_or(usize::MAX));
     }
 
-    /// What nobody else may use: the larger of what is granted and what is in flight. For who can't send until the
-    /// next assignment (all partitions are revoked), what is in flight alone.
+    /// What no other member may use: the larger of the grant and the requests in flight. While all partitions are
+    /// revoked, the requests in flight alone.
     pub fn claim(&self, may_send: bool) -> u32 {
         let (granted, in_flight) = self.granted_and_used();
         if may_send { granted.max(in_flight) } else { in_flight }
     }
 
-    /// Whether less is claimed now than was when it joined: others may be waiting for that.
+    /// Whether it claims less now than when it joined: others may be waiting for that.
     pub fn has_let_go(&self, claimed: u32) -> bool {
         self.claim(true) < claimed
     }
 }
 
-/// What the leader knows of a member.
+/// A member as the leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberClaim<'a> {
-    /// Its id: what decides where all else is equal.
+    /// Its id, which breaks ties.
     pub id: &'a str,
-    /// What it [claims](GroupPermits::claim); 0 for one that says nothing.
+    /// Its [claim](GroupPermits::claim); 0 if it sent none.
     pub claim: u32,
     /// How many partitions it is assigned.
     pub partitions: usize,
@@ -89,7 +88,7 @@ pub struct MemberClaim<'a> {
 /// as long as there is enough for all.
 pub fn targets(limit: u32, members: &[MemberClaim<'_>]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].partitions > 0).collect();
-    // Who has much keeps what can't be split evenly, so that little moves.
+    // Members with most partitions get the remainder, so that little moves.
     order.sort_by_key(|at| {
         (std::cmp::Reverse((members[*at].partitions, members[*at].claim)), members[*at].id)
     });

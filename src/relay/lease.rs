@@ -16,7 +16,7 @@ pub struct Lease {
     ends: Arc<Ends>,
 }
 
-/// Each is read by itself, so a reader may see one of before a renewal: then the lease ends by that one.
+/// Read one after the other, so a reader may see one of them before a renewal: the lease then ends by that one.
 #[derive(Debug)]
 struct Ends {
     /// Milliseconds after the lease's base.

@@ -1,4 +1,4 @@
-//! A source of records that lie in lines: of standard input, of a file of text, of a file of dead letters.
+//! A source that reads a record from each line: of standard input, a text file or a file of dead letters.
 //!
 //! A thread of its own reads ahead, bounded in bytes, so that a slow writer at the other end of a pipe never holds
 //! the loop up. A record's offset is the number of its line, counted from 1.
@@ -18,9 +18,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// So many pieces are read ahead.
+/// Chunks read ahead.
 const PIECES_AHEAD: usize = 2;
-/// At most so many skipped lines are told one by one; the others are counted.
+/// At most this many skipped lines are reported one by one; the others are counted.
 const MOST_NOTICES: u64 = 20;
 
 /// What a line is.
@@ -28,7 +28,7 @@ const MOST_NOTICES: u64 = 20;
 pub struct ParsedLine {
     /// Its record; `None` if the line is skipped.
     pub record: Option<Record>,
-    /// What is wrong with the line, where something is: the rest of a sentence that begins with the line's number.
+    /// What is wrong with the line, if anything: the rest of a sentence that begins with the line's number.
     pub notice: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub trait LineFormat {
     /// Makes the record of a line, or skips it.
     ///
     /// # Errors
-    /// What is wrong with the line, in a sentence that need not name it: the run ends with it.
+    /// What is wrong with the line, without its number: the run ends with it.
     fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String>;
 
     /// What keeps positions; asked for once. `None` if they are not kept.
@@ -127,7 +127,7 @@ impl Commit for LineCommitter {
 
 /// The lines as a source.
 pub struct LineSource<F> {
-    /// What is read, as people call it.
+    /// The name of the input, for errors.
     name: String,
     format: F,
     partition: Partition,
@@ -136,9 +136,9 @@ pub struct LineSource<F> {
     lines: VecDeque<Line>,
     places: LinePositions,
     notices: VecDeque<Notice>,
-    /// How many lines were skipped or mended.
+    /// The number of lines skipped or used in part.
     odd: u64,
-    /// The number of the line behind the last one, if that was skipped.
+    /// The number of the next line, if the last one was skipped.
     skipped_to: Option<i64>,
     failure: Option<String>,
     ended: bool,
@@ -181,7 +181,7 @@ impl<F: LineFormat> LineSource<F> {
         })
     }
 
-    /// Where its lines begin, for whoever keeps that.
+    /// The positions of its lines, shared with whatever saves progress.
     pub fn places(&self) -> LinePositions {
         self.places.clone()
     }

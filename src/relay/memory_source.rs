@@ -1,4 +1,4 @@
-//! A source of records that are already here: for the demo, and for who wants the gate without Kafka.
+//! A source of records in memory: for the demo, and for use without Kafka.
 
 use super::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Records of one partition, in order; it comes to its end after the last.
+/// Records of one partition, in order; then the source ends.
 #[derive(Debug)]
 pub struct MemorySource {
     assigned: Option<Position>,
@@ -14,7 +14,7 @@ pub struct MemorySource {
     committed: Committed,
 }
 
-/// The offset that was committed last; shared with whoever wants to look.
+/// The last committed offset, shared with the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Committed(Arc<Mutex<Option<Offset>>>);
 

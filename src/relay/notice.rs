@@ -1,17 +1,17 @@
-//! A sentence for people from an adapter, which does not log by itself.
+//! A sentence for the log from a source, which does not log itself.
 
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Good to know.
+    /// For information.
     Info,
-    /// Something is wrong that may mend itself.
+    /// A problem that may resolve itself.
     Warning,
-    /// Something is wrong that needs a person.
+    /// A problem that needs a person.
     Error,
 }
 
-/// A sentence for people from an adapter, which does not log by itself.
+/// A sentence for the log from a source, which does not log itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// How much it matters.

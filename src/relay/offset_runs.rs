@@ -1,13 +1,13 @@
-//! What is done beyond the watermark, as a text that is committed beside it: after a restart, or in the hands of
-//! another member of the group, those records are not sent again.
+//! Runs of done offsets beyond the watermark, as text in the metadata of a commit: after a restart, or once another
+//! member owns the partition, those records are not sent again.
 //!
 //! `sg1:` and base64 of variable-length integers (LEB128): the watermark, then for each run of done offsets the gap
-//! before it and its length. Three promises:
+//! before it and its length. Guarantees:
 //!
-//! - It never says done of an offset that was not. It is believed only beside the very position that it was
-//!   written for: tools that copy or translate positions (MirrorMaker does) leave the text as it was.
-//! - It is never longer than [`LONGEST`]. What does not fit is left out from the far end, and sent again then.
-//! - Any other text, whoever wrote it, says nothing.
+//! - It never marks an offset as done that is not. It counts only with the exact position that it was written for,
+//!   since tools that translate positions (MirrorMaker) copy the text unchanged.
+//! - It is never longer than [`LONGEST`]. The highest runs that do not fit are left out, and sent again.
+//! - Any other text is ignored.
 
 use crate::record::Offset;
 use crate::text::base64;
@@ -16,12 +16,12 @@ use std::ops::Range;
 /// The longest text, in bytes: what a broker takes by default (`offset.metadata.max.bytes`, 4,096), less what a source
 /// keeps beside it.
 pub const LONGEST: usize = 3_950;
-/// What a text of this form begins with; another form would have another number.
+/// The prefix of this format, with its version.
 const PREFIX: &str = "sg1:";
-/// As many bytes as fit, four letters of base64 for three of them.
+/// The most bytes that fit, three for four characters of base64.
 const MOST_BYTES: usize = (LONGEST - PREFIX.len()) / 4 * 3;
 
-/// Writes down the runs of done offsets, which ascend and begin at `watermark` or after it. Empty for none.
+/// Encodes ascending runs of done offsets, which begin at `watermark` or after it. Empty if there are none.
 pub fn encode(watermark: Offset, runs: impl IntoIterator<Item = Range<i64>>) -> String {
     let Ok(start) = u64::try_from(watermark.0) else { return String::new() };
     let mut bytes = Vec::new();
@@ -44,8 +44,8 @@ pub fn encode(watermark: Offset, runs: impl IntoIterator<Item = Range<i64>>) -> 
     if bytes.len() == empty { String::new() } else { format!("{PREFIX}{}", base64::encode(&bytes)) }
 }
 
-/// Reads what [`encode`] wrote for this watermark: ascending runs, none empty, none overlapping. Nothing for any
-/// other text.
+/// Decodes what [`encode`] wrote for this watermark: ascending runs, none empty, none overlapping. Empty for any other
+/// text.
 pub fn decode(watermark: Offset, text: &str) -> Vec<Range<i64>> {
     let bytes = text.strip_prefix(PREFIX).filter(|_| text.len() <= LONGEST).and_then(base64::decode);
     bytes.and_then(|bytes| runs(watermark, &bytes)).unwrap_or_default()

@@ -1,6 +1,6 @@
-//! Who has to wait for whom: records of one lane go one after the other, in the order they came.
+//! Queues that keep order: the records of one key or partition are sent one after the other.
 //!
-//! Pure bookkeeping of sequence numbers; it knows neither time nor answers.
+//! Pure bookkeeping of sequence numbers, without time or answers.
 
 use super::settings::Order;
 use crate::record::Record;
@@ -8,21 +8,21 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 
-/// A lane, by the hash of what orders it. Two keys that share a hash share a lane: that costs a little
+/// A queue, by the hash of its key or partition. Two keys with the same hash share a queue, which costs a little
 /// concurrency and never the order.
 pub type OrderKey = u64;
 
-/// The lanes that have records under way.
+/// The queues of records under way.
 #[derive(Debug)]
 pub struct OrderQueues {
     order: Order,
     hasher: RandomState,
-    /// The first of each queue is the one that may go.
+    /// Only the first of each queue may be sent.
     queues: HashMap<OrderKey, VecDeque<u64>>,
 }
 
 impl OrderQueues {
-    /// No lanes yet.
+    /// No queues yet.
     pub fn new(order: Order) -> Self {
         Self { order, hasher: RandomState::new(), queues: HashMap::new() }
     }
@@ -32,7 +32,7 @@ impl OrderQueues {
         self.order == Order::Key
     }
 
-    /// The lane of a record; `None` if it waits for nobody.
+    /// The queue of a record; `None` if it is not ordered.
     pub fn of(&self, record: &Record) -> Option<OrderKey> {
         match self.order {
             Order::None => None,
@@ -41,7 +41,7 @@ impl OrderQueues {
         }
     }
 
-    /// A record joins its lane; says whether it may go at once.
+    /// Appends a record to its queue. Returns whether it is the first.
     pub fn enter(&mut self, lane: Option<OrderKey>, sequence: u64) -> bool {
         let Some(lane) = lane else { return true };
         let queue = self.queues.entry(lane).or_default();
@@ -54,7 +54,7 @@ impl OrderQueues {
         key.is_none_or(|key| self.queues.get(&key).and_then(VecDeque::front) == Some(&sequence))
     }
 
-    /// A record leaves its lane; gives the one that may go now because of it.
+    /// Removes a record from its queue. Returns the record that is first because of it.
     pub fn leave(&mut self, lane: Option<OrderKey>, sequence: u64) -> Option<u64> {
         let lane = lane?;
         let queue = self.queues.get_mut(&lane)?;

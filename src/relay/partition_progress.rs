@@ -1,4 +1,4 @@
-//! How far one partition is done: what may be committed.
+//! How far one partition is done, hence what may be committed.
 //!
 //! Invariant: the [watermark](PartitionProgress::watermark) never passes a record that was admitted and is not done.
 //! Offsets may have holes (compaction, transaction markers), so a record counts by its own offset, never by
@@ -9,25 +9,25 @@ use crate::record::Offset;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The records of one partition from the first unfinished one on, and the watermark behind the finished ones.
+/// The records of one partition from the first unfinished one on, and the watermark.
 #[derive(Clone, Debug)]
 pub struct PartitionProgress {
     /// Admitted records from the first unfinished one on, by ascending offset.
     entries: VecDeque<Entry>,
     watermark: Offset,
-    /// Offsets beyond the last one admitted that were done before this began: ascending runs.
+    /// Ascending runs of offsets beyond the last admitted one that were done before the assignment.
     known: VecDeque<Range<i64>>,
     committed: (Offset, String),
 }
 
-/// What became of a record that was offered.
+/// The result of admitting a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// It is taken in, to be sent.
+    /// Admitted, to be sent.
     Open,
-    /// It is taken in, and known to be done.
+    /// Admitted, and known to be done.
     Done,
-    /// It was taken in before: it would be sent twice.
+    /// Not admitted: a duplicate.
     Not,
 }
 
@@ -46,12 +46,12 @@ impl PartitionProgress {
         Self { entries: VecDeque::new(), watermark: start, known: known.into(), committed }
     }
 
-    /// Nobody has committed where this begins: that is the first thing to commit.
+    /// The start was never committed: that is the first thing to commit.
     pub fn begins_uncommitted(&mut self) {
         self.committed.0 = Offset(i64::MIN);
     }
 
-    /// Takes the next record in, unless it is at or below one that was taken in before.
+    /// Admits the next record, unless its offset is not above all admitted ones.
     #[must_use]
     pub fn admit(&mut self, offset: Offset) -> Admitted {
         let after_the_last = match self.entries.back() {
@@ -75,13 +75,13 @@ impl PartitionProgress {
             None => last >= self.watermark,
         };
         if after_the_last {
-            // What isn't there counts as done.
+            // Missing offsets count as done.
             self.entries.push_back(Entry { offset: last, done: true });
             self.advance();
         }
     }
 
-    /// Whether the next offset is among those known to be done; what lies up to it need not be known any longer.
+    /// Whether the next offset is known to be done; lower ones are forgotten.
     fn is_known(&mut self, offset: Offset) -> bool {
         while self.known.front().is_some_and(|run| run.end <= offset.0) {
             self.known.pop_front();
@@ -111,13 +111,13 @@ impl PartitionProgress {
         self.watermark
     }
 
-    /// The watermark and what is done [beyond] it, where that is not what was committed last.
+    /// The watermark and the [runs](offset_runs) done beyond it, if they differ from the last commit.
     pub fn to_commit(&self) -> Option<(Offset, String)> {
         let (watermark, text) = self.position();
         (watermark > self.committed.0 || text != self.committed.1).then_some((watermark, text))
     }
 
-    /// The watermark and what is done [beyond] it.
+    /// The watermark and the [runs](offset_runs) done beyond it.
     pub fn position(&self) -> (Offset, String) {
         // Invariant 2.
         assert!(
@@ -127,7 +127,7 @@ impl PartitionProgress {
         (self.watermark, offset_runs::encode(self.watermark, self.done_beyond()))
     }
 
-    /// Behind the last record that is done; the watermark where nothing is done beyond it.
+    /// The offset after the last done record; the watermark where nothing is done beyond it.
     pub fn reach(&self) -> Offset {
         self.done_beyond().last().map_or(self.watermark, |run| Offset(run.end).max(self.watermark))
     }
@@ -150,14 +150,14 @@ impl PartitionProgress {
         })
     }
 
-    /// This much is committed now.
+    /// This position is committed.
     pub fn committed(&mut self, next: Offset, metadata: &str) {
         if next >= self.committed.0 {
             self.committed = (next, metadata.to_owned());
         }
     }
 
-    /// How many entries are kept: the unfinished records, and the finished ones that wait for them.
+    /// The number of entries: unfinished records, and finished ones behind them.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

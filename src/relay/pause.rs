@@ -1,5 +1,5 @@
-//! One destination: open, or paused until one probe is accepted; and what its answers say about the records that it
-//! turns away.
+//! One destination: open, or paused until a probe is accepted; and what its answers say about the records that it turns
+//! away.
 //!
 //! Invariants: while it is paused nothing is sent to it but one probe at a time, and none before the time that the
 //! destination asked for. A pause is a guess that the destination is in trouble; a *trial* is the experiment that
@@ -12,7 +12,7 @@
 //! times as long before it: see [`Pause::is_steady`]. What tells is a record that was turned away and later accepted,
 //! where load can't have been the reason: it is the destination that has changed, since the record has not.
 //!
-//! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
+//! Pure: takes `now`, never sleeps. It knows records only by their sequence number.
 
 use super::backoff::Backoff;
 use super::jitter::Jitter;
@@ -22,22 +22,22 @@ use super::verdict::PauseCause;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// How many records are remembered that were turned away with no acceptance since.
+/// Records remembered, at most, that were turned away with no acceptance since.
 const MOST_ACCUSED: usize = 64;
-/// For so many times as long as a comparison took, the destination has to have been steady before it.
+/// Before a comparison, the destination must have been steady for this many times its duration,
 const STEADY_BEFORE: u32 = 4;
-/// But for no longer than this.
+/// and at most for this long.
 const LONGEST_STEADY: Duration = Duration::from_secs(60);
-/// With no more requests on their way beside it, one that is turned away was not one too many at once.
+/// With at most this many other requests in flight, a rate limit was not hit by concurrency.
 const FEW_AT_ONCE: usize = 1;
-/// After a trial, others are sent for so many times as long as it took.
+/// After a trial, the next one waits for this many times its duration.
 const REST_AFTER_TRIAL: u32 = 4;
-/// Within this time another record has to be turned away as well, before all are spaced out.
+/// Pacing begins only if another record was turned away within this time too.
 const RECENT: Duration = Duration::from_secs(10);
-/// Over how long acceptances are counted to find the first pace, and the shortest time that says anything.
+/// The time span of acceptances that sets the first rate, and the shortest one that counts.
 const SPAN: Duration = Duration::from_secs(1);
 const SHORTEST_SPAN: Duration = Duration::from_millis(50);
-/// In how many slices.
+/// The slices of that span.
 const SLICES: usize = 10;
 
 /// Whether a record may be sent now.
@@ -45,33 +45,33 @@ const SLICES: usize = 10;
 pub(super) enum Readiness {
     /// It may.
     Open,
-    /// It may, as the one probe.
+    /// It may, as the only probe.
     Probe(ProbeCandidate),
-    /// Not before then; without a time, not before an answer has come.
+    /// Not until then; without a time, not until the next answer.
     Wait(Option<Instant>),
 }
 
-/// Which record a probe is to be.
+/// Which record to probe with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeCandidate {
-    /// One that is no suspect where there is one, not the one that was turned away last where there is another.
+    /// Preferably one that is not a suspect and was not the last one turned away.
     Any {
         /// The number to begin at.
         from: u64,
     },
     /// The suspect whose trial this is.
     Suspect(u64),
-    /// Any but suspects: the trial's comparison.
+    /// Any record but suspects: the trial's comparison.
     Innocent,
 }
 
-/// A request on its way to the destination, from its view.
+/// A request in flight, as the pause sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentRequest {
     pub sequence: u64,
     pub sent: Instant,
     pub is_probe: bool,
-    /// Nothing else was on its way since this long before it started; zero if something was.
+    /// How long nothing else was in flight before it was sent; zero if something was.
     pub alone_for: Duration,
     /// When the last request started that was accepted before this one was sent.
     pub accepted_before: Option<Instant>,
@@ -97,7 +97,7 @@ pub(super) struct PauseEffect {
 pub(super) struct Pause {
     backoff: Backoff,
     pause_after: NonZeroU32,
-    /// Somebody else finds out how many at once are good: too many at once are no reason to go slower.
+    /// Concurrency is adapted elsewhere: too many requests at once are no reason to lower the rate.
     limit_is_found: bool,
     state: PauseState,
     pacing: Option<Pacing>,
@@ -127,7 +127,7 @@ pub(super) struct Pause {
 
 #[derive(Clone, Debug)]
 enum PauseState {
-    /// Open; after a pause for so many requests at once.
+    /// Open; after a pause, for at most this many requests at once.
     Open { most: Option<usize> },
     /// Paused.
     Paused(Paused),
@@ -238,12 +238,12 @@ impl Pause {
         self.paused_until().filter(|until| *until > now)
     }
 
-    /// Nothing is known of it that matters any more.
+    /// Whether it holds no state worth keeping.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, PauseState::Open { .. })
     }
 
-    /// A record goes out to it. Gives for how long it has been alone.
+    /// A record is sent. Returns how long nothing else was in flight.
     pub(super) fn sent(&mut self, sequence: u64, is_probe: bool, now: Instant) -> Duration {
         let quiet_since = self.last_activity.filter(|_| self.in_flight == 0);
         let alone_for = match (self.in_flight, quiet_since) {
@@ -266,7 +266,7 @@ impl Pause {
         alone_for
     }
 
-    /// A request has come to its end, whatever came of it. Says whether it was the only one on its way all along.
+    /// A request has ended. Returns whether it was the only one in flight all the time.
     fn ended(&mut self, sending: &SentRequest, now: Instant) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.last_activity = Some(now);
@@ -279,7 +279,7 @@ impl Pause {
         self.alone.take_if(|alone| *alone == sending.sequence).is_some()
     }
 
-    /// A request ended without any news of the destination.
+    /// A request ended without saying anything about the destination.
     pub(super) fn inconclusive(&mut self, sending: &SentRequest, now: Instant) {
         self.ended(sending, now);
         if sending.is_probe {
@@ -287,7 +287,7 @@ impl Pause {
         }
     }
 
-    /// The trial is over, if there is one, whatever it showed.
+    /// Ends the trial, if there is one.
     pub(super) fn end_trial(&mut self, now: Instant) {
         if let PauseState::Paused(Paused { since, trial: Some(_), .. }) = &self.state {
             let took = now.saturating_duration_since(*since);
@@ -296,7 +296,7 @@ impl Pause {
         }
     }
 
-    /// It works: it accepted a record, or rejected one for what the record is.
+    /// The destination works: it accepted a record, or rejected one because of the record.
     pub(super) fn works(&mut self, sending: &SentRequest, limit: usize, now: Instant) -> PauseEffect {
         let was_alone = self.ended(sending, now);
         self.failures_in_a_row = 0;
@@ -318,7 +318,7 @@ impl Pause {
                 match closed.trial {
                     None => {
                         effect.reopened = Some(now.saturating_duration_since(closed.since));
-                        // What was turned away may have been too many at once: they come back one by one.
+                        // Too many requests at once may have been the cause: concurrency grows step by step.
                         self.state = PauseState::Open { most: Some(2).filter(|most| *most < limit) };
                     }
                     Some(trial) => effect.guilty = self.accepted_in_trial(trial, sending, now),
@@ -331,7 +331,7 @@ impl Pause {
         effect
     }
 
-    /// A record was accepted in a trial. Gives the suspect if that makes it guilty.
+    /// A record was accepted in a trial. Returns the suspect if that proves it guilty.
     fn accepted_in_trial(&mut self, trial: Trial, sending: &SentRequest, now: Instant) -> Option<u64> {
         let next = match trial.stage {
             _ if trial.suspect == sending.sequence => None,
@@ -348,7 +348,7 @@ impl Pause {
         Some(trial.suspect).filter(|suspect| *suspect != sending.sequence && is_steady)
     }
 
-    /// Those that were turned away before this time; they are told once.
+    /// The records that were turned away before this time; each is returned once.
     fn accused_before(&mut self, sent: Instant) -> Vec<u64> {
         if self.accused.is_empty() {
             return Vec::new();
@@ -356,7 +356,7 @@ impl Pause {
         self.accused.extract_if(.., |(_, at)| *at < sent).map(|(sequence, _)| sequence).collect()
     }
 
-    /// It failed, perhaps because of the record.
+    /// A request failed, perhaps because of the record.
     pub(super) fn failed(&mut self, sending: &SentRequest, now: Instant, jitter: &mut Jitter) -> PauseEffect {
         self.ended(sending, now);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
@@ -374,7 +374,7 @@ impl Pause {
         effect
     }
 
-    /// It turned a record away for what may be its own trouble.
+    /// The destination turned a record away, perhaps because of its own state.
     pub(super) fn turned_away(
         &mut self,
         sending: &SentRequest,
@@ -409,7 +409,7 @@ impl Pause {
                 Some(_) => effect.paused = Some(self.close(sending.sequence, after, now, jitter)),
                 None => self.probe_failed(sending.sequence, after, now, jitter),
             },
-            // What many requests at once learn together is one piece of news; only a wish for more time counts.
+            // Requests in flight together say the same; only a longer `Retry-After` counts.
             PauseState::Paused(_) => self.lengthen(after, now),
         }
         effect
@@ -429,7 +429,7 @@ impl Pause {
         }
     }
 
-    /// There is no other record to begin the trial with: the suspect is sent all the same.
+    /// No other record is there to begin the trial with: the suspect is sent first.
     pub(super) fn skip_the_first(&mut self) {
         if let PauseState::Paused(Paused { trial: Some(trial), .. }) = &mut self.state
             && trial.stage == Stage::Before
@@ -511,13 +511,13 @@ impl Pause {
         others.any(|(_, at)| *at > since)
     }
 
-    /// It accepted a record that it had turned away although load can't have been the reason.
+    /// The destination accepted a record that it had turned away although load can't have been the reason.
     pub(super) fn has_changed(&mut self, now: Instant) {
         self.changed = Some(now);
     }
 
-    /// Whether a comparison that began at `since` and ends now speaks of the record: no other was turned away meanwhile,
-    /// and the destination was steady for some times as long before.
+    /// Whether a comparison from `since` to now says something about the record: no other was turned away during it,
+    /// and the destination was steady before it, see [`STEADY_BEFORE`].
     pub(super) fn is_steady(&self, sequence: u64, since: Instant, now: Instant) -> bool {
         let took = now.saturating_duration_since(since);
         let before = took.saturating_mul(STEADY_BEFORE).min(LONGEST_STEADY);
@@ -526,7 +526,7 @@ impl Pause {
         !has_changed && !self.turned_another_away(sequence, since)
     }
 
-    /// The record is guilty: a pace that was found by it alone says nothing of the destination.
+    /// The record is guilty: a rate that was found by it alone says nothing about the destination.
     pub(super) fn doubt_the_pace(&mut self, suspect: u64) {
         let began = self.pacing.as_ref().map(Pacing::began);
         if began.is_some_and(|began| !self.turned_another_away(suspect, began)) {
@@ -568,7 +568,7 @@ impl Pause {
         Ok(())
     }
 
-    /// At a known rate, a fair wait is one that lets the next request pass.
+    /// The wait before a request of a trial; at a known rate, long enough to let the next request pass.
     pub(super) fn fair_wait(&self, wait: Duration) -> Duration {
         let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
         wait.max(paced)

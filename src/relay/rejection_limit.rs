@@ -1,31 +1,31 @@
-//! How many records may be rejected before the run stops: when something breaks on the other side, a whole topic
-//! must not go to the dead letters. Pure: takes `now`.
+//! How many records may be rejected before the run ends: when the destination breaks, a whole topic must not go to the
+//! dead letters. Pure: takes `now`.
 
 use super::percent::Percent;
 use super::sliding_count::SlidingCount;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// A share is judged by no fewer records than these.
+/// Minimum sample for a percentage.
 pub const FEWEST_FOR_A_SHARE: u64 = 100;
-/// The span moves on by so many parts of itself.
+/// The slices of the time span.
 const SLICES: usize = 60;
 
-/// So many rejected records in so much time are too many.
+/// The most records that may be rejected within a time span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectionLimit {
-    /// The most there may be.
+    /// The number or percentage.
     pub most: RejectionBound,
-    /// Within so much time; it slides on by a sixtieth of itself.
+    /// The time span, which slides by a sixtieth of itself.
     pub span: Duration,
 }
 
 /// How many may be rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionBound {
-    /// So many.
+    /// A number.
     Count(u32),
-    /// A share of those that were accepted or rejected, once these are [`FEWEST_FOR_A_SHARE`].
+    /// A percentage of the records accepted or rejected, once there are [`FEWEST_FOR_A_SHARE`].
     Share(Percent),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for RejectionLimit {
     }
 }
 
-/// What was accepted and rejected of late.
+/// The records accepted and rejected within the span.
 #[derive(Clone, Debug)]
 pub struct RejectionCounter {
     threshold: RejectionLimit,
@@ -56,7 +56,7 @@ impl RejectionCounter {
         self.recent.add(false, now);
     }
 
-    /// A record was rejected; says whether that is one too many.
+    /// A record was rejected. Returns whether that exceeds the limit.
     pub fn rejected(&mut self, now: Instant) -> bool {
         self.recent.add(true, now);
         let [accepted, rejected] = self.recent.sums(now);

@@ -1,4 +1,4 @@
-//! How many attempts may be retries: a destination that fails should not be met with more requests for it.
+//! How many attempts may be retries: a destination that fails must not get more requests because of it.
 //!
 //! As in Finagle's `RetryBudget`, first attempts earn retries. Over a sliding [`SPAN`] retries are at most the
 //! share of all attempts that was asked for, and beside it [`FLOOR_A_SECOND`], so that little traffic gets its
@@ -8,14 +8,14 @@ use super::percent::Percent;
 use super::sliding_count::SlidingCount;
 use std::time::{Duration, Instant};
 
-/// Over so much time the share is kept.
+/// The time span over which the percentage is kept.
 pub const SPAN: Duration = Duration::from_secs(10);
-/// So many retries a second are free, averaged over the span.
+/// Free retries a second, averaged over the span.
 pub const FLOOR_A_SECOND: u64 = 1;
 /// The span moves on by a second at a time.
 const SLICES: usize = SPAN.as_secs() as usize;
 
-/// What was attempted within the span, and whether another retry fits.
+/// The attempts of the span, and whether another retry fits.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     share: Percent,
@@ -28,8 +28,7 @@ impl RetryBudget {
         Self { share, recent: SlidingCount::new(SPAN) }
     }
 
-    /// When it is worth to ask again whether a retry may go; `None` if one may go now. A first attempt earns more
-    /// in the meantime.
+    /// When to ask again; `None` if a retry may go now. First attempts earn more until then.
     pub fn free_at(&mut self, now: Instant) -> Option<Instant> {
         let [firsts, retries] = self.recent.sums(now);
         let beyond_the_floor = (retries + 1).saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// How soon a thread that can't be started is tried again.
+/// The wait before another try to start a thread.
 const THREAD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// So much a source is asked after it was closed, at most.
+/// Polls of a closed source, at most.
 const MOST_CLOSING_NOTICES: usize = 100;
 
-/// One run: everything from `source` goes through the gate to `transport`.
+/// One run: delivers the records of `source` by `transport`.
 pub struct Relay<'a> {
     /// How to send.
     pub settings: RelaySettings,
@@ -31,20 +31,20 @@ pub struct Relay<'a> {
     pub source: &'a mut dyn Source,
     /// Where they go.
     pub transport: &'a dyn Transport,
-    /// Where rejected ones go.
+    /// Where rejected records go.
     pub dead_letters: Box<dyn DeadLetters>,
-    /// Who watches.
+    /// Gets the events of the run.
     pub observer: &'a dyn Observer,
     /// What ends the run early.
     pub stop: &'a Stop,
 }
 
 impl Relay<'_> {
-    /// Runs until the source has come to its end, the stop is requested, or something ends it. What is in
-    /// flight then is finished (bounded by the transport's timeout) and what is done is committed.
+    /// Runs until the source ends, a stop is requested, or an error ends it. Requests in flight then finish, within the
+    /// transport's timeout, and what is done is committed.
     ///
     /// # Errors
-    /// Why it ended before its work was done.
+    /// Why the run ended before its work was done.
     pub fn run(self) -> Result<Totals, RunError> {
         let now = Instant::now();
         let committer = self.source.committer();
@@ -105,7 +105,7 @@ struct Run<'a> {
     is_batch: bool,
 }
 
-/// What a step asks of whoever owns the threads.
+/// What a step asks of the thread that runs the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     GoOn,
@@ -149,7 +149,7 @@ impl Run<'_> {
                 pool.drain();
             }
             drop(unwinding);
-            // Some may sleep because nothing could go, and nobody else tells them that nothing more will.
+            // Idle workers must learn that nothing more will be sent.
             pool.wake_workers();
             threads.join()
         });
@@ -164,7 +164,7 @@ impl Run<'_> {
         }
     }
 
-    /// A thread could not be started: it goes on with those there are, if there are any.
+    /// A thread could not be started: the run goes on with the others, if there are any.
     fn tell_of_threads(&mut self, missing: &[usize], running: usize, error: &std::io::Error) {
         let error = error.to_string();
         if self.pool.deregister(missing) == 0 && running == 0 {
@@ -254,7 +254,7 @@ impl Run<'_> {
                 self.observer.on(&Event::Notice(&notice));
             }
         }
-        // Whatever it was, workers may have less to do, or more.
+        // Workers may have less to do, or more.
         self.pool.wake_workers();
     }
 
@@ -286,7 +286,7 @@ impl Run<'_> {
         match outcome {
             Ok(()) | Err(CommitError::Partial(_)) if told.is_empty() => {}
             Ok(()) | Err(CommitError::Partial(_)) => self.observer.on(&Event::Committed(&told)),
-            // The first failure is told, and of those in a row ever fewer.
+            // Of consecutive failures the 1st, 2nd, 4th, 8th and so on are reported.
             Err(CommitError::Retriable(_)) if !failures.is_power_of_two() => {}
             Err(error) => self.observer.on(&Event::CommitFailed { error: &error.to_string() }),
         }
@@ -299,7 +299,7 @@ impl Run<'_> {
     fn put(&mut self, letters: Vec<PendingDeadLetter>, outcome: &Result<(), DeadLetterError>) {
         let told: Vec<_> = letters.iter().map(|pending| pending.letter.clone()).collect();
         let again = self.pool.lock().control.dead_letters_done(letters, outcome, Instant::now());
-        // Their successors may go, or the batch is done.
+        // Records behind them may be sent, or the batch is done.
         self.pool.wake_workers();
         let tell = |letter: &DeadLetter, action| {
             self.observer.on(&Event::Rejected {
@@ -372,7 +372,7 @@ impl Run<'_> {
             });
         }
         self.source.close();
-        // What the closing itself has to say.
+        // Notices of the closing itself.
         for _ in 0..MOST_CLOSING_NOTICES {
             match self.source.poll(PollLimit::NOTHING, Duration::ZERO) {
                 Ok(Polled::Notice(notice)) => self.observer.on(&Event::Notice(&notice)),
@@ -393,7 +393,7 @@ struct WorkerThreads<'scope> {
 }
 
 impl<'scope> WorkerThreads<'scope> {
-    /// Starts a thread for each number; gives why one can't be started.
+    /// Starts a thread for each number. Returns the error and the number of threads started, if not all were.
     fn start<'env>(
         &mut self,
         scope: &'scope Scope<'scope, 'env>,
@@ -410,7 +410,7 @@ impl<'scope> WorkerThreads<'scope> {
         None
     }
 
-    /// Those that have left are joined, so that there are never more handles than workers.
+    /// Joins workers that have left, so that there are never more handles than workers.
     fn join_those_that_left(&mut self) {
         let left: Vec<_> = self.handles.extract_if(.., |handle| handle.is_finished()).collect();
         left.into_iter().for_each(|handle| self.join_one(handle));
@@ -422,14 +422,14 @@ impl<'scope> WorkerThreads<'scope> {
         }
     }
 
-    /// Waits for all of them; gives what the last panic said.
+    /// Joins all workers. Returns the message of the last panic.
     fn join(mut self) -> Option<String> {
         std::mem::take(&mut self.handles).into_iter().for_each(|handle| self.join_one(handle));
         self.panics.pop()
     }
 }
 
-/// The records that are not done, over the partitions whose ends are known; holes count as records.
+/// The records that are not done, over the partitions whose end offsets are known; gaps count as records.
 fn lag(dispatcher: &Dispatcher, ends: &[(Partition, Offset)]) -> Option<u64> {
     let ends: HashMap<_, _> = ends.iter().map(|(partition, end)| (partition, *end)).collect();
     let behind = dispatcher.watermarks().filter_map(|(partition, watermark)| {

@@ -1,4 +1,5 @@
-//! Why a run ended before its work was done, in sentences for people.
+//! Why a run ended before its work was done. The text states facts; advice that names flags is added where flags are
+//! known.
 
 use super::dead_letter::{DeadLetter, DeadLetterError};
 use super::rejection_limit::RejectionLimit;
@@ -6,7 +7,7 @@ use super::source::{CommitError, SourceError};
 use std::fmt;
 use std::time::Duration;
 
-/// Why a run ended before its work was done. What was done until then is committed, nothing past it.
+/// Why a run ended before its work was done. What was done until then is committed, and nothing past it.
 #[derive(Debug)]
 pub enum RunError {
     /// A record was rejected and there are no dead letters to put it into.
@@ -15,17 +16,17 @@ pub enum RunError {
     TooManyRejected(Box<DeadLetter>, RejectionLimit),
     /// The destination wants no more.
     Gone(Box<DeadLetter>),
-    /// The destination accepted nothing for as long as patience goes; with the last failure.
+    /// The destination accepted nothing for this long; with the last failure.
     OutOfPatience(Duration, String),
-    /// The source reached nobody for as long as patience goes; with the last failure.
+    /// The source reached no broker for this long; with the last failure.
     OutOfPatienceWithSource(Duration, String),
-    /// The source can't go on.
+    /// The source failed.
     Source(SourceError),
     /// What was done could not be committed: it will be sent again.
     Commit(CommitError),
     /// These positions could not be committed in time; and why the last commit failed.
     Uncommitted(String, String),
-    /// First one fault, then another.
+    /// One error, then another.
     Twice(Box<RunError>, Box<RunError>),
     /// No thread can be started.
     Threads(String),
@@ -92,7 +93,7 @@ impl std::error::Error for RunError {
     }
 }
 
-/// A rejected record in words: topic, partition, offset, status and the beginning of the answer.
+/// A rejected record as text: topic, partition, offset, status and the beginning of the answer.
 struct Described<'a>(&'a DeadLetter);
 
 impl fmt::Display for Described<'_> {

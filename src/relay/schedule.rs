@@ -1,8 +1,8 @@
-//! The records under way, and which of them may go next.
+//! The records under way, and which of them may be sent next.
 //!
-//! Invariant: each is in exactly one [`RecordState`], and stands in the one index that belongs to it. A record that is in
-//! flight has been moved out, so it can't be sent by two at once. Pure bookkeeping: it knows no answers, and time
-//! only as the moment at which a wait is over.
+//! Invariant: each is in exactly one [`RecordState`] and in the index of that state alone. A record in flight has been
+//! moved out, so it can't be sent twice at once. Pure bookkeeping: it knows no answers, and time only as the end of a
+//! wait.
 
 use super::order_queues::{OrderKey, OrderQueues};
 use super::settings::Order;
@@ -12,14 +12,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Instant, SystemTime};
 
-/// Where a record stands.
+/// The state of a record under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordState {
-    /// It may go, as far as the record is concerned: not in flight, first in its lane.
+    /// Not in flight, first in its queue.
     Ready,
-    /// Its next attempt is not due.
+    /// Backing off until then.
     Waiting(Instant),
-    /// Behind another record of its lane.
+    /// Behind another record of its queue.
     Queued,
     /// With a worker.
     InFlight,
@@ -27,7 +27,7 @@ pub(super) enum RecordState {
     PendingDeadLetter,
 }
 
-/// A record that was turned away for what may be the destination's trouble.
+/// What is known of a record that was turned away, perhaps because of the destination.
 #[derive(Clone, Debug)]
 pub(super) struct TurnedAway {
     /// When, for the first time since it was last accepted or since its first attempt.
@@ -59,11 +59,11 @@ pub(super) struct TurnedAway {
 #[derive(Debug)]
 pub(super) struct Slot {
     state: RecordState,
-    /// Not here while a worker or the dead letters have it.
+    /// `None` while a worker or the dead letters have it.
     record: Option<Record>,
     pub partition: Partition,
     pub offset: Offset,
-    /// Under which possession of the partition it was taken in.
+    /// The epoch of the assignment under which it was admitted.
     pub epoch: u64,
     pub target: Target,
     pub weight: usize,
@@ -89,7 +89,7 @@ impl Slot {
     }
 }
 
-/// What is known of a record when it is taken in.
+/// A record to admit.
 #[derive(Debug)]
 pub(super) struct NewRecord {
     pub record: Record,
@@ -135,7 +135,7 @@ impl Ready {
     }
 }
 
-/// Hashes the numbers of records. They count up and come from nobody else, so one multiplication spreads them.
+/// Hashes sequence numbers. They count up and no attacker chooses them, so one multiplication spreads them.
 #[derive(Debug, Default)]
 struct SequenceHasher(u64);
 
@@ -165,9 +165,9 @@ pub(super) struct Schedule {
     next_sequence: u64,
     lanes: OrderQueues,
     ready: Ready,
-    /// Ready, but for a target that is paused by itself.
+    /// Ready, but of a paused target.
     paused: HashMap<Target, Ready>,
-    /// Those of them that got a ready record since somebody asked.
+    /// Those of them that got a ready record since the last call of `targets_that_got_one`.
     paused_got: BTreeSet<Target>,
     waiting: BTreeSet<(Instant, u64)>,
     in_flight: usize,
@@ -234,7 +234,7 @@ impl Schedule {
 
     // ---- in and out ----------------------------------------------------------------------------------------
 
-    /// Takes a record in.
+    /// Admits a record.
     pub(super) fn insert(&mut self, entry: NewRecord) -> u64 {
         let NewRecord { record, epoch, target, now } = entry;
         let sequence = self.next_sequence;
@@ -246,8 +246,8 @@ impl Schedule {
             partition: record.partition().clone(),
             offset: record.offset(),
             weight: record.weight(),
-            // A slow key keeps its records long after the others of their fetch are gone; those that may go at once
-            // leave as they came.
+            // Records behind a slow key stay long after the others of their fetch; those that may be sent at once are
+            // not copied.
             record: Some(if is_first || !self.lanes.is_by_key() { record } else { record.detach() }),
             epoch,
             target,
@@ -266,7 +266,7 @@ impl Schedule {
         sequence
     }
 
-    /// Takes a record out, in whatever state it is; its successor in the lane may go.
+    /// Removes a record in any state; its successor in the queue becomes ready.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Slot> {
         let slot = self.slots.remove(&sequence)?;
         self.leave_index(sequence, &slot);
@@ -282,8 +282,7 @@ impl Schedule {
         Some(slot)
     }
 
-    /// The records of a partition that are with nobody: all but those in flight and those that the dead letters
-    /// have.
+    /// The records of a partition that are neither in flight nor with the dead letters.
     pub(super) fn idle_of(&self, partition: &Partition) -> Vec<u64> {
         let idle =
             |slot: &Slot| !matches!(slot.state, RecordState::InFlight | RecordState::PendingDeadLetter);
@@ -303,7 +302,7 @@ impl Schedule {
 
     // ---- from state to state -------------------------------------------------------------------------------
 
-    /// A worker takes it.
+    /// Hands a record to a worker.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Record> {
         let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == RecordState::Ready)?;
         // Invariant 3.
@@ -317,11 +316,11 @@ impl Schedule {
         Some(record)
     }
 
-    /// A worker gives it back: it is due at `until`, or at once.
+    /// Takes a record back from a worker: due at `until`, or at once.
     pub(super) fn put_back(&mut self, sequence: u64, record: Record, until: Option<Instant>) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         debug_assert_eq!(slot.state, RecordState::InFlight, "only what is in flight comes back");
-        // It may stay for long, and must not keep all in memory that was fetched with it.
+        // It may stay for long, and must not keep its whole fetch in memory.
         slot.record = Some(record.detach());
         self.in_flight -= 1;
         let target = slot.target;
@@ -337,7 +336,7 @@ impl Schedule {
         }
     }
 
-    /// It was rejected: it waits for a place in the dead letters.
+    /// The record was rejected: it waits for the dead letters.
     pub(super) fn await_dead_letter(&mut self, sequence: u64) -> Option<Record> {
         let slot = self.slots.get_mut(&sequence)?;
         let record = slot.record.take();
@@ -347,7 +346,7 @@ impl Schedule {
         record
     }
 
-    /// A ready record is to wait first.
+    /// Makes a ready record wait.
     pub(super) fn postpone(&mut self, sequence: u64, until: Instant) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         let before = slot.state;
@@ -363,7 +362,7 @@ impl Schedule {
         self.waiting.insert((until, sequence));
     }
 
-    /// The record itself may be what is turned away.
+    /// The record itself may be the cause: it becomes a suspect.
     pub(super) fn suspect(&mut self, sequence: u64) {
         if let Some(turned_away) = self.slots.get_mut(&sequence).and_then(|slot| slot.turned_away.as_mut()) {
             turned_away.is_suspect = true;
@@ -371,8 +370,8 @@ impl Schedule {
         }
     }
 
-    /// Those whose wait is over are ready. Gives the targets that are paused by themselves and got a ready record, be
-    /// it by this or because its predecessor is done.
+    /// Makes records ready whose wait is over. Returns the paused targets that got a ready record, by this or because a
+    /// predecessor is done.
     pub(super) fn wake_due(&mut self, now: Instant) -> BTreeSet<Target> {
         while let Some(&(until, sequence)) = self.waiting.first().filter(|(until, _)| *until <= now) {
             self.waiting.remove(&(until, sequence));
@@ -385,7 +384,7 @@ impl Schedule {
         self.targets_that_got_one()
     }
 
-    /// The targets that are paused by themselves and got a ready record since somebody asked.
+    /// The paused targets that got a ready record since the last call.
     pub(super) fn targets_that_got_one(&mut self) -> BTreeSet<Target> {
         std::mem::take(&mut self.paused_got)
     }
@@ -427,7 +426,7 @@ impl Schedule {
         }
     }
 
-    /// The target is paused by itself: its records step aside, so that nobody looks at them.
+    /// Sets the records of a paused target aside, so that they are not examined.
     pub(super) fn pause_target(&mut self, target: Target) {
         if self.paused.contains_key(&target) {
             return;
@@ -470,8 +469,8 @@ impl Schedule {
         self.ready.fresh.first().copied()
     }
 
-    /// The record to probe with: the first at or after `from` that is no suspect, else the first that is no suspect,
-    /// else the first. `target`: among those of a target that is paused by itself.
+    /// The record to probe with: the first at or after `from` that is not a suspect, else the first that is not a
+    /// suspect, else the first. `target`: among the records of a paused target.
     pub(super) fn probe(&self, from: u64, target: Option<Target>) -> Option<u64> {
         let ready = match target {
             Some(target) => self.paused.get(&target)?,
@@ -485,7 +484,8 @@ impl Schedule {
             .or_else(|| ready.iter_from(0).next())
     }
 
-    /// Whether a record that is no suspect is ready for the target (`None`: for any that is not paused by itself).
+    /// Whether a record that is not a suspect is ready for the paused target (`None`: for any target that is not
+    /// paused).
     pub(super) fn has_innocent(&self, target: Option<Target>) -> bool {
         self.probe(0, target).is_some_and(|sequence| !self.suspects.contains(&sequence))
     }

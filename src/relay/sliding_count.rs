@@ -1,8 +1,8 @@
-//! Two kinds of things counted over a sliding span of time, in slices. Pure: takes `now`.
+//! Counts of two kinds of events over a sliding time span, kept in slices. Pure: takes `now`.
 
 use std::time::{Duration, Instant};
 
-/// What happened within the last `N` slices, the present one included.
+/// The events of the last `N` slices, the current one included.
 #[derive(Clone, Debug)]
 pub(super) struct SlidingCount<const N: usize> {
     slice: Duration,
@@ -12,26 +12,26 @@ pub(super) struct SlidingCount<const N: usize> {
 }
 
 impl<const N: usize> SlidingCount<N> {
-    /// Nothing yet. A span so short that its slices were nothing has slices of a nanosecond.
+    /// Empty. A slice is at least a nanosecond long.
     pub(super) fn new(span: Duration) -> Self {
         let slices = u32::try_from(N).unwrap_or(u32::MAX);
         let slice = (span / slices).max(Duration::from_nanos(1));
         Self { slice, counts: [[0; 2]; N], current: None }
     }
 
-    /// One more of a kind.
+    /// Counts one event.
     pub(super) fn add(&mut self, second_kind: bool, now: Instant) {
         let (at, _) = self.advance(now);
         self.counts[at][usize::from(second_kind)] += 1;
     }
 
-    /// How many there were of each kind.
+    /// The number of events of each kind within the span.
     pub(super) fn sums(&mut self, now: Instant) -> [u64; 2] {
         self.advance(now);
         self.counts.iter().fold([0; 2], |[a, b], [c, d]| [a + c, b + d])
     }
 
-    /// When the oldest slice will be forgotten.
+    /// When the oldest slice is forgotten.
     pub(super) fn next_slice(&mut self, now: Instant) -> Instant {
         self.advance(now).1 + self.slice
     }
@@ -47,7 +47,7 @@ impl<const N: usize> SlidingCount<N> {
             began += self.slice;
             self.counts[at] = [0; 2];
         }
-        // After a long rest all of them are forgotten, and time begins anew.
+        // After a long pause all slices are forgotten, and the current one starts now.
         if now.saturating_duration_since(began) >= self.slice {
             began = now;
         }

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 /// How much a poll may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollLimit {
-    /// At most so many records; 0 asks for news of the partitions only.
+    /// At most this many records; 0 asks for partition events only.
     pub records: usize,
-    /// At most so many bytes of records by their [weight](Record::weight); one record may exceed it alone.
+    /// At most this many bytes of records by their [weight](Record::weight); a single record may exceed it.
     pub bytes: usize,
 }
 
 impl PollLimit {
-    /// No records, only news of the partitions.
+    /// No records, only partition events.
     pub const NOTHING: Self = Self { records: 0, bytes: 0 };
 }
 
@@ -30,32 +30,29 @@ impl PollLimit {
 pub enum Polled {
     /// Nothing within the time given.
     Nothing,
-    /// The next records, in order within each partition; never none.
+    /// The next records, in order within each partition; at least one.
     Records(Vec<Record>),
-    /// Before these positions there are no more records than were handed over: what lies between is a transaction's
-    /// marker, or was compacted away.
+    /// Offsets before these positions that were not handed over hold no records: transaction markers, or compacted.
     Skipped(Vec<Position>),
-    /// These partitions are ours from now on, each from the position named, with the metadata that was committed
-    /// beside it.
+    /// These partitions are assigned, each from its position on, with the metadata of its last commit.
     Assigned(Vec<Assigned>),
-    /// These partitions have to be given up. Their records may finish and be committed until
+    /// These partitions are revoked. Their records may finish and be committed until
     /// [`Source::release`] is called, which the source awaits for a bounded time.
     Revoked(Vec<Partition>),
-    /// These partitions are somebody else's already: nothing of them may be sent or committed any more.
+    /// These partitions are lost: another member may own them. Nothing of them may be sent or committed any more.
     Lost(Vec<Partition>),
-    /// Something a person should know.
+    /// Something to log.
     Notice(Notice),
     /// Everything that was there when the source was opened has been handed over.
     End,
 }
 
-/// A partition that is ours from now on.
+/// An assigned partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned {
     /// Where it begins, with what was committed beside that position.
     pub checkpoint: Checkpoint,
-    /// Nobody has committed this position: the core does, before anything else of the partition. After a restart,
-    /// "the latest" would be another one.
+    /// This position was never committed: the core commits it first. After a restart, "latest" would be another one.
     pub uncommitted: bool,
 }
 
@@ -65,10 +62,10 @@ impl From<Position> for Assigned {
     }
 }
 
-/// Since when a source has reached nobody, and why.
+/// Since when a source has reached no broker, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// The first failure with no success since.
+    /// The first failure since the last success.
     pub since: Instant,
     /// The last failure, in a sentence.
     pub cause: String,
@@ -89,13 +86,13 @@ impl std::error::Error for SourceError {}
 /// Why a commit did not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitError {
-    /// It may work when tried again: the positions stay uncommitted until then.
+    /// A retry may succeed: the positions stay uncommitted until then.
     Retriable(String),
-    /// These partitions' positions were not taken, for now; those of the others are committed. The source tells why.
+    /// The positions of these partitions were not committed for now; the others were. A notice says why.
     Partial(Vec<Partition>),
-    /// The partitions are no longer ours; a [`Polled::Lost`] says so too. The positions are given up.
+    /// The partitions are no longer assigned; a [`Polled::Lost`] follows. The positions are dropped.
     Fenced(String),
-    /// It will never work: the run ends.
+    /// No retry can succeed: the run ends.
     Fatal(String),
 }
 
@@ -122,45 +119,45 @@ pub trait Commit: Send {
 
 /// Where records come from.
 ///
-/// A source mends what can be mended by itself (reconnects, finds a new leader, backs off) and tells of it by
+/// A source recovers by itself where it can (reconnects, finds a new leader, backs off) and reports it by
 /// [`Polled::Notice`]; an error is final.
 pub trait Source {
-    /// Brings what is there, waiting up to `wait` for it. Returns as soon as there is anything.
+    /// Returns as soon as there is anything, after `wait` at the latest.
     fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError>;
 
-    /// What commits for this source; asked for once, before the first poll.
+    /// Commits for this source; called once, before the first poll.
     fn committer(&mut self) -> Box<dyn Commit>;
 
-    /// Of exactly these partitions no records are wanted until it is called again, while the others go on. Says
-    /// whether the source can do that; of one that can't, all partitions are asked for less.
+    /// Throttles exactly these partitions until the next call; the others go on. Returns whether the source can do
+    /// that: where it can't, polls ask for less of all partitions.
     fn hold(&mut self, _partitions: &[Partition]) -> bool {
         false
     }
 
-    /// All that was under way of these revoked partitions is done and committed, or given up.
+    /// Releases revoked partitions: their records are done and committed, or left to the next owner.
     fn release(&mut self, _partitions: &[Partition]) {}
 
-    /// Where the logs of the assigned partitions end, as far as known: what lag is counted against.
+    /// The end offsets of the assigned partitions, as far as known, for the lag.
     fn ends(&self) -> Vec<(Partition, Offset)> {
         Vec::new()
     }
 
-    /// Of how many partitions nothing could be read for long, though it was wanted.
+    /// The number of partitions that could not be read for long.
     fn stalled(&self) -> usize {
         0
     }
 
-    /// Until when records may be sent without further word from the group's coordinator.
+    /// Until when records may be sent without hearing from the group's coordinator.
     fn lease(&self) -> Lease {
         Lease::unlimited()
     }
 
-    /// How much of the limit of its group it may use; asked for once, at the start.
+    /// Its share of the group's concurrency limit; called once, at the start.
     fn share(&self) -> GroupPermits {
         GroupPermits::unlimited()
     }
 
-    /// Since when nobody can be reached, if that is so: records that lie in the topic wait for it.
+    /// Since when no broker can be reached, if so.
     fn outage(&self) -> Option<Outage> {
         None
     }

@@ -1,5 +1,5 @@
-//! What an answer means: it speaks either of the record or of the destination. What speaks of the destination
-//! would meet every record alike, so it must never empty a topic into the dead letters.
+//! What an answer means: it is about the record or about the destination. An answer about the destination would meet
+//! every record alike, so it must never empty a topic into the dead letters.
 
 use super::transport::{Answer, SendError, SendErrorKind};
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ use std::time::Duration;
 pub enum Verdict {
     /// The record is done.
     Accepted,
-    /// Perhaps it is the record: it is sent again after a backoff of its own, others go on.
+    /// Perhaps because of the record: it is retried after a backoff of its own, others go on.
     Retry {
-        /// Not before this has passed, by the destination's wish.
+        /// The destination's `Retry-After`.
         after: Option<Duration>,
     },
-    /// It is the destination, for now: sending pauses, and the record is sent again.
+    /// Because of the destination, for now: sending pauses, and the record is retried.
     Pause {
-        /// Not before this has passed, by the destination's wish.
+        /// The destination's `Retry-After`.
         after: Option<Duration>,
         /// What may explain it.
         cause: PauseCause,
@@ -28,25 +28,25 @@ pub enum Verdict {
     Rejected,
     /// The destination wants no more: the run ends.
     Stop,
-    /// The request never arrived, and that says nothing of anybody: it is sent again at once.
+    /// The request met a connection that was closed: it is sent again at once.
     Again,
 }
 
-/// What may explain that a destination turns a record away.
+/// What may explain that a destination turns a record away, for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PauseCause {
     /// Too many requests in too short a time (429).
     Rate,
-    /// Load, or a moment's absence (502, 503, 504).
+    /// Overload or a short outage (502, 503, 504).
     Load,
-    /// No connection: whoever listens at that address is away, for all targets there.
+    /// No connection: the origin is away, for all its targets.
     Connection,
     /// Credentials or the address, which no wait mends; `None` where a rule of the operator's says so.
     Setup(Option<SetupFault>),
 }
 
 impl PauseCause {
-    /// Whether load, or a moment's absence, may explain it.
+    /// Whether load or a short outage may explain it.
     pub fn may_be_load(self) -> bool {
         !matches!(self, Self::Setup(_))
     }
@@ -97,7 +97,7 @@ impl Verdict {
         ("stop", Self::Stop),
     ];
 
-    /// The same with the destination's own wish for the wait.
+    /// The same with the destination's `Retry-After`.
     fn after(self, after: Option<Duration>) -> Self {
         match self {
             Self::Retry { .. } => Self::Retry { after },
@@ -157,7 +157,7 @@ impl FromStr for Rule {
     }
 }
 
-/// The table of verdicts, with the operator's own rows before the standing ones.
+/// The table of verdicts: the operator's rules go before the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     rules: BTreeMap<Statuses, Verdict>,
@@ -175,7 +175,7 @@ impl Policy {
         rule(Statuses::One(status)).or_else(|| rule(Statuses::Class(status / 100)))
     }
 
-    /// What came of an attempt, and what it means.
+    /// The verdict on the result of an attempt.
     pub fn judge(&self, outcome: &Result<Answer, SendError>) -> Verdict {
         match outcome {
             Ok(answer) => self
@@ -192,7 +192,7 @@ impl Policy {
     }
 }
 
-/// The table that holds where no rule says otherwise.
+/// The default table.
 fn by_default(status: u16) -> Verdict {
     let pause = |cause| Verdict::Pause { after: None, cause };
     let setup = |fault| pause(PauseCause::Setup(Some(fault)));
@@ -209,7 +209,7 @@ fn by_default(status: u16) -> Verdict {
         410 => Verdict::Stop,
         408 | 425 => Verdict::Retry { after: None },
         400..=499 => Verdict::Rejected,
-        // 5xx, and what is no status at all (below 200 or above 599), which may be a fault on the way.
+        // Other 5xx, and invalid statuses, which may come from a faulty proxy.
         _ => Verdict::Retry { after: None },
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standing_table() {
+    fn the_default_table() {
         let policy = Policy::default();
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(judge(&policy, status), Verdict::Accepted, "{status}");

@@ -1,7 +1,7 @@
-//! Where workers and the loop meet: one lock, and the conditions on which they wait.
+//! The state that workers and the loop share: one lock, and the conditions on which they wait.
 //!
-//! The lock is never held while a record is sent, an observer is told or a position is committed. Lock order: this
-//! one, then the semaphore's. Workers wait for a permit first, then here, for a record that may go.
+//! The lock is never held while a record is sent, an observer is called or a position is committed. Lock order: this
+//! one, then the semaphore's. Workers wait for a permit first, then here, for a record.
 
 use super::control::{Control, TICK};
 use super::dead_letter::DeadLetterError;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The longest wait of a worker before it looks again, so that a wake-up missed by a bug costs time, not the run.
+/// The longest sleep of an idle worker, so that a wake-up missed by a bug costs time, not the run.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What workers, background threads and the loop share.
@@ -32,43 +32,43 @@ pub(super) struct WorkerPool {
     share: GroupPermits,
     stop: Stop,
     state: Mutex<PoolState>,
-    /// For workers: something may go that could not before.
+    /// Wakes workers: a record may be sent that could not before.
     go: Condvar,
-    /// For the loop: something to look at.
+    /// Wakes the loop.
     news: Condvar,
 }
 
-/// What is behind the lock.
+/// The state behind the lock.
 pub(super) struct PoolState {
     pub control: Control,
     /// Results of work in the background.
     pub done: Vec<Completion>,
-    /// The numbers of the workers that are there: from 1 to the limit at most.
+    /// The numbers of the running workers, from 1 to the limit.
     workers: BTreeSet<usize>,
-    /// What the semaphore was resized to.
+    /// The size of the semaphore.
     permits: usize,
     idle_workers: usize,
     /// The idle worker that keeps the time for all, and when it wakes. The others sleep until they are woken.
     timekeeper: Option<(usize, Instant)>,
-    /// Records that came to their end since the loop looked.
+    /// Records answered since the loop last looked.
     finished: usize,
-    /// The loop has something to look at.
+    /// The loop has something to do.
     loop_is_due: bool,
     /// A worker panicked: its record will never be answered.
     panicked: bool,
 }
 
-/// What was done in the background.
+/// A result of a background thread.
 pub(super) enum Completion {
     Committed(Vec<Checkpoint>, Result<(), CommitError>),
     PutDeadLetters(Vec<PendingDeadLetter>, Result<(), DeadLetterError>),
-    /// It panicked: it does nothing any more.
+    /// The thread panicked.
     Panicked(&'static str),
 }
 
 impl PoolState {
-    /// Whether an idle worker has something to do beside the one that has just taken a record: another record that
-    /// may go, or a time to keep that nobody keeps.
+    /// Whether another idle worker is to be woken: for another ready record, or for a due time that no timekeeper
+    /// covers.
     fn wants_another(&self) -> bool {
         let dispatcher = &self.control.dispatcher;
         let is_kept = |due: Instant| self.timekeeper.is_some_and(|(_, at)| at <= due);
@@ -108,8 +108,7 @@ impl WorkerPool {
 
     /// The state. Not to be held across I/O.
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The machines behind it leave themselves whole or panic on a broken invariant; after a panic the run drains
-        // and ends without sending more, so what is read from it then is only what was done before.
+        // After a panic the run drains and ends without sending more, so only what was done before is read from it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,24 +117,24 @@ impl WorkerPool {
         &self.semaphore
     }
 
-    /// Something changed for workers that they can't know.
+    /// Wakes all workers: something changed for them.
     pub(super) fn wake_workers(&self) {
         self.go.notify_all();
     }
 
-    /// Nothing new is sent: workers leave, also those that wait for a permit.
+    /// Sends nothing new: workers leave, also those that wait for a permit.
     pub(super) fn drain(&self) {
         self.semaphore.close();
         self.go.notify_all();
     }
 
-    /// Records were taken in: as many workers wake.
+    /// Wakes as many workers as records were admitted.
     pub(super) fn wake_for(&self, records: usize) {
         let idle = self.lock().idle_workers;
         (0..records.min(idle)).for_each(|_| self.go.notify_one());
     }
 
-    /// Work in the background is done.
+    /// Adds a result of a background thread.
     pub(super) fn done(&self, done: Completion) {
         let mut state = self.lock();
         state.done.push(done);
@@ -144,7 +143,7 @@ impl WorkerPool {
         self.news.notify_one();
     }
 
-    /// Waits for news, at most until `until`.
+    /// Waits for something to do, until `until` at the latest.
     pub(super) fn wait(&self, until: Instant) {
         let mut state = self.lock();
         while !state.loop_is_due {
@@ -159,8 +158,8 @@ impl WorkerPool {
 
     // ---- workers -------------------------------------------------------------------------------------------
 
-    /// The numbers of the workers that should be there beside those that are: no more than may send, and none that
-    /// has nothing to do. They count as there from now on, until they leave.
+    /// Registers the workers that are missing and returns their numbers: as many as may send and have something to do.
+    /// They count as running until they leave.
     pub(super) fn register_missing(&self) -> Vec<usize> {
         let mut state = self.lock();
         let granted = usize::try_from(self.share.granted()).unwrap_or(usize::MAX);
@@ -176,7 +175,7 @@ impl WorkerPool {
         hired
     }
 
-    /// These could not be started. Gives how many workers there are.
+    /// These could not be started. Returns the number of running workers.
     pub(super) fn deregister(&self, numbers: &[usize]) -> usize {
         let mut state = self.lock();
         numbers.iter().for_each(|number| {
@@ -190,8 +189,8 @@ impl WorkerPool {
         self.lock().panicked
     }
 
-    /// One worker: permit first, then the next record that may go, until there is nothing more. The permit is
-    /// held for the request alone.
+    /// One worker: a permit first, then the next record, until nothing is left. The permit is held for the request
+    /// alone.
     pub(super) fn work(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) {
         let _alarm = Alarm(self, number);
         loop {
@@ -208,17 +207,17 @@ impl WorkerPool {
     fn next_ticket(&self, number: usize) -> Option<Ticket<Permit<'_>>> {
         loop {
             if self.lock().control.dispatcher.limit() < number {
-                // Fewer may send now. What this one was woken for is another's.
+                // The limit was lowered: another worker takes the record that this one was woken for.
                 self.go.notify_one();
                 return None;
             }
-            // The loop may be waiting to join this one, and nobody hands out permits to say so.
+            // The loop may be waiting to join this worker.
             let permit = match self.semaphore.acquire_timeout(TICK).ok()? {
                 Some(permit) => permit,
                 None if self.lock().control.dispatcher.is_finished() => return None,
                 None => continue,
             };
-            // A signal counts at once, whatever the loop is doing.
+            // Invariant 6: a stop counts at once, whatever the loop is doing.
             if self.stop.requested() {
                 return None;
             }
@@ -290,7 +289,7 @@ impl WorkerPool {
         tell(observer, &answered, &outcome, attempt.number, now.saturating_duration_since(started));
     }
 
-    /// As many permits as are thought good; and the loop is woken where it has something to do.
+    /// Resizes the semaphore to the limit, and wakes the loop if it has something to do.
     fn after_answer(&self, mut state: MutexGuard<'_, PoolState>) {
         let limit = state.control.dispatcher.limit();
         let resize = std::mem::replace(&mut state.permits, limit) != limit;
@@ -300,11 +299,11 @@ impl WorkerPool {
             || dispatcher.has_dead_letters()
             || dispatcher.has_changes()
             || (state.control.takes_more() && dispatcher.may_want_more(state.finished));
-        // Told once: the loop looks at everything when it wakes.
+        // Once is enough: the loop looks at everything when it wakes.
         let had_news = state.loop_is_due;
         state.loop_is_due |= news;
         let news = news && !had_news;
-        // What may go now because of the answer is this worker's next record; who takes one wakes another for the rest.
+        // This worker takes the next ready record; whoever takes one wakes another worker for the rest.
         drop(state);
         if resize {
             self.semaphore.resize(limit);
@@ -329,7 +328,7 @@ fn tell(
             observer.on(&Event::Retrying { record, attempt, delay: *delay, cause: &cause });
         }
         Outcome::Dropped(rejection) => rejected(observer, record, rejection, OnRejection::Drop),
-        // Dead letters are told once they are kept, what stops the run at its end.
+        // Dead letters are reported once they are kept, errors at the end of the run.
         Outcome::PendingDeadLetter | Outcome::Ready | Outcome::Stopped | Outcome::Forgotten => {}
     }
 }
@@ -343,7 +342,7 @@ fn rejected(
     observer.on(&Event::Rejected { record, rejection, action });
 }
 
-/// An outcome in words.
+/// The result of an attempt as text.
 fn cause(outcome: &Result<Answer, SendError>) -> String {
     match outcome {
         Ok(answer) => super::dispatcher::cause(&(Some(answer.status), answer.excerpt.clone())),
@@ -351,8 +350,7 @@ fn cause(outcome: &Result<Answer, SendError>) -> String {
     }
 }
 
-/// Strikes a worker off when it leaves, and tells the loop when it unwinds, so that it does not wait for an answer
-/// that will never come.
+/// Removes a worker when it leaves, and reports a panic to the loop, which would wait for an answer that never comes.
 struct Alarm<'a>(&'a WorkerPool, usize);
 
 impl Drop for Alarm<'_> {
@@ -371,7 +369,7 @@ impl Drop for Alarm<'_> {
     }
 }
 
-/// Drains when the loop itself unwinds: the scope then waits for the workers, and they would go on for ever.
+/// Drains when the loop itself panics: the thread scope then waits for the workers, which would never end.
 pub(super) struct DrainOnPanic<'a>(pub(super) &'a WorkerPool);
 
 impl Drop for DrainOnPanic<'_> {
@@ -383,7 +381,7 @@ impl Drop for DrainOnPanic<'_> {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())

@@ -1,5 +1,4 @@
-//! Work that a thread in the background does for the loop: commits, dead letters. One job at a time, tried again after
-//! a backoff.
+//! A kind of work that a background thread does for the loop, one job at a time, retried after a backoff.
 
 use crate::relay::backoff::Backoff;
 use crate::relay::jitter::Jitter;

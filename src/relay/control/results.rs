@@ -1,4 +1,4 @@
-//! What becomes of the work that others did: commits and dead letters.
+//! Results of the background threads: commits and dead letters.
 
 use super::{COMMIT_INTERVAL, Control};
 use crate::record::{Checkpoint, Partition};
@@ -8,11 +8,11 @@ use crate::relay::run_error::RunError;
 use crate::relay::source::CommitError;
 use std::time::{Duration, Instant};
 
-/// Positions that were not taken, all of them, are offered again after this; the source knows when it asks.
+/// The wait after a commit of which no position was taken.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// What the last [`Step::Commit`](super::Step::Commit) came to. Gives the partitions that are lost by it.
+    /// The result of the last [`Step::Commit`](super::Step::Commit). Returns the partitions lost by it.
     pub fn commit_done(
         &mut self,
         mut checkpoints: Vec<Checkpoint>,
@@ -59,7 +59,8 @@ impl Control {
         self.commits.failures
     }
 
-    /// What the last [`Step::PutDeadLetters`](super::Step::PutDeadLetters) came to. Gives when it is tried again, if it is.
+    /// The result of the last [`Step::PutDeadLetters`](super::Step::PutDeadLetters). Returns the wait before a retry,
+    /// if there is one.
     pub fn dead_letters_done(
         &mut self,
         letters: Vec<PendingDeadLetter>,

@@ -61,7 +61,7 @@ pub struct DeadLetterFile {
     file: File,
     /// The length of all whole lines.
     length: u64,
-    /// What is put at once stays together: a file is longer than this only if it holds one put.
+    /// In bytes. One put stays in one file, which alone may exceed this.
     max_size: u64,
 }
 
@@ -84,7 +84,7 @@ impl DeadLetterFile {
         Self { max_size, ..self }
     }
 
-    /// Renames a file that has no room for so many bytes to the next free number.
+    /// Renames the file to the next free number if `more` bytes would exceed its limit.
     fn rotate(&mut self, more: usize) -> io::Result<()> {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         if self.length == 0 || self.length.saturating_add(more) <= self.max_size {
@@ -98,8 +98,8 @@ impl DeadLetterFile {
         Ok(())
     }
 
-    /// Whoever moves, removes or empties the file while it is in use must not cost a letter: a file that is no
-    /// longer at its path is left, and the path is opened anew.
+    /// Moving, removing or emptying the file while it is in use costs no dead letter: if it is no longer at its path,
+    /// the path is opened again.
     fn follow_path(&mut self) -> io::Result<()> {
         if !private_file::is_at(&self.file, &self.path)? {
             // The old lock is kept until the new file is ours.
@@ -126,7 +126,7 @@ impl DeadLetterFile {
     }
 }
 
-/// Looks whether letters could be put into a file, without making or changing it. Gives what a person should know.
+/// Checks whether dead letters could be written to a file, without creating or changing it. Returns warnings.
 ///
 /// # Errors
 /// It can't be opened, or nothing can be written beside it.
@@ -184,8 +184,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, length))
 }
 
-/// Cuts off what a crash left of a line, and gives the length. Only what we wrote ourselves is cut off: a file of
-/// somebody else's stays as it is.
+/// Truncates an incomplete last line that a crash left, and returns the length. A file that is not ours is not changed.
 fn mend(file: &mut File) -> io::Result<u64> {
     refuse_foreign(file)?;
     let length = whole_lines(file)?;

@@ -1,8 +1,8 @@
-//! A file of dead letters and those that it was renamed to when it was full, as one source: the oldest first, each a
-//! partition of its own whose offsets are line numbers.
+//! A file of dead letters and its rotated files as one source: the oldest first, each a partition of its own whose
+//! offsets are line numbers.
 //!
-//! What is there when the source is opened is read, and nothing that is appended later. A file is known by what it
-//! is and not by its name, so a rotation meanwhile changes nothing. Damaged lines are skipped with a warning.
+//! Lines appended after the source was opened are not read. A file is identified by its contents, not its name, so a
+//! rotation in between changes nothing. Damaged lines are skipped with a warning.
 
 use super::headers::to_record;
 use super::line::{self, LineError};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often the folder is read until it doesn't change meanwhile.
+/// Reads of the folder, at most, until two agree.
 const LOOKS: u32 = 3;
 /// How much of a damaged line is shown.
 const SHOWN_CHARS: usize = 40;
@@ -33,8 +33,8 @@ const FOREIGN: &str = "it is no file of dead letters: its first line is somethin
 /// How files are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadOptions {
-    /// A line of JSON that is no letter is skipped with a warning; otherwise the run ends there, since whoever edited
-    /// it has to look at it.
+    /// Skip a line of JSON that is not a dead letter, with a warning; otherwise the run ends there, since somebody
+    /// edited it.
     pub skips_strangers: bool,
     /// A file is begun once the one before it is done, as for the order of one partition.
     pub one_by_one: bool,

@@ -1,4 +1,4 @@
-//! Which dead letters are wanted: by status, reason, topic and time. Pure.
+//! Selects dead letters by status, reason, topic and time. Pure.
 
 use super::headers::{origin, rejection};
 use super::{DeadLetter, Rejection};
@@ -6,7 +6,7 @@ use crate::record::Record;
 use std::fmt;
 use std::time::SystemTime;
 
-/// What letters have to be like. The default wants all of them.
+/// Conditions on dead letters. The default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterFilter {
     statuses: Vec<Option<u16>>,
@@ -16,11 +16,11 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// Adds a condition: `status=422`, `status=none`, `reason~TEXT` (the reason holds it) or `topic=NAME`. Of several
-    /// of one kind any will do; of several kinds each has to hold.
+    /// Adds a condition: `status=422`, `status=none`, `reason~TEXT` (the reason contains it) or `topic=NAME`. Same
+    /// kind: OR; different kinds: AND.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// Why it is not a condition.
     pub fn only(&mut self, condition: &str) -> Result<(), String> {
         let bad = || format!("'{condition}' is none of status=422, status=none, reason~TEXT and topic=NAME");
         if let Some(text) = condition.strip_prefix("reason~").filter(|text| !text.is_empty()) {
@@ -37,17 +37,17 @@ impl DeadLetterFilter {
         Ok(())
     }
 
-    /// Wants only what was rejected at this time or later.
+    /// Selects only records rejected at this time or later.
     pub fn since(&mut self, time: SystemTime) {
         self.since = Some(time);
     }
 
-    /// Whether all letters are wanted.
+    /// Whether all dead letters are selected.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether this letter is wanted.
+    /// Whether the dead letter is selected.
     pub fn wants(&self, letter: &DeadLetter) -> bool {
         self.is_met(letter.record.partition().topic(), &letter.rejection)
     }

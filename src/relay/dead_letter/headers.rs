@@ -73,7 +73,7 @@ impl ErrorHeader {
     }
 }
 
-/// Whether a topic can have this name: what was edited by hand must not bring a line break into a request's headers.
+/// Whether it is a valid topic name: an edited file must not bring a line break into the headers of a request.
 pub fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=LONGEST_TOPIC).contains(&name.len()) && name.bytes().all(legal)
@@ -90,8 +90,8 @@ pub fn time(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
-/// What a letter's record carries: its own headers in order, then [the fields](ErrorHeader). Fields of an earlier rejection
-/// are left out, so that a letter that is rejected again names its true origin once.
+/// The headers of a dead letter: the record's own in order, then the [error headers](ErrorHeader). Those of an earlier
+/// rejection are left out, so that a record that is rejected again names its origin once.
 pub fn with_headers<T>(letter: &DeadLetter, take: impl FnOnce(&[Header<'_>]) -> T) -> T {
     let texts = ErrorHeader::ALL.map(|(field, name)| (name, field.text(letter)));
     let fields = texts

@@ -16,7 +16,7 @@ pub const BEGIN: &[u8] = b"{\"topic\":\"";
 /// The longest line that is written or read, in bytes. A record of 128 MB, the most that the Kafka client unpacks,
 /// fits with all its headers.
 pub const LONGEST: usize = 256 << 20;
-/// What is smaller stays readable, however much of it has to be escaped.
+/// Smaller values stay readable text, however much of them is escaped.
 const READABLE: usize = 4 << 10;
 /// How much of a file is looked at to tell whether it is one of dead letters.
 pub const HEAD_BYTES: usize = 64 << 10;
@@ -166,7 +166,7 @@ struct Found {
 /// Reads a line, without its line break.
 ///
 /// # Errors
-/// [`LineError`] for anything that is none.
+/// [`LineError`] for anything that is not a dead letter.
 pub fn parse(line: &[u8]) -> Result<DeadLetter, LineError> {
     let line = std::str::from_utf8(line).map_err(|_| LineError::NoObject)?;
     let mut found = Found::default();

@@ -1,4 +1,4 @@
-//! The seam towards the place where rejected records go, and the forms in which they lie there.
+//! Where rejected records go, and the formats in which they are kept there.
 //!
 //! | room | what is in it |
 //! |---|---|
@@ -6,10 +6,10 @@
 //! | [private_file] | opening files that nobody else may read or replace |
 //! | [rotation] | the names of full files |
 //! | [headers] | a letter as a record of a topic |
-//! | [replay] | letters on their way back: each with its origin again |
+//! | [replay] | dead letters sent again, each as the record it was |
 //! | [file_source] | a file and its rotated ones as a source |
-//! | [replay_progress] | how far files were sent again |
-//! | [mod@filter] | which letters are wanted |
+//! | [replay_progress] | how far files were replayed |
+//! | [mod@filter] | which dead letters are selected |
 
 pub mod file;
 pub mod file_source;
@@ -46,16 +46,16 @@ pub struct Rejection {
 pub struct DeadLetter {
     /// The record as it was.
     pub record: Record,
-    /// Why it is here.
+    /// Why it was rejected.
     pub rejection: Rejection,
 }
 
-/// Why letters could not be kept.
+/// Why dead letters could not be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterError {
-    /// It may work later; the letters are put again.
+    /// A retry may succeed.
     Retriable(String),
-    /// It will not: the run ends, with nothing committed past the letters.
+    /// No retry can succeed: the run ends, with nothing committed past the dead letters.
     Fatal(String),
 }
 
@@ -71,8 +71,8 @@ impl std::error::Error for DeadLetterError {}
 /// Where rejected records go. Called by one thread, with several letters at once where several came together,
 /// so that one write to disk serves them all.
 pub trait DeadLetters: Send {
-    /// Keeps the letters, in order. Returns only once all of them are durable; after an error none counts as
-    /// kept, and those that were may be there twice.
+    /// Keeps dead letters, in order. Returns once all of them are durable; after an error none counts as kept, and some
+    /// may be kept twice.
     fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError>;
 }
 

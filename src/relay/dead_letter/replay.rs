@@ -1,5 +1,5 @@
-//! Dead letters on their way back. While they are sent again they travel [with their headers](super::headers), under the
-//! place they have in the topic or file of dead letters: there progress is kept. Towards the destination, the dead
+//! Dead letters on their way back. While they are sent again they travel [with their headers](super::headers), under
+//! the place they have in the topic or file of dead letters: there progress is kept. Towards the destination, the dead
 //! letters and whoever watches, each is the record it was.
 
 use super::filter::DeadLetterFilter;
@@ -12,16 +12,16 @@ use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceErro
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::Duration;
 
-/// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
+/// A source of dead letters: a record that is not a dead letter ends the run, so that nothing is sent under a wrong id.
 pub struct ReplaySource {
     source: Box<dyn Source>,
-    /// Where there is a choice, what is no letter is not chosen.
+    /// With a filter, records that are not dead letters are skipped.
     only_some: bool,
     failure: Option<SourceError>,
 }
 
 impl ReplaySource {
-    /// The letters of `source`, of which the core's filter lets those through that are selected.
+    /// The dead letters of `source`; the filter of the run passes those that are selected.
     pub fn new(source: Box<dyn Source>, selection: &DeadLetterFilter) -> Self {
         Self { source, only_some: !selection.is_all(), failure: None }
     }

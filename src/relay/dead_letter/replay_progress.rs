@@ -1,9 +1,8 @@
 //! How far files of lines were sent: `NAME.replayed` beside them, a line of JSON for each file.
 //!
-//! Written anew beside the old one, synced and put in its place, so that after a crash either is whole. A file is
-//! known by its contents and not by its name, so that what is noted follows a file that is renamed, also while it is
-//! being sent, and is never applied to another one. For another file or selection it begins at the start, which may
-//! send records again and skips none.
+//! Replaced atomically, so that a crash leaves the old or the new one. A file is identified by its contents, not its
+//! name, so that its progress follows a rename, also while it is being sent, and is never applied to another file. For
+//! another file or selection it begins at the start, which may send records again and skips none.
 
 use super::private_file;
 use super::rotation::MOST_ROTATED;
@@ -13,9 +12,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// So many bytes at the beginning, and so many before a position, tell a file from another.
+/// Bytes at the beginning of a file, and before a position, that identify it.
 const FINGERPRINT_BYTES: u64 = 4 << 10;
-/// So many files are known; the ones that were noted longest ago are forgotten first.
+/// Files remembered, at most; the oldest entries are forgotten first.
 const MOST_ENTRIES: usize = 2 * MOST_ROTATED;
 /// The largest file of this kind that is read or written. A commit's metadata is at most 4 KB.
 const LARGEST: usize = 16 << 20;

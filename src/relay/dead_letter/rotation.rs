@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many rotated files there may be: then the file is no longer renamed, and grows.
+/// Rotated files, at most: beyond that the file is no longer renamed, and grows.
 pub const MOST_ROTATED: usize = 10_000;
 
 /// `NAME.7`

@@ -1,4 +1,4 @@
-//! What an answer does to its record, to the destination, and to the records that were turned away before.
+//! What an answer means for its record, for the destination, and for records that were turned away before.
 
 use super::outcome::{Answered, Outcome, Reason, cause, reason, was_sent};
 use super::{Dispatcher, PendingDeadLetter, Ticket};
@@ -13,10 +13,10 @@ use crate::relay::transport::{Answer, SendError, Target};
 use crate::relay::verdict::{PauseCause, SetupFault, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
-/// So often a record may meet a rate limit before it is suspected: any record may meet it once.
+/// Rate-limited answers before a record is suspected: any record may meet one.
 const RATE_PATIENCE: u32 = 2;
 
-/// A destination may be away for so long without anybody noticing but the one record that is sent to it.
+/// An outage this short may be noticed only by the one record sent during it.
 const MOMENT: Duration = Duration::from_secs(3);
 
 /// The time of an answer.
@@ -27,7 +27,7 @@ struct At {
 }
 
 impl Dispatcher {
-    /// An attempt has come to its end, with `in_flight` requests under way until then.
+    /// An attempt has ended; `in_flight` requests were under way, this one included.
     pub fn answered<P>(
         &mut self,
         ticket: Ticket<P>,
@@ -37,7 +37,7 @@ impl Dispatcher {
         wall: SystemTime,
     ) -> Answered {
         let verdict = match self.settings.policy.judge(outcome) {
-            // A new connection can't have been closed before; whoever says so is not believed a second time.
+            // A new connection can't be stale.
             Verdict::Again if ticket.attempt.new_connection => Verdict::Retry { after: None },
             verdict => verdict,
         };
@@ -154,7 +154,7 @@ impl Dispatcher {
         }
     }
 
-    /// A failure counts against the record. Says whether it may be tried again.
+    /// Counts a failure against the record. Returns whether it may be retried.
     fn fails(&mut self, sequence: u64, now: Instant) -> bool {
         let Some(slot) = self.schedule.get_mut(sequence) else { return true };
         slot.failures = slot.failures.saturating_add(1);
@@ -164,7 +164,7 @@ impl Dispatcher {
         !used_up && !too_old
     }
 
-    /// The same for being turned away, which may count at once or later.
+    /// The same for being turned away, which is counted once, now or later.
     fn fails_once(&mut self, sequence: u64, now: Instant) -> bool {
         let turned_away = self.schedule.get_mut(sequence).and_then(|slot| slot.turned_away.as_mut());
         let is_counted = turned_away.is_some_and(|it| std::mem::replace(&mut it.is_counted, true));
@@ -178,7 +178,7 @@ impl Dispatcher {
 
     // ---- blame ---------------------------------------------------------------------------------------------
 
-    /// The record was turned away for what may be the destination's trouble.
+    /// The record was turned away, perhaps because of the destination.
     fn turned_away(
         &mut self,
         record: &Record,
@@ -221,20 +221,20 @@ impl Dispatcher {
         self.put_back(sequence, record, Some((at.now, delay)))
     }
 
-    /// Whether nobody is left who could tell by being accepted, and others were since this record was first turned away.
+    /// Whether no other record is left to compare with, and others were accepted since this one was first turned away.
     fn is_left_alone_with(&self, sequence: u64, target: Target, first: Instant, now: Instant) -> bool {
         let destination = self.brakes.destinations.of(target);
         let accepted = destination.accepted_sent().filter(|sent| *sent > first);
         accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
     }
 
-    /// Whether it is the last record under way, or the last acceptance is longer ago than a moment's absence lasts.
+    /// Whether it is the last record under way, or the last acceptance is at least [`MOMENT`] ago.
     fn is_alone(&self, accepted_sent: Instant, now: Instant) -> bool {
         self.schedule.len() == 1 || now.saturating_duration_since(accepted_sent) >= MOMENT
     }
 
-    /// Whether the suspect was alone when it was turned away, there is nobody to compare it with now, and another one
-    /// was accepted before after no longer a wait.
+    /// Whether the suspect was sent alone, no other record is there to compare with now, and another was accepted
+    /// before after no longer a wait.
     fn was_tried_alone(
         &mut self,
         sequence: u64,
@@ -246,7 +246,7 @@ impl Dispatcher {
         let on_trial =
             self.brakes.destinations.of(target).trial().is_some_and(|(suspect, _)| suspect == sequence);
         if self.schedule.has_innocent(of.filter(|target| self.brakes.destinations.is_aside(*target))) {
-            // They will tell; without a trial nothing is asked.
+            // The trial goes on with them.
             return false;
         }
         if on_trial {
@@ -255,8 +255,8 @@ impl Dispatcher {
         self.nothing_else_explains(sequence, target, (first, alone_for), now)
     }
 
-    /// With nobody to compare it with now, whether an earlier comparison is enough: where the record is the last one
-    /// under way, or has been turned away for longer than a moment's absence lasts.
+    /// Whether an earlier comparison is enough: the record is the last one under way, or has been turned away for
+    /// longer than [`MOMENT`].
     fn nothing_else_explains(
         &self,
         sequence: u64,
@@ -269,7 +269,7 @@ impl Dispatcher {
         accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
     }
 
-    /// The trial's suspect was turned away, and there is no other record to compare it with.
+    /// Ends a trial in which no other record is left to compare the suspect with.
     pub(super) fn conclude_without_another(&mut self, target: Target, now: Instant) {
         let Some((suspect, was_turned_away)) = self.brakes.destinations.of(target).trial() else { return };
         if !was_turned_away {
@@ -285,7 +285,7 @@ impl Dispatcher {
         }
     }
 
-    /// A failure counts of which that is known only now.
+    /// Counts an earlier failure against the record.
     fn fails_late(&mut self, sequence: u64, now: Instant) {
         let may_go_on = self.fails_once(sequence, now);
         let Some(slot) = self.schedule.get(sequence) else { return };
@@ -361,7 +361,7 @@ impl Dispatcher {
             self.schedule.postpone(accused, at.now.checked_add(delay).unwrap_or(at.now));
             self.changes.push_back(Change::Suspected { partition: place.0, offset: place.1, cause });
         }
-        // Load would not explain it, another was accepted before it as after it, and nobody else met with it.
+        // Load does not explain it, others were accepted before and after it, and no other was turned away.
         let destination = self.brakes.destinations.of(target);
         if !may_be_load && since.is_some_and(|since| destination.is_steady(accused, since, at.now)) {
             self.fails_late(accused, at.now);
@@ -421,7 +421,7 @@ impl Dispatcher {
             return Outcome::Dropped(letter.rejection);
         }
         if self.ledger.is_leaving(letter.record.partition()) {
-            // Whoever has the partition next will learn the same.
+            // The next owner of the partition will see the same rejection.
             self.remove(sequence);
             return Outcome::Forgotten;
         }
@@ -433,7 +433,7 @@ impl Dispatcher {
         Outcome::PendingDeadLetter
     }
 
-    /// The first reason is the one to tell; others came from what was in flight beside it.
+    /// The first cause is reported; later ones come from requests that were in flight with it.
     fn stop(&mut self, error: RunError) {
         self.stopped.get_or_insert(error);
     }
@@ -455,7 +455,7 @@ impl Dispatcher {
 
     // ---- dead letters --------------------------------------------------------------------------------------
 
-    /// Hands over the rejected records that want a place; each comes back as [kept](Self::kept) or
+    /// Takes the rejected records that are to be written; each comes back as [kept](Self::kept) or
     /// [not kept](Self::not_dead_lettered).
     pub fn take_dead_letters(&mut self) -> Vec<PendingDeadLetter> {
         let taken = std::mem::take(&mut self.letters);
@@ -465,7 +465,7 @@ impl Dispatcher {
         taken
     }
 
-    /// Whether any rejected record wants a place.
+    /// Whether any rejected record is to be written.
     pub fn has_dead_letters(&self) -> bool {
         !self.letters.is_empty()
     }
@@ -484,7 +484,7 @@ impl Dispatcher {
         }
     }
 
-    /// These could not be kept for now: they want a place again, unless their partition was lost or is being given up.
+    /// These could not be written for now: they are tried again, unless their partition was revoked or lost.
     pub fn not_dead_lettered(&mut self, letters: Vec<PendingDeadLetter>) {
         for pending in letters {
             let partition = pending.letter.record.partition();
@@ -504,7 +504,7 @@ impl Dispatcher {
         self.schedule.get(sequence).is_some_and(|slot| slot.state() == RecordState::PendingDeadLetter)
     }
 
-    /// What was rejected stays undone from now on: it can be kept nowhere.
+    /// Gives up on dead letters: rejected records stay undone from now on.
     pub fn abandon_dead_letters(&mut self) {
         self.letters.clear();
     }

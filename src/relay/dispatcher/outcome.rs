@@ -10,17 +10,17 @@ use std::time::Duration;
 pub enum Outcome {
     /// Accepted: done.
     Delivered,
-    /// To be sent again after this time.
+    /// Retried after this time.
     Retrying(Duration),
-    /// To be sent again once the destination is back, or at once.
+    /// Retried once the destination is back, or at once.
     Ready,
-    /// Rejected, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
+    /// Rejected, and on its way to the dead letters: not done until it is [kept](Dispatcher::kept).
     PendingDeadLetter,
     /// Rejected and dropped by explicit wish: done.
     Dropped(Rejection),
     /// It ends the run.
     Stopped,
-    /// Its partition is no longer ours: forgotten.
+    /// Its partition was revoked or lost: left to the next owner.
     Forgotten,
 }
 
@@ -33,7 +33,7 @@ pub struct Answered {
     pub outcome: Outcome,
 }
 
-/// What an attempt came to: the answer's status and the reason in words.
+/// The result of an attempt: the status of its answer, and the excerpt or error text.
 pub(super) type Reason = (Option<u16>, String);
 
 pub(super) fn reason(outcome: &Result<Answer, SendError>) -> Reason {
@@ -43,12 +43,12 @@ pub(super) fn reason(outcome: &Result<Answer, SendError>) -> Reason {
     }
 }
 
-/// Whether the destination has seen the record: where no request could be made, it has nothing to do with it.
+/// Whether a request was made at all.
 pub(super) fn was_sent(outcome: &Result<Answer, SendError>) -> bool {
     !matches!(outcome, Err(SendError { kind: SendErrorKind::Unsendable, .. }))
 }
 
-/// The same in a sentence for people.
+/// The same as text: `status 503 (busy)`.
 pub(in crate::relay) fn cause(reason: &Reason) -> String {
     match reason {
         (Some(status), text) if text.is_empty() => format!("status {status}"),

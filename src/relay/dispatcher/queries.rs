@@ -1,4 +1,4 @@
-//! How things stand: questions to the dispatcher that change nothing but what counts as committed or told.
+//! Queries: they change nothing but what counts as committed or reported.
 
 use super::Dispatcher;
 use super::outcome::cause;
@@ -9,17 +9,17 @@ use crate::relay::schedule::RecordState;
 use crate::relay::settings::Intake;
 use std::time::Instant;
 
-/// Sent so often, a record is more than unlucky.
+/// Attempts after which a record counts as stuck.
 const STUBBORN: u32 = 3;
 
 impl Dispatcher {
-    /// Positions that are ahead of what was committed, or have more done beyond them.
+    /// Positions that are ahead of the last commit, or have more done beyond them.
     pub fn uncommitted(&mut self) -> Vec<Checkpoint> {
         self.ledger.uncommitted()
     }
 
-    /// The same, and unless it is coming to its end those that have not changed for [so long](crate::relay::RENEW_AFTER)
-    /// that they are to be committed again.
+    /// The same, and unless draining, positions that have not changed for
+    /// [`RENEW_AFTER`](crate::relay::RENEW_AFTER).
     pub fn due_commits(&mut self, now: Instant) -> Vec<Checkpoint> {
         let mut checkpoints = self.ledger.uncommitted();
         if !self.draining {
@@ -28,7 +28,7 @@ impl Dispatcher {
         checkpoints
     }
 
-    /// The partitions that are still ours under the assignment that their checkpoint was made under.
+    /// The partitions still assigned as they were when their checkpoint was made.
     pub fn still_ours(&self, checkpoints: Vec<Checkpoint>) -> Vec<Partition> {
         let is_ours = |it: &Checkpoint| self.ledger.is_under(&it.position.partition, it.assignment);
         checkpoints.into_iter().filter(is_ours).map(|it| it.position.partition).collect()
@@ -44,7 +44,7 @@ impl Dispatcher {
         self.ledger.watermarks()
     }
 
-    /// Why nothing more is sent, if something ended the run; told once.
+    /// Why the run was ended, if it was; returned once.
     pub fn take_stopped(&mut self) -> Option<RunError> {
         if self.stopped.is_some() {
             self.draining = true;
@@ -52,24 +52,23 @@ impl Dispatcher {
         self.stopped.take()
     }
 
-    /// What a person should know, told once.
+    /// The next change to report.
     pub fn take_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
 
-    /// Whether there is something that a person should know.
+    /// Whether a change or the end of the run is to be reported.
     pub fn has_changes(&self) -> bool {
         !self.changes.is_empty() || self.stopped.is_some()
     }
 
-    /// Nothing is in flight, and nothing will be until more is taken in. With batches that is so once each record is
-    /// done or carried over to the next: backing off, behind such a one, of a target that is paused by itself, or on
-    /// its way to the dead letters.
+    /// Nothing is in flight, and nothing will be until more is admitted. A batch is idle once each record is done or
+    /// carried over: backing off, behind such a record, of a paused target, or on its way to the dead letters.
     pub fn is_idle(&self) -> bool {
         self.is_finished() && self.schedule.in_flight() == 0
     }
 
-    /// Nothing more will be sent until more is taken in.
+    /// Nothing more will be sent until more is admitted.
     pub fn is_finished(&self) -> bool {
         let is_through = || match self.settings.intake {
             Intake::Batch => {
@@ -143,17 +142,17 @@ impl Dispatcher {
         self.brakes.destinations.origin().paused_since()
     }
 
-    /// Since when attempts fail with no acceptance between, and why the last one did. Never of an idle run.
+    /// Since when attempts have failed without an acceptance, and the last cause. `None` while idle.
     pub fn failing(&self) -> Option<(Instant, &str)> {
         self.failing.as_ref().map(|(since, cause)| (*since, cause.as_str()))
     }
 
-    /// What was done since the start; how long it took, and how much at once, is not the dispatcher's to say.
+    /// Counts since the start; `elapsed` and `most_in_flight` are left to the caller.
     pub fn totals(&self) -> Totals {
         self.totals.clone()
     }
 
-    /// The record that keeps a throttled partition from going on, if it is one that is tried again and again.
+    /// The record that holds a throttled partition back, if it was sent several times or waits for the dead letters.
     pub fn stuck(&self, partition: &Partition) -> Option<Change> {
         let slot = self.schedule.oldest_of(partition)?;
         let is_tried = slot.attempts >= STUBBORN || slot.state() == RecordState::PendingDeadLetter;
@@ -165,7 +164,7 @@ impl Dispatcher {
         })
     }
 
-    /// Looks whether all that it keeps fits together.
+    /// Panics if its parts do not agree with each other.
     #[cfg(debug_assertions)]
     pub fn check(&self) {
         self.schedule.check();

@@ -1,13 +1,13 @@
-//! Lines from bytes: read by a thread of its own, bounded in memory whatever the bytes are.
+//! Splits bytes into lines in a thread of its own, with bounded memory.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::SyncSender;
 
 /// The longest line of text that is read, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
-/// Lines are handed over once they are so many bytes together, or once the writer takes a break.
+/// Lines are handed over once they add up to this many bytes, or when the writer pauses.
 const PIECE_BYTES: usize = 256 << 10;
-/// How many bytes of what is lost are kept to be shown.
+/// Bytes of a damaged part that are kept for the log.
 const LOST_HEAD: usize = 64;
 
 /// Where a line begins.
@@ -20,10 +20,10 @@ pub struct LinePosition {
 }
 
 impl LinePosition {
-    /// The beginning of it all.
+    /// The start of the input.
     pub const START: Self = Self { line: 1, byte: 0 };
 
-    /// Where the next line begins, if this one and its line break take so many bytes.
+    /// The position of the next line, after `span` bytes including the line break.
     pub(super) fn after(self, span: u64) -> Self {
         Self { line: self.line.saturating_add(1), byte: self.byte.saturating_add(span) }
     }
@@ -34,15 +34,15 @@ impl LinePosition {
 pub struct Line {
     /// Where it begins.
     pub place: LinePosition,
-    /// What stands in it: all of it, or what is left behind the part that is lost.
+    /// Its bytes, without a damaged part at its beginning.
     pub bytes: Vec<u8>,
-    /// The part that can't be read, if there is one.
+    /// The damaged part, if there is one.
     pub lost: Option<DamagedPart>,
-    /// How many bytes it takes in the file, with its line break.
+    /// Its length in the input, in bytes, line break included.
     pub(super) span: u64,
 }
 
-/// The beginning of a line, or all of it, that was not kept in memory.
+/// The beginning of a line, or a whole line, that is damaged and was not kept in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DamagedPart {
     /// How many bytes.
@@ -60,8 +60,8 @@ pub struct DamagedPart {
 pub struct LineLimits {
     /// The longest line, in bytes.
     pub longest: usize,
-    /// What is longer, or holds NUL bytes (a power cut leaves them in the place of what was being written), is
-    /// skipped as [`DamagedPart`] and not kept in memory. Otherwise NUL is text, and a line that is too long ends the run.
+    /// What is longer, or holds NUL bytes (a power cut leaves them in the place of what was being written), is skipped
+    /// as [`DamagedPart`] and not kept in memory. Otherwise NUL is text, and a line that is too long ends the run.
     pub skips_damage: bool,
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Piece {
     Last(Last),
 }
 
-/// Reads to the end, or until nobody wants more.
+/// Reads to the end, or until the receiver is gone.
 pub(super) fn read(
     from: Box<dyn Read + Send>,
     mut next: LinePosition,
@@ -104,7 +104,7 @@ pub(super) fn read(
         bytes += line.bytes.len();
         next = next.after(line.span);
         lines.push(line);
-        // What is here is not held back until more comes. An empty line weighs something too.
+        // Complete lines do not wait for more input. Empty lines use memory too.
         if bytes + lines.len() * size_of::<Line>() >= PIECE_BYTES || !from.buffer().contains(&b'\n') {
             bytes = 0;
             if send.send(Piece::Lines(std::mem::take(&mut lines))).is_err() {
@@ -113,7 +113,7 @@ pub(super) fn read(
         }
     };
     if lines.is_empty() || send.send(Piece::Lines(lines)).is_ok() {
-        // Whoever has gone needs no end.
+        // The receiver may be gone.
         let _ = send.send(Piece::Last(last));
     }
 }
