@@ -1,5 +1,5 @@
-//! Reading files that people name: settings, secrets, certificates. Bounded in size and, where the path leads to a
-//! pipe or a device, in time, so that a wrong name gives an error and neither fills memory nor waits for ever.
+//! Reading files that an operator names: settings, secrets, certificates. Bounded in size and, for pipes and devices,
+//! in time, so that a wrong name gives an error instead of full memory or an endless wait.
 //!
 //! What is [made of files](Watched) is made again when they change. No error shows what a file holds.
 

@@ -1,4 +1,4 @@
-//! What is carried: a record of a topic's partition, and the positions that say how far one has come.
+//! Records, partitions, offsets and checkpoints: what every room stands on.
 //!
 //! A record's key, value and headers are slices of one shared buffer (the payload a fetch brought), so that
 //! a record costs no copy. Nothing here knows where the bytes came from or where they go.
@@ -48,7 +48,7 @@ impl fmt::Debug for Partition {
 pub struct Offset(pub i64);
 
 impl Offset {
-    /// The offset right behind this one: what is committed once this record is done.
+    /// The next offset: what is committed once this record is done.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

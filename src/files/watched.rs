@@ -1,6 +1,6 @@
-//! A value made of files, and made anew when they change: certificates, keys, secrets.
+//! A value made from files, and made again when they change: certificates, keys, secrets.
 //!
-//! Whoever wants the value looks at the files, at most once every [`CHECK_INTERVAL`]; there is no thread. Contents
+//! Getting the value checks the files, at most once every [`CHECK_INTERVAL`]; there is no thread. Contents
 //! are compared, not times, so that any way to replace a file is noticed: written in place, renamed over, or a link
 //! pointed elsewhere, as Kubernetes does with secrets.
 //!
@@ -25,12 +25,12 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The first reminder of content that can't be used comes after this.
 const FIRST_REMINDER: Duration = Duration::from_secs(60);
-/// Each further reminder comes after so many times as long,
+/// Each further reminder comes after this many times the last wait,
 const REMINDER_FACTOR: u32 = 4;
 /// and at the latest after this.
 const LONGEST_REMINDER: Duration = Duration::from_secs(6 * 3_600);
 
-/// Where people are told what goes on while requests are sent.
+/// Logs what happens to the files during a run.
 #[derive(Clone, Copy)]
 pub struct Reporter {
     /// Something needs a person.

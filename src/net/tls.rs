@@ -1,4 +1,4 @@
-//! Whom we trust and who we are, for TLS: rustls with ring.
+//! TLS clients: trusted roots and client certificates, by rustls with ring.
 //!
 //! The server's certificate is always verified, and so is that it is for the name we asked for; no setting turns
 //! either off.
@@ -64,7 +64,7 @@ fn config(settings: &TlsSettings, contents: &Contents) -> Result<ClientConfig, N
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(format!("TLS can't be set up: {error}")))?
         .with_root_certificates(roots(settings.ca.as_ref(), contents)?);
-    // One without the other was told before.
+    // `incomplete` has checked for one without the other.
     let Some((cert, key)) = settings.client_cert.as_ref().zip(settings.client_key.as_ref()) else {
         return Ok(builder.with_no_client_auth());
     };

@@ -67,7 +67,7 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// The text that the JSON string `raw` stands for; `None` for what is no string.
+/// The text that the JSON string `raw` encodes; `None` if it is not a string.
 pub fn string(raw: &str) -> Option<String> {
     let mut reader = Reader { bytes: raw.as_bytes(), at: 0 };
     reader.string().filter(|()| reader.at == raw.len())?;
@@ -100,7 +100,7 @@ pub fn string(raw: &str) -> Option<String> {
     Some(text)
 }
 
-/// Walks over JSON; `None` is what is no JSON.
+/// Walks over JSON; `None` means that it is not JSON.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

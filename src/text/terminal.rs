@@ -1,9 +1,9 @@
-//! Bytes of others for a terminal: in logs, in errors and in what `tail` shows.
+//! Untrusted bytes made safe for a terminal: in logs, errors and the output of commands.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// At most so many characters of a path are shown: more than a file system takes.
+/// The longest path shown, in characters: more than a file system allows.
 const PATH_CHARS: usize = 8 << 10;
 
 /// The beginning of bytes, at most so many characters: what would move a terminal's cursor, change its colours, turn

@@ -22,10 +22,10 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    /// The value of `Authorization` for a request, waited for until `deadline` at most.
+    /// The value of `Authorization` for a request, available by `deadline`.
     ///
     /// # Errors
-    /// No token could be fetched and none is left: nothing can be sent, so this speaks of the destination.
+    /// No token could be fetched and no valid one is left.
     pub fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
         match self {
             Self::File(file) => Ok(file.value(Instant::now())),
@@ -33,7 +33,7 @@ impl Authorization {
         }
     }
 
-    /// The destination answered 401 to this value: whether there is, or can be, another one.
+    /// The destination answered 401 to this value. Returns whether another one is, or may become, available.
     pub fn renew(&self, used: &str) -> bool {
         match self {
             Self::File(file) => file.renew(used, Instant::now()),

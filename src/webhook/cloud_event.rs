@@ -11,38 +11,38 @@ use crate::record::Record;
 pub use crate::text::time::rfc3339;
 use std::collections::BTreeMap;
 
-/// What every event in the Kafka binding's binary mode has.
+/// The attributes that every event of the Kafka binding's binary mode has.
 const REQUIRED: [&str; 4] = ["id", "source", "specversion", "type"];
 /// These stand for the data or its type, which go as body and `Content-Type`.
 const NO_ATTRIBUTES: [&str; 2] = ["data", "datacontenttype"];
-/// So much of a name is shown, in characters.
+/// The longest name shown, in characters.
 const LONGEST_SHOWN: usize = 60;
 /// The media types of events in structured mode, and of batches of them, begin with it.
 const STRUCTURED: &[u8] = b"application/cloudevents";
 
-/// How records that are no events yet become some.
+/// How records that are not CloudEvents become some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEvents {
     /// The `source` of records that are not events; `None`: `kafka://CLUSTER/TOPIC`.
     pub source: Option<String>,
-    /// What stands for the cluster there.
+    /// The cluster in that URI.
     pub cluster: String,
     /// The `type` of records that are not events.
     pub kind: String,
 }
 
-/// What of a record could not become an attribute.
+/// A part of a record that could not become an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OmittedAttribute {
     /// The key is longer than allowed.
     Key,
-    /// A header `ce_…` by its name: that is no attribute's (letters and digits), or its value is not UTF-8.
+    /// A header `ce_…`, by its name: that is not letters and digits, or the value is not UTF-8.
     Attribute(String),
 }
 
 impl CloudEvents {
-    /// Adds the event's attributes as headers, and gives what was left out. `id` is the record's webhook-id. A key of
-    /// more than `max_key` bytes as it would be sent becomes no attribute.
+    /// Adds the event's attributes as headers. Returns what was left out. `id` is the record's webhook-id. A key of
+    /// more than `max_key` bytes, as it would be sent, is left out.
     pub fn describe(
         &self,
         record: &Record,
@@ -61,7 +61,7 @@ impl CloudEvents {
                 }
             }
             None => {
-                // What is no event has no attributes.
+                // It is not an event, so nothing was left out of one.
                 left_out.clear();
                 left_out.extend(self.wrap(record, id, max_key, headers));
             }
@@ -107,8 +107,8 @@ fn is_structured(record: &Record) -> bool {
     own.is_some_and(|begin| begin.eq_ignore_ascii_case(STRUCTURED))
 }
 
-/// The attributes of an event in binary mode, by their names in lower case; of repeated ones the last. `None` if
-/// one that is required is missing.
+/// The attributes of an event in binary mode, by lower-case name; of duplicates the last. `None` if a required one is
+/// missing.
 fn attributes<'r>(
     record: &'r Record,
     left_out: &mut Vec<OmittedAttribute>,

@@ -1,19 +1,17 @@
-//! Header lines: which names and values may stand in a request, and the buffer they are written into.
+//! Header lines: which names and values are valid, and the buffer they are written to.
 //!
-//! Invariant: no byte of a record or a setting can end a header line. A name is a token and a value holds no
-//! control character (RFC 9110 §5.5, §5.6.2), or the header is not sent. [`Headers`] is the one place where
-//! lines are made, and it looks at each.
+//! Invariant: no byte of a record or a setting can end a header line. A header is sent only if its name is a token and
+//! its value holds no control character (RFC 9110 §5.5, §5.6.2). Only [`Headers`] makes lines, and it checks each.
 
 use std::fmt;
 use std::fmt::Write as _;
 
-/// Whether it can be a header's name (RFC 9110 §5.6.2).
+/// Whether it is a valid header name, a token (RFC 9110 §5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
-/// Whether it can be a header's value: visible ASCII, spaces and tabs inside, and UTF-8 beyond ASCII as opaque
-/// bytes.
+/// Whether it is a valid header value: visible ASCII, spaces and tabs inside, and bytes beyond ASCII.
 pub fn is_value(bytes: &[u8]) -> bool {
     let edge = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
     !edge(bytes.first())
@@ -34,17 +32,17 @@ impl fmt::Debug for Headers {
 }
 
 impl Headers {
-    /// No lines yet, and room for so many bytes of them.
+    /// Empty, with room for this many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { lines: String::with_capacity(bytes) }
     }
 
-    /// A header. One that could not stand in a request is left out: its record still goes.
+    /// Adds a header; an invalid one is left out, so that its record is still sent.
     pub fn add(&mut self, name: &str, value: &str) {
         self.add_with(name, |line| line.push_str(value));
     }
 
-    /// A header whose value is a number or whatever else shows itself.
+    /// Adds a header with a value that implements `Display`.
     pub fn add_shown(&mut self, name: &str, value: impl fmt::Display) {
         self.add_with(name, |line| {
             // Writing to a String cannot fail.
@@ -52,7 +50,7 @@ impl Headers {
         });
     }
 
-    /// A header whose value is appended by `write`.
+    /// Adds a header whose value is appended by `write`.
     pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         let start = self.lines.len();
         self.lines.push_str(name);
@@ -67,7 +65,7 @@ impl Headers {
         }
     }
 
-    /// Lines that were made before.
+    /// Appends lines made before.
     pub fn append(&mut self, other: &Self) {
         self.lines.push_str(&other.lines);
     }
@@ -88,13 +86,13 @@ impl Headers {
     }
 }
 
-/// Appends text percent-encoded as far as a header value needs it: spaces, `%` itself and what is no visible
-/// ASCII (RFC 3986 §2.1).
+/// Appends bytes percent-encoded as far as a header value needs it: spaces, `%` and all but visible ASCII (RFC 3986
+/// §2.1).
 pub fn percent_encode(bytes: &[u8], line: &mut String) {
     percent_encode_unless(bytes, line, |byte| byte.is_ascii_graphic() && byte != b'%');
 }
 
-/// Appends bytes, percent-encoding those that may not stand there as they are.
+/// Appends bytes, percent-encoding those that are not `plain`.
 pub fn percent_encode_unless(bytes: &[u8], line: &mut String, plain: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {

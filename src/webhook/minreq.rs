@@ -1,6 +1,6 @@
 //! `minreq` as HTTP client: a connection a request, the smallest build.
 //!
-//! What it can't do, so that nobody is surprised:
+//! Limitations:
 //! - Its timeouts are whole seconds, so a timeout is rounded up, and it has no timeout of its own for connecting.
 //! - It runs each request up to the answer's headers in a thread of its own, so that a slow name server is
 //!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
@@ -22,7 +22,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-/// At most so many interim answers (1xx) before the final one.
+/// Interim answers (1xx) before the final one, at most.
 const INTERIM_LIMIT: usize = 100;
 /// What minreq makes of an answer without a status line.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";

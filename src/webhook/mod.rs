@@ -1,14 +1,14 @@
-//! The destination: what a record looks like as an HTTP request, and the clients that send it.
+//! The destination: records as HTTP requests, and the clients that send them.
 //!
 //! [`request`] decides what is sent, [`destination`] where to, [`answer`] what is kept of the answer; a client
 //! (`keep_alive`, or the smaller `minreq`) moves the bytes. Nothing here decides what an answer means: that is
 //! [`relay::verdict`](crate::relay::verdict).
 //!
-//! | room | what a request gets from it |
+//! | module | what a request gets from it |
 //! |---|---|
 //! | [request] | all its parts put together |
 //! | [headers], [wire_request] | header lines, and the request as clients send it |
-//! | [template] | what stands for placeholders in its path, query and headers |
+//! | [template] | the values of placeholders in its path, query and headers |
 //! | [cloud_event], [envelope] | its form: an event, or the whole record as JSON |
 //! | [signature] | the proof of who sent it |
 //! | [authorization], [secret_file], [oauth] | credentials |

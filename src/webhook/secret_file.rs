@@ -20,9 +20,9 @@ pub enum AuthorizationError {
     File(FileError),
     /// There is nothing in the file.
     Empty(PathBuf),
-    /// The file holds something else; what is wanted.
+    /// The file holds something else; with what is expected.
     Form(PathBuf, &'static str),
-    /// The file is well formed, but nothing can be done with what it says.
+    /// The file is well formed, but its settings can't be used.
     Settings(PathBuf, String),
 }
 
@@ -66,8 +66,8 @@ pub enum Scheme {
 pub struct SecretFile(Watched<Arc<str>>);
 
 impl SecretFile {
-    /// Reads the file for the first time. Later on, one that can't be used is warned of, and what it held before
-    /// stays.
+    /// Reads the file for the first time. Later, a file that can't be used causes a warning and keeps the previous
+    /// credentials.
     pub fn open(
         path: &Path,
         scheme: Scheme,
@@ -85,7 +85,7 @@ impl SecretFile {
         Arc::clone(&self.0.get(now))
     }
 
-    /// Reads the file at once; says if it holds something else than `used`.
+    /// Reads the file at once. Returns whether it holds anything but `used`.
     pub fn renew(&self, used: &str, now: Instant) -> bool {
         **self.0.renew(now) != *used
     }
@@ -104,7 +104,7 @@ impl Scheme {
         let text = text(path, bytes)?;
         let wrong = |wanted| Err(AuthorizationError::Form(path.into(), wanted));
         match self {
-            // No space belongs to a token; editors and templates leave some behind it.
+            // Editors and templates leave white space after a token.
             Self::Bearer => match text.trim() {
                 token if is_token68(token) => Ok(format!("Bearer {token}")),
                 _ => wrong("a token is one word in one line, of visible ASCII characters"),

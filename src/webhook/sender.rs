@@ -1,4 +1,4 @@
-//! Records on their way: what makes requests of them, joined with the client that sends requests.
+//! The transport over kept connections: makes requests of records and sends them.
 
 use super::keep_alive::{ConnectionChoice, KeepAlive};
 use super::oauth::TokenFetcher;
@@ -17,12 +17,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A request takes at most `timeout`, connecting included; fetching credentials for it has a time of its own.
+    /// A request takes at most `timeout`, connecting included, but not fetching credentials.
     pub fn new(client: KeepAlive, requests: Requests, timeout: Duration) -> Self {
         Self { client, requests, timeout }
     }
 
-    /// The client alone.
+    /// The client.
     pub fn client(&self) -> &KeepAlive {
         &self.client
     }
@@ -55,7 +55,7 @@ pub struct TokenClient {
 }
 
 impl TokenClient {
-    /// Where TLS with the endpoint fails, `advice` stands behind the error.
+    /// `advice` is appended to errors of TLS with the endpoint.
     pub fn new(client: KeepAlive, advice: &'static str) -> Self {
         Self { client, advice }
     }
@@ -64,7 +64,7 @@ impl TokenClient {
 impl TokenFetcher for TokenClient {
     fn fetch(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<(u16, Vec<u8>), SendError> {
         let call = |over| self.client.call(request, over, deadline);
-        // No relay sends this again: what met a connection that had been closed goes once more, over a new one.
+        // The relay does not retry this: a stale connection is replaced here, once.
         let answer = match call(ConnectionChoice::AnyConnection) {
             Err(error) if error.kind == SendErrorKind::Stale => call(ConnectionChoice::NewConnection),
             result => result,

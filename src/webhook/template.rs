@@ -1,34 +1,33 @@
 //! Placeholders in the URL's path and query and in the values of headers: `{topic}`, `{partition}`, `{key}` and
 //! `{header:NAME}`.
 //!
-//! What is filled in is percent-encoded by its place, so that it stays within it: in a path or a query all but
-//! letters, digits, `-`, `.`, `_` and `~`; in a header as far as a value needs it. A key or header that is missing
-//! is empty. In a path, moreover, nothing filled in moves to another folder:
+//! Values are percent-encoded for their place: in a path or query all but letters, digits, `-`, `.`, `_` and `~`; in a
+//! header as far as needed. A missing key or header is empty. In a path, moreover, no value leads to another folder:
 //!
-//! - a segment that came out empty is written `-`;
-//! - `.` and `..`, as what is filled in or between slashes of it, are encoded twice (`%252E`), since many servers
-//!   undo one encoding before they resolve dots.
+//! - an empty segment is written `-`;
+//! - `.` and `..`, as a value or between slashes of one, are encoded twice (`%252E`), since many servers decode once
+//!   before they resolve dots.
 //!
-//! Invariant: a placeholder never stands in scheme, host or port.
+//! Invariant: scheme, host and port have no placeholders.
 
 use super::headers::{is_token, percent_encode, percent_encode_unless};
 use crate::record::Record;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What can stand in braces.
+/// The placeholders.
 const KNOWN: &str = "{topic}, {partition}, {key} or {header:NAME}";
 
-/// Why a template can't be used. It never shows the template, which may hold secrets.
+/// Why a template can't be used. Never shows the template, which may hold secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateError {
-    /// A word in braces that is no placeholder.
+    /// A word in braces that is not a placeholder.
     Unknown,
-    /// `{` or `}` without its other half, in a URL.
+    /// An unpaired `{` or `}` in a URL.
     Unpaired,
     /// A placeholder in scheme, host, port or socket.
     Authority,
-    /// Dots that would make `..` of a segment with a placeholder that comes out empty.
+    /// Dots that would make a segment `..` if its placeholder is empty.
     Dots,
 }
 
@@ -74,7 +73,7 @@ impl Part {
         }
     }
 
-    /// What is filled in; empty where the record has none.
+    /// The value for a record; empty where it has none.
     fn of<'r>(&'r self, record: &'r Record) -> Cow<'r, [u8]> {
         match self {
             Self::Literal(text) => Cow::Borrowed(text.as_bytes()),
@@ -111,7 +110,7 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// What a request line asks for: path and query, perhaps with placeholders.
+/// Path and query of requests, perhaps with placeholders.
 #[derive(Clone, PartialEq, Eq)]
 pub enum RequestTarget {
     /// The same for every record.
@@ -167,7 +166,7 @@ impl RequestTarget {
     }
 }
 
-/// Refuses a URL with a placeholder before its path, where it would choose the host.
+/// Rejects a URL with a placeholder before its path, where a record would choose the host.
 pub fn check_authority(url: &str) -> Result<(), TemplateError> {
     let braces = |text: &str| text.contains(['{', '}']);
     if let Some(socket) = url.strip_prefix("unix:") {
@@ -231,7 +230,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Appends what is filled into a path, where a piece between slashes can't be a `.` or `..`.
+/// Appends a value to a path; no piece between slashes becomes `.` or `..`.
 fn fill_path(value: &[u8], out: &mut String) {
     for piece in value.split_inclusive(|byte| matches!(byte, b'/' | b'\\')) {
         let name = piece.strip_suffix(b"/").or_else(|| piece.strip_suffix(b"\\")).unwrap_or(piece);
@@ -244,7 +243,7 @@ fn fill_path(value: &[u8], out: &mut String) {
     }
 }
 
-/// Makes a segment one that stays: never empty, never dots.
+/// Replaces an empty segment, or one of dots.
 fn settle_segment(out: &mut String, start: usize) {
     match out.get(start..) {
         Some("") => out.push('-'),

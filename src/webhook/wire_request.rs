@@ -4,9 +4,9 @@ use super::headers::Headers;
 use std::borrow::Cow;
 use std::fmt;
 
-/// A request as it goes on the wire, but for what belongs to the connection (`Host`, `Content-Length`).
+/// A request as it is sent, without the headers of the connection (`Host`, `Content-Length`).
 pub struct WireRequest<'r> {
-    /// What the request line asks for: path and query (RFC 9112 §3.2.1).
+    /// The request target: path and query (RFC 9112 §3.2.1).
     pub target: Cow<'r, str>,
     /// Its header lines.
     pub headers: Headers,

@@ -1,9 +1,9 @@
-//! One connection: a request goes out in one write, and its answer is read to the exact end or the connection is
-//! not used again. All buffers live as long as the connection does.
+//! One connection: a request is one write, and its answer is read to its exact end or the connection is not used again.
+//! All buffers live as long as the connection.
 //!
-//! Once the head of the final answer is complete its status counts. The body is only an excerpt for people, so the
-//! wait for it is short; a server that never ends it, resets the connection or announces more than it sends can't
-//! turn an answer into a failure.
+//! Once the head of the final answer is complete its status counts. The body is only an excerpt for the log, so the
+//! wait for it is short; a server that never ends it, resets the connection or announces more than it sends can't turn
+//! an answer into a failure.
 
 use super::response_reader::{Malformed, ResponseReader};
 use crate::net::Stream;
@@ -12,15 +12,15 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What one read takes at most. Most answers fit.
+/// Bytes of one read, at most. Most answers fit.
 const READ_SIZE: usize = 8 << 10;
-/// How often the answer is checked while a receiver reads none of a long request.
+/// How often an early answer is looked for while the receiver does not read a long request.
 const WRITE_SLICE: Duration = Duration::from_millis(250);
-/// Reads in one such check, at most: more than the longest head takes.
+/// Reads per check, at most: more than the longest head takes.
 const MOST_READS: usize = 16;
 /// How long a body may stay silent after a complete head.
 const BODY_GRACE: Duration = Duration::from_millis(250);
-/// How long a body may take after a complete head, however steadily it comes.
+/// How long a body may take after a complete head in total.
 const BODY_TIME: Duration = Duration::from_secs(2);
 /// A kept connection that breaks within this many round trips of a request, as measured when it was made, had been
 /// closed before.
@@ -53,9 +53,9 @@ pub enum ResponseScope {
 pub enum ExchangeError {
     /// The deadline passed.
     Timeout,
-    /// The socket said so, while writing or reading.
+    /// The socket failed, while writing or reading.
     Io(io::Error),
-    /// What came is no answer.
+    /// The received bytes are not an answer.
     Malformed(Malformed),
 }
 

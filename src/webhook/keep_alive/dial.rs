@@ -1,6 +1,6 @@
 //! The way to the destination: a unix socket, a TCP connection, or one through a proxy, with TLS on top for https.
-//! Where private addresses are denied it leads only to addresses that were checked, never to a name that is looked up again, and
-//! never to this host itself, whatever its addresses are.
+//! Where private addresses are denied it leads only to addresses that were checked, never to a name that is looked up
+//! again, and never to this host itself, whatever its addresses are.
 
 use super::connection::{Connection, Reached};
 use super::name_cache::NameCache;
@@ -13,8 +13,8 @@ use crate::webhook::destination::Destination;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Addresses that accept a connection and then fail at the proxy or at TLS: after this many, connecting fails. The
-/// next attempt begins with the others.
+/// Connecting fails after this many addresses that accept a connection and then fail at the proxy or at TLS. The next
+/// attempt begins with the others.
 const MOST_HANDSHAKES: u32 = 3;
 
 /// How to get there.
@@ -52,7 +52,7 @@ fn public(found: &mut Vec<SocketAddr>, is_private: impl Fn(IpAddr) -> bool) -> D
 }
 
 impl Dial {
-    /// A connection that is ready for a request; an error is a sentence.
+    /// Connects. An error is a sentence.
     pub fn connect(&self, deadline: Instant) -> Result<Reached, String> {
         if let Some(path) = self.destination.socket() {
             let stream = Stream::unix(path, deadline).map_err(|error| error.to_string())?;

@@ -1,12 +1,12 @@
-//! HTTP/1.1 with connections that are kept: the default client, made for one destination that many threads send to.
+//! HTTP/1.1 with kept connections: the default client, for one destination that many threads send to.
 //!
 //! Code of our own and not `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
 //! took 2.3 times the CPU per request (13 times with a deadline for the whole, for which it starts threads) and a
 //! binary 0.3 MB larger. One deadline, checked addresses, unix sockets and lenient reading of answers would have
 //! been code of our own on top of it. The price is 2,000 lines, tests not counted.
 //!
-//! - A request is one write, from the thread that asks; other threads are one per lookup of the name, and one that
-//!   closes idle connections.
+//! - A request is one write by the calling thread; other threads are one per name lookup, and one that closes idle
+//!   connections.
 //! - Each request in flight uses one connection, so there is at most one per permit; idle ones are kept for a bounded
 //!   time ([`ClientSettings::ages`]).
 //! - Everything ends by the deadline, whatever the other side does; connecting (name, TCP, proxy, TLS) has a
@@ -61,10 +61,10 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a client is told.
+/// The settings of a client.
 #[derive(Clone)]
 pub struct ClientSettings {
-    /// How long it may take until a request can be sent: name, TCP, proxy and TLS.
+    /// The time for connecting: name, TCP, proxy and TLS.
     pub connect_timeout: Duration,
     /// How many idle connections are kept: as many as there may be requests at once.
     pub most_idle: usize,
@@ -72,11 +72,11 @@ pub struct ClientSettings {
     pub ages: ConnectionAges,
     /// How old the addresses of a name may become.
     pub address_age: Duration,
-    /// For how long they are used while the name can't be looked up, counted from the last time that it could.
+    /// How long they are used while the name can't be looked up, since the last successful lookup.
     pub stale_age: Duration,
     /// How a name is looked up.
     pub resolver: Resolver,
-    /// Called when addresses are used that could not be renewed: at once, then ever more rarely.
+    /// Warns of addresses that could not be renewed: at once, then ever more rarely.
     pub warn: fn(&str),
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,
@@ -106,7 +106,7 @@ impl Default for ClientSettings {
     }
 }
 
-/// Why there is no such client; nothing was contacted.
+/// Why the client can't be made; nothing was contacted.
 #[derive(Debug)]
 pub enum ClientError {
     /// Only https is allowed, and the URL has another scheme.
@@ -278,7 +278,7 @@ impl KeepAlive {
         Ok(answer)
     }
 
-    /// Keeps the connection for another request, or closes it.
+    /// Keeps or closes the connection.
     fn settle(&self, connection: Connection, over: ConnectionChoice) {
         if blames_destination(connection.reading.status()) {
             self.had_trouble(&connection);
@@ -299,7 +299,7 @@ impl KeepAlive {
         }
     }
 
-    /// Goes the whole way there and sends nothing; says where it arrived.
+    /// Connects without sending anything. Returns a description of the connection.
     pub fn probe(&self, deadline: Instant) -> Result<String, SendError> {
         let connection = self.connect(deadline)?;
         let way = match (&self.dial.proxy, connection.address()) {

@@ -1,10 +1,9 @@
-//! Addresses of the destination's name: looked up again at a bounded age, by one thread at a time, waited for no
-//! longer than the deadline. A resolver of the system knows no deadline, hence the thread; it is one per lookup,
-//! not one per request.
+//! The addresses of the destination's name: looked up again at a bounded age, by one thread at a time, awaited until
+//! the deadline at most. The system's resolver has no deadline, hence a thread per lookup, not per request.
 //!
-//! While a name can't be looked up its last addresses are still used, for a bounded time and with a warning. They
-//! stay in the resolver's order, which may spread load, except that an address with trouble moves to the end for a
-//! while: a dead one costs its head start once, and the next connection after a bad answer reaches another host.
+//! While a name can't be looked up its last addresses are used, for a bounded time and with a warning. They keep the
+//! resolver's order, which may spread load, but an address that failed moves to the end for a while: a dead one costs
+//! its head start once, and the next connection after a bad answer reaches another host.
 
 use super::outage_notice::OutageNotice;
 use std::net::{IpAddr, SocketAddr};
@@ -16,15 +15,15 @@ pub type Resolver = Arc<dyn Fn(&str, u16) -> Result<Vec<SocketAddr>, String> + S
 
 /// For how long the addresses of a name are used after the last lookup that succeeded, unless set otherwise.
 pub const LONGEST_STALE: Duration = Duration::from_secs(600);
-/// How long a connection waits for new addresses while it could use old ones.
+/// How long a connection waits for new addresses while it has old ones.
 const RENEWAL_WAIT: Duration = Duration::from_millis(500);
-/// With old addresses at hand, a lookup that failed is not repeated sooner.
+/// The wait after a failed lookup while old addresses are usable.
 const LOOKUP_REST: Duration = Duration::from_secs(1);
 /// A lookup that takes longer counts as failing.
 const SLOW_LOOKUP: Duration = Duration::from_secs(5);
-/// How long an address with trouble stays at the end.
+/// How long a failed address stays at the end.
 const AVOIDED_FOR: Duration = Duration::from_secs(60);
-/// The most addresses remembered as having trouble.
+/// Failed addresses remembered, at most.
 const MOST_AVOIDED: usize = 32;
 
 /// The system's resolver.
@@ -45,7 +44,7 @@ pub struct NameCacheSettings {
     pub warn: fn(&str),
 }
 
-/// A name with what is known of it.
+/// The addresses of a name.
 pub struct NameCache {
     host: String,
     port: u16,
@@ -127,7 +126,7 @@ impl NameCache {
         Ok(addresses)
     }
 
-    /// Remembers that this address had trouble: for a while it is tried last.
+    /// Remembers that this address failed: it is tried last for a while.
     pub fn avoid(&self, address: SocketAddr) {
         let mut known = self.shared.lock();
         known.avoided.retain(|(avoided, _)| *avoided != address);
@@ -202,7 +201,7 @@ impl KnownAddresses {
     }
 }
 
-/// A lookup; whatever becomes of it, those who wait are told.
+/// A lookup under way; when it ends, even by a panic, the waiting threads are woken.
 struct PendingLookup {
     shared: Arc<Shared>,
     found: Result<Vec<SocketAddr>, String>,

@@ -1,5 +1,5 @@
-//! Connections that wait for their next request: last in, first out, so that the few that are needed stay warm
-//! and the others grow old. The lock is taken to push and pop alone; sockets are looked at and closed outside.
+//! Idle connections: last in, first out, so that the few that are needed stay in use and the others expire. The lock is
+//! held only to push and pop; sockets are checked and closed outside.
 //!
 //! A thread, the sweeper, closes idle connections at their age even without traffic. There is at most one, and only
 //! while connections are idle; it sleeps until the next one is too old, ends with the pool, and doesn't keep the
@@ -54,7 +54,7 @@ impl Pool {
         Self { shared: Arc::new(shared), most }
     }
 
-    /// One that is alive as far as can be seen.
+    /// A connection that seems alive.
     pub fn take(&self, now: Instant) -> Option<Connection> {
         // Each turn removes one, and other threads put back no more than there are permits.
         for _ in 0..=self.most {
@@ -66,7 +66,7 @@ impl Pool {
         None
     }
 
-    /// Keeps it, if it may be used again, and closes old ones.
+    /// Keeps the connection if it is reusable, and closes expired ones.
     pub fn put(&self, mut connection: Connection, now: Instant) {
         if !connection.is_reusable() || !self.shared.is_young(&connection, now) {
             return;

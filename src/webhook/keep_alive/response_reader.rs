@@ -1,9 +1,9 @@
-//! An answer on its way in: bytes go in, in whatever pieces they come, and one answer comes out (RFC 9112).
+//! Reads an answer from bytes, in whatever pieces they come (RFC 9112).
 //!
-//! It knows neither sockets nor clocks, so that tests can cut and mutate its input at will. Invariants: the same
-//! bytes give the same answer however they are split; its memory is bounded by [`HEAD_LIMIT`] and [`BODY_LIMIT`],
-//! whatever a receiver sends; once the final head is complete its status counts, whatever becomes of the body; a
-//! connection is fit for another request only if the answer was read to its exact end.
+//! It knows neither sockets nor clocks, so that tests can split and mutate its input. Invariants: the same bytes give
+//! the same answer however they are split; its memory is bounded by [`HEAD_LIMIT`] and [`BODY_LIMIT`], whatever a
+//! receiver sends; once the final head is complete its status counts, whatever becomes of the body; a connection is fit
+//! for another request only if the answer was read to its exact end.
 
 use super::chunked::{ChunkedReader, Step};
 use super::response_head::{self, BodyEnd, ResponseHead, StatusLine};
@@ -11,12 +11,12 @@ use crate::webhook::answer::{BODY_LIMIT, HEAD_LIMIT};
 use std::fmt;
 use std::time::Duration;
 
-/// The longest word of something that is no answer which an error shows.
+/// The longest word of something that is not an answer that an error shows.
 const LONGEST_WORD: usize = 32;
 /// What every answer begins with.
 const VERSION: &[u8] = b"HTTP/1.";
 
-/// Why what came is no answer.
+/// Why the received bytes are not an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// No status line (RFC 9112 §4).
@@ -56,7 +56,7 @@ enum Stage {
     Done,
 }
 
-/// An answer as far as it has come. Kept with its connection, so that its buffers are reused.
+/// An answer as far as it was received. Kept with its connection, so that its buffers are reused.
 #[derive(Debug)]
 pub struct ResponseReader {
     stage: Stage,
@@ -105,8 +105,8 @@ impl ResponseReader {
         self.tunnel = true;
     }
 
-    /// Takes what came next. `Some(n)`: the answer is complete, and `n` of these bytes belonged to it. `None`: all
-    /// of them did, and more are wanted.
+    /// Takes the next bytes. `Some(n)`: the answer is complete, and the first `n` of them belong to it. `None`: all of
+    /// them do, and more are expected.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut taken = 0;
         while self.stage != Stage::Done {
@@ -125,8 +125,8 @@ impl ResponseReader {
         Ok(Some(taken))
     }
 
-    /// No more will come: the connection was closed, or the time is over. The end for a body without a length, and
-    /// too early for any other, which leaves the status.
+    /// No more bytes will come: the connection was closed, or the time is over. This ends a body without a length; any
+    /// other is incomplete, and its status still counts.
     ///
     /// # Errors
     /// The head is not complete.
@@ -156,8 +156,8 @@ impl ResponseReader {
         self.line.map_or(0, |line| line.status)
     }
 
-    /// An incomplete head in a few words, for error messages. Of anything but HTTP only the first word is shown: a
-    /// server that echoes a request would show its path, which may be a secret.
+    /// The beginning of an incomplete head, for error messages. Of anything but HTTP only the first word: a server that
+    /// echoes a request would show its path, which may be a secret.
     pub fn beginning(&self) -> Option<String> {
         if let Some(line) = self.line {
             return Some(format!("it answered {}", line.status));

@@ -1,8 +1,8 @@
 //! A record's own headers that are forwarded.
 //!
-//! A value that no header line can hold (control characters, white space at an end, bytes that are not UTF-8) goes as
-//! base64 under the name with `-base64` behind it. What goes along is bounded, since servers refuse a request whose
-//! headers are too many or too long, whatever else is in it.
+//! A value that is not a valid header value (control characters, white space at an end, not UTF-8) is sent in base64,
+//! with `-base64` appended to the name. Number and size are bounded, since servers refuse requests with too many or too
+//! long headers.
 
 use super::warn_once::WarnOnce;
 use crate::record::Record;
@@ -10,15 +10,14 @@ use crate::text::base64;
 use crate::webhook::headers::{Headers, is_value};
 use std::borrow::Cow;
 
-/// All forwarded header lines of a request, in bytes: what common servers take for one line, so that twice as much
-/// is left of what they take for all.
+/// Bytes of all forwarded header lines of a request, at most: what common servers take for one line.
 pub const MOST_FORWARDED_BYTES: usize = 8_000;
 /// Forwarded header lines of a request, at most: Apache takes 100 lines in all.
 pub const MOST_FORWARDED_LINES: usize = 50;
-/// What a line has beside its name and its value: a colon, a space, CR and LF.
+/// The bytes of a line beside name and value: a colon, a space, CR and LF.
 const LINE_OVERHEAD: usize = 4;
 
-/// Adds a record's headers of these names, in the record's order. One without a value is as one that is not there.
+/// Adds a record's headers of these names, in the record's order; those without a value are ignored.
 pub fn forward(names: &[String], record: &Record, headers: &mut Headers, notices: &WarnOnce) {
     if names.is_empty() {
         return;

@@ -17,27 +17,27 @@ const OF_THE_MESSAGE: [&str; 9] = [
     "expect",
 ];
 
-/// Names a record's own headers can't take either: they belong to the connection, to credentials, or to us.
+/// Names that are never forwarded from a record either: of the connection, of credentials, or ours.
 const NEVER_FORWARDED: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "keep-alive", "user-agent"];
 
-/// Nobody names a header with these, though a token may hold some of them.
+/// Characters of patterns, though a token may hold some of them.
 const PATTERN_CHARACTERS: [char; 9] = ['*', '?', '^', '$', '+', '|', '[', '(', ','];
 
-/// Why a header can't be sent. It shows the name and never the value, which may be a secret.
+/// Why a header can't be sent. Shows the name, never the value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// Not `Name: value`.
     NoColon,
-    /// The name is no token.
+    /// The name is not a token.
     Name(String),
     /// The value holds a control character, such as a line break.
     Value(String),
     /// The name is one that can't be set.
     Reserved(String),
-    /// A word in braces that is no placeholder.
+    /// A word in braces that is not a placeholder.
     Placeholder(String),
-    /// A pattern where one name is wanted.
+    /// A pattern instead of a name.
     Pattern(String),
 }
 

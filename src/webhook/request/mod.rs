@@ -1,13 +1,13 @@
-//! What a record looks like as a request: where it goes, its headers, its body.
+//! A record as a request: its target, headers and body.
 //!
-//! Both clients send what [`Requests::make`] makes, so that a receiver can't tell them apart. What is the same for
-//! every record is made once; a record then costs one buffer for its header lines, and its value is borrowed.
+//! Both clients send what [`Requests::make`] makes, so that a receiver can't tell them apart. The parts common to all
+//! records are made once; a record then costs one buffer for its header lines, and its value is borrowed.
 //!
 //! Invariant: no byte of a record or a setting ends a header line ([`Headers`]) or changes scheme, host or port,
 //! which are the [`Destination`]'s alone.
 //!
-//! What records put into a request is bounded as servers bound it. A key that is too long is left out and said to be;
-//! a path or header that would be too long makes the record one that can't be sent, which no retry would change.
+//! The parts made from a record are bounded as servers bound them. A key that is too long is left out, and a header
+//! says so; a path or header that is too long makes the record unsendable, which no retry would change.
 
 pub mod content_type;
 mod forward;
@@ -36,17 +36,17 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use warn_once::WarnOnce;
 
-/// Header lines rarely take more: one allocation does.
+/// The usual size of all header lines, so that one allocation is enough.
 const USUAL_HEADER_BYTES: usize = 1024;
-/// The longest path with query that a record may make, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
+/// The longest request target made from a record, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
 pub const LONGEST_TARGET: usize = 8_000;
-/// The longest header line that a record may make, in bytes.
+/// The longest header line made from a record, in bytes.
 pub const LONGEST_LINE: usize = 8_100;
-/// All header lines that a record may make, in bytes: nginx takes four lines of 8 KiB.
+/// All header lines made from a record, at most, in bytes: nginx takes four lines of 8 KiB.
 pub const MOST_HEADER_BYTES: usize = 24 << 10;
-/// A record's own content type is no longer than this, or not used.
+/// The longest content type of a record that is used, in bytes.
 const LONGEST_CONTENT_TYPE: usize = 1_000;
-/// Credentials are not renewed within an attempt that has used up more of its time for them than all but this.
+/// Credentials are renewed within an attempt only if at least this much of their time is left.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 
 /// Makes requests of records.
@@ -58,7 +58,7 @@ pub struct Requests {
     signer: Option<Signer>,
     authorization: Option<Authorization>,
     target: RequestTarget,
-    /// The lines that every request has.
+    /// The lines common to all requests.
     fixed: Headers,
     /// Headers that differ from record to record.
     made: Vec<(String, HeaderTemplate)>,
@@ -87,7 +87,7 @@ impl Requests {
             fixed.add("Authorization", &format!("Basic {}", base64(credentials)));
         }
         let events = matches!(format, Format::CloudEvents(_));
-        // What is said once for all requests goes before what a record says.
+        // A header set for all requests goes before that of a record.
         forward.retain(|name| !(set(name) || events && is_attribute(name)));
         let mut made = Vec::new();
         for HeaderField { name, value } in headers {
@@ -117,11 +117,11 @@ impl Requests {
         })
     }
 
-    /// Sends a record by `post`, which moves one request and brings one answer within the time that it is given:
-    /// `timeout`, which begins once the credentials are there. A 401 to credentials that can be renewed is no answer
-    /// yet: the record goes once more with new ones, signed anew, in the same attempt.
+    /// Sends a record by `post`, which sends one request and returns its answer within the time that it is given:
+    /// `timeout`, from when the credentials are available. After a 401 the record is sent once more within the same
+    /// attempt, with renewed credentials and a new signature, where they can be renewed.
     ///
-    /// All in all it takes at most `timeout` and [`TOKEN_TIMEOUT`].
+    /// It takes at most `timeout` plus [`TOKEN_TIMEOUT`].
     ///
     /// # Errors
     /// There are no credentials, no answer came, or the record can't be sent.
@@ -144,15 +144,14 @@ impl Requests {
         let waiting = TOKEN_TIMEOUT.saturating_sub(sent.saturating_duration_since(begun));
         let left = timeout.saturating_sub(sent.elapsed());
         if waiting < SHORTEST_RENEWAL || left < timeout / 2 {
-            // Too little is left: the next attempt has the new ones.
+            // Too little time is left: the next attempt uses the new ones.
             return Ok(answer);
         }
         let renewed = authorization.value(after(Instant::now(), waiting))?;
         post(&self.build(record, SystemTime::now(), Some(&renewed))?, left)
     }
 
-    /// What the core knows of where a record goes: a number for each path and query that placeholders make, the same
-    /// in each run of the same build.
+    /// The core's target of a record: a hash of path and query, the same in each run of the same build.
     pub fn target(&self, record: &Record) -> transport::Target {
         if self.target.is_fixed() {
             return transport::Target::ONLY;
@@ -163,7 +162,7 @@ impl Requests {
         transport::Target(hasher.finish().max(transport::Target::ONLY.0.saturating_add(1)))
     }
 
-    /// Whether there are the credentials that requests should have.
+    /// Checks that credentials are available.
     ///
     /// # Errors
     /// No token can be fetched.
@@ -179,7 +178,7 @@ impl Requests {
     /// The request for an attempt that begins at `now`.
     ///
     /// # Errors
-    /// There are no credentials where there should be some, or the record can't be sent.
+    /// No credentials are available, or the record is unsendable.
     pub fn make<'r>(&'r self, record: &'r Record, now: SystemTime) -> Result<WireRequest<'r>, SendError> {
         self.build(record, now, self.credentials()?.as_deref())
     }
@@ -218,13 +217,13 @@ impl Requests {
         forward::forward(&self.forward, record, &mut headers, &self.notices);
         self.prove(&id, now, &body, &mut headers);
         let target = self.target.of(record);
-        // One that is the same for every record is the operator's own.
+        // A target without placeholders is not checked: the operator chose it.
         let made_target = if matches!(target, Cow::Owned(_)) { &*target } else { "" };
         self.check_lengths(made_target, headers.as_str().get(ours..).unwrap_or_default())?;
         Ok(WireRequest { target, headers, body })
     }
 
-    /// Refuses what no server would take: it would answer the same each time, or only end the connection.
+    /// Rejects what no server takes: each attempt would end alike.
     fn check_lengths(&self, made_target: &str, lines: &str) -> Result<(), SendError> {
         if made_target.len() > LONGEST_TARGET {
             return Err(unsendable("the URL's path and query", made_target.len(), LONGEST_TARGET));
@@ -232,7 +231,7 @@ impl Requests {
         if lines.len() <= LONGEST_LINE {
             return Ok(());
         }
-        // Whoever allows a longer key knows what the server takes.
+        // An operator who allows a longer key knows what the server takes.
         let longest = LONGEST_LINE.max(self.max_key_header.saturating_add("kafka-key-base64: ".len()));
         if let Some(line) = lines.split("\r\n").find(|line| line.len() > longest) {
             let name = line.split(':').next().unwrap_or_default();
@@ -245,7 +244,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Id and time of the attempt, and the signature over both and the body.
+    /// Adds id and time of the attempt, and the signature over both and the body.
     fn prove(&self, id: &str, now: SystemTime, body: &[u8], headers: &mut Headers) {
         headers.add("webhook-id", id);
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -278,7 +277,7 @@ impl Requests {
         }
     }
 
-    /// Where the record is from, in headers.
+    /// Adds the `kafka-` headers: where the record is from.
     fn describe(&self, record: &Record, headers: &mut Headers) {
         let partition = record.partition();
         headers.add("kafka-topic", partition.topic());
@@ -298,7 +297,7 @@ impl Requests {
     fn describe_key(&self, key: &[u8], record: &Record, headers: &mut Headers) {
         let most = self.max_key_header;
         let mut value = String::new();
-        // It only grows: what is too long already needs no encoding.
+        // Encoding never makes it shorter.
         let name = match key.len() <= most {
             false => None,
             true if std::str::from_utf8(key).is_ok() => {
@@ -360,9 +359,9 @@ fn is_attribute(name: &str) -> bool {
     name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("ce-"))
 }
 
-/// The id that a record keeps over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka
-/// forbids `~` in a topic, so the one stands for the other. The record's timestamp tells a re-created topic,
-/// whose offsets start again, from the old one; it is 0 where the source knows none.
+/// The id of a record, the same over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka forbids
+/// `~` in a topic name, so `~` replaces it. The timestamp distinguishes a recreated topic, whose offsets start again;
+/// it is 0 where the source knows none.
 pub fn webhook_id(record: &Record) -> String {
     let partition = record.partition();
     let mut id = String::with_capacity(partition.topic().len() + 48);

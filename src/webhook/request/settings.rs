@@ -1,4 +1,4 @@
-//! What requests are to look like.
+//! The settings of requests.
 
 use super::header_field::HeaderField;
 use crate::files::Reporter;
@@ -11,19 +11,19 @@ use std::fmt;
 /// The longest `kafka-key` by default, in bytes as it is sent. Servers take lines of 8 KB, and 16 KB in all, or more.
 pub const DEFAULT_MAX_KEY_HEADER: usize = 4 << 10;
 
-/// What of a record is the body.
+/// What becomes the body of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// Its value, byte for byte.
+    /// The value, byte for byte.
     #[default]
     Raw,
-    /// Its value, with what else there is to know as a CloudEvent's attributes.
+    /// The value, with the attributes of a CloudEvent as headers.
     CloudEvents(CloudEvents),
     /// The whole record as a JSON object.
     Json,
 }
 
-/// What requests are to look like.
+/// The settings of requests.
 #[derive(Debug)]
 pub struct RequestSettings {
     /// What becomes the body.
@@ -43,7 +43,7 @@ pub struct RequestSettings {
     pub kafka_headers: bool,
     /// The longest `kafka-key`, in bytes as it would be sent; a longer key is left out.
     pub max_key_header: usize,
-    /// Who is told of records that don't go as asked for.
+    /// Logs records that can't be sent quite as configured.
     pub reporter: Reporter,
 }
 
@@ -63,14 +63,14 @@ impl Default for RequestSettings {
     }
 }
 
-/// Why requests can't look like that.
+/// Why the settings can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestSettingsError {
-    /// The URL's path or query.
+    /// A placeholder in the URL's path or query.
     Url(TemplateError),
-    /// A header, by its name.
+    /// A placeholder in a header, by its name.
     Header(String, TemplateError),
-    /// A header with the name of an event's attribute.
+    /// A header with the name of a CloudEvent's attribute.
     Attribute(String),
     /// Credentials in more than one place.
     TwoCredentials,

@@ -1,4 +1,4 @@
-//! What people are told once a run of requests that could not be made quite as asked for.
+//! Warnings of requests that could not be made quite as configured, each once per run.
 
 use crate::files::Reporter;
 use crate::record::Record;
@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// After this many different notices no more are told. Header names are the settings', so it takes a long list.
+/// Different warnings, at most.
 const MOST_NOTICES: usize = 256;
 
-/// Remembers what was told.
+/// Remembers what was warned of.
 #[derive(Debug, Default)]
 pub struct WarnOnce {
     reporter: Reporter,
@@ -17,15 +17,15 @@ pub struct WarnOnce {
 }
 
 impl WarnOnce {
-    /// Nothing was told yet.
+    /// Nothing warned of yet.
     pub fn new(reporter: Reporter) -> Self {
         Self { reporter, told: Mutex::default() }
     }
 
-    /// Tells of something of a record's that `name` stands for, the first time.
+    /// Warns of `what` the first time that it happens for `name`.
     pub fn once(&self, name: &str, record: &Record, what: impl fmt::Display) {
         {
-            // A set of words is as good after a panic as before.
+            // The set is valid even after a panic.
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.len() >= MOST_NOTICES || told.contains(name) {
                 return;
