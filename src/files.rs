@@ -2,6 +2,11 @@
 //! in time, so that a wrong name gives an error instead of full memory or an endless wait.
 //!
 //! What is [made of files](Watched) is made again when they change. No error shows what a file holds.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `read` | one file, read once |
+//! | `watched` | a value made from files that change |
 
 mod read;
 mod watched;

@@ -5,6 +5,11 @@
 //! Every wait is a [`Step::Wait`] or a poll, of at most a [`TICK`], so that revocations, signals, results and due times
 //! are always noticed. Commits and dead letters run in background threads, one job each at a time; only the end of the
 //! run waits for them, until a deadline.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `job` | a kind of work of a background thread |
+//! | `results` | the results of commits and dead letters |
 
 mod job;
 mod results;

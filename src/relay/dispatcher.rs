@@ -15,6 +15,13 @@
 //! that counts against the record depends on what could explain it. Credentials and addresses (401, 404, ...) are the
 //! same for all: it counts once another is accepted after it as before it, and none was turned away between. Load (429,
 //! 503, ...) is ruled out by a *trial* alone. Neither counts while the destination comes and goes: see `pause`.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `answers` | what an answer means for its record, the destination, and records turned away before |
+//! | `intake` | partitions and records that come in |
+//! | `outcome` | what became of a record after an attempt |
+//! | `queries` | figures and states |
 
 mod answers;
 mod intake;

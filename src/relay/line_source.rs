@@ -2,6 +2,11 @@
 //!
 //! A thread of its own reads ahead, bounded in bytes, so that a slow writer at the other end of a pipe never holds
 //! the loop up. A record's offset is the number of its line, counted from 1.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `reader` | lines from bytes, read ahead by a thread |
+//! | [deferred_error] | a source whose error comes once what it handed over is committed |
 
 pub mod deferred_error;
 mod reader;

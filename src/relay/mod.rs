@@ -9,25 +9,31 @@
 //! | room | what it decides |
 //! |---|---|
 //! | [control] | what the loop does next |
-//! | [dispatcher] | which record is sent next, and what an answer did to it |
-//! | `schedule` | in which state each record under way is |
-//! | `ledger` | how far each partition is done, and how far it may be read ahead |
-//! | `brakes` | when another attempt may start: the maximum of those below |
+//! | [dispatcher] | which record is sent next, and what its answer means for it |
+//! | `schedule` | the state of each record under way |
+//! | `ledger` | how far each partition is done, and how far ahead it may be read |
+//! | [partition_progress], [offset_runs] | what is done without a gap, and the runs done beyond it, as commit metadata |
+//! | [order_queues] | records that wait for a predecessor |
+//! | `brakes` | when another attempt may start: the latest time of those below |
 //! | `destinations`, `pause` | the pauses of a destination and of its targets; probes, trials |
-//! | `pacing` | how fast a destination that answers 429 may be sent to |
-//! | [rate] | how many attempts in a time |
-//! | [retry_budget] | how many of them may be retries |
-//! | [adaptive_limit] | how many at once are good, where that is to be found out |
-//! | [semaphore] | how many requests at once: the one count of them |
-//! | [group_limit] | how many of those that all members of a group may have |
-//! | [order_queues] | who waits for whom, where order is asked for |
-//! | [filter] | which records are delivered at all |
-//! | [backoff] | how long until another attempt |
+//! | `pacing` | the request rate for a destination that answers 429 |
+//! | [rate] | the highest rate of attempts |
+//! | [retry_budget], [percent] | how many attempts may be retries |
+//! | [semaphore] | the one count of requests in flight |
+//! | [adaptive_limit] | the concurrency that a destination handles well |
+//! | [group_limit] | how much of the limit of a consumer group a member may use |
+//! | [backoff], [jitter] | the wait before a retry |
 //! | [verdict] | what an answer means |
-//! | [rejection_limit] | how many rejected records are too many |
-//! | [partition_progress] | what is done without a gap, hence what may be committed |
-//! | [offset_runs] | what is done beyond that, in the words that are committed beside it |
-//! | `run`, `worker_pool`, `background` | the loop and the threads around all that |
+//! | [filter] | which records are delivered |
+//! | [rejection_limit], `sliding_count` | how many rejected records are too many |
+//! | [source], [lease], [notice] | the interface to the topic |
+//! | [transport] | the interface to the destination |
+//! | [dead_letter] | where rejected records go |
+//! | [line_source], [memory_source] | sources of lines and of records in memory |
+//! | [event] | what is reported to an observer |
+//! | [settings], [stop] | what a run is given |
+//! | `run`, `worker_pool`, `background` | the loop and its threads |
+//! | `run_error` | why a run ended before its work was done |
 //!
 //! A relay from memory to a transport of one's own:
 //!

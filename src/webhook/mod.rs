@@ -4,7 +4,7 @@
 //! (`keep_alive`, or the smaller `minreq`) moves the bytes. Nothing here decides what an answer means: that is
 //! [`relay::verdict`](crate::relay::verdict).
 //!
-//! | module | what a request gets from it |
+//! | room | what a request gets from it |
 //! |---|---|
 //! | [request] | all its parts put together |
 //! | [headers], [wire_request] | header lines, and the request as clients send it |
@@ -12,6 +12,9 @@
 //! | [cloud_event], [envelope] | its form: an event, or the whole record as JSON |
 //! | [signature] | the proof of who sent it |
 //! | [authorization], [secret_file], [oauth] | credentials |
+//! | [destination] | where it goes |
+//! | [answer] | what is kept of its answer |
+//! | `keep_alive`, `sender`, `minreq` | the clients that send it |
 
 pub mod answer;
 pub mod authorization;

@@ -2,14 +2,14 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [mod@file], [mod@line] | letters in a file, and as lines of it |
-//! | [private_file] | opening files that nobody else may read or replace |
+//! | `file`, `line` | dead letters in a file, and as lines of it |
+//! | [private_file] | files that only their owner may read |
 //! | [rotation] | the names of full files |
-//! | [headers] | a letter as a record of a topic |
+//! | [headers] | a dead letter as a record of a topic |
 //! | [replay] | dead letters sent again, each as the record it was |
 //! | [file_source] | a file and its rotated ones as a source |
 //! | [replay_progress] | how far files were replayed |
-//! | [mod@filter] | which dead letters are selected |
+//! | `filter` | which dead letters are selected |
 
 pub mod file;
 pub mod file_source;

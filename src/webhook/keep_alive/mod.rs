@@ -22,14 +22,14 @@
 //!   the refusal.
 //! - Redirects are not followed, `Expect` is not sent.
 //!
-//! | file | what is in it |
+//! | room | what is in it |
 //! |---|---|
 //! | [response_reader], `response_head`, `chunked` | bytes in, an answer out; knows no socket |
 //! | `connection` | a request and its answer on one socket |
-//! | `pool` | connections that wait, until they are too old |
-//! | `dial` | the way there: proxy, TLS, unix socket |
-//! | `name_cache`, `outage_notice` | addresses of a name, looked up again; when to tell that they can't be |
-//! | [proxy], [private_address] | forward proxies; addresses that are not the Internet |
+//! | `pool` | idle connections, until they expire |
+//! | `dial` | connecting: proxy, TLS, unix socket |
+//! | `name_cache`, `outage_notice` | addresses of a name, looked up again; when to log that they can't be |
+//! | [proxy], [private_address] | forward proxies; addresses that are not on the Internet |
 
 mod chunked;
 mod connection;

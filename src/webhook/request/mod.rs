@@ -8,6 +8,14 @@
 //!
 //! The parts made from a record are bounded as servers bound them. A key that is too long is left out, and a header
 //! says so; a path or header that is too long makes the record unsendable, which no retry would change.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `settings` | what requests look like |
+//! | [header_field] | headers that may be set or forwarded |
+//! | [content_type] | the content type, by the value |
+//! | `forward` | a record's own headers |
+//! | `warn_once` | warnings, each once per run |
 
 pub mod content_type;
 mod forward;
