@@ -115,7 +115,7 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
 pub enum RequestTarget {
     /// The same for every record.
     Fixed(String),
-    /// TargetTemplate for each record.
+    /// Made for each record.
     Template(TargetTemplate),
 }
 

@@ -463,7 +463,7 @@ mod tests {
         let all = &replayed.entries().all;
         assert_eq!((all.len(), all[0].file, all.last().unwrap().place), (MOST_ENTRIES, 8, SECOND));
         assert!(replayed.entries().resume(&File::open(&scratch.0).unwrap()).unwrap().is_some());
-        // ReplayEntries that are very long are bounded in bytes.
+        // Entries that are very long are bounded in bytes.
         let mut long = vec![Entry { metadata: "x".repeat(LARGEST / 3), ..entry(1) }; 4];
         assert!(replayed.written(&mut long).len() <= LARGEST);
         assert_eq!(long.len(), 2);
