@@ -13,14 +13,16 @@
 //!                                                                      └──► dead letters
 //! ```
 //!
-//! Arrows point inwards: adapters import [`relay`], never the other way.
+//! Arrows point inwards: adapters import [`relay`], never the other way; [`relay`] imports [`record`] and [`text`]
+//! alone.
 //!
 //! | room | what is in it | feature |
 //! |---|---|---|
+//! | [record] | what everything stands on: records, partitions, offsets, checkpoints | always |
 //! | [relay] | the product: what is sent when, and what may be committed | always |
 //! | `kafka` | where records come from | `kafka`, `kafka-crate` |
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
-//! | `text` | small formats | `cli`, `kafka`, `keep-alive`, `minreq` |
+//! | [text] | small formats: JSON, base64, times | always |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
 //! | [files] | files named by users: read within bounds, and again when they change | always |
 //! | `observe` | log lines | `cli` |
@@ -42,8 +44,8 @@ pub mod manual;
 pub mod net;
 #[cfg(feature = "cli")]
 pub mod observe;
+pub mod record;
 pub mod relay;
-#[cfg(any(feature = "cli", feature = "kafka", feature = "keep-alive", feature = "minreq"))]
 pub mod text;
 #[cfg(any(feature = "keep-alive", feature = "minreq"))]
 pub mod webhook;

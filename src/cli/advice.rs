@@ -14,7 +14,7 @@ use std::error::Error;
 type Advice = Cow<'static, str>;
 
 /// An error or a notice as a person reads it: the fact, and what to do about it.
-pub(crate) fn sentence(error: &(dyn Error + 'static)) -> String {
+pub fn sentence(error: &(dyn Error + 'static)) -> String {
     format!("{error}{}", advice(error).unwrap_or_default())
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use crate::kafka::cluster::Address;
     use crate::kafka::connection::ConnectionError;
     use crate::kafka::protocol::ApiKey;
-    use crate::relay::record::Partition;
+    use crate::record::Partition;
 
     #[test]
     fn the_advice_follows_the_fact() {

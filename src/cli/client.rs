@@ -4,7 +4,7 @@ use super::Failure;
 use super::options::{HttpClient, Options};
 #[cfg(feature = "keep-alive")]
 use super::requests::REPORTER;
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]
@@ -206,7 +206,9 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
         https_only: options.https_only,
         deny_private: options.deny_private,
         warn: |text| ::log::warn!(target: "sluicegate", "{text}"),
-        proxy: proxy.map_err(|error| Failure::usage(format!("--proxy: {error}")))?,
+        proxy: proxy.map_err(|error| {
+            Failure::usage(format!("--proxy: {error} (--proxy none goes without a proxy)"))
+        })?,
         ..ClientSettings::default()
     })
 }

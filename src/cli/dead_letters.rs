@@ -10,7 +10,8 @@ use crate::kafka::cluster::Cluster;
 use crate::observe::log::warning;
 use crate::relay::dead_letter::file::{self, DeadLetterFile};
 use crate::relay::dead_letter::rotation::base;
-use crate::relay::dead_letter::{DeadLetters, Drop, shown};
+use crate::relay::dead_letter::{DeadLetters, Drop};
+use crate::text::terminal;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl fmt::Display for DeadLetterPlan {
         match self {
             Self::Stop => f.write_str("the first rejected record ends the run, as there is no --dead-letter"),
             Self::Drop => f.write_str("rejected records are dropped"),
-            Self::File { path, .. } => write!(f, "rejected records go to {}", shown::path(path)),
+            Self::File { path, .. } => write!(f, "rejected records go to {}", terminal::path(path)),
             #[cfg(feature = "kafka")]
             Self::Topic { name, .. } => write!(f, "rejected records go to the topic {name}"),
         }
@@ -122,7 +123,7 @@ impl DeadLetterPlan {
 
 fn look_at_file(path: &Path, rotates: bool) -> Result<Vec<String>, String> {
     let warnings = file::probe(path, rotates).map_err(|error| format!("--dead-letter: {error}"))?;
-    let about = |text: String| format!("the dead-letter file {} {text}", shown::path(path));
+    let about = |text: String| format!("the dead-letter file {} {text}", terminal::path(path));
     Ok(warnings.into_iter().map(about).collect())
 }
 
@@ -134,7 +135,7 @@ fn refuse_loop(path: &Path, read: Option<&OsStr>) -> Result<(), Failure> {
     if path == read || base(&path) == read {
         return Err(Failure::usage(format!(
             "--dead-letter: {} is the file that is read: what is rejected again would be sent for ever",
-            shown::path(&path)
+            terminal::path(&path)
         )));
     }
     Ok(())

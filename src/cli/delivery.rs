@@ -5,12 +5,13 @@ use super::config::unknown_variables;
 use super::dead_letters::DeadLetterPlan;
 use super::signals::drain_on_signal;
 use super::{Exit, Failure, open_files};
+use crate::observe::advice;
 use crate::observe::log::{self, warning};
 use crate::observe::{LogObserver, LoggedAttempts};
 use crate::relay::dead_letter::DeadLetters;
-use crate::relay::dead_letter::replay::{Restoring, Returning};
+use crate::relay::dead_letter::replay::{RestoringDeadLetters, RestoringTransport};
 use crate::relay::event::Totals;
-use crate::relay::settings::{Intake, Settings};
+use crate::relay::settings::{Intake, RelaySettings};
 use crate::relay::source::Source;
 use crate::relay::stop::Stop;
 use crate::relay::transport::Transport;
@@ -23,7 +24,7 @@ const SMALL_RECORD: usize = 1 << 10;
 
 /// What a delivery does, before it does anything.
 pub(super) struct DeliveryPlan {
-    pub(super) settings: Settings,
+    pub(super) settings: RelaySettings,
     pub(super) destination: Destination,
     pub(super) client: Client,
     pub(super) dead_letters: DeadLetterPlan,
@@ -65,7 +66,7 @@ impl DeliveryPlan {
 
     /// Everything that people should know at the start, in one line.
     fn summary(&self, from: &str) -> String {
-        let Settings { max_concurrency, auto_concurrency, intake, batch_size, window_size, .. } =
+        let RelaySettings { max_concurrency, auto_concurrency, intake, batch_size, window_size, .. } =
             &self.settings;
         // Writing to a String cannot fail, here and below.
         let mut line = format!("sluicegate {}: {from} to {}; ", env!("CARGO_PKG_VERSION"), self.destination);
@@ -112,7 +113,13 @@ impl Delivery {
     /// Delivers letters as the records they were.
     pub(super) fn deliver_again(self, source: &mut dyn Source) -> Result<(), Failure> {
         let Self { plan, dead_letters, stop } = self;
-        relay(&plan, source, &Restoring(&plan.client), Box::new(Returning(dead_letters)), &stop)
+        relay(
+            &plan,
+            source,
+            &RestoringTransport(&plan.client),
+            Box::new(RestoringDeadLetters(dead_letters)),
+            &stop,
+        )
     }
 }
 
@@ -145,13 +152,13 @@ fn small_buffer(requests: usize, buffer: usize) -> Option<String> {
 }
 
 fn ended(outcome: Result<Totals, RunError>) -> Result<(), Failure> {
-    outcome.map(drop).map_err(|error| Failure { exit: exit(&error), text: error.to_string() })
+    outcome.map(drop).map_err(|error| Failure { exit: exit(&error), text: advice::run_error(&error) })
 }
 
 fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Refused(_)
-        | RunError::TooManyRefused(..)
+        RunError::Rejected(_)
+        | RunError::TooManyRejected(..)
         | RunError::Gone(_)
         | RunError::OutOfPatience(..)
         | RunError::OutOfPatienceWithSource(..) => Exit::Stopped,

@@ -306,7 +306,7 @@ const MAIN: &[Flag] = &[
         group: Group::Failures,
         doc: "End the run (exit 3) when more records than this are rejected",
         more: "100/1h, or a percentage such as 5%/1h.",
-        set: |o, v| values::threshold(v).map(|most| o.settings.max_refused = Some(most)),
+        set: |o, v| values::threshold(v).map(|most| o.settings.max_rejected = Some(most)),
         ..BASE
     },
     Flag {

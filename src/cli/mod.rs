@@ -17,7 +17,7 @@
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
 
 #[cfg(feature = "kafka")]
-mod advice;
+pub mod advice;
 mod client;
 mod command;
 mod commands;
@@ -38,7 +38,7 @@ mod source;
 mod values;
 
 use crate::observe::log;
-use crate::relay::dead_letter::shown;
+use crate::text::terminal;
 use config::Invocation;
 use options::LogFormat;
 use plan::Plan;
@@ -84,7 +84,7 @@ impl Failure {
 
     /// A file that was named can't be read.
     fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let path = shown::path(path);
+        let path = terminal::path(path);
         Self::usage(match error.kind() {
             io::ErrorKind::WouldBlock => {
                 format!("{path} is being sent by another process, which saves its progress beside the file")
@@ -98,7 +98,7 @@ impl Failure {
     fn unkept(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock => Self::unreadable(path, error),
-            _ => Self::usage(format!("progress can't be saved in {}: {error}", shown::path(path))),
+            _ => Self::usage(format!("progress can't be saved in {}: {error}", terminal::path(path))),
         }
     }
 }

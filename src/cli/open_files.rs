@@ -1,8 +1,8 @@
 //! The limit of open files: raised to what a delivery needs, or the delivery is made to fit it. Connections to the
 //! webhook can then never leave Kafka's and files without a descriptor.
 
-use crate::relay::limit::Bounds;
-use crate::relay::settings::Settings;
+use crate::relay::adaptive_limit::ConcurrencyBounds;
+use crate::relay::settings::RelaySettings;
 use std::num::NonZeroUsize;
 
 /// Descriptors for everything but the webhook: connections to brokers, files, signals, lookups of names.
@@ -18,7 +18,7 @@ pub(super) fn raise_for(requests: usize) -> u64 {
 }
 
 /// Makes `settings` fit the limit of open files; a warning if it had to.
-pub(super) fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
+pub(super) fn fit(settings: &mut RelaySettings, limit: u64) -> Option<String> {
     let wanted = settings.max_concurrency;
     let room = usize::try_from(limit.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
     let most = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
@@ -27,7 +27,7 @@ pub(super) fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
     }
     settings.max_concurrency = most;
     settings.auto_concurrency =
-        settings.auto_concurrency.and_then(|bounds| Bounds::new(bounds.min().min(most), most));
+        settings.auto_concurrency.and_then(|bounds| ConcurrencyBounds::new(bounds.min().min(most), most));
     Some(format!(
         "--max-concurrency {wanted} is lowered to {most}: the limit of open files is {limit}, and {RESERVE} of them \
          are reserved for Kafka and files. Raise the limit (ulimit -n, LimitNOFILE=) or lower the flag"
@@ -38,8 +38,8 @@ pub(super) fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn settings(n: usize) -> Settings {
-        Settings { max_concurrency: NonZeroUsize::new(n).unwrap(), ..Settings::default() }
+    fn settings(n: usize) -> RelaySettings {
+        RelaySettings { max_concurrency: NonZeroUsize::new(n).unwrap(), ..RelaySettings::default() }
     }
 
     #[test]
@@ -63,8 +63,9 @@ mod tests {
     #[test]
     fn the_adaptive_limit_fits_as_well() {
         let n = |n| NonZeroUsize::new(n).unwrap();
-        let mut settings = Settings { auto_concurrency: Bounds::new(n(32), n(64)), ..settings(64) };
+        let mut settings =
+            RelaySettings { auto_concurrency: ConcurrencyBounds::new(n(32), n(64)), ..settings(64) };
         assert!(fit(&mut settings, RESERVE + 16).is_some());
-        assert_eq!(settings.auto_concurrency, Bounds::new(n(16), n(16)));
+        assert_eq!(settings.auto_concurrency, ConcurrencyBounds::new(n(16), n(16)));
     }
 }

@@ -4,10 +4,10 @@ use super::values::Bytes;
 use crate::kafka::config::Start;
 #[cfg(feature = "kafka")]
 use crate::kafka::{config::Reset, group::assignor::Assignor};
-use crate::relay::dead_letter::selection::Selection;
-use crate::relay::settings::{Order, Settings};
-use crate::webhook::authorization::Scheme;
+use crate::relay::dead_letter::filter::DeadLetterFilter;
+use crate::relay::settings::{Order, RelaySettings};
 use crate::webhook::request::{DEFAULT_MAX_KEY_HEADER, HeaderField};
+use crate::webhook::secret_file::Scheme;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -186,7 +186,7 @@ pub(crate) struct Options {
     /// `--buffer`
     pub(crate) buffer: Bytes,
     /// What the core is told. What stands in a field below is put into it in the end.
-    pub(crate) settings: Settings,
+    pub(crate) settings: RelaySettings,
     /// `--send-test`
     pub(crate) send_test: bool,
     /// `--max-concurrency`; the demo has defaults of its own.
@@ -218,7 +218,7 @@ pub(crate) struct Options {
     /// `--max-key-header`
     pub(crate) max_key_header: Bytes,
     /// `--content-type`
-    pub(crate) content_type: String,
+    pub(crate) content_type: Option<String>,
     /// `--format`
     pub(crate) format: FormatName,
     /// `--ce-source`
@@ -236,7 +236,7 @@ pub(crate) struct Options {
     /// What stands behind the command: a file, `-` or `topic:NAME`.
     pub(crate) operand: Option<OsString>,
     /// `--only`, `--since`
-    pub(crate) letters: Selection,
+    pub(crate) letters: DeadLetterFilter,
     /// `--dry-run`
     pub(crate) dry_run: bool,
     /// `--json`
@@ -277,7 +277,7 @@ impl Default for Options {
             until_end: false,
             partitions: None,
             buffer: Bytes(2 << 20),
-            settings: Settings { order: Order::None, ..Settings::default() },
+            settings: RelaySettings { order: Order::None, ..RelaySettings::default() },
             send_test: false,
             max_concurrency: None,
             batch_interval: None,
@@ -296,7 +296,7 @@ impl Default for Options {
             forward_headers: Vec::new(),
             no_kafka_headers: false,
             max_key_header: Bytes(DEFAULT_MAX_KEY_HEADER),
-            content_type: "application/json".into(),
+            content_type: None,
             format: FormatName::Raw,
             ce_source: None,
             ce_type: None,
@@ -305,7 +305,7 @@ impl Default for Options {
             dead_letter: None,
             dead_letter_max_size: None,
             operand: None,
-            letters: Selection::default(),
+            letters: DeadLetterFilter::default(),
             dry_run: false,
             json: false,
             follow: false,

@@ -12,8 +12,8 @@ use super::receiver::Verifier;
 use super::requests::requests;
 use super::source::{Brokers, SourcePlan};
 use super::{Failure, receiver};
+use crate::relay::dead_letter::filter::DeadLetterFilter;
 use crate::relay::dead_letter::headers::is_topic;
-use crate::relay::dead_letter::selection::Selection;
 use crate::webhook::destination::Destination;
 use crate::webhook::template::check_authority;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -78,14 +78,14 @@ pub(super) struct CheckPlan {
 
 pub(super) struct ReplayPlan {
     pub(super) from: LettersFrom,
-    pub(super) selection: Selection,
+    pub(super) selection: DeadLetterFilter,
     pub(super) dry_run: bool,
     pub(super) delivery: DeliveryPlan,
 }
 
 pub(super) struct TailPlan {
     pub(super) from: LettersFrom,
-    pub(super) selection: Selection,
+    pub(super) selection: DeadLetterFilter,
     pub(super) json: bool,
 }
 
@@ -200,7 +200,7 @@ fn replay(options: &Options) -> Result<ReplayPlan, Failure> {
         LettersFrom::Topic(topic) => std::slice::from_ref(&topic.name),
     };
     let mut delivery = delivery(options, topics, &brokers)?;
-    delivery.settings.filter.want_letters(options.letters.clone());
+    delivery.settings.filter.want_dead_letters(options.letters.clone());
     Ok(ReplayPlan { from, selection: options.letters.clone(), dry_run: options.dry_run, delivery })
 }
 

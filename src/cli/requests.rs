@@ -4,11 +4,12 @@ use super::Failure;
 use super::client::connect_to_tokens;
 use super::options::{Auth, DEFAULT_CE_TYPE, FormatName, Options};
 use crate::files::Reporter;
-use crate::webhook::authorization::{Authorization, SecretFile};
+use crate::webhook::authorization::Authorization;
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
 use crate::webhook::oauth::ClientCredentials;
-use crate::webhook::request::{Format, Requests, Settings};
+use crate::webhook::request::{Format, RequestSettings, RequestSettingsError, Requests};
+use crate::webhook::secret_file::SecretFile;
 use crate::webhook::signature::Signer;
 use std::time::Instant;
 
@@ -36,7 +37,7 @@ pub(super) fn requests(
             "credentials go to {destination} without TLS: anyone on the network path can read them"
         ));
     }
-    let settings = Settings {
+    let settings = RequestSettings {
         format: format(options)?,
         content_type: options.content_type.clone(),
         headers: options.headers.clone(),
@@ -47,8 +48,23 @@ pub(super) fn requests(
         max_key_header: options.max_key_header.0,
         reporter: REPORTER,
     };
-    let requests = Requests::new(destination, settings).map_err(|error| Failure::usage(error.to_string()))?;
+    let requests = Requests::new(destination, settings).map_err(|error| Failure::usage(with_flag(&error)))?;
     Ok((requests, warnings))
+}
+
+/// What is wrong with the settings, by the flag that set it.
+fn with_flag(error: &RequestSettingsError) -> String {
+    match error {
+        RequestSettingsError::Url(error) => format!("--url: {error}"),
+        RequestSettingsError::Header(name, error) => format!("--header {name}: {error}"),
+        RequestSettingsError::Attribute(name) => {
+            format!("--header {name}: with --format cloudevents the ce- headers are the event's own")
+        }
+        RequestSettingsError::TwoCredentials => {
+            "credentials come from one place: --auth, or a user name in the URL, or --header Authorization"
+                .into()
+        }
+    }
 }
 
 fn authorization(

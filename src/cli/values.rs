@@ -1,9 +1,9 @@
 //! Values as they are written on a command line: `50ms`, `8MiB`, `200ms..60s`. Each error says what would do.
 
-use crate::relay::budget::Percent;
-use crate::relay::limit::Bounds;
+use crate::relay::adaptive_limit::ConcurrencyBounds;
+use crate::relay::percent::Percent;
 use crate::relay::rate::Rate;
-use crate::relay::threshold::{Most, Threshold};
+use crate::relay::rejection_limit::{RejectionBound, RejectionLimit};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -93,20 +93,20 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// Reads `100/1h` and `5%/1h`.
-pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
+pub(crate) fn threshold(text: &str) -> Result<RejectionLimit, String> {
     let (most, span) =
         text.split_once('/').ok_or_else(|| format!("'{text}' is not N/TIME, such as 100/1h or 5%/1h"))?;
     let most = match most.strip_suffix('%') {
-        Some(_) => Most::Share(percent(most)?),
-        None => Most::Count(
+        Some(_) => RejectionBound::Share(percent(most)?),
+        None => RejectionBound::Count(
             most.parse().map_err(|_| format!("'{most}' is not a whole number or a percentage such as 5%"))?,
         ),
     };
-    Ok(Threshold { most, span: positive_duration(span)? })
+    Ok(RejectionLimit { most, span: positive_duration(span)? })
 }
 
 /// Reads `auto` and `auto:4..128`; nothing of what doesn't begin so.
-pub(crate) fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
+pub(crate) fn auto_bounds(text: &str) -> Result<Option<ConcurrencyBounds>, String> {
     /// More threads than this are no longer at home on a small host.
     const MOST: usize = 1_024;
     let Some(rest) = text.strip_prefix("auto") else { return Ok(None) };
@@ -115,7 +115,7 @@ pub(crate) fn auto_bounds(text: &str) -> Result<Option<Bounds>, String> {
     let range = if rest.is_empty() { "1..64" } else { rest.strip_prefix(':').ok_or_else(bad)? };
     let (min, max) = range.split_once("..").ok_or_else(bad)?;
     let (min, max) = (count(min)?, count(max)?);
-    let bounds = Bounds::new(min, max).filter(|_| max.get() <= MOST);
+    let bounds = ConcurrencyBounds::new(min, max).filter(|_| max.get() <= MOST);
     bounds.map(Some).ok_or_else(bad)
 }
 
@@ -282,15 +282,15 @@ mod tests {
             assert!(rate(text).is_err(), "{text}");
         }
         let hour = second * 3_600;
-        assert_eq!(threshold("100/1h"), Ok(Threshold { most: Most::Count(100), span: hour }));
+        assert_eq!(threshold("100/1h"), Ok(RejectionLimit { most: RejectionBound::Count(100), span: hour }));
         assert_eq!(
             threshold("5%/60m").map(|t| (t.most, t.span)),
-            percent("5%").map(|p| (Most::Share(p), hour))
+            percent("5%").map(|p| (RejectionBound::Share(p), hour))
         );
         for text in ["", "100", "/1h", "100/", "100/0s", "-1/1h", "0%/1h", "1.5/1h"] {
             assert!(threshold(text).is_err(), "{text}");
         }
-        let bounds = |min, max| Bounds::new(count(min).unwrap(), count(max).unwrap());
+        let bounds = |min, max| ConcurrencyBounds::new(count(min).unwrap(), count(max).unwrap());
         assert_eq!(auto_bounds("auto"), Ok(bounds("1", "64")));
         assert_eq!(auto_bounds("auto:4..128"), Ok(bounds("4", "128")));
         assert_eq!(auto_bounds("8"), Ok(None));

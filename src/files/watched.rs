@@ -1,6 +1,6 @@
-//! A value made of files, and made anew when they change: certificates, keys, secrets.
+//! A value made from files, and made again when they change: certificates, keys, secrets.
 //!
-//! Whoever wants the value looks at the files, at most once every [`LOOK_INTERVAL`]; there is no thread. Contents
+//! Getting the value checks the files, at most once every [`CHECK_INTERVAL`]; there is no thread. Contents
 //! are compared, not times, so that any way to replace a file is noticed: written in place, renamed over, or a link
 //! pointed elsewhere, as Kubernetes does with secrets.
 //!
@@ -12,7 +12,7 @@
 //!
 //! Invariant: no lock is held while a file is read or a value is made.
 
-use super::{FileError, read_named, read_regular};
+use super::read::{FileError, read_named, read_regular};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often files are looked at, at most.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A file that was modified within this may still be written to.
 pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The first reminder of content that can't be used comes after this.
 const FIRST_REMINDER: Duration = Duration::from_secs(60);
-/// Each further reminder comes after so many times as long,
+/// Each further reminder comes after this many times the last wait,
 const REMINDER_FACTOR: u32 = 4;
 /// and at the latest after this.
 const LONGEST_REMINDER: Duration = Duration::from_secs(6 * 3_600);
 
-/// Where people are told what goes on while requests are sent.
+/// Logs what happens to the files during a run.
 #[derive(Clone, Copy)]
 pub struct Reporter {
     /// Something needs a person.
@@ -149,7 +149,7 @@ impl<T> Watched<T> {
         let value = Arc::new(make(&contents)?);
         let watched = if regular { files } else { &[] };
         let files = watched.iter().map(|(path, limit)| Watch { path: path.clone(), limit: *limit }).collect();
-        let (used, due) = (contents.fingerprint(), later(now, LOOK_INTERVAL));
+        let (used, due) = (contents.fingerprint(), later(now, CHECK_INTERVAL));
         let state = Mutex::new(State { value, used, found: None, due, trouble: None });
         let make = Box::new(move |contents: &Contents| make(contents).map_err(|error| error.to_string()));
         Ok(Self { name: name.into(), files, make, reporter, state })
@@ -164,14 +164,14 @@ impl<T> Watched<T> {
         Self { name, files: Vec::new(), make, reporter, state: Mutex::new(state) }
     }
 
-    /// The value as the files say; at most [`LOOK_INTERVAL`] and [`SETTLE_TIME`] late.
+    /// The value as the files say; at most [`CHECK_INTERVAL`] and [`SETTLE_TIME`] late.
     pub fn get(&self, now: Instant) -> Arc<T> {
         let mut state = self.lock();
         if now < state.due || self.files.is_empty() {
             return Arc::clone(&state.value);
         }
         // The others go on with what there is while this thread looks.
-        state.due = later(now, LOOK_INTERVAL);
+        state.due = later(now, CHECK_INTERVAL);
         drop(state);
         self.look(now, false)
     }
@@ -354,7 +354,7 @@ mod tests {
         let words = watched(&[folder.write("f", "one")], now);
         folder.write_old("f", "two");
         assert_eq!(*words.get(now), "one");
-        assert_eq!(*words.get(now + LOOK_INTERVAL), "two");
+        assert_eq!(*words.get(now + CHECK_INTERVAL), "two");
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             [("t", "one"), ("tw", "one"), ("two", "one"), ("two", "two")].into_iter().enumerate()
         {
             folder.write("f", text);
-            assert_eq!(*words.get(now + LOOK_INTERVAL * (look as u32 + 1)), expected);
+            assert_eq!(*words.get(now + CHECK_INTERVAL * (look as u32 + 1)), expected);
         }
         folder.write("f", "three");
         assert_eq!(*words.renew(now), "three", "but at once where the last one is known to be of no use");
@@ -380,7 +380,7 @@ mod tests {
         let words = watched(&[path], now);
         let file = std::fs::File::options().write(true).open(folder.write("f", "two")).unwrap();
         file.set_modified(time).unwrap();
-        assert_eq!(*words.get(now + LOOK_INTERVAL), "two");
+        assert_eq!(*words.get(now + CHECK_INTERVAL), "two");
     }
 
     #[test]
@@ -398,7 +398,7 @@ mod tests {
         link("..v2", "..data_tmp");
         std::fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
         std::fs::remove_dir_all(folder.0.join("..v1")).unwrap();
-        assert_eq!(*words.get(now + LOOK_INTERVAL), "two");
+        assert_eq!(*words.get(now + CHECK_INTERVAL), "two");
     }
 
     #[test]
@@ -407,9 +407,9 @@ mod tests {
         let words = watched(&[folder.write("a", "a1 "), folder.write("b", "b1")], now);
         folder.write_old("a", "a2 ");
         folder.write_old("b", "bad");
-        assert_eq!(*words.get(now + LOOK_INTERVAL), "a1 b1");
+        assert_eq!(*words.get(now + CHECK_INTERVAL), "a1 b1");
         folder.write_old("b", "b2");
-        assert_eq!(*words.get(now + LOOK_INTERVAL * 2), "a2 b2");
+        assert_eq!(*words.get(now + CHECK_INTERVAL * 2), "a2 b2");
     }
 
     /// Warnings arrive here. A test of its own, since a [Reporter] knows no test.
@@ -434,16 +434,16 @@ mod tests {
             told(now, expected);
         }
         folder.write_old("f", "bad too");
-        told(now + LOOK_INTERVAL, 4);
+        told(now + CHECK_INTERVAL, 4);
         std::fs::remove_file(&path).unwrap();
-        told(now + LOOK_INTERVAL * 2, 4);
-        told(now + LOOK_INTERVAL * 3, 5);
+        told(now + CHECK_INTERVAL * 2, 4);
+        told(now + CHECK_INTERVAL * 3, 5);
         std::fs::create_dir(&path).unwrap();
-        told(now + LOOK_INTERVAL * 4, 5);
-        told(now + LOOK_INTERVAL * 5, 6);
+        told(now + CHECK_INTERVAL * 4, 5);
+        told(now + CHECK_INTERVAL * 5, 6);
         std::fs::remove_dir(&path).unwrap();
         folder.write_old("f", "two");
-        assert_eq!(*words.get(now + LOOK_INTERVAL * 6), "two");
+        assert_eq!(*words.get(now + CHECK_INTERVAL * 6), "two");
     }
 
     #[test]
@@ -453,9 +453,9 @@ mod tests {
         let words =
             joined(&[folder.write("f", "one")], Reporter { warn: panics, info: panics }, now).unwrap();
         folder.write("f", "two");
-        assert_eq!(*words.get(now + LOOK_INTERVAL), "one");
+        assert_eq!(*words.get(now + CHECK_INTERVAL), "one");
         folder.write_old("f", "one");
-        assert_eq!(*words.get(now + LOOK_INTERVAL * 2), "one");
+        assert_eq!(*words.get(now + CHECK_INTERVAL * 2), "one");
     }
 
     #[test]
@@ -477,9 +477,9 @@ mod tests {
         let slow = Watched::open("it", &files, make, Reporter::SILENT, now).unwrap();
         folder.write_old("f", "three");
         std::thread::scope(|scope| {
-            let looks = scope.spawn(|| *slow.get(now + LOOK_INTERVAL));
+            let looks = scope.spawn(|| *slow.get(now + CHECK_INTERVAL));
             entered.recv().unwrap();
-            assert_eq!(*slow.get(now + LOOK_INTERVAL), 3);
+            assert_eq!(*slow.get(now + CHECK_INTERVAL), 3);
             leave.send(()).unwrap();
             assert_eq!(looks.join().unwrap(), 5);
         });

@@ -10,9 +10,9 @@ use super::producer::{Producer, ProducerError};
 use super::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
 use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::NewRecord;
+use crate::record::{Header, Offset, Partition};
 use crate::relay::dead_letter::headers::with_headers;
-use crate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::record::{Header, Offset, Partition};
+use crate::relay::dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -107,7 +107,7 @@ impl DeadLetterTopic {
         Self { explain, ..self }
     }
 
-    fn send(&mut self, letters: &[&Letter], acknowledged: &mut [bool]) -> Result<(), ProducerError> {
+    fn send(&mut self, letters: &[&DeadLetter], acknowledged: &mut [bool]) -> Result<(), ProducerError> {
         let headers: Vec<OwnHeaders> = letters.iter().map(|letter| with_headers(letter, owned)).collect();
         let borrowed: Vec<Vec<Header<'_>>> = headers.iter().map(borrow).collect();
         let records: Vec<NewRecord<'_>> = letters
@@ -138,18 +138,18 @@ fn borrow(headers: &OwnHeaders) -> Vec<Header<'_>> {
 /// its last attempt.
 type Identity = (Partition, Offset, i64, SystemTime);
 
-fn identity(letter: &Letter) -> Identity {
-    let Letter { record, refusal } = letter;
-    (record.partition().clone(), record.offset(), record.timestamp(), refusal.last_attempt)
+fn identity(letter: &DeadLetter) -> Identity {
+    let DeadLetter { record, rejection } = letter;
+    (record.partition().clone(), record.offset(), record.timestamp(), rejection.last_attempt)
 }
 
 impl DeadLetters for DeadLetterTopic {
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
         // Letters that are not put again were given up with their partition.
         let there: HashSet<Identity> =
             letters.iter().map(identity).filter(|letter| self.kept.contains(letter)).collect();
         self.kept = there;
-        let left: Vec<&Letter> =
+        let left: Vec<&DeadLetter> =
             letters.iter().filter(|letter| !self.kept.contains(&identity(letter))).collect();
         let mut acknowledged = vec![false; left.len()];
         match self.send(&left, &mut acknowledged) {

@@ -29,8 +29,8 @@
 //! use sluicegate::kafka::consumer::Consumer;
 //! use sluicegate::kafka::record_batch::NewRecord;
 //! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-//! use sluicegate::relay::record::Partition;
-//! use sluicegate::relay::source::{Commit, Polled, Source, Want};
+//! use sluicegate::record::Partition;
+//! use sluicegate::relay::source::{Commit, Polled, Source, PollLimit};
 //! use std::time::Duration;
 //!
 //! let sandbox = Sandbox::start(SandboxSettings::default())?;
@@ -50,7 +50,7 @@
 //! let brokers = vec![Address::parse(&sandbox.address().to_string()).ok_or("HOST:PORT")?];
 //! let mut consumer = Consumer::open(config, Connector::new(Settings::default())?, brokers)?;
 //! let mut committer = consumer.committer();
-//! let want = Want { records: 100, bytes: 1 << 20 };
+//! let want = PollLimit { records: 100, bytes: 1 << 20 };
 //! let (mut values, mut checkpoints) = (Vec::new(), Vec::new());
 //! loop {
 //!     match consumer.poll(want, Duration::from_millis(50))? {

@@ -8,7 +8,7 @@ use super::consumer::topics::Topics;
 use super::protocol::consumer_protocol::decode_assignment;
 use super::protocol::describe_groups::DescribeGroupsRequest;
 use super::protocol::{ApiKey, ErrorCode};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! From a name to a connected socket: its addresses race, within one deadline.
 
-use super::NetError;
+use super::error::NetError;
 use super::race::{Connected, race};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// A connection that is silent for so long is asked whether its peer is still there (TCP keep-alive).
+/// TCP keep-alive probes start after this time without traffic.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
-/// The time between two such questions.
+/// The time between two probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// After so many without an answer the connection ends.
+/// The connection ends after this many probes without an answer.
 const KEEP_ALIVE_QUESTIONS: u32 = 6;
-/// A name's further addresses are left out.
+/// Addresses of a name, at most.
 const MOST_ADDRESSES: usize = 16;
-/// At most this many lookups wait for a resolver that doesn't answer, each in a thread.
+/// Lookups waiting for a resolver, at most, each in a thread.
 const MOST_LOOKUPS: usize = 64;
 
 /// The addresses of a name, in the resolver's order (RFC 6724), at most sixteen. An IPv6 address may stand in

@@ -1,4 +1,4 @@
-//! What can go wrong between two hosts, as sentences that name the host and say what to do.
+//! Errors between two hosts, as sentences that name the host and say what to do.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub enum NetError {
     Connect {
         /// The host as the settings name it.
         host: String,
-        /// Each address with what came of it; those that there was no time for are not in it.
+        /// Each address that was tried, with its error.
         tried: Vec<(SocketAddr, io::Error)>,
     },
     /// The path of a unix socket took no connection.
@@ -31,13 +31,13 @@ pub enum NetError {
         /// What the system said.
         reason: io::Error,
     },
-    /// No TLS session came about, or it broke.
+    /// The TLS handshake or session failed.
     Tls {
         /// The host as the settings name it.
         host: String,
         /// What rustls or the socket said.
         reason: io::Error,
-        /// The same in words.
+        /// The same as text.
         cause: String,
         /// What to do about it.
         advice: String,
@@ -61,7 +61,7 @@ pub enum NetError {
     },
 }
 
-/// What a [NetError] speaks of, for those who decide by it.
+/// The kind of a [`NetError`], for callers that decide by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The name: DNS.
@@ -87,20 +87,20 @@ impl NetError {
             return Self::Timeout { host };
         }
         #[cfg(feature = "tls")]
-        if let Some(error) = super::tls::session_error(&reason) {
+        if let Some(error) = super::explain::session_error(&reason) {
             let super::explain::Explanation { cause, advice } = super::explain::explain(error);
             return Self::Tls { host, reason, cause, advice };
         }
         Self::Broken { host, reason }
     }
 
-    /// Whether another attempt would end in the same way: settings, certificates, a peer that refuses ours. A
-    /// handshake that merely ended early may go better at the next attempt.
+    /// Whether a retry would end alike: settings, certificates, a peer that refuses ours. A handshake that ended early
+    /// may succeed next time.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Settings { .. } => true,
             #[cfg(feature = "tls")]
-            Self::Tls { reason, .. } => super::tls::session_error(reason).is_some(),
+            Self::Tls { reason, .. } => super::explain::session_error(reason).is_some(),
             _ => false,
         }
     }
@@ -125,7 +125,7 @@ fn timed_out(reason: &io::Error) -> bool {
     reason.kind() == io::ErrorKind::TimedOut
 }
 
-/// A system's error in a few words, without its number.
+/// A system error in a few words, without its number.
 pub(super) fn words(reason: &io::Error) -> String {
     match reason.kind() {
         io::ErrorKind::ConnectionRefused => "refused".into(),

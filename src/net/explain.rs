@@ -1,18 +1,19 @@
-//! What rustls and its verifier say, as a cause and as advice for people: what is not as it should be, with the names
-//! and times that tell, and the way out. Object identifiers get their names; none is shown as bytes.
+//! Errors of rustls and its verifier as a cause and advice, with the names and times that matter. Object identifiers
+//! are shown by name, never as bytes.
 
 use crate::text::time::rfc3339;
 use rustls::{AlertDescription as Alert, CertificateError, Error, InconsistentKeys};
 use std::fmt::Write as _;
+use std::io;
 
-/// What keys and signatures are spoken here, for those who have others.
+/// The supported keys and signatures.
 pub(super) const SUPPORTED: &str = "supported are RSA keys of 2048 to 8192 bits, ECDSA keys on P-256 and P-384, and \
                                     Ed25519, with SHA-256 or SHA-384 (RSA: SHA-512 too)";
 /// The same in a few words.
 pub(super) const SUPPORTED_KEYS: &str = "RSA, ECDSA on P-256 or P-384, Ed25519";
-/// So many of a certificate's names are shown.
+/// Names of a certificate shown, at most.
 const MOST_NAMES: usize = 8;
-/// So much of a name is shown, in characters.
+/// The longest name shown, in characters.
 const LONGEST_NAME: usize = 100;
 
 /// A failure in words.
@@ -28,6 +29,11 @@ impl Explanation {
     fn new(cause: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { cause: cause.into(), advice: advice.into() }
     }
+}
+
+/// The error of rustls in one of a stream; `None` if it is another's.
+pub(super) fn session_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
 /// An error of a handshake or of a session.

@@ -2,6 +2,13 @@
 //!
 //! [resolve] a name, [connect] to one of its addresses, wrap the socket as a [Stream]: from then on each read and
 //! write ends by the stream's deadline, whatever the peer does, or when its [Canceller] is used.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `dial`, `race` | from a name to a connected socket |
+//! | `stream` | reads and writes with a deadline |
+//! | `tls`, `trust` | TLS clients and their settings |
+//! | `error`, `explain` | errors, and what rustls means by them |
 
 mod dial;
 mod error;

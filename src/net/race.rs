@@ -1,11 +1,11 @@
-//! A race between the addresses of a name (RFC 8305 §5): each gets a short head start over the next, and the first
-//! to answer wins.
+//! Happy Eyeballs: a race between the addresses of a name (RFC 8305 §5). Each gets a short head start over the next,
+//! and the first to answer wins.
 //!
 //! It needs no thread of its own. The first attempt, nearly always the only one, blocks in the system; only while
 //! several are running are they polled in turn, ever more slowly. A thread per attempt would mean one per address
 //! and connection while a destination is down.
 
-use super::NetError;
+use super::error::NetError;
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
@@ -18,8 +18,8 @@ const FIRST_HEAD_START: Duration = Duration::from_millis(250);
 const HEAD_START: Duration = Duration::from_millis(100);
 /// At most this many attempts run at once, each with a file descriptor; the oldest makes room for the next.
 const MOST_RUNNING: usize = 8;
-/// Running attempts are polled again after 1/16 of the time that the race has taken: an answer is noticed at most
-/// that late, and the number of polls stays small.
+/// Running attempts are polled again after 1/16 of the time that the race has taken so far, which bounds both the delay
+/// and the number of polls.
 const LOOKS: u32 = 16;
 /// The wait for an attempt that only has to begin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -28,12 +28,12 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 /// The longest.
 const LONGEST_LOOK: Duration = Duration::from_millis(50);
 
-/// A socket that won.
+/// The winner of a race.
 #[derive(Debug)]
 pub struct Connected {
-    /// Connected.
+    /// The connected socket.
     pub socket: TcpStream,
-    /// Where to.
+    /// The address it is connected to.
     pub address: SocketAddr,
     /// How long this attempt alone took.
     pub took: Duration,

@@ -1,11 +1,11 @@
 //! A connected socket, plain, with TLS or of the unix kind, whose reads and writes end by a deadline.
 //!
-//! std's timeouts hold for one system call each: a peer that sends a byte now and then could prolong a read of
-//! many for ever. Here the time left is counted anew for each call, also for those that TLS makes.
+//! std's timeouts apply to one system call each: a peer that sends a byte now and then could prolong a read for ever.
+//! Here the remaining time is computed for each call, also for those that TLS makes.
 
-use super::NetError;
+use super::error::NetError;
 #[cfg(feature = "tls")]
-use super::TlsClient;
+use super::tls::TlsClient;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The shortest time that a system call is given; zero would mean without end.
+/// The shortest timeout of a system call; zero would mean none.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// More than so much that comes unasked on an idle TLS connection ends its use.
+/// Reads of unexpected data on an idle TLS connection, at most, before it is given up.
 #[cfg(feature = "tls")]
 const MOST_UNASKED_READS: usize = 16;
 
@@ -131,8 +131,8 @@ impl Stream {
         }
     }
 
-    /// Whether an idle connection is of no use any more: the peer closed it, or sent what nobody asked for. Does
-    /// not wait. The peer may still close it right after, so what follows must be prepared for that.
+    /// Whether an idle connection is unusable: the peer closed it, or sent unexpected data. Does not wait. The peer may
+    /// still close it right after.
     pub fn has_gone(&mut self) -> bool {
         let socket = Arc::clone(&self.timed().socket);
         if socket.set_nonblocking(true).is_err() {

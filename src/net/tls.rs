@@ -1,4 +1,4 @@
-//! Whom we trust and who we are, for TLS: rustls with ring.
+//! TLS clients: trusted roots and client certificates, by rustls with ring.
 //!
 //! The server's certificate is always verified, and so is that it is for the name we asked for; no setting turns
 //! either off.
@@ -6,9 +6,9 @@
 //! Files of certificates and keys are read again when they change. Connections made after that use the new ones, and
 //! no session that was begun with the old ones is resumed; connections that are there stay as they are.
 
-use super::error::words;
-use super::explain::{SUPPORTED_KEYS, own_certificate};
-use super::{NetError, Pem, TlsSettings};
+use super::error::{NetError, words};
+use super::explain::{SUPPORTED_KEYS, own_certificate, session_error};
+use super::trust::{Pem, TlsSettings};
 use crate::files::{self, Contents, FileError, Watched};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -64,7 +64,7 @@ fn config(settings: &TlsSettings, contents: &Contents) -> Result<ClientConfig, N
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(format!("TLS can't be set up: {error}")))?
         .with_root_certificates(roots(settings.ca.as_ref(), contents)?);
-    // One without the other was told before.
+    // `incomplete` has checked for one without the other.
     let Some((cert, key)) = settings.client_cert.as_ref().zip(settings.client_key.as_ref()) else {
         return Ok(builder.with_no_client_auth());
     };
@@ -186,11 +186,6 @@ pub(super) fn handshake_error(host: &str, reason: io::Error) -> NetError {
         return NetError::Tls { host: host.to_owned(), reason, cause, advice };
     }
     NetError::of_io(host, reason)
-}
-
-/// The error of rustls in one of a stream; `None` if it is another's.
-pub(super) fn session_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
 impl fmt::Debug for TlsClient {

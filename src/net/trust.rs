@@ -1,4 +1,4 @@
-//! Settings of TLS: whom to trust, who we are. They can be read and shown also where TLS is not built in.
+//! Settings of TLS: trusted CAs and the client certificate. Available also without the feature `tls`.
 
 use crate::files::Reporter;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct TlsSettings {
     pub client_cert: Option<Pem>,
     /// Its key, unencrypted (PKCS #8, PKCS #1 or SEC 1); may be the same file as the certificate.
     pub client_key: Option<Pem>,
-    /// Who is told when the files change.
+    /// Logs changes of the files.
     pub reporter: Reporter,
 }
 

@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::log::tell;
 use super::observer::Named;
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use log::Level;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! What a log line tells programs beside its text: the name of its event, and named values.
 
-use crate::relay::json::escape;
-use crate::relay::record::{Offset, Partition, Record};
+use crate::record::{Offset, Partition, Record};
+use crate::text::json::escape;
 use std::fmt::Write;
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | [advice] | what to do about it, with the flags that do it |
 //! | [log] | what the command line says of the log: its form, how much is told |
 //! | `observer` | events as lines |
 //! | `attempts` | attempts as lines |
@@ -11,6 +12,7 @@
 //! | `sink` | the thread that writes them |
 //! | `panics` | panics as lines |
 
+pub mod advice;
 mod attempts;
 mod backlog;
 mod fields;

@@ -4,22 +4,23 @@
 //! rejected records at most ten a second are told one by one, of stubborn ones one in half a minute; the rest is
 //! counted.
 
+use super::advice;
 use super::fields::Fields;
 use super::limit::LineLimit;
 use super::log::tell;
+use crate::record::{Offset, Partition, Record};
 use crate::relay::control::REMIND_EVERY;
-use crate::relay::dead_letter::Refusal;
+use crate::relay::dead_letter::Rejection;
 use crate::relay::event::{Change, Event, Observer, Snapshot, Totals};
-use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::settings::OnRefusal;
-use crate::relay::source::Severity;
+use crate::relay::notice::Severity;
+use crate::relay::settings::OnRejection;
 use log::Level;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time between two lines about the progress, while there is any.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(10);
 /// A record is named in a warning from this attempt on.
 const STUBBORN_ATTEMPT: u32 = 10;
 /// Rejected records, and failed commits, that are told in a second.
@@ -78,7 +79,7 @@ impl LogObserver {
         let (before, since) = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             let since = told.at.elapsed();
-            if since < PROGRESS_INTERVAL {
+            if since < SNAPSHOT_INTERVAL {
                 return;
             }
             told.at = Instant::now();
@@ -89,13 +90,13 @@ impl LogObserver {
         }
     }
 
-    fn rejected(&self, record: &Record, rejection: &Refusal, fate: OnRefusal) {
+    fn rejected(&self, record: &Record, rejection: &Rejection, action: OnRejection) {
         let Some(untold) = self.limited(|told| &mut told.rejections) else { return };
-        let Refusal { status, reason, attempts, .. } = rejection;
-        let (word, fate) = match fate {
-            OnRefusal::DeadLetter => ("dead_letter", "is in the dead letters"),
-            OnRefusal::Drop => ("drop", "was dropped"),
-            OnRefusal::Stop => ("stop", "stops the run"),
+        let Rejection { status, reason, attempts, .. } = rejection;
+        let (word, fate) = match action {
+            OnRejection::DeadLetter => ("dead_letter", "is in the dead letters"),
+            OnRejection::Drop => ("drop", "was dropped"),
+            OnRejection::Stop => ("stop", "stops the run"),
         };
         tell(Level::Warn, || {
             let answered = status.map_or("no answer".into(), |status| format!("status {status}"));
@@ -146,7 +147,7 @@ impl Observer for LogObserver {
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Assigned(positions) => tell(Level::Info, || {
-                let list = crate::relay::list(positions);
+                let list = crate::record::Checkpoint::list(positions);
                 (Fields::of("assigned").text("positions", &*list), format!("assigned {list}"))
             }),
             Event::Revoked(partitions) => tell(Level::Info, || {
@@ -172,18 +173,18 @@ impl Observer for LogObserver {
             Event::Retrying { record, attempt, delay, cause } => {
                 self.retrying(record, *attempt, *delay, cause)
             }
-            Event::Refused { record, refusal, fate } => self.rejected(record, refusal, *fate),
+            Event::Rejected { record, rejection, action } => self.rejected(record, rejection, *action),
             Event::DeadLettersUnavailable { delay, error } => tell(Level::Error, || {
                 let fields = Fields::of("dead_letters_unavailable").millis("delay_ms", *delay);
                 let text = format!("dead letters can't be kept: {error}; retry in {delay:.1?}");
                 (fields.text("cause", *error), text)
             }),
             Event::Committed(positions) => tell(Level::Debug, || {
-                let list = crate::relay::list(positions);
+                let list = crate::record::Checkpoint::list(positions);
                 (Fields::of("committed").text("positions", &*list), format!("committed {list}"))
             }),
             Event::CommitFailed { error } => self.commit_failed(error),
-            Event::Progress(snapshot) => self.progress(snapshot),
+            Event::Snapshot(snapshot) => self.progress(snapshot),
             Event::Change(change) => tell_change(change),
             Event::Draining => {
                 tell(Level::Info, || (Fields::of("draining"), "finishing what is in flight".into()));
@@ -229,11 +230,11 @@ fn tell_worker(event: &Event<'_>) {
 /// A change of state, once.
 fn tell_change(change: &Change) {
     match change {
-        Change::Paused { record, delay, cause, advice, everything } => {
-            let level = if advice.is_some() { Level::Error } else { Level::Warn };
+        Change::Paused { record, delay, cause, fault, everything } => {
+            let level = if fault.is_some() { Level::Error } else { Level::Warn };
             tell(level, || {
                 let what = if *everything { "all sending" } else { "sending to one target" };
-                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                let advice = fault.map(|fault| format!("; {}", advice::setup(fault))).unwrap_or_default();
                 let fields = Fields::of("paused").record(record).millis("delay_ms", *delay);
                 let text =
                     format!("pausing {what} for {delay:.1?}: {} was answered {cause}{advice}", Named(record));

@@ -207,7 +207,7 @@ fn printable(text: &str) -> Cow<'_, str> {
 /// One JSON object: the time of the event in milliseconds since 1970, level, fields if there are any, message.
 fn json(line: &Line) -> String {
     let time = line.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let message = crate::relay::json::escape(&line.text);
+    let message = crate::text::json::escape(&line.text);
     let level = match line.level {
         Level::Error => "error",
         Level::Warn => "warn",
@@ -260,6 +260,6 @@ mod tests {
         let start = "{\"time_ms\":0,\"level\":\"warn\",\"message\":";
         let rest = line.strip_prefix(start).and_then(|rest| rest.strip_suffix("}\n")).unwrap();
         assert_eq!(rest.lines().count(), 1);
-        assert_eq!(crate::relay::json::string(rest).as_deref(), Some(message));
+        assert_eq!(crate::text::json::string(rest).as_deref(), Some(message));
     }
 }

@@ -1,27 +1,26 @@
-//! A thread that does one kind of slow work for the loop: commits, or dead letters. One job at a time.
-//!
-//! Nobody waits for the thread: where it hangs at the end of the run, it is left behind.
+//! A thread that does one kind of blocking work for the loop, commits or dead letters, one job at a time. It is never
+//! joined: if it hangs at the end of the run, it is abandoned.
 
-use super::hub::{Done, Hub};
+use super::worker_pool::{Completion, WorkerPool};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-/// The thread, from the loop's side.
+/// The loop's handle of the thread.
 pub(super) struct Background<J> {
     jobs: SyncSender<J>,
     name: &'static str,
 }
 
 impl<J: Send + 'static> Background<J> {
-    /// Starts it; it ends with this.
+    /// Starts the thread, which ends when this is dropped.
     pub(super) fn start(
         name: &'static str,
-        hub: &Arc<Hub>,
-        mut work: impl FnMut(J) -> Done + Send + 'static,
+        pool: &Arc<WorkerPool>,
+        mut work: impl FnMut(J) -> Completion + Send + 'static,
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel::<J>(1);
-        let alarm = Alarm(Arc::clone(hub), name);
+        let alarm = Alarm(Arc::clone(pool), name);
         std::thread::Builder::new().name(name.into()).spawn(move || {
             let alarm = alarm;
             while let Ok(job) = waiting.recv() {
@@ -32,21 +31,21 @@ impl<J: Send + 'static> Background<J> {
         Ok(Self { jobs, name })
     }
 
-    /// Hands it a job. One at a time, so there is always room.
-    pub(super) fn begin(&self, job: J, hub: &Hub) {
+    /// Starts a job. The last one has ended, so there is always room.
+    pub(super) fn begin(&self, job: J, pool: &WorkerPool) {
         if self.jobs.try_send(job).is_err() {
-            hub.done(Done::Panicked(self.name));
+            pool.done(Completion::Panicked(self.name));
         }
     }
 }
 
-/// Tells the loop when the thread unwinds: without it, a result would be waited for that never comes.
-struct Alarm(Arc<Hub>, &'static str);
+/// Reports a panic of the thread to the loop, which would wait for a result that never comes.
+struct Alarm(Arc<WorkerPool>, &'static str);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.done(Done::Panicked(self.1));
+            self.0.done(Completion::Panicked(self.1));
         }
     }
 }

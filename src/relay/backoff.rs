@@ -1,7 +1,6 @@
-//! When to try again: exponential, with full jitter, between two bounds.
+//! The wait before a retry: exponential, with full jitter, between two bounds.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use super::jitter::Jitter;
 use std::time::Duration;
 
 /// The bounds of the wait before another attempt.
@@ -18,14 +17,14 @@ impl Backoff {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
-    /// The longest wait after `failures` failures in a row (counted from 1).
+    /// The longest wait after `failures` consecutive failures, counted from 1.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.min.saturating_mul(1 << doublings).min(self.max)
     }
 
-    /// The wait after `failures` failures in a row: anything up to the [ceiling](Self::ceiling), so that what
-    /// failed together does not come back together. With `at_least` (the destination's own `Retry-After`) the
+    /// The wait after `failures` consecutive failures: anything up to the [ceiling](Self::ceiling), so that what failed
+    /// together is not retried together. With `at_least` (the destination's own `Retry-After`) the
     /// wait is never shorter than that, and the jitter only adds to it.
     pub fn delay(&self, failures: u32, at_least: Option<Duration>, jitter: &mut Jitter) -> Duration {
         let drawn = jitter.up_to(self.ceiling(failures));
@@ -50,44 +49,6 @@ impl Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self { min: Duration::from_millis(200), max: Duration::from_secs(60) }
-    }
-}
-
-/// A source of randomness that is good enough to spread waits (SplitMix64), and repeatable by its seed.
-#[derive(Clone, Debug)]
-pub struct Jitter(u64);
-
-impl Jitter {
-    /// Repeatable, for tests.
-    pub fn seeded(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Different in each process, from the randomness std keys its hash maps with.
-    pub fn new() -> Self {
-        Self(RandomState::new().build_hasher().finish())
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Any time from nothing to `limit`, to the microsecond.
-    pub fn up_to(&mut self, limit: Duration) -> Duration {
-        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-        // The product of two 64-bit numbers fits 128 bits, and its upper half is at most `micros`.
-        let drawn = (u128::from(self.next()) * (u128::from(micros) + 1)) >> 64;
-        Duration::from_micros(drawn as u64)
-    }
-}
-
-impl Default for Jitter {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

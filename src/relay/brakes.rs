@@ -1,27 +1,27 @@
-//! When another attempt may start: the maximum of what rate, retry budget and destinations say; and how many at once
-//! are good. Pure: takes `now`.
+//! When another attempt may start, the latest time of rate, retry budget and destinations, and how many may be in
+//! flight. Pure: takes `now`.
 
-use super::budget::RetryBudget;
+use super::adaptive_limit::AdaptiveLimit;
 use super::destinations::Destinations;
-use super::limit::Limit;
-use super::rate::Bucket;
-use super::settings::Settings;
+use super::rate::TokenBucket;
+use super::retry_budget::RetryBudget;
+use super::settings::RelaySettings;
 use super::transport::{Answer, SendError, SendErrorKind};
-use super::verdict::{Trouble, Verdict};
+use super::verdict::{PauseCause, Verdict};
 use std::time::Instant;
 
-/// All that holds attempts back beside the semaphore.
+/// Everything that holds attempts back beside the semaphore.
 #[derive(Debug)]
 pub(super) struct Brakes {
     pub destinations: Destinations,
     most: usize,
-    limit: Option<Limit>,
-    rate: Option<Bucket>,
+    limit: Option<AdaptiveLimit>,
+    rate: Option<TokenBucket>,
     budget: Option<RetryBudget>,
 }
 
 impl Brakes {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &RelaySettings) -> Self {
         Self {
             destinations: Destinations::new(
                 settings.backoff,
@@ -29,13 +29,13 @@ impl Brakes {
                 settings.auto_concurrency.is_some(),
             ),
             most: settings.max_concurrency.get(),
-            limit: settings.auto_concurrency.map(Limit::new),
-            rate: settings.max_rate.map(Bucket::new),
+            limit: settings.auto_concurrency.map(AdaptiveLimit::new),
+            rate: settings.max_rate.map(TokenBucket::new),
             budget: settings.retry_budget.map(RetryBudget::new),
         }
     }
 
-    /// How many requests may be on their way at once.
+    /// The most requests in flight at the moment.
     pub(super) fn limit(&self) -> usize {
         self.limit.as_ref().map_or(self.most, |limit| limit.current().min(self.most))
     }
@@ -74,10 +74,10 @@ impl Brakes {
             | (Verdict::Retry { .. }, Err(SendError { kind: SendErrorKind::Timeout, .. })) => {
                 limit.took(now, sent, in_flight);
             }
-            (Verdict::Pause { trouble: Trouble::Load | Trouble::Rate, .. }, Ok(_)) => {
+            (Verdict::Pause { cause: PauseCause::Load | PauseCause::Rate, .. }, Ok(_)) => {
                 limit.turned_away(now, sent, in_flight);
             }
-            // Other failures may come faster or slower than work does.
+            // The duration of other failures says nothing about load.
             _ => {}
         }
     }

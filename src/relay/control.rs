@@ -1,85 +1,95 @@
-//! What the loop does next: poll, commit, put letters away, wait. Pure: told what happened and what time it is, it
-//! answers with a [`Step`]; whoever takes the steps owns the threads and the clock.
+//! What the loop does next: poll, commit, write dead letters, wait. Pure: given what happened and the time, it returns
+//! a
+//! [`Step`]; the caller owns threads and clock.
 //!
-//! Every wait is [`Step::Wait`] or a poll that waits, and neither is longer than a [`TICK`]: whatever is waited for,
-//! revocations, signals, results and due times are heard. Commits and dead letters are one job each at a time, taken
-//! by others; nothing here waits for them but the end of the run, and that only until a deadline.
+//! Every wait is a [`Step::Wait`] or a poll, of at most a [`TICK`], so that revocations, signals, results and due times
+//! are always noticed. Commits and dead letters run in background threads, one job each at a time; only the end of the
+//! run waits for them, until a deadline.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `job` | a kind of work of a background thread |
+//! | `results` | the results of commits and dead letters |
 
 mod job;
-mod outcomes;
+mod results;
 
-use super::backoff::Jitter;
-use super::dispatcher::{Dispatcher, PendingLetter};
+use super::dispatcher::{Dispatcher, PendingDeadLetter};
 use super::event::Change;
-use super::failure::RunError;
-use super::record::{Checkpoint, Partition, Record};
-use super::settings::{Intake, Settings};
-use super::source::{Assigned, Outage, Want};
+use super::jitter::Jitter;
+use super::run_error::RunError;
+use super::settings::{Intake, RelaySettings};
+use super::source::{Assigned, Outage, PollLimit};
 use super::transport::Target;
+use crate::record::{Checkpoint, Partition, Position, Record};
 use job::Job;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The longest wait of the loop before it looks for revocations, signals and due work.
 pub const TICK: Duration = Duration::from_millis(50);
-/// How often it is told how things stand.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a snapshot is reported.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time from one commit to the next while records are delivered.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the last letters and the last commit are tried once the run is to end.
+/// How long the last dead letters and the last commit are tried at the end of a run.
 pub const FINISH_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest wait before the last letters and the last commit are tried again once the run is to end.
+/// What the process may take to end after a stop, beside the transport's timeout.
+const LONGEST_END: Duration = Duration::from_secs(10);
+// Invariant 11.
+const _: () = assert!(FINISH_TIMEOUT.as_millis() + TICK.as_millis() < LONGEST_END.as_millis());
+/// The longest wait between two tries of them.
 const LAST_RETRY: Duration = Duration::from_millis(250);
-/// How often a lasting state (a pause, a stuck partition) is told again.
+/// How often a lasting state (a pause, a stuck partition) is reported again.
 pub const REMIND_EVERY: Duration = Duration::from_secs(30);
 /// The shortest wait, so that nothing spins.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// Events of partitions that are heard before anything else is looked at.
-const MOST_NEWS: u32 = 1_000;
-/// Stuck partitions of which it is remembered when they were told.
+/// Partition events handled per tick, at most.
+const MOST_EVENTS: u32 = 1_000;
+/// Stuck partitions remembered, at most, so that each is reported only from time to time.
 const MOST_STUCK: usize = 1_000;
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Ask the source.
+    /// Poll the source.
     Poll {
-        /// For so much.
-        want: Want,
-        /// Waiting so long for it.
+        /// At most this much.
+        want: PollLimit,
+        /// At most this long.
         wait: Duration,
     },
-    /// Ask the source for no more of exactly these partitions.
+    /// Throttle exactly these partitions.
     Throttle(Vec<Partition>),
     /// Begin to commit these.
     Commit(Vec<Checkpoint>),
-    /// Begin to put these into the dead letters.
-    PutLetters(Vec<PendingLetter>),
-    /// Give these partitions up: all of them is done and committed.
+    /// Begin to write these to the dead letters.
+    PutDeadLetters(Vec<PendingDeadLetter>),
+    /// Release these revoked partitions: their records are done and committed.
     Release(Vec<Partition>),
-    /// Tell this.
-    Tell(Tale),
+    /// Tell the observer.
+    Report(Report),
     /// Let workers send, until [`Step::Join`].
     Deliver,
-    /// Wait until all workers have left; they have nothing to do.
+    /// Join the workers; they have nothing to do.
     Join,
-    /// Wait for news, until then.
+    /// Wait for an event, until then.
     Wait(Instant),
     /// The run is over.
     End,
 }
 
-/// Something to tell.
+/// Something to report to the observer.
 #[derive(Debug)]
-pub enum Tale {
-    /// Something is otherwise from now on.
+pub enum Report {
+    /// A change of state.
     Change(Change),
     /// The time between two batches begins.
     BatchInterval(Duration),
     /// Nothing new is sent any more.
     Draining,
-    /// How things stand.
-    Progress,
+    /// The figures of the moment.
+    Snapshot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +98,7 @@ enum Phase {
     Filling,
     /// Workers are sending.
     Delivering,
-    /// What is done is committed, and then it is over.
+    /// The last commit and dead letters; then the run ends.
     Finishing,
 }
 
@@ -104,25 +114,25 @@ pub struct Control {
     phase: Phase,
     /// The source has come to its end.
     ended: bool,
-    /// The last poll for this batch brought nothing: it is not waited for more.
+    /// The last poll for this batch returned nothing: it starts with what it has.
     filled: bool,
-    /// No batch starts before.
+    /// The next batch starts at this time at the earliest.
     rest_until: Option<Instant>,
     rest_told: bool,
     failure: Option<RunError>,
     draining: bool,
     draining_told: bool,
-    /// Since when the run is to end, by a signal or a fault.
+    /// Since when the run is ending, by a signal or a failure.
     ending_since: Option<Instant>,
     finish_by: Option<Instant>,
     commits: Job,
-    /// Why the last commit failed that did.
+    /// Why the last failed commit failed.
     commit_error: Option<String>,
     letters: Job,
-    /// The dead letters failed for good: what is refused from then on stays undone.
-    letters_closed: bool,
+    /// Dead letters failed for good: records rejected from then on stay undone.
+    dead_letters_closed: bool,
     throttled: Vec<Partition>,
-    /// A throttled partition went or came anew: the source may throttle the new one for the old one's sake.
+    /// A throttled partition was lost or assigned again: the source may still throttle the new assignment.
     throttled_before: bool,
     /// The source said that it can't throttle partitions.
     cannot_throttle: bool,
@@ -132,12 +142,12 @@ pub struct Control {
     outage: Option<Outage>,
     paused_told: Option<Instant>,
     stuck_told: HashMap<Partition, Instant>,
-    tales: Vec<Tale>,
+    reports: Vec<Report>,
 }
 
 impl Control {
     /// Nothing has happened yet.
-    pub fn new(settings: Settings, jitter: Jitter, now: Instant) -> Self {
+    pub fn new(settings: RelaySettings, jitter: Jitter, now: Instant) -> Self {
         let (intake, batch_interval, patience) =
             (settings.intake, settings.batch_interval, settings.patience);
         Self {
@@ -159,31 +169,31 @@ impl Control {
             commits: Job::new(now),
             commit_error: None,
             letters: Job::new(now),
-            letters_closed: false,
+            dead_letters_closed: false,
             throttled: Vec::new(),
             throttled_before: false,
             cannot_throttle: false,
             next_look: now,
             heard: 0,
-            next_progress: now + PROGRESS_INTERVAL,
+            next_progress: now + SNAPSHOT_INTERVAL,
             outage: None,
             paused_told: None,
             stuck_told: HashMap::new(),
-            tales: Vec::new(),
+            reports: Vec::new(),
         }
     }
 
     /// What to do next.
     pub fn step(&mut self, now: Instant, stop_requested: bool) -> Step {
         self.look_after(now, stop_requested);
-        if let Some(tale) = self.next_tale(now) {
-            return Step::Tell(tale);
+        if let Some(report) = self.next_report(now) {
+            return Step::Report(report);
         }
         if let Some(step) = self.due_job(now) {
             return step;
         }
         if now >= self.next_look {
-            return Step::Poll { want: Want::NOTHING, wait: Duration::ZERO };
+            return Step::Poll { want: PollLimit::NOTHING, wait: Duration::ZERO };
         }
         match self.phase {
             Phase::Filling => self.fill(now),
@@ -208,8 +218,7 @@ impl Control {
         self.dispatcher.drain();
     }
 
-    /// The run ends with this, unless it ends with something else already: later faults tend to follow from the
-    /// first.
+    /// Ends the run with this error, unless it has one already: later errors tend to follow from the first.
     pub fn fail(&mut self, error: RunError) {
         self.failure.get_or_insert(error);
         self.drain();
@@ -228,25 +237,25 @@ impl Control {
         }
     }
 
-    fn next_tale(&mut self, now: Instant) -> Option<Tale> {
+    fn next_report(&mut self, now: Instant) -> Option<Report> {
         if let Some(change) = self.dispatcher.take_change() {
             if matches!(change, Change::Paused { everything: true, .. }) {
                 self.paused_told = Some(now);
             }
-            return Some(Tale::Change(change));
+            return Some(Report::Change(change));
         }
         if self.draining && !std::mem::replace(&mut self.draining_told, true) {
-            return Some(Tale::Draining);
+            return Some(Report::Draining);
         }
         if now >= self.next_progress {
-            self.next_progress = now + PROGRESS_INTERVAL;
+            self.next_progress = now + SNAPSHOT_INTERVAL;
             self.remind(now);
-            return Some(Tale::Progress);
+            return Some(Report::Snapshot);
         }
-        self.tales.pop()
+        self.reports.pop()
     }
 
-    /// Lasting states are told again.
+    /// Reports lasting states again.
     fn remind(&mut self, now: Instant) {
         let is_due =
             |told: Option<Instant>| told.is_none_or(|at| now.saturating_duration_since(at) >= REMIND_EVERY);
@@ -254,7 +263,7 @@ impl Control {
             self.paused_told = Some(now);
             let cause = self.dispatcher.failing().map(|(_, cause)| cause.to_owned()).unwrap_or_default();
             let since = now.saturating_duration_since(since);
-            self.tales.push(Tale::Change(Change::StillPaused { since, cause }));
+            self.reports.push(Report::Change(Change::StillPaused { since, cause }));
         }
         self.stuck_told.retain(|partition, _| self.throttled.contains(partition));
         for partition in &self.throttled {
@@ -263,7 +272,7 @@ impl Control {
             }
             if let Some(stuck) = self.dispatcher.stuck(partition) {
                 self.stuck_told.insert(partition.clone(), now);
-                self.tales.push(Tale::Change(stuck));
+                self.reports.push(Report::Change(stuck));
             }
         }
     }
@@ -271,12 +280,12 @@ impl Control {
     // ---- jobs of others ------------------------------------------------------------------------------------
 
     fn due_job(&mut self, now: Instant) -> Option<Step> {
-        if self.letters.is_due(now) && self.dispatcher.has_letters() {
-            if self.letters_closed {
-                self.dispatcher.give_letters_up();
+        if self.letters.is_due(now) && self.dispatcher.has_dead_letters() {
+            if self.dead_letters_closed {
+                self.dispatcher.abandon_dead_letters();
             } else {
                 self.letters.begin(now);
-                return Some(Step::PutLetters(self.dispatcher.take_letters()));
+                return Some(Step::PutDeadLetters(self.dispatcher.take_dead_letters()));
             }
         }
         if self.commits.is_due(now) {
@@ -290,24 +299,24 @@ impl Control {
         (!releasable.is_empty()).then_some(Step::Release(releasable))
     }
 
-    /// These partitions were given up.
+    /// These partitions were released.
     pub fn released(&mut self, partitions: &[Partition]) {
         self.lost(partitions);
     }
 
     // ---- what a poll brought -------------------------------------------------------------------------------
 
-    /// Nothing: so much is heard for now.
-    pub fn heard_nothing(&mut self, want: Want, now: Instant) {
+    /// The poll returned nothing.
+    pub fn polled_nothing(&mut self, want: PollLimit, now: Instant) {
         self.heard = 0;
         self.next_look = now + TICK;
         self.filled |= want.records > 0;
     }
 
-    /// Something that is no records: there may be more.
+    /// The poll returned something other than records; there may be more.
     fn heard(&mut self, now: Instant) {
         self.heard += 1;
-        if self.heard >= MOST_NEWS {
+        if self.heard >= MOST_EVENTS {
             self.heard = 0;
             self.next_look = now + TICK;
         }
@@ -320,28 +329,28 @@ impl Control {
         }
     }
 
-    /// No records lie before these positions but those that were handed over.
-    pub fn passed(&mut self, positions: &[super::record::Position], now: Instant) {
+    /// Offsets before these positions that were not handed over hold no records.
+    pub fn passed(&mut self, positions: &[Position], now: Instant) {
         self.heard(now);
         positions.iter().for_each(|position| self.dispatcher.pass(position));
     }
 
-    /// Partitions are ours.
+    /// Partitions were assigned.
     pub fn assigned(&mut self, assigned: &[Assigned], now: Instant) {
         self.heard(now);
         assigned.iter().for_each(|one| self.dispatcher.assign(one, now));
-        self.ask_again();
+        self.reopen();
         self.forget_throttled(|it| assigned.iter().any(|one| one.checkpoint.position.partition == *it));
     }
 
-    /// Partitions have to be given up.
+    /// Partitions were revoked.
     pub fn revoked(&mut self, partitions: &[Partition], now: Instant) {
         self.heard(now);
         partitions.iter().for_each(|partition| self.dispatcher.revoke(partition));
         self.commits.due = now;
     }
 
-    /// Partitions are somebody else's.
+    /// Partitions were lost.
     pub fn lost_by(&mut self, partitions: &[Partition], now: Instant) {
         self.heard(now);
         self.lost(partitions);
@@ -349,7 +358,7 @@ impl Control {
 
     fn lost(&mut self, partitions: &[Partition]) {
         partitions.iter().for_each(|partition| self.dispatcher.lose(partition));
-        self.ask_again();
+        self.reopen();
         self.forget_throttled(|partition| partitions.contains(partition));
     }
 
@@ -358,8 +367,8 @@ impl Control {
         self.throttled_before |= forgotten > 0;
     }
 
-    /// What was at its end may not be any more: partitions came or went, with records that are not done.
-    fn ask_again(&mut self) {
+    /// The source may not be at its end any more: partitions came or went.
+    fn reopen(&mut self) {
         if std::mem::take(&mut self.ended) && self.intake == Intake::Sliding {
             self.dispatcher.open();
         }
@@ -368,12 +377,12 @@ impl Control {
         }
     }
 
-    /// A notice was told.
+    /// A notice was reported.
     pub fn noticed(&mut self, now: Instant) {
         self.heard(now);
     }
 
-    /// The source can't go on: the run ends with this.
+    /// The source failed: the run ends with this.
     pub fn source_failed(&mut self, error: RunError, now: Instant) {
         self.next_look = now + TICK;
         self.ended = true;
@@ -390,7 +399,7 @@ impl Control {
         }
     }
 
-    /// Since when the source reaches nobody.
+    /// Sets since when the source reaches no broker.
     pub fn set_outage(&mut self, outage: Option<Outage>) {
         self.outage = outage;
     }
@@ -415,7 +424,7 @@ impl Control {
             }
         }
         match self.dispatcher.room() {
-            Want::NOTHING => Step::Wait(now + wait.max(SHORTEST_WAIT)),
+            PollLimit::NOTHING => Step::Wait(now + wait.max(SHORTEST_WAIT)),
             want => Step::Poll { want, wait },
         }
     }
@@ -438,12 +447,12 @@ impl Control {
                 false => self.poll(wait, now),
             };
         }
-        if !self.filled && self.dispatcher.room() != Want::NOTHING {
+        if !self.filled && self.dispatcher.room() != PollLimit::NOTHING {
             return self.poll(Duration::ZERO, now);
         }
         match self.rest_until.filter(|until| *until > now) {
             Some(_) if !std::mem::replace(&mut self.rest_told, true) => {
-                Step::Tell(Tale::BatchInterval(self.batch_interval))
+                Step::Report(Report::BatchInterval(self.batch_interval))
             }
             Some(until) => Step::Wait(until.min(self.next_look).max(now)),
             None => {
@@ -457,11 +466,11 @@ impl Control {
     }
 
     fn deliver(&mut self, now: Instant) -> Step {
-        if self.dispatcher.is_quiet() {
+        if self.dispatcher.is_idle() {
             return Step::Join;
         }
         if self.takes_more()
-            && (self.dispatcher.is_hungry() || (self.dispatcher.has_filled() && !self.cannot_throttle))
+            && (self.dispatcher.wants_more() || (self.dispatcher.has_filled() && !self.cannot_throttle))
         {
             let wait = self.next_look.saturating_duration_since(now).min(TICK);
             return self.poll(wait, now);
@@ -469,7 +478,7 @@ impl Control {
         self.wait(now)
     }
 
-    /// Whether more is taken in while workers send.
+    /// Whether records are admitted while workers send.
     pub fn takes_more(&self) -> bool {
         self.intake == Intake::Sliding && !self.ended && !self.draining
     }
@@ -488,7 +497,7 @@ impl Control {
         }
     }
 
-    /// The last letters, the last commit.
+    /// The last dead letters, the last commit.
     fn finish(&mut self, now: Instant) -> Step {
         if self.finish_by.is_none() {
             self.finish_by = self.ending_since.map(|_| now + FINISH_TIMEOUT);
@@ -501,10 +510,10 @@ impl Control {
             self.commits.due_within(LAST_RETRY, now);
             self.letters.due_within(LAST_RETRY, now);
         }
-        let has_letters =
-            (self.dispatcher.has_letters() && !self.letters_closed) || self.letters.is_under_way;
+        let has_dead_letters =
+            (self.dispatcher.has_dead_letters() && !self.dead_letters_closed) || self.letters.is_under_way;
         let has_commits = self.commits.is_under_way || !self.dispatcher.uncommitted().is_empty();
-        if !has_letters && !has_commits {
+        if !has_dead_letters && !has_commits {
             return Step::End;
         }
         let out_of_patience = self.patience.zip(self.commits.failing_since);
@@ -514,7 +523,7 @@ impl Control {
             let uncommitted = self.dispatcher.uncommitted();
             if has_commits && !uncommitted.is_empty() {
                 let cause = self.commit_error.take().unwrap_or_else(|| "no answer came in time".into());
-                let error = RunError::Uncommitted(super::list(&uncommitted), cause);
+                let error = RunError::Uncommitted(Checkpoint::list(&uncommitted), cause);
                 // What was delivered is sent again: that is worth more than why it ended.
                 let before = self.failure.take();
                 self.failure = Some(match before {
@@ -525,7 +534,13 @@ impl Control {
             }
             return Step::End;
         }
-        Step::Wait(deadline.map_or(now + TICK, |deadline| deadline.min(now + TICK)))
+        let until = deadline.map_or(now + TICK, |deadline| deadline.min(now + TICK));
+        // Invariant 11.
+        assert!(
+            self.finish_by.is_none_or(|finish_by| until <= finish_by),
+            "no wait outlasts the end of the run"
+        );
+        Step::Wait(until)
     }
 
     // ---- the end -------------------------------------------------------------------------------------------

@@ -1,29 +1,31 @@
-//! The origin and its targets, each with a pause of its own: one tenant's trouble doesn't stop another's records.
+//! The origin and its targets, each with a pause of its own, so that one tenant's failures do not stop another's
+//! records.
 //!
-//! Without placeholders in the address there is one target, the origin itself. With them, a target is paused by
-//! itself. Only where nobody was accepted yet and several targets in a row turn something away, or where no connection
-//! can be made at all, it is the origin that is paused. Pure.
+//! Without placeholders in the URL the origin is the only target. With them, each target is paused on its own. The
+//! origin is paused only where several targets in a row turn records away before any was accepted, or where no
+//! connection can be made. Pure.
 
-use super::backoff::{Backoff, Jitter};
-use super::pause::{Effect, Passage, Pause, Sending};
+use super::backoff::Backoff;
+use super::jitter::Jitter;
+use super::pause::{Pause, PauseEffect, Readiness, SentRequest};
 use super::transport::Target;
-use super::verdict::Trouble;
+use super::verdict::PauseCause;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// With nobody accepted yet, this many different targets that turn something away speak of their origin.
+/// Before anything was accepted, this many targets that turn records away pause the origin.
 const ENOUGH_TARGETS: usize = 3;
-/// How many targets are remembered at once. Others use the origin's memory and its pause.
+/// Targets with a pause of their own, at most. The others share the origin's.
 pub const MOST_TARGETS: usize = 4_096;
 
-/// All that is known of where records go.
+/// The pauses of the origin and of its targets.
 #[derive(Debug)]
 pub(super) struct Destinations {
     fresh: Pause,
     origin: Pause,
     targets: HashMap<Target, Pause>,
-    /// Targets that are paused, or can take no more at the moment, by the time at which to look again.
+    /// Targets that are set aside, by the time of the next look.
     due: BTreeSet<(Instant, Target)>,
     /// The same targets, with that time where there is one.
     aside: HashMap<Target, Option<Instant>>,
@@ -52,7 +54,7 @@ impl Destinations {
         &self.origin
     }
 
-    /// What is known of a target: the origin's where it has no memory of its own.
+    /// The target's pause; the origin's where it has none of its own.
     pub(super) fn of(&self, target: Target) -> &Pause {
         self.targets.get(&target).unwrap_or(&self.origin)
     }
@@ -61,17 +63,17 @@ impl Destinations {
         self.targets.get_mut(&target).unwrap_or(&mut self.origin)
     }
 
-    /// Whether the target has a memory of its own.
+    /// Whether the target has a pause of its own.
     pub(super) fn is_known(&self, target: Target) -> bool {
         self.targets.contains_key(&target)
     }
 
     /// Whether a record of this target may be sent, the origin aside.
-    pub(super) fn passage(&self, target: Target, now: Instant) -> Passage {
-        self.targets.get(&target).map_or(Passage::Open, |pause| pause.passage(now))
+    pub(super) fn passage(&self, target: Target, now: Instant) -> Readiness {
+        self.targets.get(&target).map_or(Readiness::Open, |pause| pause.passage(now))
     }
 
-    /// A record goes out. Gives for how long its target has been alone.
+    /// A record is sent. Returns how long nothing else was in flight to its target.
     pub(super) fn sent(&mut self, target: Target, sequence: u64, probes: Probes, now: Instant) -> Duration {
         let of_origin = self.origin.sent(sequence, probes.origin, now);
         if target == Target::ONLY {
@@ -86,7 +88,7 @@ impl Destinations {
         }
     }
 
-    /// Room for another target: those of which nothing matters any more are forgotten when there are too many.
+    /// Whether there is room for another target; idle ones are forgotten first.
     fn has_room(&mut self) -> bool {
         if self.targets.len() >= MOST_TARGETS {
             let aside = &self.aside;
@@ -95,14 +97,14 @@ impl Destinations {
         self.targets.len() < MOST_TARGETS
     }
 
-    /// An answer is told to both, the target and the origin; where the two differ, the target's effect is the first.
+    /// Applies an acceptance to the target and to the origin. Returns the target's effect first.
     pub(super) fn works(
         &mut self,
         target: Target,
-        sending: Sendings,
+        sending: SentRequests,
         limit: usize,
         now: Instant,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         self.turned_away.clear();
         if self.accepted[0] != Some(target) {
             self.accepted = [Some(target), self.accepted[0]];
@@ -110,28 +112,28 @@ impl Destinations {
         self.each(target, sending, |pause, sending, _| pause.works(sending, limit, now))
     }
 
-    pub(super) fn no_news(&mut self, target: Target, sending: Sendings, now: Instant) {
+    pub(super) fn inconclusive(&mut self, target: Target, sending: SentRequests, now: Instant) {
         self.each(target, sending, |pause, sending, _| {
-            pause.no_news(sending, now);
-            Effect::default()
+            pause.inconclusive(sending, now);
+            PauseEffect::default()
         });
     }
 
     pub(super) fn failed(
         &mut self,
         target: Target,
-        sending: Sendings,
+        sending: SentRequests,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         let by_itself = self.is_by_itself(target);
         self.each(target, sending, |pause, sending, is_target| {
-            // The failures of one target among others that work say nothing of the origin.
+            // Failures of one target say nothing about the origin while other targets accept.
             match is_target == by_itself || sending.is_probe {
                 true => pause.failed(sending, now, jitter),
                 false => {
-                    pause.no_news(sending, now);
-                    Effect::default()
+                    pause.inconclusive(sending, now);
+                    PauseEffect::default()
                 }
             }
         })
@@ -140,30 +142,29 @@ impl Destinations {
     pub(super) fn turned_away(
         &mut self,
         target: Target,
-        sending: Sendings,
-        (after, trouble): (Option<Duration>, Trouble),
+        sending: SentRequests,
+        (after, cause): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> [Effect; 2] {
-        let by_itself = trouble != Trouble::Connection && self.is_by_itself(target);
+    ) -> [PauseEffect; 2] {
+        let by_itself = cause != PauseCause::Connection && self.is_by_itself(target);
         if self.turned_away.len() < ENOUGH_TARGETS {
             self.turned_away.insert(target);
         }
         self.each(target, sending, |pause, sending, is_target| {
             let concerns = is_target == by_itself || sending.is_probe;
             match concerns {
-                true => pause.turned_away(sending, (after, trouble), is_suspect, now, jitter),
+                true => pause.turned_away(sending, (after, cause), is_suspect, now, jitter),
                 false => {
-                    pause.no_news(sending, now);
-                    Effect::default()
+                    pause.inconclusive(sending, now);
+                    PauseEffect::default()
                 }
             }
         })
     }
 
-    /// Whether the target is paused by itself, or would be: others at its origin are accepted, or few were turned away
-    /// so far.
+    /// Whether a pause would be the target's own: other targets are accepted, or few were turned away so far.
     fn is_by_itself(&self, target: Target) -> bool {
         let others = self.accepted.iter().flatten().any(|accepted| *accepted != target);
         let is_alone = self.turned_away.iter().filter(|other| **other != target).count() + 1 < ENOUGH_TARGETS;
@@ -173,9 +174,9 @@ impl Destinations {
     fn each(
         &mut self,
         target: Target,
-        sendings: Sendings,
-        mut tell: impl FnMut(&mut Pause, &Sending, bool) -> Effect,
-    ) -> [Effect; 2] {
+        sendings: SentRequests,
+        mut tell: impl FnMut(&mut Pause, &SentRequest, bool) -> PauseEffect,
+    ) -> [PauseEffect; 2] {
         let of_target = self.targets.get_mut(&target).map(|pause| tell(pause, &sendings.target, true));
         // Where the target has no memory of its own, the origin's stands for both.
         let of_origin = tell(&mut self.origin, &sendings.origin, false);
@@ -185,8 +186,8 @@ impl Destinations {
     // ---- targets that stand aside --------------------------------------------------------------------------
 
     /// The target can't take any at the moment: it is looked at again at `until`, or after its next answer.
-    pub(super) fn stand_aside(&mut self, target: Target, until: Option<Instant>) {
-        self.come_back(target);
+    pub(super) fn set_aside(&mut self, target: Target, until: Option<Instant>) {
+        self.bring_back(target);
         self.aside.insert(target, until);
         if let Some(until) = until {
             self.due.insert((until, target));
@@ -194,7 +195,7 @@ impl Destinations {
     }
 
     /// The target is looked at like any other again. Says whether it stood aside.
-    pub(super) fn come_back(&mut self, target: Target) -> bool {
+    pub(super) fn bring_back(&mut self, target: Target) -> bool {
         let was = self.aside.remove(&target);
         if let Some(Some(until)) = was {
             self.due.remove(&(until, target));
@@ -227,7 +228,7 @@ pub(super) struct Probes {
 
 /// A request as the origin and as its target see it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sendings {
-    pub origin: Sending,
-    pub target: Sending,
+pub(super) struct SentRequests {
+    pub origin: SentRequest,
+    pub target: SentRequest,
 }

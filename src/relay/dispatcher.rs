@@ -1,14 +1,13 @@
-//! Which record is sent next, what its answer did to it, and what may be committed: schedule, ledger and brakes as one
-//! machine.
+//! Which record is sent next, what its answer means for it, and what may be committed: schedule, ledger and brakes as
+//! one state machine.
 //!
-//! Pure: it takes `now` and never sleeps, locks or prints. What it keeps true:
+//! Pure: it takes `now` and never sleeps, locks or prints. Invariants:
 //!
 //! - a record counts as done only when it was accepted, is durably kept as a dead letter, or was dropped by explicit
 //!   wish (invariant 2);
 //! - with an order asked for, a record is handed out only after its predecessor is done (invariant 3);
-//! - nothing of a partition that is being given up or gone is handed out, and nothing of one that is gone is counted
-//!   (invariant 6);
-//! - a failure that the destination may explain costs a record nothing (see [`blame`](self#blame)).
+//! - no record of a revoked or lost partition is handed out, and no result for a lost one counts (invariant 6);
+//! - a failure that the destination may have caused does not count against the record (see [`blame`](self#blame)).
 //!
 //! # Blame
 //! A pause is a guess that the destination is in trouble. Once another record is accepted after it, the record that
@@ -16,41 +15,49 @@
 //! that counts against the record depends on what could explain it. Credentials and addresses (401, 404, ...) are the
 //! same for all: it counts once another is accepted after it as before it, and none was turned away between. Load (429,
 //! 503, ...) is ruled out by a *trial* alone. Neither counts while the destination comes and goes: see `pause`.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `answers` | what an answer means for its record, the destination, and records turned away before |
+//! | `intake` | partitions and records that come in |
+//! | `outcome` | what became of a record after an attempt |
+//! | `queries` | figures and states |
 
 mod answers;
 mod intake;
-mod questions;
+mod outcome;
+mod queries;
 
-use super::backoff::Jitter;
 use super::brakes::Brakes;
-use super::dead_letter::Letter;
-use super::destinations::{Probes, Sendings};
+use super::dead_letter::DeadLetter;
+use super::destinations::{Probes, SentRequests};
 use super::event::{Change, Totals};
-use super::failure::RunError;
-use super::ledger::{Bounds, Ledger};
-use super::pause::{Candidate, Passage, Sending};
-use super::record::Record;
+use super::jitter::Jitter;
+use super::ledger::{Ledger, WindowBounds};
+use super::pause::{ProbeCandidate, Readiness, SentRequest};
+use super::rejection_limit::RejectionCounter;
+use super::run_error::RunError;
 use super::schedule::Schedule;
-use super::settings::{Intake, Settings};
-use super::threshold::Refusals;
+use super::settings::{Intake, RelaySettings};
 use super::transport::{Attempt, Target};
+use crate::record::Record;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-pub(super) use answers::cause;
-pub use answers::{Answered, Outcome};
+pub(super) use outcome::cause;
+pub use outcome::{Answered, Outcome};
 
-/// How many records and targets are looked at for one that may go.
+/// Records and targets examined, at most, to find a record to send.
 const MOST_LOOKS: usize = 256;
-/// The longest wait before the two requests of a trial: others wait as long.
+/// The longest wait before each request of a trial.
 const LONGEST_TRIAL_WAIT: Duration = Duration::from_secs(2);
-/// Suspects are at most this part of the window; with more, it is the destination after all.
+/// Suspects are at most 1/8 of the window; with more, the destination is to blame.
 const SUSPECT_PART: usize = 8;
-/// So many suspects there may be in any case.
+/// This many suspects are always allowed.
 const FEWEST_SUSPECTS: usize = 4;
 
-/// The right and the duty to send one record once, with the permit for it. It holds the record; giving it back with
-/// the answer is the only way on.
+/// The right and the duty to send one record once, with its permit. It holds the record; handing it back with the
+/// answer is the only way on.
 #[derive(Debug)]
 #[must_use = "a record whose ticket is dropped is never finished"]
 pub struct Ticket<P> {
@@ -59,7 +66,7 @@ pub struct Ticket<P> {
     record: Record,
     target: Target,
     attempt: Attempt,
-    sendings: Sendings,
+    sendings: SentRequests,
     permit: P,
 }
 
@@ -97,41 +104,41 @@ pub enum Next<P> {
     Finished,
 }
 
-/// A refused record that wants a place in the dead letters.
+/// A rejected record that is to be written to the dead letters.
 #[derive(Debug)]
-pub struct PendingLetter {
+pub struct PendingDeadLetter {
     sequence: u64,
     epoch: u64,
     /// What to keep.
-    pub letter: Letter,
+    pub letter: DeadLetter,
 }
 
 /// The records under way, the partitions they are of, and what holds them back.
 #[derive(Debug)]
 pub struct Dispatcher {
-    settings: Settings,
+    settings: RelaySettings,
     jitter: Jitter,
     schedule: Schedule,
     ledger: Ledger,
     brakes: Brakes,
-    refusals: Option<Refusals>,
-    /// Refused records that are with nobody yet.
-    letters: Vec<PendingLetter>,
-    /// No more is taken in for now: a batch is under way, or the source has come to its end.
+    rejections: Option<RejectionCounter>,
+    /// Rejected records to be written, not handed over yet.
+    letters: Vec<PendingDeadLetter>,
+    /// Nothing is admitted for now: a batch is being sent, or the source has ended.
     closed: bool,
     draining: bool,
-    /// Records that were taken in since the last batch ended.
+    /// Records admitted since the last batch ended.
     taken: usize,
     /// Why nothing more is sent, for good.
     stopped: Option<RunError>,
-    /// Since when attempts fail with no acceptance between, and why the last one did.
+    /// Since when attempts have failed without an acceptance, and the last cause.
     failing: Option<(Instant, String)>,
-    /// A target that is paused by itself has a record to probe with.
+    /// A target with a pause of its own has a record to probe with.
     wants_probe: bool,
-    /// Sending is paused, and all that is ready was turned away before: a batch is not held up by it, since the next
-    /// one may bring a record to probe with.
+    /// Sending is paused and every ready record was turned away before. The batch ends nevertheless: the next one may
+    /// bring a record to probe with.
     rests: bool,
-    /// What a person should know, in the order in which it came about.
+    /// Changes to report, in order.
     changes: VecDeque<Change>,
     totals: Totals,
 }
@@ -146,13 +153,13 @@ enum Choice {
 
 impl Dispatcher {
     /// Nothing under way.
-    pub fn new(settings: Settings, jitter: Jitter) -> Self {
-        let bounds = Bounds { window: settings.window_size.get(), bytes: settings.batch_bytes.get() };
+    pub fn new(settings: RelaySettings, jitter: Jitter) -> Self {
+        let bounds = WindowBounds { window: settings.window_size.get(), bytes: settings.batch_bytes.get() };
         Self {
             schedule: Schedule::new(settings.order),
             ledger: Ledger::new(bounds),
             brakes: Brakes::new(&settings),
-            refusals: settings.max_refused.map(Refusals::new),
+            rejections: settings.max_rejected.map(RejectionCounter::new),
             settings,
             jitter,
             letters: Vec::new(),
@@ -191,39 +198,39 @@ impl Dispatcher {
                 }
             }
         }
-        // Enough for one look; the rest at once, by whoever comes next.
+        // Enough for one call; the next caller goes on at once.
         Next::Wait(Some(now))
     }
 
     fn choose(&mut self, now: Instant) -> Choice {
         match self.brakes.destinations.origin().passage(now) {
-            Passage::Wait(until) => Choice::Wait(until),
-            Passage::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
-            Passage::Open => match self.due_probe(now) {
+            Readiness::Wait(until) => Choice::Wait(until),
+            Readiness::Probe(candidate) => self.choose_probe(Target::ONLY, candidate, now),
+            Readiness::Open => match self.due_probe(now) {
                 Some((target, candidate)) => self.choose_probe(target, candidate, now),
                 None => self.choose_any(now),
             },
         }
     }
 
-    /// The record that sees whether a destination is back, or how a suspect fares.
-    fn choose_probe(&mut self, target: Target, candidate: Candidate, now: Instant) -> Choice {
+    /// The record that probes a paused destination, or takes part in a trial.
+    fn choose_probe(&mut self, target: Target, candidate: ProbeCandidate, now: Instant) -> Choice {
         let is_origin = target == Target::ONLY;
         let of = (!is_origin).then_some(target);
         let chosen = match candidate {
-            Candidate::Any { from } => self.schedule.probe(from, of),
-            Candidate::Suspect(suspect) => self.schedule.ready(suspect),
-            Candidate::Innocent => self.schedule.probe(0, of).filter(|_| self.schedule.has_innocent(of)),
+            ProbeCandidate::Any { from } => self.schedule.probe(from, of),
+            ProbeCandidate::Suspect(suspect) => self.schedule.ready(suspect),
+            ProbeCandidate::Innocent => self.schedule.probe(0, of).filter(|_| self.schedule.has_innocent(of)),
         };
         match (chosen, candidate) {
             (Some(sequence), _) => Choice::Record(sequence, Probes { origin: is_origin, target: !is_origin }),
-            (None, Candidate::Any { .. }) => self.choose_aside(now),
-            (None, Candidate::Suspect(_)) => {
+            (None, ProbeCandidate::Any { .. }) => self.choose_aside(now),
+            (None, ProbeCandidate::Suspect(_)) => {
                 self.brakes.destinations.of_mut(target).end_trial(now);
                 self.review(target, now);
                 Choice::Again
             }
-            (None, Candidate::Innocent) => {
+            (None, ProbeCandidate::Innocent) => {
                 self.conclude_without_another(target, now);
                 self.review(target, now);
                 Choice::Again
@@ -240,8 +247,7 @@ impl Dispatcher {
         }
     }
 
-    /// The record that has waited longest, unless it would be a retry for which there is no budget: then the one that
-    /// has waited longest for its first attempt.
+    /// The oldest ready record; where it would be a retry beyond the budget, the oldest that was never sent.
     fn choose_any(&mut self, now: Instant) -> Choice {
         let Some(first) = self.schedule.first() else { return Choice::Wait(self.next_due()) };
         let fresh = self.schedule.first_fresh();
@@ -255,7 +261,7 @@ impl Dispatcher {
         let Some(slot) = self.schedule.get(chosen) else { return Choice::Wait(self.next_due()) };
         let target = slot.target;
         if self.brakes.destinations.is_known(target)
-            && self.brakes.destinations.passage(target, now) != Passage::Open
+            && self.brakes.destinations.passage(target, now) != Readiness::Open
         {
             self.review(target, now);
             return Choice::Again;
@@ -270,7 +276,7 @@ impl Dispatcher {
         Choice::Record(chosen, Probes::default())
     }
 
-    /// How long a suspect is to be alone before it is sent, where only a trial can tell whether its failures count.
+    /// How long nothing else is sent before a suspect, where only a trial can tell whether its failures count.
     fn trial_wait(&self, sequence: u64) -> Option<Duration> {
         if self.settings.max_attempts.is_none() && self.settings.max_age.is_none() {
             return None;
@@ -279,8 +285,8 @@ impl Dispatcher {
         (turned_away.is_suspect && turned_away.may_be_load).then(|| self.fair_wait())
     }
 
-    /// How long a record is alone in a trial. Short: whoever is away for longer than two of these is away for one of
-    /// the others as well.
+    /// How long nothing else is sent before a request of a trial. Short: an outage that lasts longer than two of these
+    /// meets the other requests of the trial too.
     fn fair_wait(&self) -> Duration {
         self.settings.backoff.ceiling(1).min(LONGEST_TRIAL_WAIT)
     }
@@ -300,14 +306,15 @@ impl Dispatcher {
         let (target, epoch, number) = (slot.target, slot.epoch, slot.attempts);
         let is_probe = probes.origin || probes.target;
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
-        debug_assert!(!self.ledger.is_going(record.partition()), "invariant 6: nothing new of it is sent");
-        self.ledger.hold_on(epoch);
+        // Invariant 6.
+        assert!(!self.ledger.is_leaving(record.partition()), "nothing new of a revoked partition is sent");
+        self.ledger.mark_busy(epoch);
         let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);
         self.brakes.started(number > 1 || is_probe, now);
         self.totals.attempts += 1;
-        let sending = |is_probe| Sending { sequence, sent: now, is_probe, alone_for, accepted_before };
-        let sendings = Sendings { origin: sending(probes.origin), target: sending(probes.target) };
+        let sending = |is_probe| SentRequest { sequence, sent: now, is_probe, alone_for, accepted_before };
+        let sendings = SentRequests { origin: sending(probes.origin), target: sending(probes.target) };
         Some(Ticket { sequence, epoch, record, target, attempt, sendings, permit })
     }
 
@@ -325,51 +332,50 @@ impl Dispatcher {
         self.wants_probe = self.due_probe(now).is_some();
     }
 
-    /// The first target that is to be probed and has a record to do it with. Of those that are due before it, some go on
-    /// with all others, some wait on.
-    fn due_probe(&mut self, now: Instant) -> Option<(Target, Candidate)> {
+    /// The first target that is due for a probe and has a record for it.
+    fn due_probe(&mut self, now: Instant) -> Option<(Target, ProbeCandidate)> {
         for _ in 0..MOST_LOOKS {
             let (_, target) = self.brakes.destinations.next_due().filter(|(at, _)| *at <= now)?;
             match self.brakes.destinations.passage(target, now) {
-                Passage::Probe(candidate) if self.schedule.probe(0, Some(target)).is_some() => {
+                Readiness::Probe(candidate) if self.schedule.probe(0, Some(target)).is_some() => {
                     return Some((target, candidate));
                 }
                 // Until a record comes: see `comes_ready`.
-                Passage::Probe(_) => self.brakes.destinations.stand_aside(target, None),
-                Passage::Open | Passage::Wait(_) => self.review(target, now),
+                Readiness::Probe(_) => self.brakes.destinations.set_aside(target, None),
+                Readiness::Open | Readiness::Wait(_) => self.review(target, now),
             }
         }
         None
     }
 
-    /// A record of the target is ready: where its probe waited for one, it may go.
+    /// A record of the target is ready: a probe that waited for one may go.
     fn comes_ready(&mut self, target: Target, now: Instant) {
         if self.brakes.destinations.waits_for_records(target) {
             self.review(target, now);
         }
     }
 
-    /// Looks at whether the target's records may go along with all others, and moves them accordingly.
+    /// Sets the target's records aside while it is paused, and brings them back afterwards.
     fn review(&mut self, target: Target, now: Instant) {
         if !self.brakes.destinations.is_known(target) {
             return;
         }
         match self.brakes.destinations.passage(target, now) {
-            Passage::Open => {
-                if self.brakes.destinations.come_back(target) {
+            Readiness::Open => {
+                if self.brakes.destinations.bring_back(target) {
                     self.schedule.resume_target(target);
                 }
             }
             passage => {
-                let until = if let Passage::Wait(until) = passage { until } else { Some(now) };
+                let until = if let Readiness::Wait(until) = passage { until } else { Some(now) };
                 self.schedule.pause_target(target);
-                self.brakes.destinations.stand_aside(target, until);
+                self.brakes.destinations.set_aside(target, until);
             }
         }
     }
 
-    /// The batch under way has sent all that is new: what comes due from now on is carried over, or a batch of which
-    /// many records fail would never end.
+    /// Whether the batch has sent all its new records: retries that come due from now on are carried over, or a batch
+    /// with many failing records would never end.
     fn is_ending(&self) -> bool {
         self.settings.intake == Intake::Batch && self.closed && self.schedule.first_fresh().is_none()
     }

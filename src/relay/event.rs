@@ -1,18 +1,19 @@
-//! What the core tells those who watch: it prints and logs nothing itself.
+//! What the core reports to its observer: it prints and logs nothing itself.
 
-use super::dead_letter::Refusal;
-use super::record::{Checkpoint, Offset, Partition, Record};
-use super::settings::OnRefusal;
-use super::source::Notice;
+use super::dead_letter::Rejection;
+use super::notice::Notice;
+use super::settings::OnRejection;
+use super::verdict::SetupFault;
+use crate::record::{Checkpoint, Offset, Partition, Record};
 use std::time::Duration;
 
-/// Watches the core. Called from several threads, never with a lock held; must return quickly.
+/// Observes a run. Called from several threads, never with a lock held; must return quickly.
 pub trait Observer: Sync {
     /// Something happened.
     fn on(&self, event: &Event<'_>);
 }
 
-/// Watches nothing.
+/// Ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 
@@ -20,22 +21,22 @@ impl Observer for Unobserved {
     fn on(&self, _event: &Event<'_>) {}
 }
 
-/// What an attempt came to when it was not accepted, in words for people: `503 Service Unavailable: ...`.
+/// Why an attempt was not accepted: `status 503 (busy)`.
 pub type Cause<'a> = &'a str;
 
-/// What the core has to tell.
+/// An event of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The run began.
     Started,
-    /// Partitions are ours, from these positions.
+    /// Partitions were assigned, from these positions on.
     Assigned(&'a [Checkpoint]),
-    /// Partitions are being given up.
+    /// Partitions are revoked.
     Revoked(&'a [Partition]),
-    /// Partitions are gone without notice.
+    /// Partitions were lost without notice.
     Lost(&'a [Partition]),
-    /// An adapter's word.
+    /// A notice of the source.
     Notice(&'a Notice),
     /// A worker wants a permit.
     WorkerWaiting(usize),
@@ -45,7 +46,7 @@ pub enum Event<'a> {
     WorkerReleased(usize),
     /// All workers of the batch were joined.
     BatchJoined,
-    /// The interval after a batch is waited.
+    /// The pause after a batch begins.
     BatchInterval(Duration),
     /// A record was accepted.
     Delivered {
@@ -62,28 +63,28 @@ pub enum Event<'a> {
         record: &'a Record,
         /// Which attempt failed, from 1.
         attempt: u32,
-        /// When it goes again, from now.
+        /// The time until the next attempt.
         delay: Duration,
-        /// What came of the attempt.
+        /// Why it failed.
         cause: Cause<'a>,
     },
-    /// One record goes ahead to see whether the destination is back.
+    /// One record is sent to probe a paused destination.
     Probing {
         /// The record.
         record: &'a Record,
     },
-    /// Something is otherwise from now on.
+    /// A change of state.
     Change(&'a Change),
-    /// A record was refused.
-    Refused {
+    /// A record was rejected.
+    Rejected {
         /// The record.
         record: &'a Record,
         /// Why, and after what.
-        refusal: &'a Refusal,
-        /// Where it went.
-        fate: OnRefusal,
+        rejection: &'a Rejection,
+        /// What was done with it.
+        action: OnRejection,
     },
-    /// The dead letters could not be written; it is tried again.
+    /// The dead letters could not be written; they are retried.
     DeadLettersUnavailable {
         /// When, from now.
         delay: Duration,
@@ -92,14 +93,14 @@ pub enum Event<'a> {
     },
     /// Positions were committed.
     Committed(&'a [Checkpoint]),
-    /// A commit did not happen; it is tried again.
+    /// A commit failed; it is retried.
     CommitFailed {
         /// What went wrong.
         error: &'a str,
     },
-    /// Some time has passed: how things stand. Comes every [`PROGRESS_INTERVAL`](super::PROGRESS_INTERVAL).
-    Progress(&'a Snapshot),
-    /// Threads can't be started: it goes on with fewer.
+    /// The figures of the moment, every [`SNAPSHOT_INTERVAL`](super::SNAPSHOT_INTERVAL).
+    Snapshot(&'a Snapshot),
+    /// Not all worker threads can be started: the run goes on with fewer.
     FewerThreads {
         /// How many there are.
         running: usize,
@@ -108,26 +109,26 @@ pub enum Event<'a> {
         /// Why the next one can't be started.
         error: &'a str,
     },
-    /// No new sends: a signal or a fault ends the run once what is in flight has finished.
+    /// Nothing new is sent: a signal or an error ends the run once requests in flight have finished.
     Draining,
     /// The run is over.
     Ended(&'a Totals),
 }
 
-/// What is otherwise from now on, and how it came about.
+/// A change of state, and what caused it.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Sending pauses.
     Paused {
         /// The record that was turned away.
         record: Record,
-        /// Until the first probe.
+        /// The time until the first probe.
         delay: Duration,
         /// What the record was answered.
         cause: String,
-        /// What a person should do, where one is needed.
-        advice: Option<&'static str>,
-        /// All sending, not that to one target alone.
+        /// What is wrong with credentials or address, where a person is needed.
+        fault: Option<SetupFault>,
+        /// Whether all sending is paused, not that to one target alone.
         everything: bool,
     },
     /// All sending is still paused.
@@ -149,7 +150,7 @@ pub enum Change {
         /// Requests a second, to begin with.
         per_second: f64,
     },
-    /// Others are accepted while this record was turned away: from now on it pauses nothing.
+    /// Others were accepted while this record was turned away: it pauses nothing from now on.
     Suspected {
         /// Its partition.
         partition: Partition,
@@ -158,7 +159,7 @@ pub enum Change {
         /// What it was answered.
         cause: String,
     },
-    /// Nothing more is read of a partition before this record is done.
+    /// The partition is not read further until this record is done.
     Stuck {
         /// The partition.
         partition: Partition,
@@ -169,39 +170,39 @@ pub enum Change {
         /// What it was answered last, where that is known.
         cause: Option<String>,
     },
-    /// A record was refused, late, and dropped by the operator's wish.
+    /// An earlier failure turned out to count: the record was rejected and dropped, as configured.
     Dropped {
         /// The record.
         record: Record,
         /// Why, and after what.
-        refusal: Refusal,
+        rejection: Rejection,
     },
 }
 
-/// How things stand.
+/// The figures of the moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// What was done since the start.
+    /// Counts since the start.
     pub totals: Totals,
-    /// Requests on their way.
+    /// Requests in flight.
     pub in_flight: usize,
-    /// How many may be on their way at once.
+    /// The concurrency limit of the moment.
     pub limit: usize,
     /// Records waiting for their next attempt.
     pub retrying: usize,
-    /// Records taken from the source and not done.
+    /// Records admitted and not done.
     pub under_way: usize,
-    /// Records in the assigned partitions that are not done, where the source knows.
+    /// Records of the assigned partitions that are not done, where the source knows the end offsets.
     pub lag: Option<u64>,
-    /// Assigned partitions of which nothing can be read.
+    /// Assigned partitions that can't be read.
     pub stalled: usize,
-    /// How long the oldest record under way has been so.
+    /// The age of the oldest record under way, since it was admitted.
     pub oldest: Option<Duration>,
     /// Whether all sending is paused.
     pub paused: bool,
 }
 
-/// What a run did.
+/// Counts over a whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Records accepted.
@@ -210,11 +211,11 @@ pub struct Totals {
     pub attempts: u64,
     /// Records dead-lettered.
     pub dead_lettered: u64,
-    /// Records dropped by the operator's wish.
+    /// Records rejected and dropped, as configured.
     pub dropped: u64,
-    /// Records that the filter left out; they count as done.
+    /// Records that the filter excluded; they count as done.
     pub filtered: u64,
-    /// Records that were done before the last restart or takeover, as the commit said, and were not sent again.
+    /// Records done before the last restart or takeover, by the commit's metadata, and not sent again.
     pub remembered: u64,
     /// Pauses of all sending.
     pub pauses: u64,

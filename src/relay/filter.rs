@@ -1,22 +1,21 @@
-//! Which records are delivered at all. The others count as done as soon as they are taken in, and are counted.
+//! Which records are delivered. The others count as done as soon as they are admitted.
 //!
 //! Pure: it looks at the record alone, so that every instance and every run decides the same.
 
-use super::dead_letter::selection::Selection;
-use super::record::Record;
+use super::dead_letter::filter::DeadLetterFilter;
+use crate::record::Record;
 
-/// What a record has to be like. The default lets everything pass.
+/// Conditions on records. The default passes all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Names in lower case, each with the values that will do.
     headers: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
     skip_tombstones: bool,
-    letters: Selection,
+    letters: DeadLetterFilter,
 }
 
 impl Filter {
-    /// Only records with such a header pass. Of several values for one name any will do; of several names each has
-    /// to have one. Names ignore case, values don't.
+    /// Passes only records with this header. Same name: OR; different names: AND. Names ignore case, values don't.
     pub fn want_header(&mut self, name: &str, value: &[u8]) {
         let name = name.to_ascii_lowercase().into_bytes();
         match self.headers.iter_mut().find(|(known, _)| *known == name) {
@@ -25,13 +24,13 @@ impl Filter {
         }
     }
 
-    /// Whether records without a value are left out.
+    /// Whether records without a value are excluded.
     pub fn skip_tombstones(&mut self, skip: bool) {
         self.skip_tombstones = skip;
     }
 
-    /// Of dead letters on their way back only these pass.
-    pub fn want_letters(&mut self, letters: Selection) {
+    /// Of dead letters that are replayed, passes only these.
+    pub fn want_dead_letters(&mut self, letters: DeadLetterFilter) {
         self.letters = letters;
     }
 
@@ -40,7 +39,7 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Whether the record is to be delivered.
+    /// Whether the record passes.
     pub fn passes(&self, record: &Record) -> bool {
         let wanted = |(name, values): &(Vec<u8>, Vec<Vec<u8>>)| {
             record.headers().any(|header| {
@@ -57,7 +56,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
 
     fn record(value: Option<&[u8]>, headers: &[(&str, &str)]) -> Record {
         let headers: Vec<Header<'_>> = headers

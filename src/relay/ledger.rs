@@ -1,13 +1,13 @@
-//! How far each partition is done, and whose it is: what may be committed, what may be read ahead.
+//! How far each partition is done and who owns it: what may be committed, and how far ahead may be read.
 //!
 //! Pure: takes `now`, no I/O. It knows records by partition, offset and weight alone. Nothing here looks at all
 //! partitions for a single record; only [`Ledger::full`], [`Ledger::room`] and their like do, which the loop asks
 //! before a poll. Each possession of a partition has a number, its *epoch*: a record is counted by that, so that one of
 //! an earlier possession counts nowhere, and no name is looked up for it.
 
-use super::progress::{Admitted, Progress};
-use super::record::{Checkpoint, Offset, Partition, Position};
+use super::partition_progress::{Admitted, PartitionProgress};
 use super::source::Assigned;
+use crate::record::{Checkpoint, Offset, Partition, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 /// for ever: brokers forget those of a group without members, and of partitions that nobody subscribes to, some days
 /// after their last commit.
 pub const RENEW_AFTER: Duration = Duration::from_secs(24 * 3_600);
-/// One that was committed before the partition was assigned is of an age that nobody knows: it is committed again this
-/// soon.
+/// A position committed before the partition was assigned is of unknown age: it is committed again this soon.
 pub const RENEW_ASSIGNED_AFTER: Duration = Duration::from_secs(3_600);
 /// With room for this many records, asking the source is worth a poll.
 pub(super) const WORTH_A_POLL: usize = 64;
@@ -25,9 +24,9 @@ pub(super) const WORTH_A_POLL: usize = 64;
 #[derive(Debug)]
 struct Track {
     partition: Partition,
-    /// The source's own number of it, handed back with each commit.
+    /// The source's number of this assignment, handed back with each commit.
     assignment: u64,
-    progress: Progress,
+    progress: PartitionProgress,
     /// Records in flight, or in the hands of the dead letters: what a revocation waits for.
     busy: usize,
     /// The weight of the records under way.
@@ -43,7 +42,7 @@ struct Track {
 
 /// The bounds of what may be under way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct WindowBounds {
     /// Records that a partition may be ahead of its oldest unfinished one, that one included.
     pub window: usize,
     /// Bytes of records, over all partitions.
@@ -64,28 +63,28 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 /// All assigned partitions.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    bounds: Bounds,
+    bounds: WindowBounds,
     /// By epoch.
     tracks: BTreeMap<u64, Track>,
     /// The epoch of each partition that is ours.
     epochs: HashMap<Partition, u64>,
     next_epoch: u64,
     bytes: usize,
-    /// Those that are being given up.
+    /// Partitions being revoked.
     revoked: BTreeSet<u64>,
-    /// Those that may have something new to commit.
+    /// Partitions that may have something new to commit.
     dirty: BTreeSet<u64>,
     throttled: usize,
     /// A throttled partition has got room since that was looked at.
-    room_came: bool,
+    room_freed: bool,
     /// Since that was looked at, records came in or were passed: a partition may be full.
     filled: bool,
-    /// No position is to be committed again before.
+    /// The earliest renewal.
     renew_at: Option<Instant>,
 }
 
 impl Ledger {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: WindowBounds) -> Self {
         Self {
             bounds,
             tracks: BTreeMap::new(),
@@ -95,7 +94,7 @@ impl Ledger {
             revoked: BTreeSet::new(),
             dirty: BTreeSet::new(),
             throttled: 0,
-            room_came: false,
+            room_freed: false,
             filled: false,
             renew_at: None,
         }
@@ -113,7 +112,7 @@ impl Ledger {
         self.lose(&position.partition);
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let mut progress = Progress::new(position.next, metadata);
+        let mut progress = PartitionProgress::new(position.next, metadata);
         if assigned.uncommitted {
             progress.begins_uncommitted();
             self.dirty.insert(epoch);
@@ -148,9 +147,9 @@ impl Ledger {
         let Some(epoch) = self.epochs.remove(partition) else { return };
         if let Some(track) = self.tracks.remove(&epoch) {
             self.throttled -= usize::from(track.throttled);
-            // What is still in flight of it weighs on until it is answered; it is taken off here, as a whole.
+            // Its records in flight still use memory until they are answered; their bytes are taken off here at once.
             self.bytes = self.bytes.saturating_sub(track.bytes);
-            self.room_came = true;
+            self.room_freed = true;
         }
         self.revoked.remove(&epoch);
         self.dirty.remove(&epoch);
@@ -167,11 +166,11 @@ impl Ledger {
     }
 
     /// Whether the partition is being given up, or gone: nothing new of it is sent.
-    pub(super) fn is_going(&self, partition: &Partition) -> bool {
+    pub(super) fn is_leaving(&self, partition: &Partition) -> bool {
         self.of(partition).is_none_or(|track| track.revoked)
     }
 
-    /// Revoked partitions of which nothing is in flight and nothing is left to commit.
+    /// Revoked partitions with nothing in flight and nothing left to commit.
     pub(super) fn releasable(&self) -> Vec<Partition> {
         let tracks = self.revoked.iter().filter_map(|epoch| self.tracks.get(epoch));
         let free = tracks.filter(|track| track.busy == 0 && !track.progress.has_to_commit());
@@ -180,7 +179,7 @@ impl Ledger {
 
     // ---- records -------------------------------------------------------------------------------------------
 
-    /// Takes the next record of a partition in; gives the epoch where it is ours and new.
+    /// Admits the next record of a partition. Returns the epoch if the partition is assigned and the record is new.
     pub(super) fn admit(&mut self, partition: &Partition, offset: Offset) -> Option<(Admitted, u64)> {
         let epoch = *self.epochs.get(partition)?;
         let track = self.tracks.get_mut(&epoch).filter(|track| !track.revoked)?;
@@ -210,14 +209,14 @@ impl Ledger {
         self.note_room(epoch);
     }
 
-    /// The partition may have got room: the loop is told only once it is no longer full.
+    /// Wakes the loop once a throttled partition is no longer full.
     fn note_room(&mut self, epoch: u64) {
-        if self.throttled == 0 || self.room_came {
+        if self.throttled == 0 || self.room_freed {
             return;
         }
         let (alone, free) = (self.tracks.len() == 1, self.free());
         let track = self.tracks.get(&epoch).filter(|track| track.throttled);
-        self.room_came = track.is_some_and(|track| !self.is_full(track, alone, free));
+        self.room_freed = track.is_some_and(|track| !self.is_full(track, alone, free));
     }
 
     /// No record of the partition lies between the last one taken in and `position`. Of a partition that is being
@@ -240,15 +239,15 @@ impl Ledger {
         self.dirty.insert(epoch);
     }
 
-    /// One more record of it is in flight, or in the hands of the dead letters.
-    pub(super) fn hold_on(&mut self, epoch: u64) {
+    /// One more of its records is in flight or being written to the dead letters.
+    pub(super) fn mark_busy(&mut self, epoch: u64) {
         if let Some(track) = self.tracks.get_mut(&epoch) {
             track.busy += 1;
         }
     }
 
-    /// That is over.
-    pub(super) fn let_go(&mut self, epoch: u64) {
+    /// One record less is.
+    pub(super) fn unmark_busy(&mut self, epoch: u64) {
         if let Some(track) = self.tracks.get_mut(&epoch) {
             debug_assert!(track.busy > 0, "as many end as began");
             track.busy = track.busy.saturating_sub(1);
@@ -270,8 +269,8 @@ impl Ledger {
         checkpoints
     }
 
-    /// Positions that have not changed for so long that they are to be committed again. Of a partition that is being
-    /// given up it is left to whoever has it next.
+    /// Positions that have not changed for so long that they are committed again; revoked partitions are left to their
+    /// next owner.
     pub(super) fn renewals(&mut self, now: Instant) -> Vec<Checkpoint> {
         if self.renew_at.is_none_or(|at| at > now) {
             return Vec::new();
@@ -284,7 +283,7 @@ impl Ledger {
         checkpoints
     }
 
-    /// These are committed, by a commit that began then.
+    /// These positions are committed, by a commit that began at `began`.
     pub(super) fn committed(&mut self, checkpoints: &[Checkpoint], began: Instant) {
         for Checkpoint { position, metadata, assignment, .. } in checkpoints {
             let epoch = self.epochs.get(&position.partition);
@@ -313,10 +312,10 @@ impl Ledger {
         self.bounds.bytes.saturating_sub(self.bytes)
     }
 
-    /// The partitions of which the source should bring no more for now. One that is throttled stays so until it has
-    /// got some room, so that it does not come and go with each record.
+    /// The partitions that the source should throttle. A throttled one stays so until it has some room, so that it does
+    /// not switch with each record.
     pub(super) fn full(&mut self) -> Vec<Partition> {
-        (self.room_came, self.filled) = (false, false);
+        (self.room_freed, self.filled) = (false, false);
         let alone = self.tracks.len() == 1;
         let free = self.free();
         let full = self.tracks.values().filter(|track| !track.revoked && self.is_full(track, alone, free));
@@ -332,8 +331,8 @@ impl Ledger {
         room < reserve || (track.under_way > 0 && !alone && self.has_its_share(track, free))
     }
 
-    /// Whether it has as many bytes as it may where others wait for room: half of what is free. So however many
-    /// partitions are stuck, there is always room for one more.
+    /// Whether it holds its share of the buffer where others wait for room: half of the free bytes. So there is always
+    /// room for one more partition, however many are stuck.
     fn has_its_share(&self, track: &Track, free: usize) -> bool {
         track.bytes >= if track.throttled { free / 4 } else { free / 2 }
     }
@@ -353,18 +352,18 @@ impl Ledger {
         }
     }
 
-    /// Whether records came in since [`full`](Self::full) was asked.
+    /// Whether records were admitted since the last call of [`full`](Self::full).
     pub(super) fn has_filled(&self) -> bool {
         self.filled
     }
 
-    /// Whether a throttled partition has got room since [`full`](Self::full) was asked.
-    pub(super) fn room_came(&self) -> bool {
-        self.room_came && self.throttled > 0
+    /// Whether a throttled partition has gained room since the last call of [`full`](Self::full).
+    pub(super) fn room_freed(&self) -> bool {
+        self.room_freed && self.throttled > 0
     }
 
-    /// How many records and bytes the next poll may bring. A poll may bring records of one partition alone, so the
-    /// fullest of those that are not throttled says how many.
+    /// How many records and bytes the next poll may return. All of them may be of one partition, so the fullest
+    /// partition that is not throttled sets the number.
     pub(super) fn room(&self) -> (usize, usize) {
         let open = || self.tracks.values().filter(|track| !track.revoked && !track.throttled);
         let records = open().map(|track| self.bounds.window.saturating_sub(track.progress.len())).min();

@@ -9,25 +9,31 @@
 //! | room | what it decides |
 //! |---|---|
 //! | [control] | what the loop does next |
-//! | [dispatcher] | which record is sent next, and what an answer did to it |
-//! | `schedule` | in which state each record under way is |
-//! | `ledger` | how far each partition is done, and how far it may be read ahead |
-//! | `brakes` | when another attempt may start: the maximum of those below |
+//! | [dispatcher] | which record is sent next, and what its answer means for it |
+//! | `schedule` | the state of each record under way |
+//! | `ledger` | how far each partition is done, and how far ahead it may be read |
+//! | [partition_progress], [offset_runs] | what is done without a gap, and the runs done beyond it, as commit metadata |
+//! | [order_queues] | records that wait for a predecessor |
+//! | `brakes` | when another attempt may start: the latest time of those below |
 //! | `destinations`, `pause` | the pauses of a destination and of its targets; probes, trials |
-//! | `pacing` | how fast a destination that answers 429 may be sent to |
-//! | [rate] | how many attempts in a time |
-//! | [budget] | how many of them may be retries |
-//! | [limit] | how many at once are good, where that is to be found out |
-//! | [semaphore] | how many requests at once: the one count of them |
-//! | [share] | how many of those that all members of a group may have |
-//! | [lanes] | who waits for whom, where order is asked for |
-//! | [filter] | which records are delivered at all |
-//! | [backoff] | how long until another attempt |
+//! | `pacing` | the request rate for a destination that answers 429 |
+//! | [rate] | the highest rate of attempts |
+//! | [retry_budget], [percent] | how many attempts may be retries |
+//! | [semaphore] | the one count of requests in flight |
+//! | [adaptive_limit] | the concurrency that a destination handles well |
+//! | [group_limit] | how much of the limit of a consumer group a member may use |
+//! | [backoff], [jitter] | the wait before a retry |
 //! | [verdict] | what an answer means |
-//! | [threshold] | how many refused records are too many |
-//! | [progress] | what is done without a gap, hence what may be committed |
-//! | [beyond] | what is done beyond that, in the words that are committed beside it |
-//! | `hub`, `background` | the threads around all that |
+//! | [filter] | which records are delivered |
+//! | [rejection_limit], `sliding_count` | how many rejected records are too many |
+//! | [source], [lease], [notice] | the interface to the topic |
+//! | [transport] | the interface to the destination |
+//! | [dead_letter] | where rejected records go |
+//! | [line_source], [memory_source] | sources of lines and of records in memory |
+//! | [event] | what is reported to an observer |
+//! | [settings], [stop] | what a run is given |
+//! | `run`, `worker_pool`, `background` | the loop and its threads |
+//! | `run_error` | why a run ended before its work was done |
 //!
 //! A relay from memory to a transport of one's own:
 //!
@@ -35,9 +41,9 @@
 //! use sluicegate::relay::backoff::Backoff;
 //! use sluicegate::relay::dead_letter::Drop;
 //! use sluicegate::relay::event::Unobserved;
-//! use sluicegate::relay::memory::MemorySource;
-//! use sluicegate::relay::record::{Offset, Record};
-//! use sluicegate::relay::settings::Settings;
+//! use sluicegate::relay::memory_source::MemorySource;
+//! use sluicegate::record::{Offset, Record};
+//! use sluicegate::relay::settings::RelaySettings;
 //! use sluicegate::relay::stop::Stop;
 //! use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 //! use sluicegate::relay::{Relay, RunError};
@@ -59,7 +65,7 @@
 //! let two_at_once = NonZeroUsize::MIN.saturating_add(1);
 //! let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(10)).unwrap_or_default();
 //! let relay = Relay {
-//!     settings: Settings { max_concurrency: two_at_once, backoff, ..Settings::default() },
+//!     settings: RelaySettings { max_concurrency: two_at_once, backoff, ..RelaySettings::default() },
 //!     source: &mut source,
 //!     transport: &Stubborn,
 //!     dead_letters: Box::new(Drop),
@@ -73,477 +79,45 @@
 //! # Ok::<(), RunError>(())
 //! ```
 
+pub mod adaptive_limit;
 mod background;
 pub mod backoff;
-pub mod base64;
-pub mod beyond;
 mod brakes;
-pub mod budget;
 pub mod control;
 pub mod dead_letter;
 mod destinations;
 pub mod dispatcher;
 pub mod event;
-mod failure;
 pub mod filter;
-
-mod hub;
-pub mod json;
-pub mod lanes;
+pub mod group_limit;
+pub mod jitter;
+pub mod lease;
 mod ledger;
-pub mod limit;
-pub mod lines;
-pub mod memory;
+pub mod line_source;
+pub mod memory_source;
+pub mod notice;
+pub mod offset_runs;
+pub mod order_queues;
 mod pacing;
+pub mod partition_progress;
 mod pause;
-pub mod progress;
+pub mod percent;
 pub mod rate;
-mod recent;
-pub mod record;
+pub mod rejection_limit;
+pub mod retry_budget;
+mod run;
+mod run_error;
 mod schedule;
 pub mod semaphore;
 pub mod settings;
-pub mod share;
+mod sliding_count;
 pub mod source;
 pub mod stop;
-pub mod threshold;
 pub mod transport;
 pub mod verdict;
+mod worker_pool;
 
-pub use control::{COMMIT_INTERVAL, PROGRESS_INTERVAL, TICK};
-pub use failure::RunError;
+pub use control::{COMMIT_INTERVAL, SNAPSHOT_INTERVAL, TICK};
 pub use ledger::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};
-
-use background::Background;
-use backoff::Jitter;
-use control::{Control, Step, Tale};
-use dead_letter::{DeadLetterError, DeadLetters};
-use dispatcher::PendingLetter;
-use event::{Event, Observer, Snapshot, Totals};
-
-use hub::{Done, Hub};
-use record::{Checkpoint, Partition};
-use settings::{OnRefusal, Settings};
-use source::{Commit, CommitError, Polled, Source, Want};
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::thread::{Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
-use stop::Stop;
-use transport::Transport;
-
-/// How soon a thread that can't be started is tried again.
-const HIRE_AGAIN: Duration = Duration::from_secs(1);
-/// So much a source is asked after it was closed, at most.
-const MOST_LAST_WORDS: usize = 100;
-
-/// One run: everything from `source` goes through the gate to `transport`.
-pub struct Relay<'a> {
-    /// How to send.
-    pub settings: Settings,
-    /// Where records come from.
-    pub source: &'a mut dyn Source,
-    /// Where they go.
-    pub transport: &'a dyn Transport,
-    /// Where refused ones go.
-    pub dead_letters: Box<dyn DeadLetters>,
-    /// Who watches.
-    pub observer: &'a dyn Observer,
-    /// What ends the run early.
-    pub stop: &'a Stop,
-}
-
-impl Relay<'_> {
-    /// Runs until the source has come to its end, the stop is requested, or something ends it. What is in
-    /// flight then is finished (bounded by the transport's timeout) and what is done is committed.
-    ///
-    /// # Errors
-    /// Why it ended before its work was done.
-    pub fn run(self) -> Result<Totals, RunError> {
-        let now = Instant::now();
-        let committer = self.source.committer();
-        let control = Control::new(self.settings.clone(), Jitter::new(), now);
-        let hub = Arc::new(Hub::new(control, self.source.lease(), self.source.share(), self.stop.clone()));
-        let no_thread = |error: std::io::Error| RunError::Threads(error.to_string());
-        let commits = Background::start("commits", &hub, commit_with(committer)).map_err(no_thread)?;
-        let letters = Background::start("letters", &hub, put_with(self.dead_letters)).map_err(no_thread)?;
-        let run = Run {
-            source: self.source,
-            transport: self.transport,
-            observer: self.observer,
-            stop: self.stop,
-            hub: &hub,
-            started: now,
-            commits,
-            letters,
-            told_of_threads: false,
-            drained: false,
-            is_batch: self.settings.intake == settings::Intake::Batch,
-        };
-        run.observer.on(&Event::Started);
-        run.run()
-    }
-}
-
-fn commit_with(mut committer: Box<dyn Commit>) -> impl FnMut(Vec<Checkpoint>) -> Done + Send {
-    move |checkpoints| {
-        let outcome = committer.commit(&checkpoints);
-        Done::Committed(checkpoints, outcome)
-    }
-}
-
-fn put_with(mut dead_letters: Box<dyn DeadLetters>) -> impl FnMut(Vec<PendingLetter>) -> Done + Send {
-    move |pending| {
-        let letters: Vec<_> = pending.iter().map(|pending| pending.letter.clone()).collect();
-        let outcome = dead_letters.put(&letters);
-        Done::PutLetters(pending, outcome)
-    }
-}
-
-/// The loop: takes the steps that [`Control`] decides on.
-struct Run<'a> {
-    source: &'a mut dyn Source,
-    transport: &'a dyn Transport,
-    observer: &'a dyn Observer,
-    stop: &'a Stop,
-    hub: &'a Arc<Hub>,
-    started: Instant,
-    commits: Background<Vec<Checkpoint>>,
-    letters: Background<Vec<PendingLetter>>,
-    told_of_threads: bool,
-    /// Workers were told that nothing new is sent.
-    drained: bool,
-    is_batch: bool,
-}
-
-/// What a step asks of whoever owns the threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    GoOn,
-    Deliver,
-    Join,
-    End,
-}
-
-impl Run<'_> {
-    fn run(mut self) -> Result<Totals, RunError> {
-        loop {
-            match self.turn() {
-                Turn::GoOn | Turn::Join => {}
-                Turn::Deliver => self.deliver(),
-                Turn::End => return self.end(),
-            }
-        }
-    }
-
-    /// Sends with scoped workers, and returns once all of them are joined.
-    fn deliver(&mut self) {
-        let (transport, observer, hub) = (self.transport, self.observer, self.hub);
-        let panicked = std::thread::scope(|scope| {
-            let mut crew = Crew { handles: Vec::new(), panics: Vec::new() };
-            let mut hire_again = Instant::now();
-            let unwinding = hub::DrainOnPanic(hub);
-            loop {
-                crew.join_those_that_left();
-                let missing = if Instant::now() >= hire_again { hub.hire() } else { Vec::new() };
-                let work = |number| hub.work(number, transport, observer);
-                if let Some((error, started)) = crew.start(scope, &missing, work) {
-                    let missing = missing.get(started..).unwrap_or_default();
-                    self.tell_of_threads(missing, crew.handles.len(), &error);
-                    hire_again = Instant::now() + HIRE_AGAIN;
-                }
-                if self.turn() == Turn::Join || hub.has_panicked() {
-                    break;
-                }
-            }
-            if hub.has_panicked() {
-                hub.drain();
-            }
-            drop(unwinding);
-            // Some may sleep because nothing could go, and nobody else tells them that nothing more will.
-            hub.wake_workers();
-            crew.join()
-        });
-        let mut state = self.hub.lock();
-        if let Some(text) = panicked {
-            state.control.fail(RunError::Worker(text));
-        }
-        state.control.joined(Instant::now());
-        drop(state);
-        if self.is_batch {
-            observer.on(&Event::BatchJoined);
-        }
-    }
-
-    /// A thread could not be started: it goes on with those there are, if there are any.
-    fn tell_of_threads(&mut self, missing: &[usize], running: usize, error: &std::io::Error) {
-        let error = error.to_string();
-        if self.hub.not_hired(missing) == 0 && running == 0 {
-            self.hub.lock().control.fail(RunError::Threads(error));
-            self.hub.drain();
-        } else if !std::mem::replace(&mut self.told_of_threads, true) {
-            let wanted = running + missing.len();
-            self.observer.on(&Event::FewerThreads { running, wanted, error: &error });
-        }
-    }
-
-    /// Takes one step.
-    fn turn(&mut self) -> Turn {
-        self.take_results();
-        let stop_requested = self.stop.requested();
-        let mut state = self.hub.lock();
-        let step = state.control.step(Instant::now(), stop_requested);
-        let drains = state.control.is_draining();
-        drop(state);
-        if drains && !std::mem::replace(&mut self.drained, true) {
-            self.hub.drain();
-        }
-        match step {
-            Step::Poll { want, wait } => self.poll(want, wait),
-            Step::Throttle(partitions) => {
-                let does = self.source.hold(&partitions);
-                self.hub.lock().control.throttled(partitions, does);
-            }
-            Step::Commit(checkpoints) => self.commits.begin(checkpoints, self.hub),
-            Step::PutLetters(letters) => self.letters.begin(letters, self.hub),
-            Step::Release(partitions) => {
-                self.hub.lock().control.released(&partitions);
-                self.source.release(&partitions);
-            }
-            Step::Tell(tale) => self.tell(&tale),
-            Step::Wait(until) => self.hub.wait(until),
-            Step::Deliver => return Turn::Deliver,
-            Step::Join => return Turn::Join,
-            Step::End => return Turn::End,
-        }
-        Turn::GoOn
-    }
-
-    /// Asks the source once.
-    fn poll(&mut self, want: Want, wait: Duration) {
-        let polled = self.source.poll(want, wait);
-        let outage = self.source.outage();
-        let now = Instant::now();
-        let mut state = self.hub.lock();
-        let control = &mut state.control;
-        control.set_outage(outage);
-        match polled {
-            Ok(Polled::Nothing) => return control.heard_nothing(want, now),
-            Ok(Polled::Records(records)) => {
-                let count = records.len();
-                let transport = self.transport;
-                let with_target = records.into_iter().map(|record| {
-                    let target = transport.target(&record);
-                    (record, target)
-                });
-                control.records(with_target, now);
-                drop(state);
-                return self.hub.wake_for(count);
-            }
-            Ok(Polled::End) => control.source_ended(now),
-            Err(error) => control.source_failed(RunError::Source(error), now),
-            Ok(Polled::Passed(positions)) => control.passed(&positions, now),
-            Ok(Polled::Assigned(assigned)) => {
-                control.assigned(&assigned, now);
-                drop(state);
-                let checkpoints: Vec<Checkpoint> = assigned.into_iter().map(|one| one.checkpoint).collect();
-                self.observer.on(&Event::Assigned(&checkpoints));
-            }
-            Ok(Polled::Revoked(partitions)) => {
-                control.revoked(&partitions, now);
-                drop(state);
-                self.observer.on(&Event::Revoked(&partitions));
-            }
-            Ok(Polled::Lost(partitions)) => {
-                control.lost_by(&partitions, now);
-                drop(state);
-                self.observer.on(&Event::Lost(&partitions));
-            }
-            Ok(Polled::Notice(notice)) => {
-                control.noticed(now);
-                drop(state);
-                self.observer.on(&Event::Notice(&notice));
-            }
-        }
-        // Whatever it was, workers may have less to do, or more.
-        self.hub.wake_workers();
-    }
-
-    // ---- what was done in the background ----------------------------------------------------------------------------
-
-    fn take_results(&mut self) {
-        let done = std::mem::take(&mut self.hub.lock().done);
-        for done in done {
-            match done {
-                Done::Committed(checkpoints, outcome) => self.committed(checkpoints, &outcome),
-                Done::PutLetters(letters, outcome) => self.put(letters, &outcome),
-                Done::Panicked(name) => {
-                    let text = format!("the thread for {name} panicked; please report this");
-                    self.hub.lock().control.fail(RunError::Worker(text));
-                }
-            }
-        }
-    }
-
-    fn committed(&mut self, checkpoints: Vec<Checkpoint>, outcome: &Result<(), CommitError>) {
-        let mut told = checkpoints.clone();
-        if let Err(CommitError::Partial(refused)) = outcome {
-            told.retain(|one| !refused.contains(&one.position.partition));
-        }
-        let (lost, failures) = {
-            let control = &mut self.hub.lock().control;
-            (control.commit_done(checkpoints, outcome, Instant::now()), control.failed_commits())
-        };
-        match outcome {
-            Ok(()) | Err(CommitError::Partial(_)) if told.is_empty() => {}
-            Ok(()) | Err(CommitError::Partial(_)) => self.observer.on(&Event::Committed(&told)),
-            // The first failure is told, and of those in a row ever fewer.
-            Err(CommitError::Retriable(_)) if !failures.is_power_of_two() => {}
-            Err(error) => self.observer.on(&Event::CommitFailed { error: &error.to_string() }),
-        }
-        if !lost.is_empty() {
-            self.observer.on(&Event::Lost(&lost));
-            self.hub.wake_workers();
-        }
-    }
-
-    fn put(&mut self, letters: Vec<PendingLetter>, outcome: &Result<(), DeadLetterError>) {
-        let told: Vec<_> = letters.iter().map(|pending| pending.letter.clone()).collect();
-        let again = self.hub.lock().control.letters_done(letters, outcome, Instant::now());
-        // Their successors may go, or the batch is done.
-        self.hub.wake_workers();
-        let tell = |letter: &dead_letter::Letter, fate| {
-            self.observer.on(&Event::Refused { record: &letter.record, refusal: &letter.refusal, fate });
-        };
-        match (outcome, again) {
-            (Ok(()), _) => told.iter().for_each(|letter| tell(letter, OnRefusal::DeadLetter)),
-            (Err(error), Some(delay)) => {
-                self.observer.on(&Event::DeadLettersUnavailable { delay, error: &error.to_string() });
-            }
-            (Err(_), None) => told.iter().take(1).for_each(|letter| tell(letter, OnRefusal::Stop)),
-        }
-    }
-
-    // ---- telling -------------------------------------------------------------------------------------------
-
-    fn tell(&self, tale: &Tale) {
-        match tale {
-            Tale::Change(event::Change::Dropped { record, refusal }) => {
-                self.observer.on(&Event::Refused { record, refusal, fate: OnRefusal::Drop });
-            }
-            Tale::Change(change) => self.observer.on(&Event::Change(change)),
-            Tale::BatchInterval(interval) => self.observer.on(&Event::BatchInterval(*interval)),
-            Tale::Draining => self.observer.on(&Event::Draining),
-            Tale::Progress => {
-                let snapshot = self.snapshot(Instant::now());
-                self.observer.on(&Event::Progress(&snapshot));
-            }
-        }
-    }
-
-    fn snapshot(&self, now: Instant) -> Snapshot {
-        let (ends, stalled) = (self.source.ends(), self.source.stalled());
-        let semaphore = self.hub.semaphore();
-        let state = self.hub.lock();
-        let dispatcher = &state.control.dispatcher;
-        let totals = Totals {
-            elapsed: now.saturating_duration_since(self.started),
-            most_in_flight: semaphore.most_in_use(),
-            ..dispatcher.totals()
-        };
-        Snapshot {
-            totals,
-            in_flight: dispatcher.in_flight(),
-            limit: dispatcher.limit(),
-            retrying: dispatcher.retrying(),
-            under_way: dispatcher.len(),
-            lag: lag(dispatcher, &ends),
-            stalled,
-            oldest: dispatcher.oldest().map(|since| now.saturating_duration_since(since)),
-            paused: dispatcher.paused_since().is_some(),
-        }
-    }
-
-    fn end(self) -> Result<Totals, RunError> {
-        self.hub.drain();
-        let failure = self.hub.lock().control.take_failure();
-        if let Some(
-            RunError::Refused(letter) | RunError::TooManyRefused(letter, _) | RunError::Gone(letter),
-        ) = &failure
-        {
-            let fate = OnRefusal::Stop;
-            self.observer.on(&Event::Refused { record: &letter.record, refusal: &letter.refusal, fate });
-        }
-        self.source.close();
-        // What the closing itself has to say.
-        for _ in 0..MOST_LAST_WORDS {
-            match self.source.poll(Want::NOTHING, Duration::ZERO) {
-                Ok(Polled::Notice(notice)) => self.observer.on(&Event::Notice(&notice)),
-                Ok(Polled::Nothing | Polled::End) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
-        let totals = self.snapshot(Instant::now()).totals;
-        self.observer.on(&Event::Ended(&totals));
-        failure.map_or(Ok(totals), Err)
-    }
-}
-
-/// The workers that were started.
-struct Crew<'scope> {
-    handles: Vec<ScopedJoinHandle<'scope, ()>>,
-    panics: Vec<String>,
-}
-
-impl<'scope> Crew<'scope> {
-    /// Starts a thread for each number; gives why one can't be started.
-    fn start<'env>(
-        &mut self,
-        scope: &'scope Scope<'scope, 'env>,
-        numbers: &[usize],
-        work: impl Fn(usize) + Copy + Send + 'scope,
-    ) -> Option<(std::io::Error, usize)> {
-        for (started, number) in numbers.iter().copied().enumerate() {
-            let builder = std::thread::Builder::new().name(format!("worker {number}"));
-            match builder.spawn_scoped(scope, move || work(number)) {
-                Ok(handle) => self.handles.push(handle),
-                Err(error) => return Some((error, started)),
-            }
-        }
-        None
-    }
-
-    /// Those that have left are joined, so that there are never more handles than workers.
-    fn join_those_that_left(&mut self) {
-        let left: Vec<_> = self.handles.extract_if(.., |handle| handle.is_finished()).collect();
-        left.into_iter().for_each(|handle| self.join_one(handle));
-    }
-
-    fn join_one(&mut self, handle: ScopedJoinHandle<'scope, ()>) {
-        if let Err(panic) = handle.join() {
-            self.panics.push(hub::panic_text(&*panic));
-        }
-    }
-
-    /// Waits for all of them; gives what the last panic said.
-    fn join(mut self) -> Option<String> {
-        std::mem::take(&mut self.handles).into_iter().for_each(|handle| self.join_one(handle));
-        self.panics.pop()
-    }
-}
-
-/// The records that are not done, over the partitions whose ends are known; holes count as records.
-fn lag(dispatcher: &dispatcher::Dispatcher, ends: &[(Partition, record::Offset)]) -> Option<u64> {
-    let ends: HashMap<_, _> = ends.iter().map(|(partition, end)| (partition, *end)).collect();
-    let behind = dispatcher.watermarks().filter_map(|(partition, watermark)| {
-        ends.get(partition).map(|end| u64::try_from(end.0 - watermark.0).unwrap_or(0))
-    });
-    (!ends.is_empty()).then(|| behind.sum())
-}
-
-/// Positions sorted and shown for people: `orders-0@17, orders-1@4`.
-pub fn list(checkpoints: &[Checkpoint]) -> String {
-    let mut names: Vec<String> = checkpoints.iter().map(Checkpoint::to_string).collect();
-    names.sort();
-    names.join(", ")
-}
+pub use run::Relay;
+pub use run_error::RunError;

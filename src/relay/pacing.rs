@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 /// The lowest rate to begin with.
 const FIRST_RATE: f64 = 10.0;
-/// The lowest rate: below it, the pause after a 429 says more.
+/// The lowest rate: below it, pauses limit the rate anyway.
 const LOWEST_RATE: f64 = 0.1;
-/// The highest rate: beyond it there is nothing to pace.
+/// The highest rate.
 const HIGHEST_RATE: f64 = 1_000_000.0;
-/// Turned away at this rate, this much of it is left.
+/// The rate is cut to this part when a request is turned away,
 const CUT: f64 = 0.92;
-/// Turned away again with nothing accepted in between, this much is left: it was far too fast.
+/// and to this part when nothing was accepted since the last cut: it was far too high.
 const CUT_AGAIN: f64 = 0.5;
 /// Up to this much of the rate at which something was turned away, the rate rises fast.
 const NEAR: f64 = 0.97;
@@ -23,9 +23,9 @@ const NEAR: f64 = 0.97;
 const FAST: f64 = 1.10;
 /// By what part it rises in a second beyond that, at first.
 const SLOW: f64 = 0.0025;
-/// A ceiling that was met so often is close to the limit; before, the slow rise is twice as fast for each time less.
+/// A ceiling met this often is close to the limit; until then the slow rise is twice as fast for each time less.
 const FAMILIAR: u32 = 4;
-/// This far beyond a ceiling it is none.
+/// A ceiling is forgotten once the rate exceeds it by this factor.
 const BEYOND: f64 = 1.5;
 /// At first, the rate doubles in a second, or in the time of this many requests.
 const DOUBLING: f64 = 8.0;
@@ -33,7 +33,7 @@ const DOUBLING: f64 = 8.0;
 const TELLING: f64 = 20.0;
 /// The slow rise doubles within this time of peace, and goes on growing.
 const PEACE: f64 = 10.0;
-/// After so long without anything turned away there is no pacing any more.
+/// Pacing ends after this time without a request turned away.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 /// A request may be early by this part of the time between two, since threads wake up late.
 const EARLY: f64 = 0.04;
@@ -122,7 +122,7 @@ impl Pacing {
         Duration::from_secs_f64(EARLY / self.rate)
     }
 
-    /// Whether nothing was turned away for so long that pacing is over.
+    /// Whether pacing is over: nothing was turned away for [`FORGOTTEN_AFTER`].
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.turned_away) >= FORGOTTEN_AFTER
     }

@@ -1,5 +1,5 @@
-//! One destination: open, or paused until one probe is accepted; and what its answers say about the records that it
-//! turns away.
+//! One destination: open, or paused until a probe is accepted; and what its answers say about the records that it turns
+//! away.
 //!
 //! Invariants: while it is paused nothing is sent to it but one probe at a time, and none before the time that the
 //! destination asked for. A pause is a guess that the destination is in trouble; a *trial* is the experiment that
@@ -12,65 +12,66 @@
 //! times as long before it: see [`Pause::is_steady`]. What tells is a record that was turned away and later accepted,
 //! where load can't have been the reason: it is the destination that has changed, since the record has not.
 //!
-//! Pure: takes `now`, never sleeps. It knows records by their number in the schedule alone.
+//! Pure: takes `now`, never sleeps. It knows records only by their sequence number.
 
-use super::backoff::{Backoff, Jitter};
+use super::backoff::Backoff;
+use super::jitter::Jitter;
 use super::pacing::Pacing;
-use super::recent::Recent;
-use super::verdict::Trouble;
+use super::sliding_count::SlidingCount;
+use super::verdict::PauseCause;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// How many records are remembered that were turned away with no acceptance since.
+/// Records remembered, at most, that were turned away with no acceptance since.
 const MOST_ACCUSED: usize = 64;
-/// For so many times as long as a comparison took, the destination has to have been steady before it.
+/// Before a comparison, the destination must have been steady for this many times its duration,
 const STEADY_BEFORE: u32 = 4;
-/// But for no longer than this.
+/// and at most for this long.
 const LONGEST_STEADY: Duration = Duration::from_secs(60);
-/// With no more requests on their way beside it, one that is turned away was not one too many at once.
+/// With at most this many other requests in flight, a rate limit was not hit by concurrency.
 const FEW_AT_ONCE: usize = 1;
-/// After a trial, others are sent for so many times as long as it took.
+/// After a trial, the next one waits for this many times its duration.
 const REST_AFTER_TRIAL: u32 = 4;
-/// Within this time another record has to be turned away as well, before all are spaced out.
+/// Pacing begins only if another record was turned away within this time too.
 const RECENT: Duration = Duration::from_secs(10);
-/// Over how long acceptances are counted to find the first pace, and the shortest time that says anything.
+/// The time span of acceptances that sets the first rate, and the shortest one that counts.
 const SPAN: Duration = Duration::from_secs(1);
 const SHORTEST_SPAN: Duration = Duration::from_millis(50);
-/// In how many slices.
+/// The slices of that span.
 const SLICES: usize = 10;
 
 /// Whether a record may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum Readiness {
     /// It may.
     Open,
-    /// It may, as the one probe.
-    Probe(Candidate),
-    /// Not before then; without a time, not before an answer has come.
+    /// It may, as the only probe.
+    Probe(ProbeCandidate),
+    /// Not until then; without a time, not until the next answer.
     Wait(Option<Instant>),
 }
 
-/// Which record a probe is to be.
+/// Which record to probe with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Candidate {
-    /// One that is no suspect where there is one, not the one that was turned away last where there is another.
+pub(super) enum ProbeCandidate {
+    /// Preferably one that is not a suspect and was not the last one turned away.
     Any {
         /// The number to begin at.
         from: u64,
     },
     /// The suspect whose trial this is.
     Suspect(u64),
-    /// Any but suspects: the trial's comparison.
+    /// Any record but suspects: the trial's comparison.
     Innocent,
 }
 
-/// A request on its way to the destination, from its view.
+/// A request in flight, as the pause sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sending {
+pub(super) struct SentRequest {
     pub sequence: u64,
     pub sent: Instant,
     pub is_probe: bool,
-    /// Nothing else was on its way since this long before it started; zero if something was.
+    /// How long nothing else was in flight before it was sent; zero if something was.
     pub alone_for: Duration,
     /// When the last request started that was accepted before this one was sent.
     pub accepted_before: Option<Instant>,
@@ -78,7 +79,7 @@ pub(super) struct Sending {
 
 /// What an answer did.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Effect {
+pub(super) struct PauseEffect {
     /// It is paused from now on, for this long. Not for a trial.
     pub paused: Option<Duration>,
     /// It is open again after this long.
@@ -96,13 +97,13 @@ pub(super) struct Effect {
 pub(super) struct Pause {
     backoff: Backoff,
     pause_after: NonZeroU32,
-    /// Somebody else finds out how many at once are good: too many at once are no reason to go slower.
+    /// Concurrency is adapted elsewhere: too many requests at once are no reason to lower the rate.
     limit_is_found: bool,
-    state: State,
+    state: PauseState,
     pacing: Option<Pacing>,
     /// No trial begins before.
     no_trial_before: Option<Instant>,
-    accepted: Recent<SLICES>,
+    accepted: SlidingCount<SLICES>,
     /// When the first record went out to it.
     began: Option<Instant>,
     failures_in_a_row: u32,
@@ -125,15 +126,15 @@ pub(super) struct Pause {
 }
 
 #[derive(Clone, Debug)]
-enum State {
-    /// Open; after a pause for so many requests at once.
+enum PauseState {
+    /// Open; after a pause, for at most this many requests at once.
     Open { most: Option<usize> },
     /// Paused.
-    Closed(Closed),
+    Paused(Paused),
 }
 
 #[derive(Clone, Debug)]
-struct Closed {
+struct Paused {
     since: Instant,
     until: Instant,
     failed_probes: u32,
@@ -173,10 +174,10 @@ impl Pause {
             backoff,
             pause_after,
             limit_is_found,
-            state: State::Open { most: None },
+            state: PauseState::Open { most: None },
             pacing: None,
             no_trial_before: None,
-            accepted: Recent::new(SPAN),
+            accepted: SlidingCount::new(SPAN),
             began: None,
             failures_in_a_row: 0,
             in_flight: 0,
@@ -191,33 +192,35 @@ impl Pause {
     }
 
     /// Whether a record may be sent at `now`.
-    pub(super) fn passage(&self, now: Instant) -> Passage {
+    pub(super) fn passage(&self, now: Instant) -> Readiness {
         match &self.state {
-            State::Open { most: Some(most) } if self.in_flight >= *most => Passage::Wait(None),
-            State::Open { .. } => match self.pacing.as_ref().and_then(|pacing| pacing.free_at(now)) {
-                Some(at) => Passage::Wait(Some(at)),
-                None => Passage::Open,
+            PauseState::Open { most: Some(most) } if self.in_flight >= *most => Readiness::Wait(None),
+            PauseState::Open { .. } => match self.pacing.as_ref().and_then(|pacing| pacing.free_at(now)) {
+                Some(at) => Readiness::Wait(Some(at)),
+                None => Readiness::Open,
             },
-            State::Closed(closed) if closed.is_probing => Passage::Wait(None),
-            State::Closed(closed) if closed.trial.is_some() && self.in_flight > 0 => Passage::Wait(None),
-            State::Closed(closed) if now < closed.until => Passage::Wait(Some(closed.until)),
-            State::Closed(closed) => Passage::Probe(match closed.trial {
-                None => Candidate::Any { from: closed.probe_from },
-                Some(Trial { stage: Stage::Suspect, suspect, .. }) => Candidate::Suspect(suspect),
-                Some(_) => Candidate::Innocent,
+            PauseState::Paused(closed) if closed.is_probing => Readiness::Wait(None),
+            PauseState::Paused(closed) if closed.trial.is_some() && self.in_flight > 0 => {
+                Readiness::Wait(None)
+            }
+            PauseState::Paused(closed) if now < closed.until => Readiness::Wait(Some(closed.until)),
+            PauseState::Paused(closed) => Readiness::Probe(match closed.trial {
+                None => ProbeCandidate::Any { from: closed.probe_from },
+                Some(Trial { stage: Stage::Suspect, suspect, .. }) => ProbeCandidate::Suspect(suspect),
+                Some(_) => ProbeCandidate::Innocent,
             }),
         }
     }
 
     /// Whether it is paused, be it for a trial.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
+        matches!(self.state, PauseState::Paused(_))
     }
 
     /// Since when it is paused, a trial aside.
     pub(super) fn paused_since(&self) -> Option<Instant> {
         match &self.state {
-            State::Closed(closed) if closed.trial.is_none() => Some(closed.since),
+            PauseState::Paused(closed) if closed.trial.is_none() => Some(closed.since),
             _ => None,
         }
     }
@@ -225,7 +228,7 @@ impl Pause {
     /// Until when it is paused, a trial aside, and nothing on its way would end that.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         match &self.state {
-            State::Closed(closed) if closed.trial.is_none() && !closed.is_probing => Some(closed.until),
+            PauseState::Paused(closed) if closed.trial.is_none() && !closed.is_probing => Some(closed.until),
             _ => None,
         }
     }
@@ -235,12 +238,12 @@ impl Pause {
         self.paused_until().filter(|until| *until > now)
     }
 
-    /// Nothing is known of it that matters any more.
+    /// Whether it holds no state worth keeping.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, State::Open { .. })
+        self.in_flight == 0 && self.pacing.is_none() && matches!(self.state, PauseState::Open { .. })
     }
 
-    /// A record goes out to it. Gives for how long it has been alone.
+    /// A record is sent. Returns how long nothing else was in flight.
     pub(super) fn sent(&mut self, sequence: u64, is_probe: bool, now: Instant) -> Duration {
         let quiet_since = self.last_activity.filter(|_| self.in_flight == 0);
         let alone_for = match (self.in_flight, quiet_since) {
@@ -252,7 +255,7 @@ impl Pause {
         self.alone = (self.in_flight == 0).then_some(sequence);
         self.in_flight += 1;
         self.last_activity = Some(now);
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             debug_assert!(is_probe && !closed.is_probing, "while it is paused one probe goes at a time");
             closed.is_probing |= is_probe;
         }
@@ -263,11 +266,11 @@ impl Pause {
         alone_for
     }
 
-    /// A request has come to its end, whatever came of it. Says whether it was the only one on its way all along.
-    fn ended(&mut self, sending: &Sending, now: Instant) -> bool {
+    /// A request has ended. Returns whether it was the only one in flight all the time.
+    fn ended(&mut self, sending: &SentRequest, now: Instant) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.last_activity = Some(now);
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             closed.is_probing &= !sending.is_probe;
             if let Some(trial) = closed.trial.filter(|_| self.in_flight == 0) {
                 closed.until = now.checked_add(trial.wait).unwrap_or(now);
@@ -276,25 +279,25 @@ impl Pause {
         self.alone.take_if(|alone| *alone == sending.sequence).is_some()
     }
 
-    /// A request ended without any news of the destination.
-    pub(super) fn no_news(&mut self, sending: &Sending, now: Instant) {
+    /// A request ended without saying anything about the destination.
+    pub(super) fn inconclusive(&mut self, sending: &SentRequest, now: Instant) {
         self.ended(sending, now);
         if sending.is_probe {
             self.end_trial(now);
         }
     }
 
-    /// The trial is over, if there is one, whatever it showed.
+    /// Ends the trial, if there is one.
     pub(super) fn end_trial(&mut self, now: Instant) {
-        if let State::Closed(Closed { since, trial: Some(_), .. }) = &self.state {
+        if let PauseState::Paused(Paused { since, trial: Some(_), .. }) = &self.state {
             let took = now.saturating_duration_since(*since);
             self.no_trial_before = now.checked_add(took.saturating_mul(REST_AFTER_TRIAL));
-            self.state = State::Open { most: None };
+            self.state = PauseState::Open { most: None };
         }
     }
 
-    /// It works: it accepted a record, or refused one for what the record is.
-    pub(super) fn works(&mut self, sending: &Sending, limit: usize, now: Instant) -> Effect {
+    /// The destination works: it accepted a record, or rejected one because of the record.
+    pub(super) fn works(&mut self, sending: &SentRequest, limit: usize, now: Instant) -> PauseEffect {
         let was_alone = self.ended(sending, now);
         self.failures_in_a_row = 0;
         self.accepted.add(false, now);
@@ -305,31 +308,31 @@ impl Pause {
         if was_alone {
             self.control = Some((sending.sent, sending.alone_for));
         }
-        let mut effect = Effect::default();
+        let mut effect = PauseEffect::default();
         match &mut self.state {
-            State::Open { most } => {
+            PauseState::Open { most } => {
                 *most = most.map(|most| most + 1).filter(|most| *most < limit);
                 effect.accused = self.accused_before(sending.sent);
             }
-            State::Closed(closed) if sending.is_probe => {
+            PauseState::Paused(closed) if sending.is_probe => {
                 match closed.trial {
                     None => {
                         effect.reopened = Some(now.saturating_duration_since(closed.since));
-                        // What was turned away may have been too many at once: they come back one by one.
-                        self.state = State::Open { most: Some(2).filter(|most| *most < limit) };
+                        // Too many requests at once may have been the cause: concurrency grows step by step.
+                        self.state = PauseState::Open { most: Some(2).filter(|most| *most < limit) };
                     }
                     Some(trial) => effect.guilty = self.accepted_in_trial(trial, sending, now),
                 }
                 effect.accused = self.accused_before(sending.sent);
             }
             // It was sent before the pause began: it neither ends nor lengthens it.
-            State::Closed(_) => {}
+            PauseState::Paused(_) => {}
         }
         effect
     }
 
-    /// A record was accepted in a trial. Gives the suspect if that makes it guilty.
-    fn accepted_in_trial(&mut self, trial: Trial, sending: &Sending, now: Instant) -> Option<u64> {
+    /// A record was accepted in a trial. Returns the suspect if that proves it guilty.
+    fn accepted_in_trial(&mut self, trial: Trial, sending: &SentRequest, now: Instant) -> Option<u64> {
         let next = match trial.stage {
             _ if trial.suspect == sending.sequence => None,
             Stage::Before => Some(Trial { stage: Stage::Suspect, began: Some(sending.sent), ..trial }),
@@ -345,7 +348,7 @@ impl Pause {
         Some(trial.suspect).filter(|suspect| *suspect != sending.sequence && is_steady)
     }
 
-    /// Those that were turned away before this time; they are told once.
+    /// The records that were turned away before this time; each is returned once.
     fn accused_before(&mut self, sent: Instant) -> Vec<u64> {
         if self.accused.is_empty() {
             return Vec::new();
@@ -353,52 +356,52 @@ impl Pause {
         self.accused.extract_if(.., |(_, at)| *at < sent).map(|(sequence, _)| sequence).collect()
     }
 
-    /// It failed, perhaps because of the record.
-    pub(super) fn failed(&mut self, sending: &Sending, now: Instant, jitter: &mut Jitter) -> Effect {
+    /// A request failed, perhaps because of the record.
+    pub(super) fn failed(&mut self, sending: &SentRequest, now: Instant, jitter: &mut Jitter) -> PauseEffect {
         self.ended(sending, now);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        let mut effect = Effect::default();
+        let mut effect = PauseEffect::default();
         match &self.state {
-            State::Open { .. } if self.failures_in_a_row >= self.pause_after.get() => {
+            PauseState::Open { .. } if self.failures_in_a_row >= self.pause_after.get() => {
                 effect.paused = Some(self.close(sending.sequence, None, now, jitter));
             }
-            State::Closed(closed) if sending.is_probe && closed.trial.is_none() => {
+            PauseState::Paused(closed) if sending.is_probe && closed.trial.is_none() => {
                 self.probe_failed(sending.sequence, None, now, jitter);
             }
-            State::Closed(_) if sending.is_probe => self.end_trial(now),
-            State::Open { .. } | State::Closed(_) => {}
+            PauseState::Paused(_) if sending.is_probe => self.end_trial(now),
+            PauseState::Open { .. } | PauseState::Paused(_) => {}
         }
         effect
     }
 
-    /// It turned a record away for what may be its own trouble.
+    /// The destination turned a record away, perhaps because of its own state.
     pub(super) fn turned_away(
         &mut self,
-        sending: &Sending,
-        (after, trouble): (Option<Duration>, Trouble),
+        sending: &SentRequest,
+        (after, cause): (Option<Duration>, PauseCause),
         is_suspect: bool,
         now: Instant,
         jitter: &mut Jitter,
-    ) -> Effect {
+    ) -> PauseEffect {
         self.ended(sending, now);
         self.note_turned_away(sending.sequence, now);
-        let mut effect = Effect::default();
-        if trouble == Trouble::Rate && !is_suspect {
+        let mut effect = PauseEffect::default();
+        if cause == PauseCause::Rate && !is_suspect {
             effect.paced = self.pace(sending, now);
         }
         if !is_suspect {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
         // Of a suspect that load may excuse, only a trial tells more.
-        if !is_suspect || !trouble.may_be_load() {
+        if !is_suspect || !cause.may_be_load() {
             self.accuse(sending.sequence, now);
         }
         match &self.state {
-            State::Open { .. } if is_suspect => {}
-            State::Open { .. } => {
+            PauseState::Open { .. } if is_suspect => {}
+            PauseState::Open { .. } => {
                 effect.paused = Some(self.close(sending.sequence, after, now, jitter));
             }
-            State::Closed(closed) if sending.is_probe => match closed.trial {
+            PauseState::Paused(closed) if sending.is_probe => match closed.trial {
                 Some(trial) if trial.suspect == sending.sequence => {
                     self.go_on_with_trial(Trial { stage: Stage::After, ..trial }, now);
                 }
@@ -406,36 +409,36 @@ impl Pause {
                 Some(_) => effect.paused = Some(self.close(sending.sequence, after, now, jitter)),
                 None => self.probe_failed(sending.sequence, after, now, jitter),
             },
-            // What many requests at once learn together is one piece of news; only a wish for more time counts.
-            State::Closed(_) => self.lengthen(after, now),
+            // Requests in flight together say the same; only a longer `Retry-After` counts.
+            PauseState::Paused(_) => self.lengthen(after, now),
         }
         effect
     }
 
     fn lengthen(&mut self, after: Option<Duration>, now: Instant) {
         let wished = after.and_then(|after| now.checked_add(after));
-        if let (State::Closed(closed), Some(wished)) = (&mut self.state, wished) {
+        if let (PauseState::Paused(closed), Some(wished)) = (&mut self.state, wished) {
             closed.until = closed.until.max(wished);
         }
     }
 
     fn go_on_with_trial(&mut self, trial: Trial, now: Instant) {
-        if let State::Closed(closed) = &mut self.state {
+        if let PauseState::Paused(closed) = &mut self.state {
             closed.until = now.checked_add(trial.wait).unwrap_or(now);
             closed.trial = Some(trial);
         }
     }
 
-    /// There is no other record to begin the trial with: the suspect is sent all the same.
+    /// No other record is there to begin the trial with: the suspect is sent first.
     pub(super) fn skip_the_first(&mut self) {
-        if let State::Closed(Closed { trial: Some(trial), .. }) = &mut self.state
+        if let PauseState::Paused(Paused { trial: Some(trial), .. }) = &mut self.state
             && trial.stage == Stage::Before
         {
             trial.stage = Stage::Suspect;
         }
     }
 
-    fn pace(&mut self, sending: &Sending, now: Instant) -> Option<f64> {
+    fn pace(&mut self, sending: &SentRequest, now: Instant) -> Option<f64> {
         let recently = now.checked_sub(RECENT).unwrap_or(now);
         let meets_others = self.turned_another_away(sending.sequence, recently);
         match &mut self.pacing {
@@ -465,7 +468,7 @@ impl Pause {
         jitter: &mut Jitter,
     ) -> Duration {
         let delay = self.backoff.pause(1, after, jitter);
-        self.state = State::Closed(Closed {
+        self.state = PauseState::Paused(Paused {
             since: now,
             until: now.checked_add(delay).unwrap_or(now),
             failed_probes: 0,
@@ -477,7 +480,7 @@ impl Pause {
     }
 
     fn probe_failed(&mut self, sequence: u64, after: Option<Duration>, now: Instant, jitter: &mut Jitter) {
-        let State::Closed(closed) = &mut self.state else { return };
+        let PauseState::Paused(closed) = &mut self.state else { return };
         closed.failed_probes = closed.failed_probes.saturating_add(1);
         let delay = self.backoff.pause(closed.failed_probes.saturating_add(1), after, jitter);
         // What was sent before the probe may have brought a wish for more.
@@ -508,13 +511,13 @@ impl Pause {
         others.any(|(_, at)| *at > since)
     }
 
-    /// It accepted a record that it had turned away although load can't have been the reason.
+    /// The destination accepted a record that it had turned away although load can't have been the reason.
     pub(super) fn has_changed(&mut self, now: Instant) {
         self.changed = Some(now);
     }
 
-    /// Whether a comparison that began at `since` and ends now speaks of the record: no other was turned away meanwhile,
-    /// and the destination was steady for some times as long before.
+    /// Whether a comparison from `since` to now says something about the record: no other was turned away during it,
+    /// and the destination was steady before it, see [`STEADY_BEFORE`].
     pub(super) fn is_steady(&self, sequence: u64, since: Instant, now: Instant) -> bool {
         let took = now.saturating_duration_since(since);
         let before = took.saturating_mul(STEADY_BEFORE).min(LONGEST_STEADY);
@@ -523,7 +526,7 @@ impl Pause {
         !has_changed && !self.turned_another_away(sequence, since)
     }
 
-    /// The record is guilty: a pace that was found by it alone says nothing of the destination.
+    /// The record is guilty: a rate that was found by it alone says nothing about the destination.
     pub(super) fn doubt_the_pace(&mut self, suspect: u64) {
         let began = self.pacing.as_ref().map(Pacing::began);
         if began.is_some_and(|began| !self.turned_another_away(suspect, began)) {
@@ -554,7 +557,7 @@ impl Pause {
         }
         let wait = self.fair_wait(wait);
         let quiet_since = self.last_activity.filter(|_| self.in_flight == 0).unwrap_or(now);
-        self.state = State::Closed(Closed {
+        self.state = PauseState::Paused(Paused {
             since: now,
             until: quiet_since.checked_add(wait).unwrap_or(now),
             failed_probes: 0,
@@ -565,7 +568,7 @@ impl Pause {
         Ok(())
     }
 
-    /// At a known rate, a fair wait is one that lets the next request pass.
+    /// The wait before a request of a trial; at a known rate, long enough to let the next request pass.
     pub(super) fn fair_wait(&self, wait: Duration) -> Duration {
         let paced = self.pacing.as_ref().map_or(Duration::ZERO, |pacing| pacing.interval().saturating_mul(2));
         wait.max(paced)
@@ -574,7 +577,7 @@ impl Pause {
     /// The suspect whose trial is on, and whether it was turned away already.
     pub(super) fn trial(&self) -> Option<(u64, bool)> {
         match &self.state {
-            State::Closed(Closed { trial: Some(trial), .. }) => {
+            PauseState::Paused(Paused { trial: Some(trial), .. }) => {
                 Some((trial.suspect, matches!(trial.stage, Stage::After | Stage::Again)))
             }
             _ => None,

@@ -1,13 +1,13 @@
-//! How often something may be done: a token bucket, as the time at which it will be full again (the generic cell
-//! rate algorithm, ITU-T I.371). Pure: takes `now`, never sleeps.
+//! A token bucket, kept as the time at which it is full again (the generic cell rate algorithm, ITU-T I.371). Pure:
+//! takes `now`, never sleeps.
 //!
-//! Invariant: within any time `t` no more than the [burst](Rate::burst) and one per [interval](Rate::interval) of
-//! `t` are taken.
+//! Invariant: within any time `t` at most the [burst](Rate::burst) and one per [interval](Rate::interval) of `t` are
+//! taken.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// So many in so much time.
+/// A number of events per time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: NonZeroU32,
@@ -15,10 +15,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// What may go at once, after a rest: what comes in the tenth part of a second.
+    /// The burst after a pause: the tokens of a tenth of a second.
     pub const BURST: Duration = Duration::from_millis(100);
 
-    /// `count` in each `per`; `None` if that is no time, or more than one in a nanosecond.
+    /// `count` in each `per`; `None` if that is more than one in a nanosecond.
     pub fn new(count: NonZeroU32, per: Duration) -> Option<Self> {
         (per.as_nanos() >= u128::from(count.get())).then_some(Self { count, per })
     }
@@ -38,7 +38,7 @@ impl Rate {
 
 /// A bucket of tokens that fills at a rate, up to its burst.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     interval: Duration,
     /// What all tokens but one are worth.
     slack: Duration,
@@ -46,20 +46,20 @@ pub struct Bucket {
     full_at: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
     pub fn new(rate: Rate) -> Self {
         let slack = rate.interval().saturating_mul(rate.burst() - 1);
         Self { interval: rate.interval(), slack, full_at: None }
     }
 
-    /// When the next token is there; `None` if one is.
+    /// When the next token is available; `None` if one is now.
     pub fn free_at(&self, now: Instant) -> Option<Instant> {
         let free_at = self.full_at?.checked_sub(self.slack)?;
         (free_at > now).then_some(free_at)
     }
 
-    /// Takes a token, whether or not it is there: one that is not is taken from those to come.
+    /// Takes a token; if none is available, one of those to come.
     pub fn take(&mut self, now: Instant) {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
         self.full_at = full_at.checked_add(self.interval).or(self.full_at);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_a_second_goes_each_second() {
-        let (mut bucket, start) = (Bucket::new(rate(1, 1)), Instant::now());
+        let (mut bucket, start) = (TokenBucket::new(rate(1, 1)), Instant::now());
         let mut now = start;
         for _ in 0..5 {
             assert_eq!(bucket.free_at(now), None);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_long_rest_earns_no_more_than_the_burst() {
-        let (mut bucket, start) = (Bucket::new(rate(100, 1)), Instant::now());
+        let (mut bucket, start) = (TokenBucket::new(rate(100, 1)), Instant::now());
         let later = start + Duration::from_secs(3_600);
         bucket.take(start);
         (0..10).for_each(|_| {
@@ -114,7 +114,7 @@ mod tests {
             waits in prop::collection::vec(0..2_000_u64, 1..200),
         ) {
             let rate = rate(count, seconds);
-            let (mut bucket, mut now, mut taken) = (Bucket::new(rate), Instant::now(), Vec::new());
+            let (mut bucket, mut now, mut taken) = (TokenBucket::new(rate), Instant::now(), Vec::new());
             for wait in waits {
                 now += Duration::from_millis(wait);
                 // The eager take all there is, the patient wait for it.

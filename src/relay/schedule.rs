@@ -1,33 +1,33 @@
-//! The records under way, and which of them may go next.
+//! The records under way, and which of them may be sent next.
 //!
-//! Invariant: each is in exactly one [`State`], and stands in the one index that belongs to it. A record that is in
-//! flight has been moved out, so it can't be sent by two at once. Pure bookkeeping: it knows no answers, and time
-//! only as the moment at which a wait is over.
+//! Invariant: each is in exactly one [`RecordState`] and in the index of that state alone. A record in flight has been
+//! moved out, so it can't be sent twice at once. Pure bookkeeping: it knows no answers, and time only as the end of a
+//! wait.
 
-use super::lanes::{Lane, Lanes};
-use super::record::{Offset, Partition, Record};
+use super::order_queues::{OrderKey, OrderQueues};
 use super::settings::Order;
 use super::transport::Target;
+use crate::record::{Offset, Partition, Record};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Instant, SystemTime};
 
-/// Where a record stands.
+/// The state of a record under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// It may go, as far as the record is concerned: not in flight, first in its lane.
+pub(super) enum RecordState {
+    /// Not in flight, first in its queue.
     Ready,
-    /// Its next attempt is not due.
+    /// Backing off until then.
     Waiting(Instant),
-    /// Behind another record of its lane.
+    /// Behind another record of its queue.
     Queued,
     /// With a worker.
     InFlight,
-    /// Refused, and on its way to the dead letters.
-    PendingLetter,
+    /// Rejected, and on its way to the dead letters.
+    PendingDeadLetter,
 }
 
-/// A record that was turned away for what may be the destination's trouble.
+/// What is known of a record that was turned away, perhaps because of the destination.
 #[derive(Clone, Debug)]
 pub(super) struct TurnedAway {
     /// When, for the first time since it was last accepted or since its first attempt.
@@ -58,12 +58,12 @@ pub(super) struct TurnedAway {
 /// A record under way.
 #[derive(Debug)]
 pub(super) struct Slot {
-    state: State,
-    /// Not here while a worker or the dead letters have it.
+    state: RecordState,
+    /// `None` while a worker or the dead letters have it.
     record: Option<Record>,
     pub partition: Partition,
     pub offset: Offset,
-    /// Under which possession of the partition it was taken in.
+    /// The epoch of the assignment under which it was admitted.
     pub epoch: u64,
     pub target: Target,
     pub weight: usize,
@@ -76,11 +76,11 @@ pub(super) struct Slot {
     pub turned_away: Option<TurnedAway>,
     /// Its last sending found a kept connection closed.
     pub was_stale: bool,
-    lane: Option<Lane>,
+    lane: Option<OrderKey>,
 }
 
 impl Slot {
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> RecordState {
         self.state
     }
 
@@ -89,9 +89,9 @@ impl Slot {
     }
 }
 
-/// What is known of a record when it is taken in.
+/// A record to admit.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct NewRecord {
     pub record: Record,
     pub epoch: u64,
     pub target: Target,
@@ -135,7 +135,7 @@ impl Ready {
     }
 }
 
-/// Hashes the numbers of records. They count up and come from nobody else, so one multiplication spreads them.
+/// Hashes sequence numbers. They count up and no attacker chooses them, so one multiplication spreads them.
 #[derive(Debug, Default)]
 struct SequenceHasher(u64);
 
@@ -163,11 +163,11 @@ impl Hasher for SequenceHasher {
 pub(super) struct Schedule {
     slots: HashMap<u64, Slot, BuildHasherDefault<SequenceHasher>>,
     next_sequence: u64,
-    lanes: Lanes,
+    lanes: OrderQueues,
     ready: Ready,
-    /// Ready, but for a target that is paused by itself.
+    /// Ready, but of a paused target.
     paused: HashMap<Target, Ready>,
-    /// Those of them that got a ready record since somebody asked.
+    /// Those of them that got a ready record since the last call of `targets_that_got_one`.
     paused_got: BTreeSet<Target>,
     waiting: BTreeSet<(Instant, u64)>,
     in_flight: usize,
@@ -179,7 +179,7 @@ impl Schedule {
         Self {
             slots: HashMap::default(),
             next_sequence: 0,
-            lanes: Lanes::new(order),
+            lanes: OrderQueues::new(order),
             ready: Ready::default(),
             paused: HashMap::new(),
             paused_got: BTreeSet::new(),
@@ -234,20 +234,20 @@ impl Schedule {
 
     // ---- in and out ----------------------------------------------------------------------------------------
 
-    /// Takes a record in.
-    pub(super) fn insert(&mut self, entry: Entry) -> u64 {
-        let Entry { record, epoch, target, now } = entry;
+    /// Admits a record.
+    pub(super) fn insert(&mut self, entry: NewRecord) -> u64 {
+        let NewRecord { record, epoch, target, now } = entry;
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let lane = self.lanes.of(&record);
         let is_first = self.lanes.enter(lane, sequence);
         let slot = Slot {
-            state: if is_first { State::Ready } else { State::Queued },
+            state: if is_first { RecordState::Ready } else { RecordState::Queued },
             partition: record.partition().clone(),
             offset: record.offset(),
             weight: record.weight(),
-            // A slow key keeps its records long after the others of their fetch are gone; those that may go at once
-            // leave as they came.
+            // Records behind a slow key stay long after the others of their fetch; those that may be sent at once are
+            // not copied.
             record: Some(if is_first || !self.lanes.is_by_key() { record } else { record.detach() }),
             epoch,
             target,
@@ -266,7 +266,7 @@ impl Schedule {
         sequence
     }
 
-    /// Takes a record out, in whatever state it is; its successor in the lane may go.
+    /// Removes a record in any state; its successor in the queue becomes ready.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Slot> {
         let slot = self.slots.remove(&sequence)?;
         self.leave_index(sequence, &slot);
@@ -274,18 +274,18 @@ impl Schedule {
         if let Some(successor) = self.lanes.leave(slot.lane, sequence)
             && let Some(next) = self.slots.get_mut(&successor)
         {
-            debug_assert_eq!(next.state, State::Queued, "only the first of a lane is anything else");
-            next.state = State::Ready;
+            debug_assert_eq!(next.state, RecordState::Queued, "only the first of a lane is anything else");
+            next.state = RecordState::Ready;
             let target = next.target;
             self.index_ready(successor, target, false);
         }
         Some(slot)
     }
 
-    /// The records of a partition that are with nobody: all but those in flight and those that the dead letters
-    /// have.
+    /// The records of a partition that are neither in flight nor with the dead letters.
     pub(super) fn idle_of(&self, partition: &Partition) -> Vec<u64> {
-        let idle = |slot: &Slot| !matches!(slot.state, State::InFlight | State::PendingLetter);
+        let idle =
+            |slot: &Slot| !matches!(slot.state, RecordState::InFlight | RecordState::PendingDeadLetter);
         let of_it = self.slots.iter().filter(|(_, slot)| slot.partition == *partition && idle(slot));
         let mut sequences: Vec<u64> = of_it.map(|(sequence, _)| *sequence).collect();
         // From the last on, so that no successor becomes ready only to go next.
@@ -293,19 +293,22 @@ impl Schedule {
         sequences
     }
 
-    /// The records of a partition that were refused and are not kept yet.
-    pub(super) fn letters_of(&self, partition: &Partition) -> Vec<u64> {
-        let is_letter = |slot: &Slot| slot.state == State::PendingLetter && slot.partition == *partition;
+    /// The records of a partition that were rejected and are not kept yet.
+    pub(super) fn dead_letters_of(&self, partition: &Partition) -> Vec<u64> {
+        let is_letter =
+            |slot: &Slot| slot.state == RecordState::PendingDeadLetter && slot.partition == *partition;
         self.slots.iter().filter(|(_, slot)| is_letter(slot)).map(|(sequence, _)| *sequence).collect()
     }
 
     // ---- from state to state -------------------------------------------------------------------------------
 
-    /// A worker takes it.
+    /// Hands a record to a worker.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Record> {
-        let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == State::Ready)?;
+        let slot = self.slots.get_mut(&sequence).filter(|slot| slot.state == RecordState::Ready)?;
+        // Invariant 3.
+        assert!(self.lanes.is_first(slot.lane, sequence), "a record is sent after its predecessor is done");
         let (record, target) = (slot.record.take()?, slot.target);
-        slot.state = State::InFlight;
+        slot.state = RecordState::InFlight;
         self.in_flight += 1;
         if !self.ready.remove(sequence) {
             self.remove_paused(sequence, target);
@@ -313,53 +316,53 @@ impl Schedule {
         Some(record)
     }
 
-    /// A worker gives it back: it is due at `until`, or at once.
+    /// Takes a record back from a worker: due at `until`, or at once.
     pub(super) fn put_back(&mut self, sequence: u64, record: Record, until: Option<Instant>) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
-        debug_assert_eq!(slot.state, State::InFlight, "only what is in flight comes back");
-        // It may stay for long, and must not keep all in memory that was fetched with it.
+        debug_assert_eq!(slot.state, RecordState::InFlight, "only what is in flight comes back");
+        // It may stay for long, and must not keep its whole fetch in memory.
         slot.record = Some(record.detach());
         self.in_flight -= 1;
         let target = slot.target;
         match until {
             Some(until) => {
-                slot.state = State::Waiting(until);
+                slot.state = RecordState::Waiting(until);
                 self.waiting.insert((until, sequence));
             }
             None => {
-                slot.state = State::Ready;
+                slot.state = RecordState::Ready;
                 self.index_ready(sequence, target, true);
             }
         }
     }
 
-    /// It was refused: it waits for a place in the dead letters.
-    pub(super) fn await_letter(&mut self, sequence: u64) -> Option<Record> {
+    /// The record was rejected: it waits for the dead letters.
+    pub(super) fn await_dead_letter(&mut self, sequence: u64) -> Option<Record> {
         let slot = self.slots.get_mut(&sequence)?;
         let record = slot.record.take();
-        let before = std::mem::replace(&mut slot.state, State::PendingLetter);
+        let before = std::mem::replace(&mut slot.state, RecordState::PendingDeadLetter);
         let target = slot.target;
         self.leave_state(sequence, before, target);
         record
     }
 
-    /// A ready record is to wait first.
+    /// Makes a ready record wait.
     pub(super) fn postpone(&mut self, sequence: u64, until: Instant) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         let before = slot.state;
         let until = match before {
-            State::Ready => until,
+            RecordState::Ready => until,
             // Never earlier than it was told.
-            State::Waiting(told) => told.max(until),
-            State::Queued | State::InFlight | State::PendingLetter => return,
+            RecordState::Waiting(told) => told.max(until),
+            RecordState::Queued | RecordState::InFlight | RecordState::PendingDeadLetter => return,
         };
-        slot.state = State::Waiting(until);
+        slot.state = RecordState::Waiting(until);
         let target = slot.target;
         self.leave_state(sequence, before, target);
         self.waiting.insert((until, sequence));
     }
 
-    /// The record itself may be what is turned away.
+    /// The record itself may be the cause: it becomes a suspect.
     pub(super) fn suspect(&mut self, sequence: u64) {
         if let Some(turned_away) = self.slots.get_mut(&sequence).and_then(|slot| slot.turned_away.as_mut()) {
             turned_away.is_suspect = true;
@@ -367,13 +370,13 @@ impl Schedule {
         }
     }
 
-    /// Those whose wait is over are ready. Gives the targets that are paused by themselves and got a ready record, be
-    /// it by this or because its predecessor is done.
+    /// Makes records ready whose wait is over. Returns the paused targets that got a ready record, by this or because a
+    /// predecessor is done.
     pub(super) fn wake_due(&mut self, now: Instant) -> BTreeSet<Target> {
         while let Some(&(until, sequence)) = self.waiting.first().filter(|(until, _)| *until <= now) {
             self.waiting.remove(&(until, sequence));
             if let Some(slot) = self.slots.get_mut(&sequence) {
-                slot.state = State::Ready;
+                slot.state = RecordState::Ready;
                 let (target, was_sent) = (slot.target, slot.attempts > 0);
                 self.index_ready(sequence, target, was_sent);
             }
@@ -381,7 +384,7 @@ impl Schedule {
         self.targets_that_got_one()
     }
 
-    /// The targets that are paused by themselves and got a ready record since somebody asked.
+    /// The paused targets that got a ready record since the last call.
     pub(super) fn targets_that_got_one(&mut self) -> BTreeSet<Target> {
         std::mem::take(&mut self.paused_got)
     }
@@ -390,18 +393,18 @@ impl Schedule {
         self.leave_state(sequence, slot.state, slot.target);
     }
 
-    fn leave_state(&mut self, sequence: u64, state: State, target: Target) {
+    fn leave_state(&mut self, sequence: u64, state: RecordState, target: Target) {
         match state {
-            State::Ready => {
+            RecordState::Ready => {
                 if !self.ready.remove(sequence) {
                     self.remove_paused(sequence, target);
                 }
             }
-            State::Waiting(until) => {
+            RecordState::Waiting(until) => {
                 self.waiting.remove(&(until, sequence));
             }
-            State::InFlight => self.in_flight -= 1,
-            State::Queued | State::PendingLetter => {}
+            RecordState::InFlight => self.in_flight -= 1,
+            RecordState::Queued | RecordState::PendingDeadLetter => {}
         }
     }
 
@@ -423,7 +426,7 @@ impl Schedule {
         }
     }
 
-    /// The target is paused by itself: its records step aside, so that nobody looks at them.
+    /// Sets the records of a paused target aside, so that they are not examined.
     pub(super) fn pause_target(&mut self, target: Target) {
         if self.paused.contains_key(&target) {
             return;
@@ -453,7 +456,7 @@ impl Schedule {
 
     /// The record, if it is ready.
     pub(super) fn ready(&self, sequence: u64) -> Option<u64> {
-        self.slots.get(&sequence).filter(|slot| slot.state == State::Ready).map(|_| sequence)
+        self.slots.get(&sequence).filter(|slot| slot.state == RecordState::Ready).map(|_| sequence)
     }
 
     /// The first one that is ready.
@@ -466,8 +469,8 @@ impl Schedule {
         self.ready.fresh.first().copied()
     }
 
-    /// The record to probe with: the first at or after `from` that is no suspect, else the first that is no suspect,
-    /// else the first. `target`: among those of a target that is paused by itself.
+    /// The record to probe with: the first at or after `from` that is not a suspect, else the first that is not a
+    /// suspect, else the first. `target`: among the records of a paused target.
     pub(super) fn probe(&self, from: u64, target: Option<Target>) -> Option<u64> {
         let ready = match target {
             Some(target) => self.paused.get(&target)?,
@@ -481,7 +484,8 @@ impl Schedule {
             .or_else(|| ready.iter_from(0).next())
     }
 
-    /// Whether a record that is no suspect is ready for the target (`None`: for any that is not paused by itself).
+    /// Whether a record that is not a suspect is ready for the paused target (`None`: for any target that is not
+    /// paused).
     pub(super) fn has_innocent(&self, target: Option<Target>) -> bool {
         self.probe(0, target).is_some_and(|sequence| !self.suspects.contains(&sequence))
     }
@@ -497,20 +501,20 @@ impl Schedule {
         let (mut ready, mut waiting, mut in_flight) = (0, 0, 0);
         for (sequence, slot) in &self.slots {
             match slot.state {
-                State::Ready => {
+                RecordState::Ready => {
                     let paused = self.paused.get(&slot.target);
                     let index = paused.unwrap_or(&self.ready);
                     assert!(index.fresh.contains(sequence) || index.again.contains(sequence));
                     ready += 1;
                 }
-                State::Waiting(until) => {
+                RecordState::Waiting(until) => {
                     assert!(self.waiting.contains(&(until, *sequence)));
                     waiting += 1;
                 }
-                State::InFlight => in_flight += 1,
-                State::Queued | State::PendingLetter => {}
+                RecordState::InFlight => in_flight += 1,
+                RecordState::Queued | RecordState::PendingDeadLetter => {}
             }
-            let is_idle = !matches!(slot.state, State::InFlight | State::PendingLetter);
+            let is_idle = !matches!(slot.state, RecordState::InFlight | RecordState::PendingDeadLetter);
             assert_eq!(slot.record.is_some(), is_idle, "a record is in one place");
         }
         let indexed = |ready: &Ready| ready.fresh.len() + ready.again.len();

@@ -1,11 +1,11 @@
-//! Everything a run can be told, with the defaults the command line shows.
+//! The settings of a run, with their defaults.
 
+use super::adaptive_limit::ConcurrencyBounds;
 use super::backoff::Backoff;
-use super::budget::Percent;
 use super::filter::Filter;
-use super::limit::Bounds;
+use super::percent::Percent;
 use super::rate::Rate;
-use super::threshold::Threshold;
+use super::rejection_limit::RejectionLimit;
 use super::verdict::Policy;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -13,85 +13,84 @@ use std::time::Duration;
 /// In which order records may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Any record may go next.
+    /// Any record may be sent next.
     #[default]
     None,
-    /// A record goes once its predecessor of the same partition is done.
+    /// A record is sent once its predecessor of the same partition is done.
     Partition,
-    /// A record goes once its predecessor of the same key in the same topic is done; records without a key are
-    /// free.
+    /// A record is sent once its predecessor of the same key in the same topic is done; records without a key are not
+    /// ordered.
     Key,
 }
 
-/// When new records are taken in.
+/// When new records are admitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Intake {
-    /// A batch at a time; the next once all of it is done.
+    /// A batch at a time; the next one once all of it is done.
     #[default]
     Batch,
     /// As soon as there is room in the window.
     Sliding,
 }
 
-/// What to do with a refused record.
+/// What to do with a rejected record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnRefusal {
+pub enum OnRejection {
     /// Stop the run, with nothing committed past it.
     #[default]
     Stop,
-    /// Hand it to the dead letters.
+    /// Write it to the dead letters.
     DeadLetter,
-    /// Count it, tell it, and go on.
+    /// Count it, report it, and go on.
     Drop,
 }
 
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Never more requests in flight than this, and never more threads for sending.
+pub struct RelaySettings {
+    /// Requests in flight, and sending threads, at most.
     pub max_concurrency: NonZeroUsize,
-    /// Find out within these bounds how many requests at once are good; none: as many as there may be.
-    pub auto_concurrency: Option<Bounds>,
-    /// When new records are taken in.
+    /// Adapts the concurrency within these bounds; `None`: always `max_concurrency`.
+    pub auto_concurrency: Option<ConcurrencyBounds>,
+    /// When new records are admitted.
     pub intake: Intake,
-    /// A batch holds at most so many records.
+    /// Records of a batch, at most.
     pub batch_size: NonZeroUsize,
-    /// A batch, or the sliding window, holds at most so many bytes of records; one record may exceed it alone.
+    /// Bytes of records under way, at most; a single record may exceed it.
     pub batch_bytes: NonZeroUsize,
-    /// The sliding window holds at most so many records of each partition: the oldest unfinished one, and those
-    /// behind it, done or not.
+    /// Records of each partition in the window, at most: from the oldest unfinished one on, done or not.
     pub window_size: NonZeroUsize,
-    /// The breath between two batches; none with a sliding window.
+    /// The pause between two batches; not used with a sliding window.
     pub batch_interval: Duration,
-    /// No more attempts than this, retries and probes included; none: no limit.
+    /// The highest rate of attempts, retries and probes included; `None`: unlimited.
     pub max_rate: Option<Rate>,
-    /// At most this share of attempts may be retries; none: no limit.
+    /// The highest percentage of attempts that may be retries; `None`: unlimited.
     pub retry_budget: Option<Percent>,
-    /// The order kept.
+    /// The order in which records are sent.
     pub order: Order,
-    /// Which records are delivered at all.
+    /// Which records are delivered.
     pub filter: Filter,
     /// What each answer means.
     pub policy: Policy,
     /// The time between two attempts of a record, and between two probes of a paused destination.
     pub backoff: Backoff,
-    /// A record that failed so often is refused; none: no limit.
+    /// A record is rejected after this many counted failures; `None`: never.
     pub max_attempts: Option<NonZeroU32>,
-    /// A record that fails so long after its first attempt of this run is refused.
+    /// A record is rejected if it fails this long after its first attempt in this run; `None`: never.
     pub max_age: Option<Duration>,
-    /// So many failures in a row with no acceptance between pause all sending.
+    /// Pause after this many consecutive failures.
     pub pause_after: NonZeroU32,
-    /// No `Retry-After` is honoured beyond this.
+    /// The longest `Retry-After` that is honoured.
     pub max_retry_after: Duration,
-    /// The run ends when nothing was accepted for so long although something was tried; none: never.
+    /// The run ends when nothing was accepted for this long although records were sent; `None`: never.
     pub patience: Option<Duration>,
-    /// What to do with refused records.
-    pub on_refusal: OnRefusal,
-    /// The run ends when more than this were refused; none: however many.
-    pub max_refused: Option<Threshold>,
+    /// What to do with rejected records.
+    pub on_rejection: OnRejection,
+    /// The run ends when more records than this are rejected; `None`: unlimited.
+    pub max_rejected: Option<RejectionLimit>,
 }
 
-impl Default for Settings {
+impl Default for RelaySettings {
     fn default() -> Self {
         const fn size(n: usize) -> NonZeroUsize {
             NonZeroUsize::new(n).expect("the literals below are not 0")
@@ -115,8 +114,8 @@ impl Default for Settings {
             pause_after: const { NonZeroU32::new(10).expect("10 is not 0") },
             max_retry_after: Duration::from_secs(600),
             patience: None,
-            on_refusal: OnRefusal::Stop,
-            max_refused: None,
+            on_rejection: OnRejection::Stop,
+            max_rejected: None,
         }
     }
 }

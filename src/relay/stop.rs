@@ -18,7 +18,7 @@ impl Stop {
     /// Asks the run to drain and end.
     pub fn request(&self) {
         let (requested, changed) = &*self.inner;
-        // A bool is whole whatever a panicking holder did to it: poison carries no news.
+        // A bool is valid even after a panic of the holder.
         *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
         changed.notify_all();
     }
@@ -34,7 +34,7 @@ impl Stop {
         let deadline = Instant::now().checked_add(time);
         let mut guard = requested.lock().unwrap_or_else(PoisonError::into_inner);
         while !*guard {
-            // A wait may wake for no reason, so the time left is counted anew each time.
+            // Wake-ups may be spurious, so the remaining time is computed each time.
             let left = deadline.map_or(time, |d| d.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;

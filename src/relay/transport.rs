@@ -1,6 +1,6 @@
-//! The seam towards the destination: one record out, one answer back.
+//! The interface to the destination: one record out, one answer back.
 
-use super::record::Record;
+use crate::record::Record;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Answer {
     pub excerpt: String,
 }
 
-/// Which stage a request failed at; it decides whether the failure speaks of the destination.
+/// The stage at which a request failed, which tells whether the failure is about the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendErrorKind {
     /// No connection: name not found, refused, unreachable, TLS failed. Nothing was sent.
@@ -30,8 +30,8 @@ pub enum SendErrorKind {
     /// A kept connection turned out to be closed while the request was being written: it broke within about a round
     /// trip, before the first byte of an answer. It says nothing of record or destination. Never on a new connection.
     Stale,
-    /// No request can be made of the record: it would be larger than servers take. Nothing was sent, and no other
-    /// attempt would end otherwise.
+    /// No request can be made of the record: it would be larger than servers take. Nothing was sent, and no retry
+    /// helps.
     Unsendable,
 }
 
@@ -57,7 +57,7 @@ impl std::error::Error for SendError {}
 pub struct Attempt {
     /// Counted from 1, over all sendings of this record by this process.
     pub number: u32,
-    /// Over a connection of its own: the kept ones may all lead to the one backend that is in trouble.
+    /// Over a new connection: the kept ones may all lead to a failing backend.
     pub new_connection: bool,
 }
 
@@ -66,13 +66,13 @@ impl Attempt {
     pub const FIRST: Self = Self { number: 1, new_connection: false };
 }
 
-/// Where a record goes, as far as the core has to know: records of one target share its pauses. Two targets with the
-/// same number (a hash, say) share them as well, which costs time and loses nothing.
+/// Identifies where a record goes: records of one target share its pauses. Two targets with the same number (a hash)
+/// share them too, which costs time and loses nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target(pub u64);
 
 impl Target {
-    /// The target of every record, where the address has no placeholders.
+    /// The target of every record where the URL has no placeholders.
     pub const ONLY: Self = Self(0);
 }
 

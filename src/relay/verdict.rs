@@ -1,5 +1,5 @@
-//! What an answer means: it speaks either of the record or of the destination. What speaks of the destination
-//! would meet every record alike, so it must never empty a topic into the dead letters.
+//! What an answer means: it is about the record or about the destination. An answer about the destination would meet
+//! every record alike, so it must never empty a topic into the dead letters.
 
 use super::transport::{Answer, SendError, SendErrorKind};
 use std::collections::BTreeMap;
@@ -12,72 +12,102 @@ use std::time::Duration;
 pub enum Verdict {
     /// The record is done.
     Accepted,
-    /// Perhaps it is the record: it is sent again after a backoff of its own, others go on.
+    /// Perhaps because of the record: it is retried after a backoff of its own, others go on.
     Retry {
-        /// Not before this has passed, by the destination's wish.
+        /// The destination's `Retry-After`.
         after: Option<Duration>,
     },
-    /// It is the destination, for now: sending pauses, and the record is sent again.
+    /// Because of the destination, for now: sending pauses, and the record is retried.
     Pause {
-        /// Not before this has passed, by the destination's wish.
+        /// The destination's `Retry-After`.
         after: Option<Duration>,
         /// What may explain it.
-        trouble: Trouble,
+        cause: PauseCause,
     },
     /// The record will never be accepted.
-    Refused,
+    Rejected,
     /// The destination wants no more: the run ends.
     Stop,
-    /// The request never arrived, and that says nothing of anybody: it is sent again at once.
+    /// The request met a connection that was closed: it is sent again at once.
     Again,
 }
 
-/// What may explain that a destination turns a record away.
+/// What may explain that a destination turns a record away, for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PauseCause {
     /// Too many requests in too short a time (429).
     Rate,
-    /// Load, or a moment's absence (502, 503, 504).
+    /// Overload or a short outage (502, 503, 504).
     Load,
-    /// No connection: whoever listens at that address is away, for all targets there.
+    /// No connection: the origin is away, for all its targets.
     Connection,
-    /// Credentials or the address, which no wait mends; with advice for a person, where there is any.
-    Setup(Option<&'static str>),
+    /// Credentials or the address, which no wait mends; `None` where a rule of the operator's says so.
+    Setup(Option<SetupFault>),
 }
 
-impl Trouble {
-    /// Whether load, or a moment's absence, may explain it.
+impl PauseCause {
+    /// Whether load or a short outage may explain it.
     pub fn may_be_load(self) -> bool {
         !matches!(self, Self::Setup(_))
     }
 
-    /// What a person should do.
-    pub fn advice(self) -> Option<&'static str> {
-        if let Self::Setup(advice) = self { advice } else { None }
+    /// What is wrong with credentials or address, where that is known.
+    pub fn fault(self) -> Option<SetupFault> {
+        if let Self::Setup(fault) = self { fault } else { None }
+    }
+}
+
+/// What is wrong with credentials or address: only a person can fix it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupFault {
+    /// No credentials, or wrong ones.
+    Unauthorized,
+    /// The credentials don't allow it.
+    Forbidden,
+    /// Nothing is at the path.
+    NotFound,
+    /// The path takes no POST.
+    MethodNotAllowed,
+    /// A proxy wants credentials.
+    ProxyUnauthorized,
+    /// The destination has another address by now; redirects are never followed.
+    Moved,
+}
+
+impl fmt::Display for SetupFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unauthorized => "the destination wants credentials, or other ones",
+            Self::Forbidden => "the destination forbids this: check the credentials and what they may do",
+            Self::NotFound => "nothing is at this address",
+            Self::MethodNotAllowed => "the address takes no POST",
+            Self::ProxyUnauthorized => "a proxy on the way wants credentials",
+            Self::Moved => "the destination has moved and redirects are never followed",
+        })
     }
 }
 
 impl Verdict {
-    /// What `--on-status` may ask for, by name.
+    /// What a [`Rule`] may ask for, by name.
     pub const NAMES: [(&'static str, Self); 5] = [
         ("accept", Self::Accepted),
         ("retry", Self::Retry { after: None }),
-        ("pause", Self::Pause { after: None, trouble: Trouble::Load }),
-        ("refuse", Self::Refused),
+        ("pause", Self::Pause { after: None, cause: PauseCause::Load }),
+        ("refuse", Self::Rejected),
         ("stop", Self::Stop),
     ];
 
-    /// The same with the destination's own wish for the wait.
+    /// The same with the destination's `Retry-After`.
     fn after(self, after: Option<Duration>) -> Self {
         match self {
             Self::Retry { .. } => Self::Retry { after },
-            Self::Pause { trouble, .. } => Self::Pause { after, trouble },
+            Self::Pause { cause, .. } => Self::Pause { after, cause },
             other => other,
         }
     }
 }
 
-/// A rule of `--on-status`: `409=retry`, `4xx=refuse`.
+/// A rule by which statuses get a verdict: `409=retry`, `4xx=refuse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     statuses: Statuses,
@@ -127,7 +157,7 @@ impl FromStr for Rule {
     }
 }
 
-/// The table of verdicts, with the operator's own rows before the standing ones.
+/// The table of verdicts: the operator's rules go before the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     rules: BTreeMap<Statuses, Verdict>,
@@ -145,7 +175,7 @@ impl Policy {
         rule(Statuses::One(status)).or_else(|| rule(Statuses::Class(status / 100)))
     }
 
-    /// What came of an attempt, and what it means.
+    /// The verdict on the result of an attempt.
     pub fn judge(&self, outcome: &Result<Answer, SendError>) -> Verdict {
         match outcome {
             Ok(answer) => self
@@ -153,35 +183,33 @@ impl Policy {
                 .unwrap_or_else(|| by_default(answer.status))
                 .after(answer.retry_after),
             Err(error) => match error.kind {
-                SendErrorKind::Connect => Verdict::Pause { after: None, trouble: Trouble::Connection },
+                SendErrorKind::Connect => Verdict::Pause { after: None, cause: PauseCause::Connection },
                 SendErrorKind::Timeout | SendErrorKind::Broken => Verdict::Retry { after: None },
                 SendErrorKind::Stale => Verdict::Again,
-                SendErrorKind::Unsendable => Verdict::Refused,
+                SendErrorKind::Unsendable => Verdict::Rejected,
             },
         }
     }
 }
 
-/// The table that holds where no rule says otherwise.
+/// The default table.
 fn by_default(status: u16) -> Verdict {
-    let pause = |trouble| Verdict::Pause { after: None, trouble };
-    let setup = |advice| pause(Trouble::Setup(Some(advice)));
+    let pause = |cause| Verdict::Pause { after: None, cause };
+    let setup = |fault| pause(PauseCause::Setup(Some(fault)));
     match status {
         200..=299 => Verdict::Accepted,
-        429 => pause(Trouble::Rate),
-        502..=504 => pause(Trouble::Load),
-        401 => setup("the destination wants credentials, or other ones: check --header"),
-        403 => setup("the destination forbids this: check the credentials and what they may do"),
-        404 => setup("nothing is at this address: check the path in --url"),
-        405 => setup("the address takes no POST: check --url"),
-        407 => setup("a proxy on the way wants credentials"),
-        300..=399 => setup(
-            "the destination has moved and redirects are never followed: put its new address into --url",
-        ),
+        429 => pause(PauseCause::Rate),
+        502..=504 => pause(PauseCause::Load),
+        401 => setup(SetupFault::Unauthorized),
+        403 => setup(SetupFault::Forbidden),
+        404 => setup(SetupFault::NotFound),
+        405 => setup(SetupFault::MethodNotAllowed),
+        407 => setup(SetupFault::ProxyUnauthorized),
+        300..=399 => setup(SetupFault::Moved),
         410 => Verdict::Stop,
         408 | 425 => Verdict::Retry { after: None },
-        400..=499 => Verdict::Refused,
-        // 5xx, and what is no status at all (below 200 or above 599), which may be a fault on the way.
+        400..=499 => Verdict::Rejected,
+        // Other 5xx, and invalid statuses, which may come from a faulty proxy.
         _ => Verdict::Retry { after: None },
     }
 }
@@ -195,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standing_table() {
+    fn the_default_table() {
         let policy = Policy::default();
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(judge(&policy, status), Verdict::Accepted, "{status}");
@@ -205,18 +233,18 @@ mod tests {
         }
         for status in [429, 502, 503, 504] {
             assert!(
-                matches!(judge(&policy, status), Verdict::Pause { trouble, .. } if trouble.may_be_load()),
+                matches!(judge(&policy, status), Verdict::Pause { cause, .. } if cause.may_be_load()),
                 "{status}"
             );
         }
         for status in [401, 403, 404, 405, 407, 300, 301, 302, 304, 307, 308] {
             assert!(
-                matches!(judge(&policy, status), Verdict::Pause { trouble: Trouble::Setup(Some(_)), .. }),
+                matches!(judge(&policy, status), Verdict::Pause { cause: PauseCause::Setup(Some(_)), .. }),
                 "{status}"
             );
         }
         for status in [400, 402, 406, 409, 411, 413, 415, 418, 422, 451, 499] {
-            assert_eq!(judge(&policy, status), Verdict::Refused, "{status}");
+            assert_eq!(judge(&policy, status), Verdict::Rejected, "{status}");
         }
         assert_eq!(judge(&policy, 410), Verdict::Stop);
     }
@@ -226,10 +254,10 @@ mod tests {
         let failed = |kind| Policy::default().judge(&Err(SendError { kind, text: String::new() }));
         assert_eq!(
             failed(SendErrorKind::Connect),
-            Verdict::Pause { after: None, trouble: Trouble::Connection }
+            Verdict::Pause { after: None, cause: PauseCause::Connection }
         );
         assert_eq!(failed(SendErrorKind::Stale), Verdict::Again);
-        assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Refused);
+        assert_eq!(failed(SendErrorKind::Unsendable), Verdict::Rejected);
         assert_eq!(failed(SendErrorKind::Timeout), Verdict::Retry { after: None });
         assert_eq!(failed(SendErrorKind::Broken), Verdict::Retry { after: None });
     }
@@ -240,7 +268,7 @@ mod tests {
         let outcome = Ok(Answer { status: 429, retry_after, ..Answer::default() });
         assert_eq!(
             Policy::default().judge(&outcome),
-            Verdict::Pause { after: retry_after, trouble: Trouble::Rate }
+            Verdict::Pause { after: retry_after, cause: PauseCause::Rate }
         );
     }
 
@@ -250,11 +278,11 @@ mod tests {
             .iter()
             .fold(Policy::default(), |policy, rule| policy.with(rule.parse().expect("a rule")));
         assert_eq!(judge(&policy, 409), Verdict::Retry { after: None });
-        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, trouble: Trouble::Load });
-        assert_eq!(judge(&policy, 401), Verdict::Refused);
+        assert_eq!(judge(&policy, 404), Verdict::Pause { after: None, cause: PauseCause::Load });
+        assert_eq!(judge(&policy, 401), Verdict::Rejected);
         assert_eq!(judge(&policy, 302), Verdict::Accepted);
         assert_eq!(judge(&policy, 500), Verdict::Stop);
-        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, trouble: Trouble::Load });
+        assert_eq!(judge(&policy, 503), Verdict::Pause { after: None, cause: PauseCause::Load });
     }
 
     #[test]

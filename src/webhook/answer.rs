@@ -1,34 +1,34 @@
-//! What is kept of an answer: the status, `Retry-After`, and the beginning of the body for people.
+//! What is kept of an answer: the status, `Retry-After`, and an excerpt of the body for the log.
 
 use crate::relay::transport::{Answer, EXCERPT_CHARS};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-/// At most so many bytes of an answer's body are read; what is beyond stays on the wire.
+/// Bytes read of an answer's body, at most.
 pub const BODY_LIMIT: usize = 64 << 10;
 
-/// At most so many bytes of an answer's status line and headers, interim answers included.
+/// Bytes read of an answer's status line and headers, at most, interim answers included.
 pub const HEAD_LIMIT: usize = 64 << 10;
 
 /// A part of a request's path or query of this length may be a secret by itself.
 const SECRET_BYTES: usize = 12;
-/// A shorter path is in every other text by chance.
+/// A shorter path may be in any text by chance.
 const SHORTEST_PATH: usize = 5;
 
-/// Whether a status speaks of the destination and not of the record: it is overloaded, out of order, at another
-/// address, or wants other credentials. Another backend behind the same address may be better off.
+/// Whether a status is about the destination, not the record: overloaded, failing, moved, or other credentials wanted.
+/// Another backend behind the same address may do better.
 pub fn blames_destination(status: u16) -> bool {
     matches!(status, 300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 429 | 500..=599)
 }
 
-/// Makes the core's answer out of what came to a request for `target`.
+/// The core's answer to a request for `target`.
 pub fn answer(target: &str, status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
     let text = conceal(String::from_utf8_lossy(body), target);
     Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(&text) }
 }
 
-/// Takes path and query of the request out of an answer: receivers like to repeat them ("Cannot POST /…"), and for
-/// many webhooks they are the secret.
+/// Removes path and query of the request from an answer: receivers repeat them ("Cannot POST /…"), and for many
+/// webhooks they are the secret.
 fn conceal<'b>(mut text: Cow<'b, str>, target: &str) -> Cow<'b, str> {
     let path = target.split('?').next().unwrap_or_default();
     let whole = [target, path].into_iter().filter(|path| path.len() >= SHORTEST_PATH);
@@ -41,8 +41,8 @@ fn conceal<'b>(mut text: Cow<'b, str>, target: &str) -> Cow<'b, str> {
     text
 }
 
-/// `Retry-After` as a time from `now`: seconds, or a date in one of the three forms of RFC 9110 §5.6.7. A date
-/// that has passed is no wait at all; what is neither is ignored.
+/// `Retry-After` as a time from `now`: seconds, or a date in one of the three forms of RFC 9110 §5.6.7. A past date is
+/// zero; anything else is ignored.
 fn wait(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -61,7 +61,7 @@ fn is_invisible(c: char) -> bool {
             | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF9..=0xFFFB | 0xE0000..=0xE0FFF)
 }
 
-/// The text with control and invisible characters left out; white space, line ends too, becomes a space.
+/// The text without control and invisible characters; white space, line breaks included, becomes a space.
 pub fn printable(text: &str) -> String {
     let seen = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     seen.filter(|c| !c.is_control() && !is_invisible(*c)).collect()

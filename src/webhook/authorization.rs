@@ -1,62 +1,16 @@
-//! `--auth`: what stands in `Authorization`, and how it is renewed while the run goes on.
+//! The value of `Authorization`, and how it is renewed during a run.
 //!
 //! A token or password lies in a file that others may rewrite ([`SecretFile`]), or is fetched from an authorization
 //! server ([`ClientCredentials`]). Either way a destination that answers 401 gets one more try with what there is
 //! then, in the same attempt.
 //!
-//! Invariant: no secret is in an error, a warning or `Debug`, and no lock is held while a file is read.
+//! Invariant: no secret is in an error, a warning or `Debug`.
 
 use super::oauth::ClientCredentials;
-use super::request::header::is_value;
-use crate::files::{self, Contents, FileError, Reporter, Watched};
-use crate::relay::base64;
+use super::secret_file::SecretFile;
 use crate::relay::transport::SendError;
-use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The largest file with a token or settings that is read, in bytes.
-pub const LARGEST_FILE: u64 = 64 << 10;
-
-/// Why there are no credentials. It never shows what the file holds.
-#[derive(Debug)]
-pub enum AuthorizationError {
-    /// The file can't be read.
-    File(FileError),
-    /// There is nothing in the file.
-    Empty(PathBuf),
-    /// The file holds something else; what is wanted.
-    Form(PathBuf, &'static str),
-    /// The file is well formed, but nothing can be done with what it says.
-    Settings(PathBuf, String),
-}
-
-impl fmt::Display for AuthorizationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Empty(path) => write!(f, "{} is empty", path.display()),
-            Self::Form(path, wanted) => write!(f, "{}: {wanted}", path.display()),
-            Self::Settings(path, sentence) => write!(f, "{}: {sentence}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for AuthorizationError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<FileError> for AuthorizationError {
-    fn from(error: FileError) -> Self {
-        Self::File(error)
-    }
-}
 
 /// Where credentials come from.
 #[derive(Debug)]
@@ -68,10 +22,10 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    /// The value of `Authorization` for a request, waited for until `deadline` at most.
+    /// The value of `Authorization` for a request, available by `deadline`.
     ///
     /// # Errors
-    /// No token could be fetched and none is left: nothing can be sent, so this speaks of the destination.
+    /// No token could be fetched and no valid one is left.
     pub fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
         match self {
             Self::File(file) => Ok(file.value(Instant::now())),
@@ -79,162 +33,11 @@ impl Authorization {
         }
     }
 
-    /// The destination answered 401 to this value: whether there is, or can be, another one.
+    /// The destination answered 401 to this value. Returns whether another one is, or may become, available.
     pub fn renew(&self, used: &str) -> bool {
         match self {
             Self::File(file) => file.renew(used, Instant::now()),
             Self::OAuth2(client) => client.renew(used, Instant::now()),
         }
-    }
-}
-
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// A token (RFC 6750).
-    Bearer,
-    /// `USER:PASSWORD` (RFC 7617).
-    Basic,
-}
-
-/// Credentials in a file, which is read again when it changes.
-#[derive(Debug)]
-pub struct SecretFile(Watched<Arc<str>>);
-
-impl SecretFile {
-    /// Reads the file for the first time. Later on, one that can't be used is warned of, and what it held before
-    /// stays.
-    pub fn open(
-        path: &Path,
-        scheme: Scheme,
-        reporter: Reporter,
-        now: Instant,
-    ) -> Result<Self, AuthorizationError> {
-        let name = format!("the file of credentials {}", path.display());
-        let owned = path.to_owned();
-        let make = move |contents: &Contents| scheme.value(&owned, contents.of(&owned)).map(Arc::<str>::from);
-        Watched::open(name, &[(path.into(), LARGEST_FILE)], make, reporter, now).map(Self)
-    }
-
-    /// What stands in `Authorization`.
-    pub fn value(&self, now: Instant) -> Arc<str> {
-        Arc::clone(&self.0.get(now))
-    }
-
-    /// Reads the file at once; says if it holds something else than `used`.
-    pub fn renew(&self, used: &str, now: Instant) -> bool {
-        **self.0.renew(now) != *used
-    }
-}
-
-/// The text of a file, without line breaks at its end.
-pub(super) fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, AuthorizationError> {
-    match files::text(path, bytes)?.trim_end_matches(['\r', '\n']) {
-        "" => Err(AuthorizationError::Empty(path.into())),
-        text => Ok(text),
-    }
-}
-
-impl Scheme {
-    fn value(self, path: &Path, bytes: &[u8]) -> Result<String, AuthorizationError> {
-        let text = text(path, bytes)?;
-        let wrong = |wanted| Err(AuthorizationError::Form(path.into(), wanted));
-        match self {
-            // No space belongs to a token; editors and templates leave some behind it.
-            Self::Bearer => match text.trim() {
-                token if is_token68(token) => Ok(format!("Bearer {token}")),
-                _ => wrong("a token is one word in one line, of visible ASCII characters"),
-            },
-            Self::Basic if !text.contains(':') || !is_value(text.as_bytes()) => {
-                wrong("credentials are written USER:PASSWORD, in one line")
-            }
-            Self::Basic => Ok(format!("Basic {}", base64::encode(text.as_bytes()))),
-        }
-    }
-}
-
-/// Whether it can follow `Bearer`. The grammar (RFC 6750 §2.1) is narrower, but tokens in use are not.
-pub(super) fn is_token68(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A file that is gone when the test is.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str, text: &str) -> Self {
-            let name = format!("sluicegate-authorization-{name}-{}", std::process::id());
-            let scratch = Self(std::env::temp_dir().join(name));
-            scratch.write(text);
-            scratch
-        }
-
-        fn write(&self, text: &str) {
-            std::fs::write(&self.0, text).unwrap();
-        }
-
-        fn open(&self, scheme: Scheme, now: Instant) -> Result<SecretFile, AuthorizationError> {
-            SecretFile::open(&self.0, scheme, Reporter::SILENT, now)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
-
-    #[test]
-    fn holds_what_the_file_holds_without_what_editors_add() {
-        let now = Instant::now();
-        let scratch = Scratch::new("holds", "");
-        for text in ["abc.def\r\n", "\u{feff}abc.def", "abc.def \n\n", "abc.def"] {
-            scratch.write(text);
-            let file = scratch.open(Scheme::Bearer, now).unwrap();
-            assert_eq!(&*file.value(now), "Bearer abc.def");
-            assert!(!format!("{file:?}").contains("abc"));
-        }
-        for text in ["user:pass word\n", "\u{feff}user:pass word\r\n\r\n"] {
-            scratch.write(text);
-            let file = scratch.open(Scheme::Basic, now).unwrap();
-            assert_eq!(&*file.value(now), "Basic dXNlcjpwYXNzIHdvcmQ=");
-        }
-    }
-
-    #[test]
-    fn after_a_401_the_file_is_read_at_once() {
-        let now = Instant::now();
-        let scratch = Scratch::new("renew", "one");
-        let file = scratch.open(Scheme::Bearer, now).unwrap();
-        assert!(!file.renew("Bearer one", now));
-        scratch.write("two");
-        assert!(file.renew("Bearer one", now));
-        assert_eq!(&*file.value(now), "Bearer two");
-    }
-
-    #[test]
-    fn says_at_the_start_what_is_wrong_and_shows_no_secret() {
-        let now = Instant::now();
-        let scratch = Scratch::new("wrong", "");
-        for (text, scheme) in [
-            ("", Scheme::Bearer),
-            ("\n", Scheme::Basic),
-            (" \n", Scheme::Bearer),
-            ("secret token", Scheme::Bearer),
-            ("secret\r\nX: y", Scheme::Bearer),
-            ("secret", Scheme::Basic),
-            ("secret:\0", Scheme::Basic),
-        ] {
-            scratch.write(text);
-            let error = scratch.open(scheme, now).unwrap_err().to_string();
-            assert!(error.contains("sluicegate-authorization-wrong") && !error.contains("secret"), "{error}");
-        }
-        let nowhere = SecretFile::open("/nowhere/token".as_ref(), Scheme::Bearer, Reporter::SILENT, now);
-        let error = nowhere.unwrap_err().to_string();
-        assert!(error.contains("/nowhere/token"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `--format cloudevents`: [CloudEvents] 1.0 in the HTTP binding's terms.
+//! Records as [CloudEvents] 1.0, by the HTTP binding.
 //!
 //! A record that holds a structured event is passed through as it is. One in the Kafka binding's binary mode
 //! (`ce_id`, `ce_source`, `ce_specversion`, `ce_type`) goes in HTTP's binary mode. Any other is wrapped: its value is
@@ -6,44 +6,50 @@
 //!
 //! [CloudEvents]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 
-use super::request::header::{Headers, percent_encode_unless};
-use crate::relay::record::Record;
+use super::headers::{Headers, percent_encode_unless};
+use crate::record::Record;
 pub use crate::text::time::rfc3339;
 use std::collections::BTreeMap;
 
-/// What every event in the Kafka binding's binary mode has.
+/// The attributes that every event of the Kafka binding's binary mode has.
 const REQUIRED: [&str; 4] = ["id", "source", "specversion", "type"];
 /// These stand for the data or its type, which go as body and `Content-Type`.
 const NO_ATTRIBUTES: [&str; 2] = ["data", "datacontenttype"];
-/// So much of a name is shown, in characters.
+/// The longest name shown, in characters.
 const LONGEST_SHOWN: usize = 60;
 /// The media types of events in structured mode, and of batches of them, begin with it.
 const STRUCTURED: &[u8] = b"application/cloudevents";
 
-/// How records that are no events yet become some.
+/// How records that are not CloudEvents become some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEvents {
-    /// `--ce-source`; without it `kafka://CLUSTER/TOPIC`.
+    /// The `source` of records that are not events; `None`: `kafka://CLUSTER/TOPIC`.
     pub source: Option<String>,
-    /// What stands for the cluster there.
+    /// The cluster in that URI.
     pub cluster: String,
-    /// `--ce-type`.
+    /// The `type` of records that are not events.
     pub kind: String,
 }
 
-/// What of a record could not become an attribute.
+/// A part of a record that could not become an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum OmittedAttribute {
     /// The key is longer than allowed.
     Key,
-    /// A header `ce_…` by its name: that is no attribute's (letters and digits), or its value is not UTF-8.
+    /// A header `ce_…`, by its name: that is not letters and digits, or the value is not UTF-8.
     Attribute(String),
 }
 
 impl CloudEvents {
-    /// Adds the event's attributes as headers, and gives what was left out. `id` is the record's webhook-id. A key of
-    /// more than `max_key` bytes as it would be sent becomes no attribute.
-    pub fn describe(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Vec<LeftOut> {
+    /// Adds the event's attributes as headers. Returns what was left out. `id` is the record's webhook-id. A key of
+    /// more than `max_key` bytes, as it would be sent, is left out.
+    pub fn describe(
+        &self,
+        record: &Record,
+        id: &str,
+        max_key: usize,
+        headers: &mut Headers,
+    ) -> Vec<OmittedAttribute> {
         let mut left_out = Vec::new();
         if is_structured(record) {
             return left_out;
@@ -55,7 +61,7 @@ impl CloudEvents {
                 }
             }
             None => {
-                // What is no event has no attributes.
+                // It is not an event, so nothing was left out of one.
                 left_out.clear();
                 left_out.extend(self.wrap(record, id, max_key, headers));
             }
@@ -63,7 +69,13 @@ impl CloudEvents {
         left_out
     }
 
-    fn wrap(&self, record: &Record, id: &str, max_key: usize, headers: &mut Headers) -> Option<LeftOut> {
+    fn wrap(
+        &self,
+        record: &Record,
+        id: &str,
+        max_key: usize,
+        headers: &mut Headers,
+    ) -> Option<OmittedAttribute> {
         headers.add("ce-specversion", "1.0");
         add(headers, "id", id.as_bytes());
         match &self.source {
@@ -80,7 +92,7 @@ impl CloudEvents {
         // An attribute is a string, which a binary key is not; it is in kafka-key-base64.
         let sound = |key: &&[u8]| !key.is_empty() && std::str::from_utf8(key).is_ok();
         match record.key().filter(sound) {
-            Some(key) if encoded_length(key) > max_key => return Some(LeftOut::Key),
+            Some(key) if encoded_length(key) > max_key => return Some(OmittedAttribute::Key),
             Some(key) => add(headers, "partitionkey", key),
             None => {}
         }
@@ -95,9 +107,12 @@ fn is_structured(record: &Record) -> bool {
     own.is_some_and(|begin| begin.eq_ignore_ascii_case(STRUCTURED))
 }
 
-/// The attributes of an event in binary mode, by their names in lower case; of repeated ones the last. `None` if
-/// one that is required is missing.
-fn attributes<'r>(record: &'r Record, left_out: &mut Vec<LeftOut>) -> Option<BTreeMap<String, &'r [u8]>> {
+/// The attributes of an event in binary mode, by lower-case name; of duplicates the last. `None` if a required one is
+/// missing.
+fn attributes<'r>(
+    record: &'r Record,
+    left_out: &mut Vec<OmittedAttribute>,
+) -> Option<BTreeMap<String, &'r [u8]>> {
     let mut attributes = BTreeMap::new();
     for header in record.headers() {
         let Some(name) = header.name.strip_prefix(b"ce_") else { continue };
@@ -105,7 +120,7 @@ fn attributes<'r>(record: &'r Record, left_out: &mut Vec<LeftOut>) -> Option<BTr
         let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
         if !is_name || std::str::from_utf8(value).is_err() {
             let shown = String::from_utf8_lossy(header.name).chars().take(LONGEST_SHOWN).collect::<String>();
-            left_out.push(LeftOut::Attribute(shown.escape_default().to_string()));
+            left_out.push(OmittedAttribute::Attribute(shown.escape_default().to_string()));
             continue;
         }
         let name: String = name.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect();
@@ -134,7 +149,7 @@ fn encoded_length(value: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
 
     fn described(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
         described_without(key, headers, &[])
@@ -143,7 +158,7 @@ mod tests {
     fn described_without(
         key: Option<&[u8]>,
         headers: &[(&str, &[u8])],
-        expected: &[LeftOut],
+        expected: &[OmittedAttribute],
     ) -> Vec<(String, String)> {
         let headers: Vec<Header<'_>> = headers
             .iter()
@@ -180,7 +195,7 @@ mod tests {
         assert_eq!(described(Some(b"k \"%"), &[]), pairs(&expected));
         assert_eq!(described(Some(b"\xff"), &BINARY[..3]), pairs(&expected[..5]));
         assert_eq!(
-            described_without(Some(&b" ".repeat(34)), &[], &[LeftOut::Key]),
+            described_without(Some(&b" ".repeat(34)), &[], &[OmittedAttribute::Key]),
             pairs(&expected[..5]),
             "102 bytes as it would be sent"
         );
@@ -206,7 +221,7 @@ mod tests {
             ("ce-trace", "100%2520"),
             ("ce-type", "t"),
         ];
-        let left_out = ["ce_not-a-name", "ce_trace"].map(|name| LeftOut::Attribute(name.into()));
+        let left_out = ["ce_not-a-name", "ce_trace"].map(|name| OmittedAttribute::Attribute(name.into()));
         let described = described_without(Some(b"k"), &[&BINARY[..], &more].concat(), &left_out);
         assert_eq!(described, pairs(&expected));
     }

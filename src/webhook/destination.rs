@@ -1,8 +1,8 @@
-//! Where requests go: the parsed `--url`.
+//! Where requests go: a parsed URL.
 //!
-//! Invariant: what is shown, in `Debug` too, is the origin alone (of a unix socket: its path). User name and password
-//! are taken out of the URL at once; path and query are for the request line only, since for many webhooks they are
-//! the secret.
+//! Invariant: `Display` and `Debug` show the origin alone (of a unix socket: its path). User name and password are
+//! taken out of the URL at once; path and query are for the request line only, since for many webhooks they are the
+//! secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub enum UrlError {
     Scheme,
     /// No host between the scheme and the path.
     Host,
-    /// A port that is no number from 1 to 65535.
+    /// A port that is not a number from 1 to 65535.
     Port,
     /// A space, a control character or one outside ASCII, which has to be percent-encoded (the host: punycode).
     Character(char),
@@ -34,9 +34,9 @@ impl fmt::Display for UrlError {
                 write!(f, "the URL holds the character {c:?}: percent-encode it (in the host: use punycode)")
             }
             Self::Socket => f.write_str("a unix socket is written unix:/PATH/OF/SOCKET:/HOOK"),
-            Self::NoTls => f.write_str(
-                "https:// needs the feature 'tls', which this binary was built without: build with --features tls",
-            ),
+            Self::NoTls => {
+                f.write_str("https:// needs the feature 'tls', which this binary was built without")
+            }
         }
     }
 }
@@ -143,7 +143,7 @@ impl Destination {
         self.port
     }
 
-    /// What a request line asks for: path and query (RFC 9112 §3.2.1).
+    /// The request target: path and query (RFC 9112 §3.2.1).
     pub fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),
@@ -237,7 +237,7 @@ fn user_and_password(userinfo: &str) -> Vec<u8> {
     decoded
 }
 
-/// Undoes percent-encoding (RFC 3986 §2.1); a `%` that begins none stays.
+/// Decodes percent-encoding (RFC 3986 §2.1); any other `%` stays.
 fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));

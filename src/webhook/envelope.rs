@@ -1,4 +1,4 @@
-//! `--format json`: the whole record as one JSON object, for receivers that look at bodies only.
+//! The whole record as one JSON object, for receivers that look at bodies only.
 //!
 //! ```json
 //! {"topic":"orders","partition":3,"offset":42,"timestamp":1700000000123,"key":"k","key_encoding":"text",
@@ -9,9 +9,9 @@
 //! encoding says which. Keys and header values are never embedded: a key `7` beside a key `x7` would change its
 //! type, and a number of 64 bits would lose digits in many receivers. What is null has the encoding null.
 
-use super::json::is_json;
-use crate::relay::record::Record;
-use crate::relay::{base64, json};
+use crate::record::Record;
+use crate::text::base64;
+use crate::text::json::{self, is_json};
 use std::fmt::Write as _;
 
 /// The record as a JSON object in one line, unless its value holds line breaks between tokens.
@@ -88,7 +88,7 @@ fn drop_result(result: std::fmt::Result) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
     use proptest::prelude::*;
 
     fn of(timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> String {

@@ -1,7 +1,7 @@
 //! `minreq` as HTTP client: a connection a request, the smallest build.
 //!
-//! What it can't do, so that nobody is surprised:
-//! - Its timeouts are whole seconds, so `--timeout` is rounded up, and it has no timeout of its own for connecting.
+//! Limitations:
+//! - Its timeouts are whole seconds, so a timeout is rounded up, and it has no timeout of its own for connecting.
 //! - It runs each request up to the answer's headers in a thread of its own, so that a slow name server is
 //!   bounded too: a request in flight holds two threads, and the worker's is only waiting.
 //! - It trusts the roots of Mozilla that were built in, not the system's, and takes no CA of your own.
@@ -15,14 +15,14 @@ use super::answer::{self, BODY_LIMIT, HEAD_LIMIT};
 use super::destination::Destination;
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-/// At most so many interim answers (1xx) before the final one.
+/// Interim answers (1xx) before the final one, at most.
 const INTERIM_LIMIT: usize = 100;
 /// What minreq makes of an answer without a status line.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
@@ -176,14 +176,14 @@ fn reach(destination: &Destination, timeout: Duration) -> Result<String, String>
     let (host, port) = (destination.host(), destination.port());
     let addresses: Vec<_> = (host, port)
         .to_socket_addrs()
-        .map_err(|error| format!("the name {host} does not resolve ({error}): check --url"))?
+        .map_err(|error| format!("the name {host} does not resolve ({error}): check the URL"))?
         .collect();
-    let mut failure = format!("the name {host} has no address: check --url");
+    let mut failure = format!("the name {host} has no address: check the URL");
     for address in addresses {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(_) => return Ok(format!("resolves and connects ({address})")),
             Err(error) => {
-                failure = format!("{address} can't be reached ({error}): check --url, and whether it is up")
+                failure = format!("{address} can't be reached ({error}): check the URL, and whether it is up")
             }
         }
     }
@@ -229,7 +229,7 @@ fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Settings;
+    use super::super::request::RequestSettings;
     use super::*;
 
     fn kept(status: u16, retry_after: Option<&[u8]>, body: &[u8]) -> Answer {
@@ -258,7 +258,7 @@ mod tests {
     fn a_timeout_is_rounded_up_to_seconds() {
         let minreq = |ms| {
             let destination = Destination::parse("http://h/").unwrap();
-            let requests = Requests::new(&destination, Settings::default()).unwrap();
+            let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
             Minreq::new(destination, requests, Duration::from_millis(ms)).seconds()
         };
         assert_eq!((minreq(1), minreq(1_000), minreq(1_001)), (1, 1, 2));
@@ -285,7 +285,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             });
             let destination = Destination::parse(&format!("http://{address}/")).unwrap();
-            let requests = Requests::new(&destination, Settings::default()).unwrap();
+            let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
             let minreq = Minreq::new(destination, requests, Duration::from_secs(20));
             let headers = super::super::request::Headers::default();
             let wire = WireRequest { target: "/".into(), headers, body: b"body"[..].into() };

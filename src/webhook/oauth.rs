@@ -1,38 +1,36 @@
-//! OAuth 2 client credentials (RFC 6749 §4.4): an access token that is fetched, kept, renewed before its end, and
-//! once after a 401.
+//! OAuth 2 client credentials (RFC 6749 §4.4): an access token is fetched, kept, renewed before it expires, and once
+//! after a 401.
 //!
-//! One thread fetches while the others go on with the token there is, or wait for the new one. `Tokens` decides
-//! who does what and knows neither clocks nor sockets; [`ClientCredentials`] is the shell around it.
+//! One thread fetches while the others use the current token, or wait for the new one. `Tokens` decides who does what,
+//! without clocks or sockets; [`ClientCredentials`] is the shell around it.
 //!
-//! The file of settings is read again when it changes; what it says then holds from the next fetch on.
+//! The file of settings is read again when it changes, for the next fetch.
 //!
 //! Invariant: the client's secret and the token are in no error, warning or `Debug`; and the token endpoint, which
 //! is another party than the destination, sees no certificate and no proxy but its own (`token-…`).
 
-use super::authorization::{AuthorizationError, LARGEST_FILE, is_token68, text};
 use super::destination::Destination;
-use super::json;
-use super::request::WireRequest;
-use super::request::header::{Headers, percent_encode_unless};
+use super::headers::{Headers, percent_encode_unless};
+use super::secret_file::{AuthorizationError, LARGEST_FILE, is_token68, text};
+use super::wire_request::WireRequest;
 use crate::files::{Contents, Reporter, Watched};
-use crate::relay::base64;
 use crate::relay::transport::{SendError, SendErrorKind};
+use crate::text::{base64, json};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a token is used whose server does not say.
+/// The lifetime of a token whose server does not say.
 const USUAL_LIFETIME: Duration = Duration::from_secs(300);
-/// No lifetime is taken to be longer: a year keeps times within what a clock can hold.
+/// The longest lifetime used: a year, which any clock can hold.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3_600);
-/// After a fetch that failed there is none for so long.
+/// The wait after a failed fetch.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// A token that was fetched because of a 401 is not replaced because of another within this.
+/// After a token was replaced because of a 401, further ones are ignored for this time.
 const REST_AFTER_401: Duration = Duration::from_secs(10);
-/// How long the requests of one attempt may wait for tokens, all in all. It comes on top of the time for the
-/// requests themselves.
+/// The total time that one attempt may wait for tokens, beside the time of its requests.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Brings the answer of a token endpoint. Bounded in size.
@@ -47,9 +45,9 @@ pub trait TokenFetcher: Send + Sync {
 /// Makes the client for the token endpoint that settings name. An error is a sentence.
 pub type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>, String> + Send + Sync;
 
-/// How the token endpoint is reached. Nothing of it is taken from what was given for the destination.
+/// How the token endpoint is reached; nothing is taken from the settings of the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenWay {
+pub struct TokenRoute {
     /// `token-ca`: the CA certificates to trust; they replace the system's.
     pub ca: Option<PathBuf>,
     /// `token-client-cert`
@@ -60,7 +58,7 @@ pub struct TokenWay {
     pub proxy: Option<String>,
 }
 
-/// What the file of `--auth oauth2:FILE` says.
+/// The settings of a token endpoint and its client, from a file.
 pub struct OAuthSettings {
     /// `token-url`.
     pub endpoint: Destination,
@@ -71,7 +69,7 @@ pub struct OAuthSettings {
     /// `scope`, `audience`.
     parameters: Vec<(&'static str, String)>,
     /// `token-ca` and the like.
-    pub way: TokenWay,
+    pub way: TokenRoute,
 }
 
 impl fmt::Debug for OAuthSettings {
@@ -131,7 +129,7 @@ impl OAuthSettings {
         let parameters =
             given.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect();
         let path = |value: Option<&str>| value.map(PathBuf::from);
-        let way = TokenWay {
+        let way = TokenRoute {
             ca: path(ca),
             client_cert: path(client_cert),
             client_key: path(client_key),
@@ -179,7 +177,7 @@ struct Grant {
     lifetime: Duration,
 }
 
-/// Reads the answer (RFC 6749 §5.1, §5.2). What is wrong comes in words without the token.
+/// Reads the answer (RFC 6749 §5.1, §5.2). Errors never hold the token.
 fn grant(status: u16, body: &[u8]) -> Result<Grant, String> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     let member = |name| json::member(text, name).and_then(json::string);
@@ -222,7 +220,7 @@ struct Token {
     ends: Instant,
 }
 
-/// The token there is, and who sees to the next. Pure: it takes `now`.
+/// The current token, and which thread fetches the next. Pure: takes `now`.
 #[derive(Default)]
 struct Tokens {
     token: Option<Token>,
@@ -409,7 +407,7 @@ fn no_token(endpoint: &Destination, why: &str) -> SendError {
     SendError { kind: SendErrorKind::Connect, text: format!("no access token from {endpoint}: {why}") }
 }
 
-/// Lets the others go on, also when fetching panicked.
+/// Wakes the waiting threads, also after a panic.
 struct Fetching<'a>(&'a ClientCredentials);
 
 impl Drop for Fetching<'_> {

@@ -1,10 +1,10 @@
-//! Records on their way: what makes requests of them, joined with the client that sends requests.
+//! The transport over kept connections: makes requests of records and sends them.
 
-use super::keep_alive::{KeepAlive, Over};
+use super::keep_alive::{ConnectionChoice, KeepAlive};
 use super::oauth::TokenFetcher;
 use super::request::{Requests, WireRequest};
 use crate::net::NO_TLS;
-use crate::relay::record::Record;
+use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A request takes at most `timeout`, connecting included; fetching credentials for it has a time of its own.
+    /// A request takes at most `timeout`, connecting included, but not fetching credentials.
     pub fn new(client: KeepAlive, requests: Requests, timeout: Duration) -> Self {
         Self { client, requests, timeout }
     }
@@ -27,7 +27,7 @@ impl Sender {
         &self.requests
     }
 
-    /// The client alone.
+    /// The client.
     pub fn client(&self) -> &KeepAlive {
         &self.client
     }
@@ -35,7 +35,11 @@ impl Sender {
 
 impl Transport for Sender {
     fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
-        let over = if attempt.new_connection { Over::NewConnection } else { Over::AnyConnection };
+        let over = if attempt.new_connection {
+            ConnectionChoice::NewConnection
+        } else {
+            ConnectionChoice::AnyConnection
+        };
         self.requests.send(record, self.timeout, |request, time| {
             let now = Instant::now();
             // A year, the longest setting, is within what a clock can hold.
@@ -56,7 +60,7 @@ pub struct TokenClient {
 }
 
 impl TokenClient {
-    /// Where TLS with the endpoint fails, `advice` stands behind the error.
+    /// `advice` is appended to errors of TLS with the endpoint.
     pub fn new(client: KeepAlive, advice: &'static str) -> Self {
         Self { client, advice }
     }
@@ -65,9 +69,9 @@ impl TokenClient {
 impl TokenFetcher for TokenClient {
     fn fetch(&self, request: &WireRequest<'_>, deadline: Instant) -> Result<(u16, Vec<u8>), SendError> {
         let call = |over| self.client.call(request, over, deadline);
-        // No relay sends this again: what met a connection that had been closed goes once more, over a new one.
-        let answer = match call(Over::AnyConnection) {
-            Err(error) if error.kind == SendErrorKind::Stale => call(Over::NewConnection),
+        // The relay does not retry this: a stale connection is replaced here, once.
+        let answer = match call(ConnectionChoice::AnyConnection) {
+            Err(error) if error.kind == SendErrorKind::Stale => call(ConnectionChoice::NewConnection),
             result => result,
         };
         match answer {

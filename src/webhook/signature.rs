@@ -1,4 +1,4 @@
-//! Signatures by which a receiver knows who sent a request: [Standard Webhooks] 1.0.0.
+//! Signatures that prove who sent a request: [Standard Webhooks] 1.0.0.
 //!
 //! Signed is `{id}.{timestamp}.{body}`, by each secret in turn: HMAC-SHA256 (`v1,`) with a `whsec_` secret, which
 //! both sides know, or Ed25519 (`v1a,`) with a `whsk_` key, whose public half is enough to verify.
@@ -8,7 +8,7 @@
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
 use crate::files::{self, Contents, FileError, Reporter, Watched};
-use crate::relay::base64;
+use crate::text::base64;
 use keys::Key;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// The largest file of secrets that is read, in bytes.
 const LARGEST_FILE: u64 = 64 << 10;
-/// At most so many secrets, so that a signature header stays one that servers take.
+/// Secrets, at most, so that the header is not too long for servers.
 const MOST_SECRETS: usize = 8;
 /// Standard Webhooks wants a symmetric secret to have 24 to 64 bytes.
 const PROPER_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
@@ -31,7 +31,7 @@ pub enum SecretFault {
     Prefix,
     /// `whpk_`: the half that the receiver needs.
     Public,
-    /// No standard base64 with padding.
+    /// Not standard base64 with padding.
     Base64,
     /// Nothing behind the prefix.
     Empty,
@@ -76,10 +76,9 @@ impl fmt::Display for SigningError {
             }
             Self::TooMany => write!(f, "at most {MOST_SECRETS} secrets can sign: take away old ones"),
             Self::Secret(path, line, fault) => write!(f, "{}, line {line}: {fault}", path.display()),
-            Self::NotBuilt => f.write_str(
-                "signing needs the feature 'signing', which this binary was built without: build with \
-                 --features signing",
-            ),
+            Self::NotBuilt => {
+                f.write_str("signing needs the feature 'signing', which this binary was built without")
+            }
         }
     }
 }
@@ -118,7 +117,7 @@ impl Signer {
         Self::open_telling(paths, Reporter::SILENT)
     }
 
-    /// The same, with somebody who is told when the files change.
+    /// The same, with a reporter of changes to the files.
     pub fn open_telling(paths: &[PathBuf], reporter: Reporter) -> Result<(Self, Vec<String>), SigningError> {
         let now = Instant::now();
         let files: Vec<(PathBuf, u64)> = paths.iter().map(|path| (path.clone(), LARGEST_FILE)).collect();
@@ -148,7 +147,7 @@ impl Signer {
 #[derive(Default)]
 struct Secrets {
     keys: Vec<Key>,
-    /// What people should know of them.
+    /// Warnings about them.
     warnings: Vec<String>,
 }
 

@@ -1,34 +1,33 @@
 //! Placeholders in the URL's path and query and in the values of headers: `{topic}`, `{partition}`, `{key}` and
 //! `{header:NAME}`.
 //!
-//! What is filled in is percent-encoded by its place, so that it stays within it: in a path or a query all but
-//! letters, digits, `-`, `.`, `_` and `~`; in a header as far as a value needs it. A key or header that is missing
-//! is empty. In a path, moreover, nothing filled in moves to another folder:
+//! Values are percent-encoded for their place: in a path or query all but letters, digits, `-`, `.`, `_` and `~`; in a
+//! header as far as needed. A missing key or header is empty. In a path, moreover, no value leads to another folder:
 //!
-//! - a segment that came out empty is written `-`;
-//! - `.` and `..`, as what is filled in or between slashes of it, are encoded twice (`%252E`), since many servers
-//!   undo one encoding before they resolve dots.
+//! - an empty segment is written `-`;
+//! - `.` and `..`, as a value or between slashes of one, are encoded twice (`%252E`), since many servers decode once
+//!   before they resolve dots.
 //!
-//! Invariant: a placeholder never stands in scheme, host or port.
+//! Invariant: scheme, host and port have no placeholders.
 
-use super::request::header::{is_token, percent_encode, percent_encode_unless};
-use crate::relay::record::Record;
+use super::headers::{is_token, percent_encode, percent_encode_unless};
+use crate::record::Record;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What can stand in braces.
+/// The placeholders.
 const KNOWN: &str = "{topic}, {partition}, {key} or {header:NAME}";
 
-/// Why a template can't be used. It never shows the template, which may hold secrets.
+/// Why a template can't be used. Never shows the template, which may hold secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateError {
-    /// A word in braces that is no placeholder.
+    /// A word in braces that is not a placeholder.
     Unknown,
-    /// `{` or `}` without its other half, in a URL.
+    /// An unpaired `{` or `}` in a URL.
     Unpaired,
     /// A placeholder in scheme, host, port or socket.
     Authority,
-    /// Dots that would make `..` of a segment with a placeholder that comes out empty.
+    /// Dots that would make a segment `..` if its placeholder is empty.
     Dots,
 }
 
@@ -74,7 +73,7 @@ impl Part {
         }
     }
 
-    /// What is filled in; empty where the record has none.
+    /// The value for a record; empty where it has none.
     fn of<'r>(&'r self, record: &'r Record) -> Cow<'r, [u8]> {
         match self {
             Self::Literal(text) => Cow::Borrowed(text.as_bytes()),
@@ -111,31 +110,31 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// What a request line asks for: path and query, perhaps with placeholders.
+/// Path and query of requests, perhaps with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum RequestTarget {
     /// The same for every record.
     Fixed(String),
     /// Made for each record.
-    Made(Made),
+    Template(TargetTemplate),
 }
 
 /// Shows nothing: path and query may be secrets.
-impl fmt::Debug for Target {
+impl fmt::Debug for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Target")
+        f.write_str("RequestTarget")
     }
 }
 
 /// A target with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct TargetTemplate {
     /// What stands between the slashes of the path.
     segments: Vec<Vec<Part>>,
     query: Option<Vec<Part>>,
 }
 
-impl Target {
+impl RequestTarget {
     /// Reads path and query of a URL.
     pub fn parse(target: &str) -> Result<Self, TemplateError> {
         if !target.contains(['{', '}']) {
@@ -150,7 +149,7 @@ impl Target {
         if segments.iter().any(|segment| has_loose_dots(segment)) {
             return Err(TemplateError::Dots);
         }
-        Ok(Self::Made(Made { segments, query }))
+        Ok(Self::Template(TargetTemplate { segments, query }))
     }
 
     /// Whether it is the same for every record.
@@ -162,12 +161,12 @@ impl Target {
     pub fn of(&self, record: &Record) -> Cow<'_, str> {
         match self {
             Self::Fixed(target) => Cow::Borrowed(target),
-            Self::Made(made) => Cow::Owned(made.of(record)),
+            Self::Template(made) => Cow::Owned(made.of(record)),
         }
     }
 }
 
-/// Refuses a URL with a placeholder before its path, where it would choose the host.
+/// Rejects a URL with a placeholder before its path, where a record would choose the host.
 pub fn check_authority(url: &str) -> Result<(), TemplateError> {
     let braces = |text: &str| text.contains(['{', '}']);
     if let Some(socket) = url.strip_prefix("unix:") {
@@ -198,7 +197,7 @@ fn has_loose_dots(segment: &[Part]) -> bool {
     segment.len() > 1 && (edges.map(dots).any(|n| n > 0) || segment.iter().map(dots).any(|n| n > 1))
 }
 
-impl Made {
+impl TargetTemplate {
     fn of(&self, record: &Record) -> String {
         let mut out = String::with_capacity(128);
         for segment in &self.segments {
@@ -231,7 +230,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Appends what is filled into a path, where a piece between slashes can't be a `.` or `..`.
+/// Appends a value to a path; no piece between slashes becomes `.` or `..`.
 fn fill_path(value: &[u8], out: &mut String) {
     for piece in value.split_inclusive(|byte| matches!(byte, b'/' | b'\\')) {
         let name = piece.strip_suffix(b"/").or_else(|| piece.strip_suffix(b"\\")).unwrap_or(piece);
@@ -244,7 +243,7 @@ fn fill_path(value: &[u8], out: &mut String) {
     }
 }
 
-/// Makes a segment one that stays: never empty, never dots.
+/// Replaces an empty segment, or one of dots.
 fn settle_segment(out: &mut String, start: usize) {
     match out.get(start..) {
         Some("") => out.push('-'),
@@ -263,16 +262,16 @@ fn encode_twice(dots: usize, out: &mut String) {
 
 /// The value of a header, with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct HeaderTemplate(Vec<Part>);
 
 /// Its text may be a secret.
-impl fmt::Debug for Template {
+impl fmt::Debug for HeaderTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("...")
     }
 }
 
-impl Template {
+impl HeaderTemplate {
     /// Reads a header's value; `None` if it is the same for every record. Braces that hold anything but a word, as
     /// in JSON, are part of the text.
     pub fn parse(mut text: &str) -> Result<Option<Self>, TemplateError> {
@@ -319,7 +318,7 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
     use proptest::prelude::*;
 
     fn record(key: Option<&[u8]>, tenant: Option<&[u8]>) -> Record {
@@ -328,12 +327,12 @@ mod tests {
     }
 
     fn target(template: &str, key: &[u8], tenant: &[u8]) -> String {
-        Target::parse(template).unwrap().of(&record(Some(key), Some(tenant))).into_owned()
+        RequestTarget::parse(template).unwrap().of(&record(Some(key), Some(tenant))).into_owned()
     }
 
     fn header(template: &str, record: &Record) -> String {
         let mut line = String::new();
-        Template::parse(template).unwrap().unwrap().write(record, &mut line);
+        HeaderTemplate::parse(template).unwrap().unwrap().write(record, &mut line);
         line
     }
 
@@ -348,13 +347,13 @@ mod tests {
 
     #[test]
     fn a_target_without_placeholders_is_made_once() {
-        assert_eq!(Target::parse("/a/..?b=%7B"), Ok(Target::Fixed("/a/..?b=%7B".into())));
+        assert_eq!(RequestTarget::parse("/a/..?b=%7B"), Ok(RequestTarget::Fixed("/a/..?b=%7B".into())));
     }
 
     #[test]
     fn what_is_missing_is_empty_but_never_an_empty_segment() {
         let nothing = record(None, None);
-        let target = Target::parse("/{key}/x{key}/{header:none}{header:tenant}?k={key}").unwrap();
+        let target = RequestTarget::parse("/{key}/x{key}/{header:none}{header:tenant}?k={key}").unwrap();
         assert_eq!(target.of(&nothing), "/-/x/-?k=");
         assert_eq!(header("a {key} ", &nothing), "a");
         assert_eq!(header("{key}", &nothing), "");
@@ -393,7 +392,7 @@ mod tests {
             ("/{key}%2e.", TemplateError::Dots),
             ("/{key}..{key}", TemplateError::Dots),
         ] {
-            assert_eq!(Target::parse(text), Err(error), "{text}");
+            assert_eq!(RequestTarget::parse(text), Err(error), "{text}");
         }
         for url in
             ["http://{key}/", "http://h.{topic}", "{topic}://h/", "http://u:p@{key}?x", "http://h:{key}/"]
@@ -406,13 +405,13 @@ mod tests {
     #[test]
     fn braces_in_a_header_may_be_text() {
         for text in [r#"{"a": 1}"#, "{", "}", "{}", "{A}", "a{b", "no braces"] {
-            assert_eq!(Template::parse(text), Ok(None), "{text}");
+            assert_eq!(HeaderTemplate::parse(text), Ok(None), "{text}");
         }
         assert_eq!(header(r#"{"k": "{key}"}"#, &record(Some(b"x"), None)), r#"{"k": "x"}"#);
         for text in ["{keys}", "{header:}", "{header:a b}"] {
-            assert_eq!(Template::parse(text), Err(TemplateError::Unknown), "{text}");
+            assert_eq!(HeaderTemplate::parse(text), Err(TemplateError::Unknown), "{text}");
         }
-        assert!(!format!("{:?}", Template::parse("secret {key}")).contains("secret"));
+        assert!(!format!("{:?}", HeaderTemplate::parse("secret {key}")).contains("secret"));
     }
 
     /// Undoes one percent-encoding, as many servers do before they resolve dots.
@@ -460,16 +459,16 @@ mod tests {
             prop_assert_eq!(decode(k), key.clone());
             prop_assert_eq!(decode(t), tenant.clone());
             let value = header("a {key} {header:tenant}", &record(Some(&key), Some(&tenant)));
-            prop_assert!(super::super::request::header::is_value(value.as_bytes()), "{:?}", value);
+            prop_assert!(super::super::headers::is_value(value.as_bytes()), "{:?}", value);
         }
 
         #[test]
         fn no_template_panics(text in "[/?{}a-z:.%2]{0,30}", key in bytes()) {
             let record = record(Some(&key), None);
-            if let Ok(target) = Target::parse(&text) {
+            if let Ok(target) = RequestTarget::parse(&text) {
                 let _ = target.of(&record);
             }
-            if let Ok(Some(template)) = Template::parse(&text) {
+            if let Ok(Some(template)) = HeaderTemplate::parse(&text) {
                 template.write(&record, &mut String::new());
             }
             let _ = check_authority(&text);

@@ -4,12 +4,12 @@ use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::config::{Config, Share};
 use sluicegate::kafka::connection::{Connector, Settings};
 use sluicegate::kafka::consumer::Consumer;
-use sluicegate::relay::source::{Polled, Source, Want};
+use sluicegate::relay::source::{PollLimit, Polled, Source};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(10);
 /// What a batch of the relay may hold.
-const WANT: Want = Want { records: 500, bytes: 8 << 20 };
+const WANT: PollLimit = PollLimit { records: 500, bytes: 8 << 20 };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

@@ -79,7 +79,7 @@ struct Chaos<'a> {
     is_short: bool,
     begun: Instant,
     /// What was done, and when.
-    tale: Vec<String>,
+    report: Vec<String>,
 }
 
 impl Chaos<'_> {
@@ -112,7 +112,7 @@ impl Chaos<'_> {
     /// Notes what is done.
     fn tell(&mut self, what: String) {
         let line = format!("{:7.2} {what}", self.begun.elapsed().as_secs_f64());
-        self.tale.push(line);
+        self.report.push(line);
     }
 
     /// The members that take part.
@@ -268,7 +268,7 @@ impl Chaos<'_> {
     fn keep(&self) {
         let folder = support::jvm::target().join("chaos").join(std::process::id().to_string());
         let _ = std::fs::create_dir_all(&folder);
-        let _ = std::fs::write(folder.join("tale"), self.tale.join("\n"));
+        let _ = std::fs::write(folder.join("report"), self.report.join("\n"));
         for member in &self.members {
             let line = |line: &support::program::Line| {
                 format!("{:7.2} {}\n", (line.at - self.begun).as_secs_f64(), line.text)
@@ -343,7 +343,7 @@ fn every_acknowledged_record_is_delivered_whatever_fails() {
         progress: Progress::new(begun),
         is_short: seconds.is_none(),
         begun,
-        tale: Vec::new(),
+        report: Vec::new(),
     };
     chaos.join();
     chaos.join();

@@ -9,7 +9,7 @@ fn one_json_line(stderr: &str, text: &str) {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     let message = stderr.split_once(r#","level":"error","message":"#);
     let message = message.and_then(|(_, rest)| rest.trim_end().strip_suffix('}'));
-    let message = message.and_then(sluicegate::relay::json::string).unwrap_or_else(|| panic!("{stderr}"));
+    let message = message.and_then(sluicegate::text::json::string).unwrap_or_else(|| panic!("{stderr}"));
     assert!(message.contains(text), "{stderr}");
 }
 

@@ -31,7 +31,7 @@ pub fn token(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
     let claims = format!("{{\"sub\":\"alice\",\"iat\":{},\"exp\":{}}}", now - 7200, now + seconds);
     let encode = |text: &str| {
-        let text = sluicegate::relay::base64::encode(text.as_bytes());
+        let text = sluicegate::text::base64::encode(text.as_bytes());
         text.trim_end_matches('=').replace('+', "-").replace('/', "_")
     };
     format!("{}.{}.", encode("{\"alg\":\"none\"}"), encode(&claims))

@@ -21,8 +21,8 @@ use sluicegate::kafka::consumer::cursor::{
 };
 use sluicegate::kafka::consumer::note::Note;
 use sluicegate::kafka::protocol::{ErrorCode, Uuid};
-use sluicegate::relay::progress::{Admitted, Progress};
-use sluicegate::relay::record::Offset;
+use sluicegate::record::Offset;
+use sluicegate::relay::partition_progress::{Admitted, PartitionProgress};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,7 @@ struct World {
     committed: Option<(i64, i32, String)>,
     serials: Serials,
     cursor: Cursor,
-    progress: Option<(u64, Progress)>,
+    progress: Option<(u64, PartitionProgress)>,
     chunks: Vec<(u64, i64, u64)>,
     handed: i64,
     in_flight: Vec<(u64, i64, u64)>,
@@ -185,7 +185,7 @@ impl World {
             trace!(self, "-> {output:?}");
             match output {
                 Output::Begins { next, text, .. } => {
-                    let mut progress = Progress::new(Offset(next), &text);
+                    let mut progress = PartitionProgress::new(Offset(next), &text);
                     progress.begins_uncommitted();
                     self.progress = Some((self.cursor.assignment(), progress));
                     self.handed = next;

@@ -7,7 +7,7 @@ use crate::version;
 use crate::{all_of, arguments, committed, duplicates, run, shared, start};
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::connection::{Connector, Settings};
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::relay::jitter::Jitter;
 use std::time::Duration;
 
 const COUNT: usize = 6_000;
@@ -177,8 +177,8 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
 fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     use sluicegate::kafka::config::{Config, Share};
     use sluicegate::kafka::consumer::Consumer;
-    use sluicegate::relay::record::{Checkpoint, Offset};
-    use sluicegate::relay::source::{Polled, Source, Want};
+    use sluicegate::record::{Checkpoint, Offset};
+    use sluicegate::relay::source::{PollLimit, Polled, Source};
     let config = Config {
         topics: vec![topic.into()],
         group: topic.into(),
@@ -190,7 +190,9 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
         Consumer::open(config, connector, vec![Address::parse(&broker.address()).unwrap()]).unwrap();
     let mut checkpoint: Option<Checkpoint> = None;
     eventually("a partition", || {
-        if let Ok(Polled::Assigned(assigned)) = source.poll(Want { records: 0, bytes: 0 }, Duration::ZERO) {
+        if let Ok(Polled::Assigned(assigned)) =
+            source.poll(PollLimit { records: 0, bytes: 0 }, Duration::ZERO)
+        {
             checkpoint = assigned.into_iter().map(|one| one.checkpoint).next();
         }
         checkpoint.is_some()

@@ -213,7 +213,7 @@ fn a_destination_that_is_gone_ends_the_run() {
     let Some(broker) = shared() else { return };
     broker.produce_numbers("gone", 0, 10);
     let receiver = Receiver::start(|_| Reply::Status(410));
-    run(broker, "gone", &receiver.url(), &QUICK).expect(3).saying("410 Gone");
+    run(broker, "gone", &receiver.url(), &QUICK).expect(3).saying("with status 410");
     assert_eq!(committed(broker, "gone"), 0);
 }
 

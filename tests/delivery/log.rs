@@ -129,7 +129,7 @@ fn a_reader_that_comes_late_learns_how_many_lines_are_missing() {
 #[track_caller]
 fn json(line: &str) {
     let message = line.split_once(r#","message":"#).and_then(|(_, rest)| rest.strip_suffix('}'));
-    let message = message.and_then(sluicegate::relay::json::string);
+    let message = message.and_then(sluicegate::text::json::string);
     assert!(line.starts_with(r#"{"time_ms":"#) && message.is_some(), "not JSON: {line}");
 }
 

@@ -5,8 +5,8 @@ use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subsc
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Ask, Joined, Request};
 use sluicegate::kafka::group::membership::{CommitFate, Event, Membership, Settings, Step, opaque};
-use sluicegate::relay::backoff::Jitter;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
+use sluicegate::relay::jitter::Jitter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

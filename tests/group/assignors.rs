@@ -3,7 +3,7 @@
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use sluicegate::kafka::group::assignor::{Assignor, Subscriber, Subscription, TopicSizes};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

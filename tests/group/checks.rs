@@ -2,7 +2,7 @@
 
 use super::coordinator::State;
 use super::world::World;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Stamp};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a request whose answer is sent later. Nobody waits for the answer to [`NOBODY`].

@@ -5,7 +5,7 @@ use super::world::{NODES, Packet, Post, World};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
 use sluicegate::kafka::group::membership::{CommitFate, Event};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::time::Duration;
 
 impl World {

@@ -6,7 +6,7 @@ use super::world::{HEARTBEAT, SESSION, World};
 use sluicegate::kafka::group::assignor::{Assignor, Subscription};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Stamp};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::BTreeSet;
 
 /// What it tells the coordinator, as Java's does by default.

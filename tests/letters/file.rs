@@ -4,11 +4,11 @@ use crate::support::binary;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply, Request};
 use crate::{Folder, letter, may_repeat, write};
-use sluicegate::relay::dead_letter::{Letter, line};
+use sluicegate::relay::dead_letter::{DeadLetter, line};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-fn letters(count: i64) -> Vec<Letter> {
+fn letters(count: i64) -> Vec<DeadLetter> {
     (0..count).map(|number| letter(number, if number % 2 == 0 { 422 } else { 413 }, number as u64)).collect()
 }
 
@@ -58,7 +58,10 @@ fn a_dry_run_shows_what_would_be_sent_and_sends_nothing() {
     assert!(rest.starts_with("0 would be sent"), "{rest}");
     // What one selection left out is there for another.
     let other = ["--only", "reason~reason 3", "--only", "topic=orders"];
-    replay(&file, &receiver.url(), &other).expect(0).saying("another command, --only").saying("delivered 1 ");
+    replay(&file, &receiver.url(), &other)
+        .expect(0)
+        .saying("another command or selection")
+        .saying("delivered 1 ");
     assert_eq!(accepted(&receiver).into_keys().collect::<Vec<_>>(), [3, 4, 6, 8]);
 }
 
@@ -76,9 +79,9 @@ fn what_is_refused_again_goes_to_other_dead_letters_under_its_origin() {
     stopped.saying("400");
     replay(&file, &receiver.url(), &["--dead-letter", &again]).expect(0);
     let text = std::fs::read_to_string(&again).unwrap();
-    let Letter { record, refusal } = line::parse(text.trim_end().as_bytes()).unwrap();
+    let DeadLetter { record, rejection } = line::parse(text.trim_end().as_bytes()).unwrap();
     assert_eq!((record.partition().topic(), record.offset().0), ("orders", 2));
-    assert_eq!((refusal.status, refusal.reason.contains("still not")), (Some(400), true));
+    assert_eq!((rejection.status, rejection.reason.contains("still not")), (Some(400), true));
     assert_eq!(record.headers().len(), 1);
     assert_eq!(accepted(&receiver).into_keys().collect::<Vec<_>>(), [0, 1, 3]);
 }

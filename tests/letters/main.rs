@@ -1,4 +1,4 @@
-//! Refused events: where they go, and how they come back. The binary between files, a real broker and a receiver.
+//! Rejected events: where they go, and how they come back. The binary between files, a real broker and a receiver.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,10 +13,10 @@ mod topic;
 mod topic_once;
 mod topic_refusals;
 
+use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
 use sluicegate::relay::dead_letter::headers::time;
-use sluicegate::relay::dead_letter::{DeadLetters, Letter, Refusal};
-use sluicegate::relay::record::{Header, Offset, Partition, Record};
+use sluicegate::relay::dead_letter::{DeadLetter, DeadLetters, Rejection};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::receiver::Receiver;
@@ -44,10 +44,10 @@ impl Drop for Folder {
 }
 
 /// A letter from `orders-0` with its number as value, refused with this status at that many seconds.
-fn letter(number: i64, status: u16, seconds: u64) -> Letter {
+fn letter(number: i64, status: u16, seconds: u64) -> DeadLetter {
     let value = number.to_string();
     let header = Header { name: b"trace", value: Some(b"on") };
-    Letter {
+    DeadLetter {
         record: Record::with_headers(
             Partition::new("orders", 0),
             Offset(number),
@@ -56,7 +56,7 @@ fn letter(number: i64, status: u16, seconds: u64) -> Letter {
             Some(value.as_bytes()),
             &[header],
         ),
-        refusal: Refusal {
+        rejection: Rejection {
             status: Some(status),
             reason: format!("reason {number}"),
             attempts: 1,
@@ -66,7 +66,7 @@ fn letter(number: i64, status: u16, seconds: u64) -> Letter {
     }
 }
 
-fn write(path: impl AsRef<Path>, letters: &[Letter]) {
+fn write(path: impl AsRef<Path>, letters: &[DeadLetter]) {
     DeadLetterFile::open(path.as_ref()).unwrap().put(letters).unwrap();
 }
 

@@ -17,7 +17,7 @@ fn offsets(path: impl AsRef<Path>) -> Vec<i64> {
 }
 
 /// Sends a line that is refused.
-fn refused(dead: &str, url: &str) -> binary::Ended {
+fn rejected(dead: &str, url: &str) -> binary::Ended {
     let mut command = Command::new("bash");
     command.args(["-c", r#"echo bad | exec "$@""#, "sender", &binary::path()]);
     command.args(["send", "-", "--url", url, "--dead-letter", dead]);
@@ -45,7 +45,7 @@ fn what_is_not_a_file_of_our_own_is_refused_at_start() {
         (folder.file("."), "it is a folder"),
         (folder.file("no/dead.jsonl"), "its folder does not exist"),
     ] {
-        refused(&dead, &receiver.url()).expect(2).saying(why).saying(&dead);
+        rejected(&dead, &receiver.url()).expect(2).saying(why).saying(&dead);
     }
     assert_eq!((receiver.begun(), fs::read(&victim).unwrap()), (0, b"precious".to_vec()));
 }
@@ -55,7 +55,7 @@ fn files_are_readable_by_their_owner_alone_and_links_are_not_written_through() {
     let (folder, receiver) = (Folder::new("private"), Receiver::accepting());
     let (file, victim) = (folder.file("dead.jsonl"), folder.file("victim"));
     fs::write(&victim, "precious").unwrap();
-    refused(&file, &refusing().url()).expect(0);
+    rejected(&file, &refusing().url()).expect(0);
     let replay = || binary::run(&["replay", &file, "--url", &receiver.url()]);
     symlink(&victim, folder.file("dead.jsonl.replayed")).unwrap();
     replay().expect(2).saying("dead.jsonl.replayed: it is a symbolic link");
@@ -74,7 +74,7 @@ fn files_are_readable_by_their_owner_alone_and_links_are_not_written_through() {
 fn a_name_with_a_line_break_forges_no_line_of_a_log() {
     let (folder, receiver) = (Folder::new("break"), refusing());
     let dead = folder.file("dead\n2026-01-01 forged\u{1b}[2J.jsonl");
-    refused(&dead, &receiver.url()).expect(0);
+    rejected(&dead, &receiver.url()).expect(0);
     let url = receiver.url();
     let shown = binary::run(&["replay", &dead, "--url", &url]).expect(3);
     assert!(!shown.stderr.lines().any(|line| line.starts_with("2026-01-01 forged")), "{}", shown.stderr);
@@ -88,7 +88,7 @@ fn a_name_with_a_line_break_forges_no_line_of_a_log() {
         );
     }
     fs::write(&dead, "notes").unwrap();
-    let ended = refused(&dead, &receiver.url()).expect(2);
+    let ended = rejected(&dead, &receiver.url()).expect(2);
     assert!(!ended.stderr.contains("forged\u{1b}"), "{}", ended.stderr);
 }
 
@@ -99,10 +99,10 @@ fn two_processes_do_not_share_a_file() {
     let mut first = DeadLetterFile::open(&file).unwrap().with_max_size(1);
     (0..3).for_each(|number| {
         first.put(&[letter(number, 422, 0)]).unwrap();
-        refused(&file, &receiver.url()).expect(2).saying("in use by another process");
+        rejected(&file, &receiver.url()).expect(2).saying("in use by another process");
     });
     drop(first);
-    refused(&file, &receiver.url()).expect(0);
+    rejected(&file, &receiver.url()).expect(0);
     let rotated = [1, 2].map(|n| offsets(folder.file(&format!("dead.jsonl.{n}"))));
     assert_eq!((rotated, offsets(&file)), ([vec![0], vec![1]], vec![2, 1]));
 }
@@ -203,7 +203,7 @@ fn what_is_put_is_shown_without_what_a_terminal_would_act_on() {
     let folder = Folder::new("terminal");
     let file = folder.file("dead.jsonl");
     let mut odd = letter(1, 422, 0);
-    odd.refusal.reason = "\u{1b}]0;owned\u{7} \u{202e}txt\u{200b}\u{9b}31m\u{e0041}".into();
+    odd.rejection.reason = "\u{1b}]0;owned\u{7} \u{202e}txt\u{200b}\u{9b}31m\u{e0041}".into();
     write(&file, &[odd.clone()]);
     let harmful = |text: &str| {
         text.chars().any(|c| c != '\n' && (c.is_control() || "\u{202e}\u{200b}\u{e0041}".contains(c)))
@@ -213,7 +213,7 @@ fn what_is_put_is_shown_without_what_a_terminal_would_act_on() {
         assert!(!harmful(&shown) && shown.contains("owned"), "{shown:?}");
         if more == ["--json"] {
             let read = line::parse(shown.trim_end().as_bytes()).unwrap();
-            assert_eq!(read.refusal.reason, odd.refusal.reason);
+            assert_eq!(read.rejection.reason, odd.rejection.reason);
         }
     }
 }

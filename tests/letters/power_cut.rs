@@ -2,14 +2,14 @@
 //! repaired, and no record whose offset was committed is missing.
 
 use crate::Folder;
+use sluicegate::record::{Checkpoint, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
-use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter, line};
+use sluicegate::relay::dead_letter::{DeadLetter, DeadLetterError, DeadLetters, line};
 use sluicegate::relay::event::Unobserved;
-use sluicegate::relay::memory::MemorySource;
-use sluicegate::relay::record::{Checkpoint, Record};
-use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
-use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::memory_source::MemorySource;
+use sluicegate::relay::settings::{Intake, OnRejection, RelaySettings};
+use sluicegate::relay::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 impl DeadLetters for Watched<DeadLetterFile> {
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
         self.inner.put(letters)?;
         self.story.lock().unwrap().push(Happened::Synced(files(&self.folder)));
         Ok(())
@@ -51,7 +51,7 @@ impl DeadLetters for Watched<DeadLetterFile> {
 }
 
 impl Source for Watched<MemorySource> {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         self.inner.poll(want, wait)
     }
 
@@ -94,13 +94,13 @@ fn run(folder: &Path, intake: Intake) -> Vec<Happened> {
         Watched { inner: MemorySource::new("t", values), folder: of_source.0, story: of_source.1 };
     let dead_letters = Watched { inner: file, folder: of_file.0, story: of_file.1 };
     let relay = Relay {
-        settings: Settings {
+        settings: RelaySettings {
             intake,
             batch_size: NonZeroUsize::new(7).unwrap(),
             window_size: NonZeroUsize::new(7).unwrap(),
             max_concurrency: NonZeroUsize::new(3).unwrap(),
-            on_refusal: OnRefusal::DeadLetter,
-            ..Settings::default()
+            on_rejection: OnRejection::DeadLetter,
+            ..RelaySettings::default()
         },
         source: &mut source,
         transport: &Picky(if intake == Intake::Sliding {

@@ -12,8 +12,8 @@ use sluicegate::kafka::connection::{Connector, Settings};
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::producer::Producer;
 use sluicegate::kafka::record_batch::NewRecord;
+use sluicegate::record::{Header, Record};
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, line};
-use sluicegate::relay::record::{Header, Record};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -138,8 +138,8 @@ fn hostile_records_come_back_as_they_were_through_topic_and_file() {
     };
     assert_eq!(untimed(show("topic:hostile-dead")), untimed(show(&file)));
     assert!(show("topic:hostile-dead").lines().all(|text| {
-        let refusal = line::parse(text.as_bytes()).unwrap().refusal;
-        refusal.status == Some(422) && refusal.reason.contains("not like this") && refusal.attempts == 1
+        let rejection = line::parse(text.as_bytes()).unwrap().rejection;
+        rejection.status == Some(422) && rejection.reason.contains("not like this") && rejection.attempts == 1
     }));
 }
 
@@ -218,7 +218,7 @@ fn what_was_acknowledged_is_not_put_again_when_the_rest_fails() {
     let mut topic = DeadLetterTopic::new(cluster(&broker.address()), "partly-dead".into());
     let large = {
         let mut large = letter(2, 422, 0);
-        large.refusal.reason = noise(4_000);
+        large.rejection.reason = noise(4_000);
         large
     };
     let letters = [letter(0, 422, 0), letter(1, 422, 0), large, letter(3, 422, 0)];

@@ -11,7 +11,7 @@ use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::sandbox::faults::Fault;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
+use sluicegate::relay::dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -86,7 +86,7 @@ fn behind_a_proxy(version: &str) -> Option<(Broker, Swallower, Admin)> {
     Some((broker, swallower, admin))
 }
 
-fn letters(numbers: std::ops::Range<i64>) -> Vec<Letter> {
+fn letters(numbers: std::ops::Range<i64>) -> Vec<DeadLetter> {
     numbers.map(|number| letter(number, 422, 0)).collect()
 }
 

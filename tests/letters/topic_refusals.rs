@@ -9,8 +9,8 @@ use crate::{Folder, letter};
 use sluicegate::cli::advice::sentence;
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::record_batch::NewRecord;
+use sluicegate::record::Record;
 use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters};
-use sluicegate::relay::record::Record;
 use std::collections::BTreeMap;
 use std::process::Command;
 

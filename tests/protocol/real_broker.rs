@@ -36,7 +36,7 @@ use sluicegate::kafka::protocol::{
     response_body,
 };
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -9,7 +9,7 @@ use super::support::jvm::Jars;
 use sluicegate::kafka::group::assignor::{Assignment, Subscription};
 use sluicegate::kafka::protocol::consumer_protocol::{encode_assignment, encode_subscription};
 use sluicegate::kafka::protocol::{ErrorCode, Format};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 
 /// So many values are drawn of each version of each message.
 const VALUES: usize = 50;

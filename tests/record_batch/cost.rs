@@ -1,9 +1,9 @@
-//! What a record costs from the bytes of a fetch to a [`Record`](sluicegate::relay::record::Record), its checksum and
+//! What a record costs from the bytes of a fetch to a [`Record`](sluicegate::record::Record), its checksum and
 //! its end included. A test run does it a few times, to see that it works; for figures:
 //! `SLUICEGATE_BENCH=2000 cargo test --release --all-features --test record_batch cost -- --nocapture`
 
 use sluicegate::kafka::record_batch::{BatchWriter, Batches, Compression, MAX_UNPACKED, NewRecord, Unpacker};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

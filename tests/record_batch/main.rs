@@ -8,7 +8,7 @@ mod round_trip;
 mod schedules;
 
 use sluicegate::kafka::record_batch::{BatchError, BatchWriter, Batches, MAX_UNPACKED, NewRecord, Unpacker};
-use sluicegate::relay::record::{Header, Partition, Record};
+use sluicegate::record::{Header, Partition, Record};
 
 /// A record that owns its parts.
 #[derive(Clone, Debug, PartialEq)]

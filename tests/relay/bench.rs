@@ -2,12 +2,12 @@
 //! that it works; for figures: `SLUICEGATE_BENCH=1000000 cargo test --release --test relay bench -- --nocapture`
 
 use crate::double::{Letters, ListSource, partition, status};
+use sluicegate::record::{Offset, Position, Record};
 use sluicegate::relay::Relay;
-use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Unobserved;
-use sluicegate::relay::record::{Offset, Position, Record};
-use sluicegate::relay::settings::{Intake, Order, Settings};
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::{Intake, Order, RelaySettings};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ const KEYS: i64 = 10_000;
 /// At most so many records pass between two looks at what may be admitted and committed.
 const LOOK_EVERY: usize = 500;
 
-fn per_record(count: usize, settings: &Settings) -> Duration {
+fn per_record(count: usize, settings: &RelaySettings) -> Duration {
     let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(1));
     for number in 0..PARTITIONS {
         let position = Position { partition: partition(number), next: Offset(0) };
@@ -64,7 +64,7 @@ fn what_the_dispatcher_costs_a_record() {
     for intake in [Intake::Batch, Intake::Sliding] {
         for order in [Order::None, Order::Partition, Order::Key] {
             let batch_size = NonZeroUsize::new(1_000).unwrap();
-            let settings = Settings { intake, order, batch_size, ..Settings::default() };
+            let settings = RelaySettings { intake, order, batch_size, ..RelaySettings::default() };
             println!("| {intake:?} | {order:?} | {count} | {:?} |", per_record(count, &settings));
         }
     }
@@ -89,7 +89,7 @@ fn what_the_loop_costs_a_record() {
         let max_concurrency = NonZeroUsize::new(workers).unwrap();
         let mut source = ListSource::of(count as i64);
         let relay = Relay {
-            settings: Settings { intake, max_concurrency, ..Settings::default() },
+            settings: RelaySettings { intake, max_concurrency, ..RelaySettings::default() },
             source: &mut source,
             transport: &Accepts,
             dead_letters: Box::new(Letters::default()),

@@ -1,11 +1,12 @@
 //! Who is blamed when records are turned away, the record or the destination; on the pure dispatcher, in virtual time.
 
 use crate::double::partition;
-use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::record::{Offset, Position, Record};
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Change;
-use sluicegate::relay::record::{Offset, Position, Record};
-use sluicegate::relay::settings::{Intake, OnRefusal, Settings};
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::{Intake, OnRejection, RelaySettings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,14 +20,14 @@ fn status(status: u16) -> Outcome {
     Ok(Answer { status, ..Answer::default() })
 }
 
-fn settings(concurrency: usize) -> Settings {
-    Settings {
+fn settings(concurrency: usize) -> RelaySettings {
+    RelaySettings {
         max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
         intake: Intake::Sliding,
         max_attempts: NonZeroU32::new(3),
-        on_refusal: OnRefusal::DeadLetter,
+        on_rejection: OnRejection::DeadLetter,
         backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(60)).unwrap(),
-        ..Settings::default()
+        ..RelaySettings::default()
     }
 }
 
@@ -44,7 +45,7 @@ struct Run {
 
 /// Sends `records` records to a receiver that is asked when a request arrives, until all are done or `most` is over.
 fn run(
-    settings: Settings,
+    settings: RelaySettings,
     records: i64,
     most: Duration,
     target: impl Fn(i64) -> Target,
@@ -55,7 +56,7 @@ fn run(
 
 /// The same on a machine that stalls for this long after each event.
 fn run_with_stalls(
-    settings: Settings,
+    settings: RelaySettings,
     records: i64,
     most: Duration,
     target: impl Fn(i64) -> Target,
@@ -99,8 +100,8 @@ fn run_with_stalls(
             let in_flight = flying.len() + 1;
             let _ = dispatcher.answered(ticket, &outcome, in_flight, now, wall);
         }
-        let letters = dispatcher.take_letters();
-        run.letters.extend(letters.iter().map(|l| (l.letter.record.offset().0, l.letter.refusal.attempts)));
+        let letters = dispatcher.take_dead_letters();
+        run.letters.extend(letters.iter().map(|l| (l.letter.record.offset().0, l.letter.rejection.attempts)));
         dispatcher.kept(&letters);
         while let Some(change) = dispatcher.take_change() {
             if let Change::Suspected { offset, .. } = change {
@@ -191,7 +192,7 @@ fn a_destination_that_flaps_costs_no_record_an_attempt_on_a_machine_that_stalls(
     for seed in 0..100 {
         for code in [401, 404, 503] {
             for (concurrency, flap) in [(2, 100), (16, 50)] {
-                let settings = Settings { backoff: quick, ..settings(concurrency) };
+                let settings = RelaySettings { backoff: quick, ..settings(concurrency) };
                 let stalls = stalls(seed, Duration::from_millis(200));
                 let run = run_with_stalls(settings, 300, MINUTE, only, stalls, |_, at| {
                     status(if at.as_millis() / flap % 2 == 1 { code } else { 200 })

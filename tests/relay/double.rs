@@ -1,10 +1,10 @@
 //! Doubles for the seams: a source over a list, a transport that does what a closure says, an observer that
 //! keeps what it was told.
 
-use sluicegate::relay::dead_letter::{DeadLetterError, DeadLetters, Letter};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 use sluicegate::relay::event::{Event, Observer};
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::source::{Commit, CommitError, Polled, Source, SourceError, Want};
+use sluicegate::relay::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ impl ListSource {
 }
 
 impl Source for ListSource {
-    fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, _wait: Duration) -> Result<Polled, SourceError> {
         let not_now = want.records == 0 && matches!(self.polls.front(), None | Some(Polled::Records(_)));
         if not_now {
             return Ok(Polled::Nothing);
@@ -123,11 +123,11 @@ impl Commit for Commits {
 
 /// Keeps letters in memory; fails as often as told first.
 #[derive(Clone, Default)]
-pub struct Letters(Arc<Mutex<(Vec<Letter>, VecDeque<DeadLetterError>)>>);
+pub struct Letters(Arc<Mutex<(Vec<DeadLetter>, VecDeque<DeadLetterError>)>>);
 
 impl Letters {
     /// What is kept.
-    pub fn kept(&self) -> Vec<Letter> {
+    pub fn kept(&self) -> Vec<DeadLetter> {
         self.0.lock().unwrap().0.clone()
     }
 
@@ -138,7 +138,7 @@ impl Letters {
 }
 
 impl DeadLetters for Letters {
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
         let (kept, fail) = &mut *self.0.lock().unwrap();
         if let Some(error) = fail.pop_front() {
             return Err(error);

@@ -1,14 +1,14 @@
 //! Records that the filter leaves out: never sent, yet done and counted.
 
 use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::{Offset, Record};
 use sluicegate::relay::Relay;
-use sluicegate::relay::record::{Offset, Record};
-use sluicegate::relay::settings::{Intake, Settings};
+use sluicegate::relay::settings::{Intake, RelaySettings};
 use sluicegate::relay::stop::Stop;
 
 /// Delivers `values`, tombstones left out; what was sent, how many were filtered, and what is committed.
 fn deliver(intake: Intake, values: &[Option<&[u8]>]) -> (Vec<i64>, u64, Option<i64>) {
-    let mut settings = Settings { intake, ..Settings::default() };
+    let mut settings = RelaySettings { intake, ..RelaySettings::default() };
     settings.filter.skip_tombstones(true);
     let mut source = ListSource::of(0);
     let record = |(offset, value): (i64, &Option<&[u8]>)| {

@@ -1,11 +1,11 @@
 //! The last commit and the last moments of a run; on the pure loop, in virtual time.
 
 use crate::double::partition;
+use sluicegate::record::{Offset, Position};
 use sluicegate::relay::TICK;
-use sluicegate::relay::backoff::Jitter;
 use sluicegate::relay::control::{Control, FINISH_TIMEOUT, Step};
-use sluicegate::relay::record::{Offset, Position};
-use sluicegate::relay::settings::Settings;
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::RelaySettings;
 use sluicegate::relay::source::CommitError;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const OUTAGE: Duration = Duration::from_secs(120);
 /// why the run ended otherwise, how long after the signal, and how often it tried.
 fn stopped_in_an_outage(over_after: Duration) -> (Option<String>, Duration, usize) {
     let start = Instant::now();
-    let mut control = Control::new(Settings::default(), Jitter::seeded(3), start);
+    let mut control = Control::new(RelaySettings::default(), Jitter::seeded(3), start);
     let position = |next| Position { partition: partition(0), next: Offset(next) };
     control.assigned(&[position(7).into()], start);
     control.passed(&[position(9)], start);
@@ -32,11 +32,11 @@ fn stopped_in_an_outage(over_after: Duration) -> (Option<String>, Duration, usiz
                 assert_eq!(control.commit_done(checkpoints, &outcome, now), []);
             }
             Step::Poll { want, wait } => {
-                control.heard_nothing(want, now);
+                control.polled_nothing(want, now);
                 now += wait.min(TICK);
             }
             Step::Throttle(partitions) => control.throttled(partitions, true),
-            Step::Tell(_) => {}
+            Step::Report(_) => {}
             Step::Wait(until) => now = until.max(now + Duration::from_millis(1)),
             Step::End => {
                 return (control.take_failure().map(|it| it.to_string()), now - stop, attempts);
@@ -61,4 +61,31 @@ fn brokers_that_come_back_just_after_a_stop_still_get_the_last_commit() {
         assert_eq!(failure, None, "{over_after:?}");
         assert!(took <= over_after + Duration::from_millis(400), "{took:?} where {over_after:?} would do");
     }
+}
+
+/// As in [`stopped_in_an_outage`], but nobody ever answers a commit: gives how long the run goes on after the signal.
+fn stopped_with_a_commit_that_hangs() -> Duration {
+    let stop = Instant::now();
+    let mut control = Control::new(RelaySettings::default(), Jitter::seeded(3), stop);
+    let position = |next| Position { partition: partition(0), next: Offset(next) };
+    control.assigned(&[position(7).into()], stop);
+    control.passed(&[position(9)], stop);
+    let mut now = stop;
+    loop {
+        match control.step(now, true) {
+            Step::Poll { want, wait } => {
+                control.polled_nothing(want, now);
+                now += wait.min(TICK);
+            }
+            Step::Throttle(partitions) => control.throttled(partitions, true),
+            Step::Wait(until) => now = until.max(now + Duration::from_millis(1)),
+            Step::End => return now - stop,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn invariant_11_a_run_ends_within_ten_seconds_of_a_stop_even_if_no_commit_is_ever_answered() {
+    assert!(stopped_with_a_commit_that_hangs() < Duration::from_secs(10));
 }

@@ -1,11 +1,11 @@
 //! Workers that have nothing to do: whatever changes for them wakes them at once.
 
 use crate::double::{FnTransport, Letters, Told, partition, status};
+use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::backoff::Backoff;
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
-use sluicegate::relay::settings::{Intake, Order, Settings};
-use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
+use sluicegate::relay::settings::{Intake, Order, RelaySettings};
+use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Scripted(Receiver<Polled>, Option<Polled>, Sender<Partition>);
 
 impl Source for Scripted {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         let next = self.1.take().map_or_else(|| self.0.recv_timeout(wait), Ok);
         match next {
             Ok(records @ Polled::Records(_)) if want.records == 0 => {
@@ -68,16 +68,16 @@ fn records(number: i32, offsets: std::ops::Range<i64>) -> Polled {
     Polled::Records(offsets.map(record).collect())
 }
 
-fn settings(intake: Intake, order: Order) -> Settings {
+fn settings(intake: Intake, order: Order) -> RelaySettings {
     // What failed waits for longer than any of these tests.
     let backoff = Backoff::new(Duration::from_secs(3_600), Duration::from_secs(3_600)).unwrap();
     let max_concurrency = NonZeroUsize::new(4).unwrap();
-    Settings { intake, order, backoff, max_concurrency, ..Settings::default() }
+    RelaySettings { intake, order, backoff, max_concurrency, ..RelaySettings::default() }
 }
 
 /// A run in a thread of its own, what it is told, what it sends, and what it releases.
 fn while_running(
-    settings: Settings,
+    settings: RelaySettings,
     door: &Door,
     answer: impl Fn(&Record) -> u16 + Sync,
     test: impl FnOnce(Sender<Polled>, &Receiver<(i32, i64)>, &Receiver<Partition>, &Stop),

@@ -1,10 +1,10 @@
 //! Order by key: many keys at once, each in order; what a slow key costs.
 
 use crate::double::{partition, status};
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::record::{HeaderRange, Offset, Position, Record};
 use sluicegate::relay::dispatcher::{Dispatcher, Next};
-use sluicegate::relay::record::{HeaderRange, Offset, Position, Record};
-use sluicegate::relay::settings::{Intake, Order, Settings};
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::{Intake, Order, RelaySettings};
 use sluicegate::relay::transport::Target;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -19,7 +19,7 @@ const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 fn dispatcher(window_size: usize) -> Dispatcher {
     let window_size = NonZeroUsize::new(window_size).unwrap();
     let settings =
-        Settings { order: Order::Key, intake: Intake::Sliding, window_size, ..Settings::default() };
+        RelaySettings { order: Order::Key, intake: Intake::Sliding, window_size, ..RelaySettings::default() };
     let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(1));
     for number in 0..PARTITIONS {
         let position = Position { partition: partition(number), next: Offset(0) };
@@ -45,7 +45,7 @@ fn ten_thousand_keys_go_64_at_once_and_a_retrying_one_holds_back_only_itself() {
     let (mut last, mut delivered, mut failures) = (HashMap::<i64, i64>::new(), 0, 0);
     let (mut handed_out, mut most) = (0, 0);
     while delivered < RECORDS {
-        while dispatcher.is_hungry() && next < RECORDS {
+        while dispatcher.wants_more() && next < RECORDS {
             for _ in 0..dispatcher.room().records.min((RECORDS - next) as usize) {
                 let (key, number) = nth(next);
                 let offset = &mut offsets[number as usize];

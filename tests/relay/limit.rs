@@ -2,11 +2,12 @@
 //! limit that it came to, of the throughput beside that of the best fixed limit, and of the latencies.
 
 use crate::double::{partition, status};
-use sluicegate::relay::backoff::{Backoff, Jitter};
+use sluicegate::record::{Offset, Position, Record};
+use sluicegate::relay::adaptive_limit::{AdaptiveLimit, ConcurrencyBounds};
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
-use sluicegate::relay::limit::{Bounds, Limit};
-use sluicegate::relay::record::{Offset, Position, Record};
-use sluicegate::relay::settings::{Intake, Settings};
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::{Intake, RelaySettings};
 use sluicegate::relay::transport::Target;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -107,7 +108,8 @@ fn simulate(
 
 fn auto(server: Server, seconds: u64) -> Outcome {
     let size = |n| NonZeroUsize::new(n).unwrap();
-    let (start, mut controller) = (Instant::now(), Limit::new(Bounds::new(size(1), size(MOST)).unwrap()));
+    let (start, mut controller) =
+        (Instant::now(), AdaptiveLimit::new(ConcurrencyBounds::new(size(1), size(MOST)).unwrap()));
     let answered = |answer: Option<(u64, u64, usize, bool)>| {
         if let Some((now, took, in_flight, accepted)) = answer {
             let now = start + Duration::from_nanos(now);
@@ -163,7 +165,8 @@ fn auto_comes_close_to_the_best_fixed_limit_for_each_kind_of_destination() {
 #[test]
 fn a_destination_that_becomes_slower_for_good_is_not_taken_for_a_queue() {
     let size = |n| NonZeroUsize::new(n).unwrap();
-    let (start, mut limit) = (Instant::now(), Limit::new(Bounds::new(size(1), size(MOST)).unwrap()));
+    let (start, mut limit) =
+        (Instant::now(), AdaptiveLimit::new(ConcurrencyBounds::new(size(1), size(MOST)).unwrap()));
     let (mut now, mut lowest) = (start, usize::MAX);
     for n in 0..60_000_u64 {
         // Answers come evenly, each after as long as the destination takes now.
@@ -181,7 +184,8 @@ fn a_destination_that_becomes_slower_for_good_is_not_taken_for_a_queue() {
 #[test]
 fn lone_probes_say_nothing() {
     let size = |n| NonZeroUsize::new(n).unwrap();
-    let (now, mut limit) = (Instant::now(), Limit::new(Bounds::new(size(8), size(8)).unwrap()));
+    let (now, mut limit) =
+        (Instant::now(), AdaptiveLimit::new(ConcurrencyBounds::new(size(8), size(8)).unwrap()));
     for _ in 0..1_000 {
         limit.turned_away(now, now - Duration::from_millis(1), 1);
     }
@@ -193,12 +197,12 @@ fn lone_probes_say_nothing() {
 fn with_the_gate_a_limit_of_the_destination_is_found_and_seldom_touched() {
     const SECONDS: u64 = 120;
     let size = |n| NonZeroUsize::new(n).unwrap();
-    let settings = Settings {
+    let settings = RelaySettings {
         max_concurrency: size(MOST),
-        auto_concurrency: Bounds::new(size(1), size(MOST)),
+        auto_concurrency: ConcurrencyBounds::new(size(1), size(MOST)),
         intake: Intake::Sliding,
         backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(60)).unwrap(),
-        ..Settings::default()
+        ..RelaySettings::default()
     };
     let mut dispatcher = Dispatcher::new(settings, Jitter::seeded(3));
     let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
@@ -206,7 +210,7 @@ fn with_the_gate_a_limit_of_the_destination_is_found_and_seldom_touched() {
     let (mut now, mut offset, mut number) = (start, 0, 0_u64);
     let mut flying: Vec<(Instant, bool, Ticket<()>)> = Vec::new();
     while now < start + Duration::from_secs(SECONDS) {
-        for _ in 0..if dispatcher.is_hungry() { dispatcher.room().records } else { 0 } {
+        for _ in 0..if dispatcher.wants_more() { dispatcher.room().records } else { 0 } {
             dispatcher.admit(Record::new(partition(0), Offset(offset), 0, None, None), Target::ONLY, now);
             offset += 1;
         }

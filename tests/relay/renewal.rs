@@ -1,10 +1,10 @@
 //! Positions that don't change are committed again, so that no broker forgets them; on the pure loop, in virtual time.
 
 use crate::double::partition;
-use sluicegate::relay::backoff::Jitter;
+use sluicegate::record::{Checkpoint, Offset, Position};
 use sluicegate::relay::control::{Control, Step};
-use sluicegate::relay::record::{Checkpoint, Offset, Position};
-use sluicegate::relay::settings::Settings;
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::settings::RelaySettings;
 use sluicegate::relay::source::{Assigned, CommitError};
 use sluicegate::relay::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl Idle {
     /// These partitions are assigned at the start, each at offset 7.
     fn with(partitions: std::ops::Range<i32>) -> Self {
         let start = Instant::now();
-        let control = Control::new(Settings::default(), Jitter::seeded(1), start);
+        let control = Control::new(RelaySettings::default(), Jitter::seeded(1), start);
         let mut idle = Self { control, start };
         idle.assign(partitions, Duration::ZERO);
         idle
@@ -40,7 +40,7 @@ impl Idle {
             match self.control.step(self.start + at, false) {
                 Step::Commit(checkpoints) => return checkpoints,
                 Step::Release(partitions) => self.control.released(&partitions),
-                Step::Tell(_) => {}
+                Step::Report(_) => {}
                 Step::Poll { .. } | Step::Throttle(_) | Step::Wait(_) => return Vec::new(),
                 step => panic!("{step:?}"),
             }

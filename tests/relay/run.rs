@@ -1,15 +1,17 @@
 //! The whole loop, with real threads.
 
 use crate::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::Record;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
-use sluicegate::relay::record::Record;
-use sluicegate::relay::settings::{OnRefusal, Order, Settings};
-use sluicegate::relay::share::Share;
-use sluicegate::relay::source::{Commit, Lease, Notice, Polled, Severity, Source, SourceError, Want};
+use sluicegate::relay::group_limit::GroupPermits;
+use sluicegate::relay::lease::Lease;
+use sluicegate::relay::notice::{Notice, Severity};
+use sluicegate::relay::rejection_limit::{RejectionBound, RejectionLimit};
+use sluicegate::relay::settings::{OnRejection, Order, RelaySettings};
+use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
-use sluicegate::relay::threshold::{Most, Threshold};
 use sluicegate::relay::transport::{Answer, SendError, Transport};
 use sluicegate::relay::{Relay, RunError};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -17,18 +19,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-fn settings(concurrency: usize, batch: usize) -> Settings {
-    Settings {
+fn settings(concurrency: usize, batch: usize) -> RelaySettings {
+    RelaySettings {
         max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
         batch_size: NonZeroUsize::new(batch).unwrap(),
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(5)).unwrap(),
-        ..Settings::default()
+        ..RelaySettings::default()
     }
 }
 
 /// The parts of a run that a test looks at afterwards.
 struct Scene {
-    settings: Settings,
+    settings: RelaySettings,
     source: ListSource,
     letters: Letters,
     told: Told,
@@ -36,7 +38,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(settings: Settings, source: ListSource) -> Self {
+    fn new(settings: RelaySettings, source: ListSource) -> Self {
         Self { settings, source, letters: Letters::default(), told: Told::default(), stop: Stop::new() }
     }
 
@@ -90,7 +92,8 @@ fn all_n_are_used_at_once() {
 fn rests_between_batches_and_not_after_the_last() {
     let interval = Duration::from_millis(200);
     let ends = Mutex::new(Vec::new());
-    let mut scene = Scene::new(Settings { batch_interval: interval, ..settings(2, 2) }, ListSource::of(6));
+    let mut scene =
+        Scene::new(RelaySettings { batch_interval: interval, ..settings(2, 2) }, ListSource::of(6));
     scene
         .run(&FnTransport::new(|_, _| {
             ends.lock().unwrap().push(Instant::now());
@@ -108,11 +111,12 @@ fn rests_between_batches_and_not_after_the_last() {
 
 #[test]
 fn a_refused_record_without_dead_letters_stops_the_run_with_nothing_committed_past_it() {
-    let mut scene = Scene::new(Settings { order: Order::Partition, ..settings(4, 50) }, ListSource::of(100));
+    let mut scene =
+        Scene::new(RelaySettings { order: Order::Partition, ..settings(4, 50) }, ListSource::of(100));
     let transport =
         FnTransport::new(|record: &Record, _| status(if record.offset().0 == 37 { 422 } else { 200 }));
     let error = scene.run(&transport).unwrap_err();
-    assert!(matches!(&error, RunError::Refused(letter) if letter.refusal.status == Some(422)));
+    assert!(matches!(&error, RunError::Rejected(letter) if letter.rejection.status == Some(422)));
     let text = error.to_string();
     assert!(text.contains("topic t partition 0 offset 37") && text.contains("422"), "{text}");
     assert_eq!(scene.committed(), Some(37));
@@ -120,8 +124,10 @@ fn a_refused_record_without_dead_letters_stops_the_run_with_nothing_committed_pa
 
 #[test]
 fn a_refused_record_counts_as_done_once_the_dead_letters_have_it() {
-    let mut scene =
-        Scene::new(Settings { on_refusal: OnRefusal::DeadLetter, ..settings(4, 50) }, ListSource::of(1_000));
+    let mut scene = Scene::new(
+        RelaySettings { on_rejection: OnRejection::DeadLetter, ..settings(4, 50) },
+        ListSource::of(1_000),
+    );
     scene.letters.fail(DeadLetterError::Retriable("later".into()));
     let transport =
         FnTransport::new(|record: &Record, _| status(if record.offset().0 % 100 == 7 { 400 } else { 200 }));
@@ -136,15 +142,17 @@ fn a_refused_record_counts_as_done_once_the_dead_letters_have_it() {
 
 #[test]
 fn one_refused_record_too_many_ends_the_run_and_is_not_settled() {
-    for (on_refusal, kept) in [(OnRefusal::DeadLetter, 3), (OnRefusal::Drop, 0)] {
-        let max_refused = Some(Threshold { most: Most::Count(3), span: Duration::from_secs(3_600) });
-        let settings = Settings { on_refusal, max_refused, order: Order::Partition, ..settings(4, 50) };
+    for (on_rejection, kept) in [(OnRejection::DeadLetter, 3), (OnRejection::Drop, 0)] {
+        let max_rejected =
+            Some(RejectionLimit { most: RejectionBound::Count(3), span: Duration::from_secs(3_600) });
+        let settings =
+            RelaySettings { on_rejection, max_rejected, order: Order::Partition, ..settings(4, 50) };
         let mut scene = Scene::new(settings, ListSource::of(100));
         let transport = FnTransport::new(|record: &Record, _| {
             status(if record.offset().0 % 10 == 7 { 422 } else { 200 })
         });
         let error = scene.run(&transport).unwrap_err();
-        assert!(matches!(&error, RunError::TooManyRefused(..)));
+        assert!(matches!(&error, RunError::TooManyRejected(..)));
         let text = error.to_string();
         assert!(
             text.contains("(3 in 3600s)") && text.contains("topic t partition 0 offset 37 with status 422"),
@@ -156,8 +164,10 @@ fn one_refused_record_too_many_ends_the_run_and_is_not_settled() {
 
 #[test]
 fn dead_letters_that_cannot_be_written_end_the_run_and_lose_nothing() {
-    let mut scene =
-        Scene::new(Settings { on_refusal: OnRefusal::DeadLetter, ..settings(1, 50) }, ListSource::of(100));
+    let mut scene = Scene::new(
+        RelaySettings { on_rejection: OnRejection::DeadLetter, ..settings(1, 50) },
+        ListSource::of(100),
+    );
     scene.letters.fail(DeadLetterError::Fatal("disk full".into()));
     let transport =
         FnTransport::new(|record: &Record, _| status(if record.offset().0 == 20 { 400 } else { 200 }));
@@ -178,7 +188,7 @@ fn retries_until_accepted_and_each_attempt_is_counted() {
 fn used_up_attempts_refuse_a_record_but_a_pause_uses_none_up() {
     let max_attempts = NonZeroU32::new(3);
     let mut scene = Scene::new(
-        Settings { max_attempts, on_refusal: OnRefusal::DeadLetter, ..settings(1, 10) },
+        RelaySettings { max_attempts, on_rejection: OnRejection::DeadLetter, ..settings(1, 10) },
         ListSource::of(2),
     );
     let transport = FnTransport::new(|record: &Record, attempt| {
@@ -192,7 +202,7 @@ fn used_up_attempts_refuse_a_record_but_a_pause_uses_none_up() {
     });
     let totals = scene.run(&transport).unwrap();
     assert_eq!((totals.delivered, totals.dead_lettered), (1, 1));
-    assert_eq!(scene.letters.kept()[0].refusal.attempts, 3);
+    assert_eq!(scene.letters.kept()[0].rejection.attempts, 3);
 }
 
 #[test]
@@ -206,7 +216,7 @@ fn a_gone_destination_ends_the_run() {
 #[test]
 fn patience_ends_a_run_that_nothing_accepts() {
     let mut scene = Scene::new(
-        Settings { patience: Some(Duration::from_millis(120)), ..settings(2, 10) },
+        RelaySettings { patience: Some(Duration::from_millis(120)), ..settings(2, 10) },
         ListSource::of(10),
     );
     let error = scene.run(&FnTransport::new(|_, _| status(503))).unwrap_err();
@@ -216,7 +226,8 @@ fn patience_ends_a_run_that_nothing_accepts() {
 
 #[test]
 fn a_stop_finishes_what_is_in_flight_and_commits_it() {
-    let mut scene = Scene::new(Settings { order: Order::Partition, ..settings(2, 50) }, ListSource::of(100));
+    let mut scene =
+        Scene::new(RelaySettings { order: Order::Partition, ..settings(2, 50) }, ListSource::of(100));
     let stop = scene.stop.clone();
     let transport = FnTransport::new(|record: &Record, _| {
         if record.offset().0 == 10 {
@@ -233,7 +244,8 @@ fn a_stop_finishes_what_is_in_flight_and_commits_it() {
 
 #[test]
 fn a_panicking_worker_ends_the_run_and_its_record_is_not_committed() {
-    let mut scene = Scene::new(Settings { order: Order::Partition, ..settings(2, 50) }, ListSource::of(100));
+    let mut scene =
+        Scene::new(RelaySettings { order: Order::Partition, ..settings(2, 50) }, ListSource::of(100));
     let transport = FnTransport::new(|record: &Record, _| {
         assert!(record.offset().0 != 10, "on purpose");
         status(200)
@@ -248,7 +260,7 @@ fn a_loop_that_panics_does_not_leave_workers_sending_for_ever() {
     struct Panics;
     impl sluicegate::relay::event::Observer for Panics {
         fn on(&self, event: &sluicegate::relay::event::Event<'_>) {
-            assert!(!matches!(event, sluicegate::relay::event::Event::Progress(_)), "on purpose");
+            assert!(!matches!(event, sluicegate::relay::event::Event::Snapshot(_)), "on purpose");
         }
     }
     let run = std::panic::catch_unwind(|| {
@@ -316,7 +328,7 @@ fn nothing_is_sent_without_a_lease() {
     impl sluicegate::relay::source::Source for Leased {
         fn poll(
             &mut self,
-            want: sluicegate::relay::source::Want,
+            want: sluicegate::relay::source::PollLimit,
             wait: Duration,
         ) -> Result<Polled, sluicegate::relay::source::SourceError> {
             self.0.poll(want, wait)
@@ -363,9 +375,9 @@ fn nothing_is_sent_without_a_lease() {
 
 #[test]
 fn no_more_go_at_once_than_the_group_grants() {
-    struct Shared(ListSource, Share);
+    struct Shared(ListSource, GroupPermits);
     impl Source for Shared {
-        fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+        fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
             let polled = self.0.poll(want, wait);
             // A share comes with the partitions, and may grow later.
             self.1.grant(if self.0.records.len() > 50 { 1 } else { 3 });
@@ -374,11 +386,11 @@ fn no_more_go_at_once_than_the_group_grants() {
         fn committer(&mut self) -> Box<dyn Commit> {
             self.0.committer()
         }
-        fn share(&self) -> Share {
+        fn share(&self) -> GroupPermits {
             self.1.clone()
         }
     }
-    let share = Share::none();
+    let share = GroupPermits::none();
     let mut source = Shared(ListSource::of(100), share.clone());
     let transport = FnTransport::new(|_, _| {
         assert!(share.claim(false) <= 3);

@@ -2,15 +2,17 @@
 //! committed, held against a model that remembers everything.
 
 use proptest::prelude::*;
-use sluicegate::relay::backoff::{Backoff, Jitter};
-use sluicegate::relay::beyond;
-use sluicegate::relay::budget::{FLOOR_A_SECOND, Percent, SPAN};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
+use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Outcome, Ticket};
 use sluicegate::relay::event::Change;
-use sluicegate::relay::limit::Bounds;
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::offset_runs;
+use sluicegate::relay::percent::Percent;
 use sluicegate::relay::rate::Rate;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
+use sluicegate::relay::retry_budget::{FLOOR_A_SECOND, SPAN};
+use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
 use sluicegate::relay::source::Assigned;
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -74,8 +76,8 @@ fn settings(
     concurrency: usize,
     size: usize,
     max_attempts: Option<u32>,
-) -> Settings {
-    Settings {
+) -> RelaySettings {
+    RelaySettings {
         max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
         intake,
         batch_size: NonZeroUsize::new(size).unwrap(),
@@ -83,14 +85,14 @@ fn settings(
         order,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).unwrap(),
         max_attempts: max_attempts.and_then(NonZeroU32::new),
-        on_refusal: OnRefusal::DeadLetter,
-        ..Settings::default()
+        on_rejection: OnRejection::DeadLetter,
+        ..RelaySettings::default()
     }
 }
 
 /// The topic, what is committed, and what the destination and the dead letters have: what outlives a process.
 struct World {
-    settings: Settings,
+    settings: RelaySettings,
     logs: BTreeMap<i32, Vec<i64>>,
     committed: BTreeMap<i32, Checkpoint>,
     /// What a commit ever said to be done, with its metadata: it is never sent again.
@@ -133,7 +135,7 @@ fn key_of(offset: i64) -> Option<[u8; 1]> {
 }
 
 impl World {
-    fn new(settings: Settings, logs: BTreeMap<i32, Vec<i64>>, seed: u64) -> Self {
+    fn new(settings: RelaySettings, logs: BTreeMap<i32, Vec<i64>>, seed: u64) -> Self {
         let now = Instant::now();
         let start =
             |number: &i32| (*number, Position { partition: partition(*number), next: Offset(0) }.into());
@@ -150,7 +152,7 @@ impl World {
     fn fill(&mut self) {
         let sliding = self.settings.intake == Intake::Sliding;
         let dispatcher = &mut self.process.dispatcher;
-        if !sliding && self.process.closed && !dispatcher.is_quiet() {
+        if !sliding && self.process.closed && !dispatcher.is_idle() {
             return;
         }
         dispatcher.open();
@@ -286,7 +288,7 @@ impl World {
     }
 
     fn settle(&mut self) {
-        let letters = self.process.dispatcher.take_letters();
+        let letters = self.process.dispatcher.take_dead_letters();
         for one in &letters {
             self.letters.insert(place(&one.letter.record));
             self.process.done.insert(place(&one.letter.record));
@@ -320,7 +322,7 @@ impl World {
     fn said_done(&self, number: i32) -> Vec<i64> {
         let Checkpoint { position: Position { next, .. }, metadata, .. } = &self.committed[&number];
         let log = &self.logs[&number];
-        let beyond: Vec<i64> = beyond::decode(*next, metadata).into_iter().flatten().collect();
+        let beyond: Vec<i64> = offset_runs::decode(*next, metadata).into_iter().flatten().collect();
         assert!(beyond.iter().all(|offset| log.contains(offset)), "{beyond:?} are not all there");
         log.iter().copied().filter(|offset| *offset < next.0).chain(beyond).collect()
     }
@@ -401,7 +403,7 @@ fn assigned(checkpoint: &Checkpoint) -> Assigned {
 }
 
 impl Process {
-    fn new(settings: &Settings, committed: &BTreeMap<i32, Checkpoint>, seed: u64) -> Self {
+    fn new(settings: &RelaySettings, committed: &BTreeMap<i32, Checkpoint>, seed: u64) -> Self {
         let mut dispatcher = Dispatcher::new(settings.clone(), Jitter::seeded(seed));
         committed.values().for_each(|checkpoint| dispatcher.assign(&assigned(checkpoint), Instant::now()));
         let fetched = committed.iter().map(|(number, c)| (*number, c.position.next.0)).collect();
@@ -457,9 +459,9 @@ proptest! {
         steps in prop::collection::vec(step(), 0..150),
     ) {
         let logs = (0..PARTITIONS).zip(logs).collect();
-        let settings = Settings {
+        let settings = RelaySettings {
             max_rate: rate,
-            auto_concurrency: Bounds::new(NonZeroUsize::MIN, concurrency.try_into().unwrap()).filter(|_| auto),
+            auto_concurrency: ConcurrencyBounds::new(NonZeroUsize::MIN, concurrency.try_into().unwrap()).filter(|_| auto),
             retry_budget: percent.and_then(Percent::new),
             ..settings((intake, order), concurrency, size, max_attempts)
         };

@@ -1,13 +1,13 @@
 //! The sliding window in the whole loop, with real threads.
 
 use crate::double::{Commits, FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
+use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
 use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::event::Totals;
-use sluicegate::relay::limit::Bounds;
-use sluicegate::relay::record::{Offset, Partition, Position, Record};
-use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
-use sluicegate::relay::source::{Commit, Polled, Source, SourceError, Want};
+use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
+use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::Transport;
 use std::collections::HashSet;
@@ -15,19 +15,19 @@ use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-fn settings(concurrency: usize, window: usize) -> Settings {
-    Settings {
+fn settings(concurrency: usize, window: usize) -> RelaySettings {
+    RelaySettings {
         max_concurrency: NonZeroUsize::new(concurrency).unwrap(),
         intake: Intake::Sliding,
         window_size: NonZeroUsize::new(window).unwrap(),
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(5)).unwrap(),
-        on_refusal: OnRefusal::DeadLetter,
-        ..Settings::default()
+        on_rejection: OnRejection::DeadLetter,
+        ..RelaySettings::default()
     }
 }
 
 fn run(
-    settings: Settings,
+    settings: RelaySettings,
     source: &mut dyn Source,
     transport: &dyn Transport,
     told: &Told,
@@ -70,7 +70,8 @@ fn delivers_everything_once_with_no_more_threads_than_permits() {
         });
         let mut source = ListSource::of(5_000);
         let told = Told::default();
-        let (totals, letters) = run(Settings { order, ..settings(4, 100) }, &mut source, &transport, &told);
+        let (totals, letters) =
+            run(RelaySettings { order, ..settings(4, 100) }, &mut source, &transport, &told);
         assert_eq!((totals.delivered, totals.dead_lettered, totals.attempts), (4_950, 50, 5_000));
         assert_eq!(letters.kept().len(), 50);
         assert_eq!(source.committed.of(0), Some(5_000));
@@ -87,8 +88,8 @@ fn delivers_everything_once_with_no_more_threads_than_permits() {
 #[test]
 fn workers_come_and_go_with_the_limit_that_is_found() {
     for intake in [Intake::Sliding, Intake::Batch] {
-        let bounds = Bounds::new(NonZeroUsize::MIN, NonZeroUsize::new(8).unwrap());
-        let settings = Settings { auto_concurrency: bounds, intake, ..settings(8, 100) };
+        let bounds = ConcurrencyBounds::new(NonZeroUsize::MIN, NonZeroUsize::new(8).unwrap());
+        let settings = RelaySettings { auto_concurrency: bounds, intake, ..settings(8, 100) };
         let transport = FnTransport::new(|record: &Record, attempt| {
             // Turned away now and then, which cuts the limit.
             status(if record.offset().0 % 300 == 299 && attempt == 1 { 429 } else { 200 })
@@ -132,7 +133,7 @@ struct Two {
 const EACH: i64 = 1_000;
 
 impl Source for Two {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         if !std::mem::replace(&mut self.assigned, true) {
             let position = |number| Position { partition: partition(number), next: Offset(0) }.into();
             return Ok(Polled::Assigned(vec![position(0), position(1)]));
@@ -184,7 +185,7 @@ fn a_partition_that_is_full_holds_back_no_other() {
 fn idle_workers_sleep_and_wake_when_something_comes() {
     struct Trickle(i64);
     impl Source for Trickle {
-        fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+        fn poll(&mut self, want: PollLimit, _wait: Duration) -> Result<Polled, SourceError> {
             if want.records == 0 {
                 return Ok(Polled::Nothing);
             }

@@ -5,12 +5,13 @@ use crate::support::receiver::{Receiver, Reply};
 use crate::{Scratch, record, sender};
 use sluicegate::files::Reporter;
 use sluicegate::relay::transport::{Attempt, SendErrorKind, Transport};
-use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
+use sluicegate::webhook::authorization::Authorization;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
 use sluicegate::webhook::minreq::Minreq;
 use sluicegate::webhook::oauth::{ClientCredentials, OAuthSettings, TOKEN_TIMEOUT, TokenFetcher};
-use sluicegate::webhook::request::{Requests, Settings};
+use sluicegate::webhook::request::{RequestSettings, Requests};
+use sluicegate::webhook::secret_file::{Scheme, SecretFile};
 use sluicegate::webhook::sender::TokenClient;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -29,7 +30,7 @@ fn token_server() -> Receiver {
     })
 }
 
-fn oauth(name: &str, server: &Receiver, minreq: bool) -> Settings {
+fn oauth(name: &str, server: &Receiver, minreq: bool) -> RequestSettings {
     let file = Scratch::new(
         name,
         &format!(
@@ -41,7 +42,7 @@ fn oauth(name: &str, server: &Receiver, minreq: bool) -> Settings {
     let endpoint: Destination = settings.endpoint.clone();
     let fetcher: Box<dyn TokenFetcher> = match minreq {
         true => {
-            let requests = Requests::new(&endpoint, Settings::default()).unwrap();
+            let requests = Requests::new(&endpoint, RequestSettings::default()).unwrap();
             Box::new(Minreq::new(endpoint, requests, TOKEN_TIMEOUT))
         }
         false => {
@@ -50,7 +51,10 @@ fn oauth(name: &str, server: &Receiver, minreq: bool) -> Settings {
         }
     };
     let client = ClientCredentials::new(settings, fetcher, Reporter::SILENT);
-    Settings { authorization: Some(Authorization::OAuth2(Box::new(client))), ..Settings::default() }
+    RequestSettings {
+        authorization: Some(Authorization::OAuth2(Box::new(client))),
+        ..RequestSettings::default()
+    }
 }
 
 #[test]
@@ -113,7 +117,8 @@ fn a_token_that_was_exchanged_in_its_file_is_taken_after_the_401() {
     });
     let file = Scratch::new("exchanged", "old");
     let secret = SecretFile::open(&file.0, Scheme::Bearer, Reporter::SILENT, Instant::now()).unwrap();
-    let settings = Settings { authorization: Some(Authorization::File(secret)), ..Settings::default() };
+    let settings =
+        RequestSettings { authorization: Some(Authorization::File(secret)), ..RequestSettings::default() };
     let sender = sender(&receiver, "/hook", settings);
     let send = || sender.send(&record(None, None, &[]), Attempt::FIRST).map(|answer| answer.status);
     assert_eq!((send(), receiver.begun()), (Ok(401), 1));
@@ -124,7 +129,7 @@ fn a_token_that_was_exchanged_in_its_file_is_taken_after_the_401() {
 #[test]
 fn a_second_try_is_signed_anew_under_the_same_id() {
     let (server, receiver) = (token_server(), Receiver::start(|_| Reply::Status(401)));
-    let settings = Settings {
+    let settings = RequestSettings {
         signer: Some(crate::signer("anew", &[crate::reference::CURRENT])),
         ..oauth("oauth-anew", &server, false)
     };

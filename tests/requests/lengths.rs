@@ -4,7 +4,7 @@ use crate::support::binary;
 use crate::support::receiver::{Receiver, Request};
 use crate::{Scratch, arrived, record};
 use sluicegate::relay::transport::{Attempt, SendErrorKind, Transport};
-use sluicegate::webhook::request::{HeaderField, LONGEST_TARGET, Settings, forwardable};
+use sluicegate::webhook::request::{HeaderField, LONGEST_TARGET, RequestSettings, forwardable};
 
 /// Sends lines of key and value by the binary; what arrived, and what it said.
 fn sent(name: &str, lines: &str, path: &str, more: &[&str]) -> (Vec<Request>, binary::Ended) {
@@ -88,7 +88,7 @@ fn an_event_whose_attributes_are_too_long_is_refused() {
     let event = [("ce_id", &b"1"[..]), ("ce_source", b"/s"), ("ce_specversion", b"1.0"), ("ce_type", b"t")];
     let record = record(None, None, &[&event[..], &[("ce_subject", &long)]].concat());
     let receiver = Receiver::accepting();
-    let settings = Settings { format: crate::cloud_events(), ..Settings::default() };
+    let settings = RequestSettings { format: crate::cloud_events(), ..RequestSettings::default() };
     let error = crate::sender(&receiver, "/", settings).send(&record, Attempt::FIRST).unwrap_err();
     assert_eq!((error.kind, receiver.begun()), (SendErrorKind::Unsendable, 0));
     assert!(error.text.contains("the header ce-subject would have 9012 bytes"), "{error}");
@@ -99,15 +99,16 @@ fn what_the_operator_sets_is_not_bounded() {
     let value = "x".repeat(20_000);
     let headers = vec![HeaderField::parse(&format!("X-Token: {value}")).unwrap()];
     let path = format!("/{value}");
-    let arrived = arrived(&path, Settings { headers, ..Settings::default() }, &[record(None, None, &[])]);
+    let arrived =
+        arrived(&path, RequestSettings { headers, ..RequestSettings::default() }, &[record(None, None, &[])]);
     assert_eq!(arrived[0].header("x-token").map(str::len), Some(20_000));
 }
 
 #[test]
 fn a_header_that_no_line_can_hold_arrives_as_base64() {
-    let settings = Settings {
+    let settings = RequestSettings {
         forward: ["x-count", "x-name"].map(|name| forwardable(name).unwrap()).to_vec(),
-        ..Settings::default()
+        ..RequestSettings::default()
     };
     let count = 1u64.to_be_bytes();
     let record = record(None, None, &[("x-count", &count), ("x-name", b" n\n"), ("x-name", b"n")]);

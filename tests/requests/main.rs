@@ -11,12 +11,12 @@ mod renewed;
 mod secrets;
 mod sha256;
 
-use sluicegate::relay::record::{Header, Offset, Partition, Record};
+use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::transport::{Attempt, Transport};
 use sluicegate::webhook::cloud_event::CloudEvents;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
-use sluicegate::webhook::request::{Format, Requests, Settings};
+use sluicegate::webhook::request::{Format, RequestSettings, Requests};
 use sluicegate::webhook::sender::Sender;
 use sluicegate::webhook::signature::Signer;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ fn cloud_events() -> Format {
 }
 
 /// Sends to `receiver` as `settings` say, over kept connections.
-fn sender(receiver: &Receiver, path: &str, settings: Settings) -> Sender {
+fn sender(receiver: &Receiver, path: &str, settings: RequestSettings) -> Sender {
     let url = format!("http://{}{path}", receiver.address);
     let destination = Destination::parse(&url).unwrap();
     let requests = Requests::new(&destination, settings).unwrap();
@@ -79,7 +79,7 @@ fn sender(receiver: &Receiver, path: &str, settings: Settings) -> Sender {
 }
 
 /// What arrives of these records.
-fn arrived(path: &str, settings: Settings, records: &[Record]) -> Vec<Request> {
+fn arrived(path: &str, settings: RequestSettings, records: &[Record]) -> Vec<Request> {
     let receiver = Receiver::accepting();
     let sender = sender(&receiver, path, settings);
     for record in records {
@@ -90,11 +90,11 @@ fn arrived(path: &str, settings: Settings, records: &[Record]) -> Vec<Request> {
 
 #[test]
 fn what_arrives_is_what_was_made() {
-    let settings = Settings {
+    let settings = RequestSettings {
         headers: vec![
             sluicegate::webhook::request::HeaderField::parse("X-Tenant: t-{header:tenant}").unwrap(),
         ],
-        ..Settings::default()
+        ..RequestSettings::default()
     };
     let record = record(Some(b"a/b"), Some(b"\0\xff"), &[("tenant", b"blue green")]);
     let arrived = arrived("/{topic}/{key}?p={partition}", settings, &[record]);
@@ -105,10 +105,10 @@ fn what_arrives_is_what_was_made() {
 
 #[test]
 fn an_envelope_is_signed_as_it_is_sent() {
-    let settings = Settings {
+    let settings = RequestSettings {
         format: Format::Json,
         signer: Some(signer("envelope", &[reference::CURRENT])),
-        ..Settings::default()
+        ..RequestSettings::default()
     };
     let own = [("content-type", &b"text/plain"[..])];
     let request = &arrived("/", settings, &[record(Some(b"k"), Some(b"{\"a\":1}"), &own)])[0];

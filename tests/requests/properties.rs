@@ -3,11 +3,14 @@
 use crate::{cloud_events, record, sha256, signer};
 use proptest::prelude::*;
 use sluicegate::files::Reporter;
-use sluicegate::relay::base64;
-use sluicegate::relay::record::Record;
-use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
+use sluicegate::record::Record;
+use sluicegate::text::base64;
+use sluicegate::webhook::authorization::Authorization;
 use sluicegate::webhook::destination::Destination;
-use sluicegate::webhook::request::{Format, HeaderField, Requests, Settings, WireRequest, forwardable};
+use sluicegate::webhook::request::{
+    Format, HeaderField, RequestSettings, Requests, WireRequest, forwardable,
+};
+use sluicegate::webhook::secret_file::{Scheme, SecretFile};
 use sluicegate::webhook::template::check_authority;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -40,18 +43,18 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     prop::collection::vec((names.prop_map(str::to_owned), bytes()), 0..8)
 }
 
-fn settings(format: Format, token: Option<&str>) -> Settings {
+fn settings(format: Format, token: Option<&str>) -> RequestSettings {
     let file = token.map(|token| {
         let scratch = crate::Scratch::new("property", token);
         SecretFile::open(&scratch.0, Scheme::Bearer, Reporter::SILENT, Instant::now()).unwrap()
     });
-    Settings {
+    RequestSettings {
         format,
         headers: vec![HeaderField::parse("X-Made: {key} {topic} {partition} {header:x-a}").unwrap()],
         forward: vec![forwardable("x-a").unwrap()],
         signer: Some(signer("property", &[crate::reference::CURRENT])),
         authorization: file.map(Authorization::File),
-        ..Settings::default()
+        ..RequestSettings::default()
     }
 }
 
@@ -117,7 +120,7 @@ proptest! {
         prop_assert!(check_authority(&url).is_ok());
         let headers: Vec<HeaderField> = HeaderField::parse(&header).into_iter().collect();
         let destination = Destination::parse(&url).unwrap();
-        if let Ok(requests) = Requests::new(&destination, Settings { format, headers, ..Settings::default() }) {
+        if let Ok(requests) = Requests::new(&destination, RequestSettings { format, headers, ..RequestSettings::default() }) {
             let wire = requests.make(&record, UNIX_EPOCH).unwrap();
             prop_assert!(wire.target.starts_with('/'));
             prop_assert!(wire.target.bytes().all(|byte| byte.is_ascii_graphic()));

@@ -3,8 +3,8 @@
 
 use crate::support::receiver::Request;
 use crate::{arrived, cloud_events, record, signer};
-use sluicegate::relay::{base64, json};
-use sluicegate::webhook::request::Settings;
+use sluicegate::text::{base64, json};
+use sluicegate::webhook::request::RequestSettings;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ fn signed_requests_are_written_for_the_reference_libraries() {
         ("two", &[CURRENT, FORMER], false),
         ("mixed", &[CURRENT, PRIVATE], true),
     ] {
-        let settings = Settings { signer: Some(signer(name, secrets)), ..Settings::default() };
+        let settings = RequestSettings { signer: Some(signer(name, secrets)), ..RequestSettings::default() };
         let records: Vec<_> = bodies.iter().map(|body| record(Some(b"k"), *body, &[])).collect();
         let shared: Vec<String> =
             secrets.iter().filter(|s| s.starts_with("whsec_")).map(|s| format!("\"{s}\"")).collect();
@@ -92,7 +92,7 @@ fn events_are_written_for_the_reference_libraries() {
         r#"{"specversion":"1.0","id":"7","source":"/s","type":"t","time":"2020-01-02T03:04:05+00:00"}"#,
     ];
     let data = [r#"{"a":1}"#, r#""text""#, r#"{"a":1}"#, r#"{"a":1}"#];
-    let settings = Settings { format: cloud_events(), ..Settings::default() };
+    let settings = RequestSettings { format: cloud_events(), ..RequestSettings::default() };
     let mut lines = String::new();
     for ((request, expected), data) in arrived("/", settings, &records).iter().zip(expected).zip(data) {
         lines.push_str(&line(request, &format!("\"attributes\":{expected},\"data\":{data}")));

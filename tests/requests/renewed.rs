@@ -6,11 +6,12 @@ use crate::support::receiver::{Receiver, Reply, Request};
 use crate::{Scratch, record, sender, sha256};
 use sluicegate::files::Reporter;
 use sluicegate::relay::transport::{Attempt, Transport};
-use sluicegate::webhook::authorization::{Authorization, Scheme, SecretFile};
+use sluicegate::webhook::authorization::Authorization;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive};
 use sluicegate::webhook::oauth::{ClientCredentials, TokenFetcher};
-use sluicegate::webhook::request::Settings;
+use sluicegate::webhook::request::RequestSettings;
+use sluicegate::webhook::secret_file::{Scheme, SecretFile};
 use sluicegate::webhook::sender::{Sender, TokenClient};
 use sluicegate::webhook::signature::Signer;
 use std::sync::Mutex;
@@ -39,7 +40,8 @@ fn requests_are_signed_with_the_secret_that_took_the_place_of_another() {
     let reporter = Reporter { warn, ..Reporter::SILENT };
     let (signer, _) = Signer::open_telling(std::slice::from_ref(&file.0), reporter).unwrap();
     let receiver = Receiver::accepting();
-    let sender = sender(&receiver, "/", Settings { signer: Some(signer), ..Settings::default() });
+    let sender =
+        sender(&receiver, "/", RequestSettings { signer: Some(signer), ..RequestSettings::default() });
     assert_eq!(sends(&sender), 204);
     assert!(is_signed_with(CURRENT, &last(&receiver)));
     file.write("whsec_half=");
@@ -66,7 +68,10 @@ fn credentials_in_a_file_change_without_a_401() {
         let file = Scratch::new("renewed-credentials", one);
         let secret = SecretFile::open(&file.0, scheme, Reporter::SILENT, Instant::now()).unwrap();
         let receiver = Receiver::accepting();
-        let settings = Settings { authorization: Some(Authorization::File(secret)), ..Settings::default() };
+        let settings = RequestSettings {
+            authorization: Some(Authorization::File(secret)),
+            ..RequestSettings::default()
+        };
         let sender = sender(&receiver, "/", settings);
         assert_eq!(sends(&sender), 204);
         file.write(two);
@@ -107,7 +112,7 @@ fn a_token_is_asked_for_with_the_clients_new_secret_and_where_the_file_says_now(
         _ => Reply::Status(401),
     });
     let authorization = Some(Authorization::OAuth2(Box::new(client)));
-    let sender = sender(&receiver, "/", Settings { authorization, ..Settings::default() });
+    let sender = sender(&receiver, "/", RequestSettings { authorization, ..RequestSettings::default() });
     assert_eq!(sends(&sender), 401);
     file.write(&text(&new, "new"));
     eventually("a token for the new secret", || sends(&sender) == 204);

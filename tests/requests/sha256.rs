@@ -1,7 +1,7 @@
 //! HMAC-SHA256 written from FIPS 180-4 and RFC 2104 for the tests alone, so that signatures are held against
 //! something that shares no code with what made them.
 
-use sluicegate::relay::base64;
+use sluicegate::text::base64;
 
 fn primes() -> impl Iterator<Item = u64> {
     (2..).filter(|n| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0))

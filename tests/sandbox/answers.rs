@@ -160,7 +160,7 @@ fn what_nothing_mends_ends_in_a_sentence() {
 fn a_corrupt_batch_stops_its_partition_and_is_not_skipped() {
     let sandbox = sandbox(1);
     write(&sandbox, 2);
-    let spoilt = sluicegate::relay::record::Partition::new(crate::reader::TOPIC, 1);
+    let spoilt = sluicegate::record::Partition::new(crate::reader::TOPIC, 1);
     sandbox.faults().inject_at(ApiKey::Fetch, spoilt.clone(), Fault::Corrupt, 1_000);
     let mut reader = Reader::member(&sandbox);
     reader.until("its end", |reader| reader.was_told("nothing more is read of this partition"));

@@ -2,7 +2,7 @@
 
 use crate::reader::{GROUP, Reader, TOPIC, sandbox, write};
 use sluicegate::kafka::config::{Config, Reset, Share};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 
 fn first() -> Partition {
     Partition::new(TOPIC, 0)

@@ -9,8 +9,8 @@ use sluicegate::kafka::group::assignor::Assignor;
 use sluicegate::kafka::group::membership;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position};
-use sluicegate::relay::source::{Assigned, Commit, CommitError, Polled, Source, SourceError, Want};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position};
+use sluicegate::relay::source::{Assigned, Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,7 @@ impl Reader {
 
     /// The same; `changed` is told what is owned, before what is given up is released.
     pub fn step_with(&mut self, changed: impl Fn(&BTreeSet<Partition>)) -> Result<(), SourceError> {
-        let want = Want { records: 100, bytes: 1 << 20 };
+        let want = PollLimit { records: 100, bytes: 1 << 20 };
         match self.consumer.poll(want, Duration::from_millis(20))? {
             Polled::Records(records) => {
                 for record in records {
@@ -161,7 +161,7 @@ impl Reader {
                 changed(&self.owned);
             }
             Polled::Notice(notice) => self.notices.push(notice.text),
-            Polled::Passed(_) | Polled::Nothing | Polled::End => {}
+            Polled::Skipped(_) | Polled::Nothing | Polled::End => {}
         }
         self.commit()
     }

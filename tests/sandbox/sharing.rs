@@ -6,7 +6,7 @@ use sluicegate::kafka::config::Share;
 use sluicegate::kafka::group::assignor::Assignor;
 use sluicegate::kafka::group::membership;
 use sluicegate::kafka::sandbox::Sandbox;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

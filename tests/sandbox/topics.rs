@@ -17,7 +17,7 @@ use sluicegate::kafka::protocol::produce::{ProduceRequest, ProduceRequestPartiti
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::time::Duration;
 
 const RECORD: NewRecord<'_> = NewRecord { timestamp: 1, key: None, value: Some(b"value"), headers: &[] };

@@ -5,7 +5,7 @@ use sluicegate::kafka::config::{Config, Share};
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
 use sluicegate::kafka::sandbox::faults::Fault;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use sluicegate::relay::source::Source;
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ fn a_batch_that_is_too_large_is_not_called_corrupt_and_is_read_with_a_larger_lim
     assert!(!reader.was_told("corrupt"), "{:?}", reader.notices);
     drop(reader);
     let mut source = Reader::open(&sandbox, Config { largest_batch: 2 << 20, ..fixed() }).consumer;
-    let want = sluicegate::relay::source::Want { records: 10, bytes: 4 << 20 };
+    let want = sluicegate::relay::source::PollLimit { records: 10, bytes: 4 << 20 };
     let deadline = std::time::Instant::now() + crate::support::LONG;
     let mut found = false;
     while !found && std::time::Instant::now() < deadline {

@@ -5,7 +5,7 @@ use sluicegate::kafka::config::{Share, Start};
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, NewRecord};
 use sluicegate::kafka::sandbox::faults::Fault;
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 
 /// Where the CRC of a v2 batch stands, and where what it covers begins.
 const CRC: usize = 17;
@@ -75,14 +75,14 @@ fn partitions_by_hand_are_not_committed_for_a_group_with_members() {
 /// again without it is no longer ours to commit.
 #[test]
 fn a_commit_that_is_tried_again_is_not_committed_into_another_topic() {
-    use sluicegate::relay::record::Checkpoint;
-    use sluicegate::relay::source::{Polled, Source, Want};
+    use sluicegate::record::Checkpoint;
+    use sluicegate::relay::source::{PollLimit, Polled, Source};
     use std::time::Duration;
     let sandbox = sandbox(1);
     write(&sandbox, 5);
     let Reader { mut consumer, .. } = Reader::open(&sandbox, config(Share::Fixed(None)));
     let mut committer = consumer.committer();
-    let want = Want { records: 100, bytes: 1 << 20 };
+    let want = PollLimit { records: 100, bytes: 1 << 20 };
     let (mut begun, mut count) = (Vec::new(), 0);
     while count < 60 {
         match consumer.poll(want, Duration::from_millis(50)).unwrap() {

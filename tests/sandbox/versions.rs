@@ -11,7 +11,7 @@ use sluicegate::kafka::producer::Producer;
 use sluicegate::kafka::protocol::ApiKey;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use sluicegate::relay::record::Partition;
+use sluicegate::record::Partition;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::cluster::Owner;
 use crate::machine::{Event, Sim};
 use crate::plan::Act;
 use crate::trace::trace;
-use sluicegate::relay::source::Lease;
+use sluicegate::relay::lease::Lease;
 use std::time::Duration;
 
 impl Sim {

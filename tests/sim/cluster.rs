@@ -3,9 +3,10 @@
 use crate::dice::Dice;
 use crate::receiver::Reply;
 use crate::trace::trace;
-use sluicegate::relay::beyond;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::source::{Assigned, Lease, Polled, Want};
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
+use sluicegate::relay::lease::Lease;
+use sluicegate::relay::offset_runs;
+use sluicegate::relay::source::{Assigned, PollLimit, Polled};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -211,7 +212,7 @@ impl Cluster {
         let part = &mut self.parts[at];
         let (next, metadata) = part.committed.clone().unwrap_or_default();
         let log = &mut self.logs[part.log];
-        let known = beyond::decode(Offset(next), &metadata);
+        let known = offset_runs::decode(Offset(next), &metadata);
         let from = log.entries.partition_point(|entry| entry.offset < next);
         let until = (from + dice.below(4)).min(log.entries.len());
         let mut next = next;
@@ -228,7 +229,7 @@ impl Cluster {
             }
         }
         let runs = known.into_iter().filter(|run| run.start >= next);
-        part.committed = Some((next, beyond::encode(Offset(next), runs)));
+        part.committed = Some((next, offset_runs::encode(Offset(next), runs)));
         trace!(now, "group: another member commits {}@{next}", part.name);
     }
 
@@ -272,7 +273,7 @@ impl Cluster {
 
     // ---- polls ---------------------------------------------------------------------------------------------
 
-    pub fn poll(&mut self, want: Want) -> Option<Polled> {
+    pub fn poll(&mut self, want: PollLimit) -> Option<Polled> {
         if let Some((_, news)) = self.news.pop_front() {
             return Some(news);
         }
@@ -285,13 +286,13 @@ impl Cluster {
         }
         let passed: Vec<Position> = self.parts.iter_mut().filter_map(|part| part.pass(&self.logs)).collect();
         if !passed.is_empty() {
-            return Some(Polled::Passed(passed));
+            return Some(Polled::Skipped(passed));
         }
         let is_through = |part: &Part| part.owner == Owner::Us && part.cursor >= self.logs[part.log].end;
         (self.is_ending && self.parts.iter().all(is_through)).then_some(Polled::End)
     }
 
-    fn records(&mut self, want: Want) -> Vec<Record> {
+    fn records(&mut self, want: PollLimit) -> Vec<Record> {
         let (mut records, mut bytes) = (Vec::new(), 0);
         self.turn += 1;
         for n in 0..self.parts.len() {

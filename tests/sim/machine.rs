@@ -9,11 +9,11 @@ use crate::receiver::{Receiver, Reply};
 use crate::trace::trace;
 use crate::truth::Truth;
 use crate::world::{Expectations, Tally};
-use sluicegate::relay::backoff::Jitter;
-use sluicegate::relay::control::{Control, Step, TICK, Tale};
+use sluicegate::record::{Partition, Record};
+use sluicegate::relay::control::{Control, Report, Step, TICK};
 use sluicegate::relay::event::Change;
-use sluicegate::relay::record::{Partition, Record};
-use sluicegate::relay::source::{Outage, Polled, Want};
+use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::source::{Outage, PollLimit, Polled};
 use sluicegate::relay::transport::Target;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -271,7 +271,7 @@ impl Sim {
     pub fn turn(&mut self) {
         self.idle_turns += 1;
         self.take_results();
-        self.hire();
+        self.register_missing();
         let (now, base) = (self.instant(), self.base);
         let Some(process) = &mut self.process else { return };
         let was_draining = process.control.is_draining();
@@ -288,7 +288,7 @@ impl Sim {
         }
         if !matches!(
             step,
-            Step::Wait(_) | Step::Poll { want: Want::NOTHING, .. } | Step::Tell(Tale::Progress)
+            Step::Wait(_) | Step::Poll { want: PollLimit::NOTHING, .. } | Step::Report(Report::Snapshot)
         ) {
             trace!(self.now, "loop: {step:?}");
         }
@@ -307,9 +307,9 @@ impl Sim {
                 process.control.throttled(partitions, does);
             }
             Step::Commit(checkpoints) => self.commit(checkpoints),
-            Step::PutLetters(letters) => self.put_letters(letters),
+            Step::PutDeadLetters(letters) => self.put_letters(letters),
             Step::Release(partitions) => self.release(&partitions),
-            Step::Tell(tale) => self.tell(&tale),
+            Step::Report(report) => self.tell(&report),
             Step::Wait(until) => {
                 assert!(until <= now + TICK, "a wait of more than a tick");
                 let until = until.saturating_duration_since(base);
@@ -335,7 +335,7 @@ impl Sim {
         }
     }
 
-    pub fn poll(&mut self, want: Want, until: Duration) {
+    pub fn poll(&mut self, want: PollLimit, until: Duration) {
         let queued = self.cluster.news.front().map(|(since, _)| *since);
         let polled = self.cluster.poll(want);
         if polled.is_none() && self.now < until {
@@ -353,7 +353,7 @@ impl Sim {
         let mut woken = usize::MAX;
         match polled {
             None => {
-                control.heard_nothing(want, now);
+                control.polled_nothing(want, now);
                 woken = 0;
             }
             Some(Polled::Records(records)) => {
@@ -367,7 +367,7 @@ impl Sim {
                 self.expectations.fits(&control.dispatcher, &self.plan);
             }
             Some(Polled::End) => control.source_ended(now),
-            Some(Polled::Passed(positions)) => control.passed(&positions, now),
+            Some(Polled::Skipped(positions)) => control.passed(&positions, now),
             Some(Polled::Assigned(assigned)) => {
                 self.truth.assigned(&assigned, &self.cluster);
                 control.assigned(&assigned, now);
@@ -400,28 +400,28 @@ impl Sim {
         }
     }
 
-    pub fn tell(&mut self, tale: &Tale) {
-        if let Tale::Change(change) = tale {
+    pub fn tell(&mut self, report: &Report) {
+        if let Report::Change(change) = report {
             match change {
                 Change::Suspected { partition, offset, .. } => {
                     let log = self.cluster.parts[partition.number() as usize].log;
                     self.expectations.suspected.insert((log, offset.0));
                 }
-                Change::Dropped { record, refusal } => {
-                    self.truth.is_fair(record, refusal.attempts, &self.plan);
-                    self.refused(&record.clone());
+                Change::Dropped { record, rejection } => {
+                    self.truth.is_fair(record, rejection.attempts, &self.plan);
+                    self.rejected(&record.clone());
                 }
                 _ => {}
             }
         }
     }
 
-    pub fn refused(&mut self, record: &Record) {
+    pub fn rejected(&mut self, record: &Record) {
         let log = &mut self.cluster.logs[record.timestamp() as usize];
         let at = log.at(record.offset().0).expect("it lies in the log");
         log.done(at, self.now);
         self.tally.refused += 1;
-        self.expectations.refused(record, &log.entries[at], self.now);
+        self.expectations.rejected(record, &log.entries[at], self.now);
     }
 
     pub fn drain(&mut self) {

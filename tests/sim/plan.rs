@@ -3,12 +3,12 @@
 use crate::dice::Dice;
 use crate::known;
 use crate::receiver::{Fault, Kind, Reply};
+use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
 use sluicegate::relay::backoff::Backoff;
-use sluicegate::relay::budget::Percent;
-use sluicegate::relay::limit::Bounds;
+use sluicegate::relay::percent::Percent;
 use sluicegate::relay::rate::Rate;
-use sluicegate::relay::settings::{Intake, OnRefusal, Order, Settings};
-use sluicegate::relay::threshold::{Most, Threshold};
+use sluicegate::relay::rejection_limit::{RejectionBound, RejectionLimit};
+use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub struct Jobs {
 #[derive(Debug)]
 pub struct Plan {
     pub profile: Profile,
-    pub settings: Settings,
+    pub settings: RelaySettings,
     pub partitions: usize,
     pub keys: usize,
     /// Targets in the URL; 0: none.
@@ -112,7 +112,7 @@ impl Plan {
         };
         let mut plan = Self {
             profile,
-            settings: Settings::default(),
+            settings: RelaySettings::default(),
             partitions: dice.between(1, 5),
             keys: dice.between(1, 6),
             targets: if dice.chance(30) { dice.between(2, 4) as u64 } else { 0 },
@@ -220,8 +220,8 @@ impl Plan {
             self.acts.push((self.calm_at, Act::Grant(usize::MAX)));
         }
         if dice.chance(5) {
-            let most = Most::Count(dice.below(3) as u32);
-            self.settings.max_refused = Some(Threshold { most, span: Duration::from_secs(60) });
+            let most = RejectionBound::Count(dice.below(3) as u32);
+            self.settings.max_rejected = Some(RejectionLimit { most, span: Duration::from_secs(60) });
         }
         self.commits = jobs(dice);
         self.letters = jobs(dice);
@@ -229,7 +229,7 @@ impl Plan {
 
     /// Overload, a rate limit, a short absence: no record is to blame.
     fn alike(&mut self, dice: &mut Dice) {
-        self.settings.on_refusal = OnRefusal::DeadLetter;
+        self.settings.on_rejection = OnRejection::DeadLetter;
         self.calm_at = self.calm_at.max(Duration::from_secs(10));
         self.steady(dice, 20);
         for _ in 0..dice.between(1, 2) {
@@ -258,7 +258,7 @@ impl Plan {
     fn with_poison(&mut self, dice: &mut Dice) {
         let settings = &mut self.settings;
         settings.max_attempts = NonZeroU32::new(3);
-        settings.on_refusal = OnRefusal::DeadLetter;
+        settings.on_rejection = OnRejection::DeadLetter;
         (settings.max_age, settings.max_rate, settings.retry_budget) = (None, None, None);
         settings.patience = None;
         settings.batch_interval = settings.batch_interval.min(Duration::from_millis(300));
@@ -325,12 +325,12 @@ impl Plan {
     }
 }
 
-fn settings(dice: &mut Dice, largest: usize) -> Settings {
+fn settings(dice: &mut Dice, largest: usize) -> RelaySettings {
     let max_concurrency = size(dice.one(&[1, 2, 3, 8]));
     let backoff_max = dice.one(&[1, 5, 20]);
-    let auto = dice.chance(20).then(|| Bounds::new(size(1), max_concurrency)).flatten();
+    let auto = dice.chance(20).then(|| ConcurrencyBounds::new(size(1), max_concurrency)).flatten();
     let rate = |count| Rate::new(NonZeroU32::new(count).expect("not 0"), Duration::from_secs(1));
-    Settings {
+    RelaySettings {
         max_concurrency,
         auto_concurrency: auto,
         intake: dice.one(&[Intake::Batch, Intake::Sliding]),
@@ -348,14 +348,14 @@ fn settings(dice: &mut Dice, largest: usize) -> Settings {
         pause_after: NonZeroU32::new(dice.one(&[1, 3, 10])).expect("not 0"),
         max_retry_after: Duration::from_secs(dice.one(&MAX_RETRY_AFTER[..3])),
         patience: dice.chance(5).then(|| Duration::from_secs(dice.one(&[5, 30]))),
-        on_refusal: dice.one(&[
-            OnRefusal::DeadLetter,
-            OnRefusal::DeadLetter,
-            OnRefusal::DeadLetter,
-            OnRefusal::Drop,
-            OnRefusal::Stop,
+        on_rejection: dice.one(&[
+            OnRejection::DeadLetter,
+            OnRejection::DeadLetter,
+            OnRejection::DeadLetter,
+            OnRejection::Drop,
+            OnRejection::Stop,
         ]),
-        ..Settings::default()
+        ..RelaySettings::default()
     }
 }
 

@@ -1,11 +1,11 @@
 //! One process as the shell runs it: the loop, workers, and the two helpers, as states instead of threads. What
-//! `relay::mod` and `relay::hub` do with locks and conditions is done here on virtual time, step by step.
+//! `relay::run` and `relay::worker_pool` do with locks and conditions is done here on virtual time, step by step.
 
+use sluicegate::record::Checkpoint;
 use sluicegate::relay::control::Control;
 use sluicegate::relay::dead_letter::DeadLetterError;
-use sluicegate::relay::dispatcher::{PendingLetter, Ticket};
-use sluicegate::relay::record::Checkpoint;
-use sluicegate::relay::source::{CommitError, Want};
+use sluicegate::relay::dispatcher::{PendingDeadLetter, Ticket};
+use sluicegate::relay::source::{CommitError, PollLimit};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum Loop {
     /// It waits for news, until then.
     Waits(Duration),
     /// It asks the source, until then.
-    Polls(Want, Duration),
+    Polls(PollLimit, Duration),
     /// It waits for all workers to leave.
     Joins,
 }
@@ -37,7 +37,7 @@ pub enum Worker {
 /// What a helper has done.
 pub enum Done {
     Committed(Vec<Checkpoint>, Result<(), CommitError>),
-    PutLetters(Vec<PendingLetter>, Result<(), DeadLetterError>),
+    PutDeadLetters(Vec<PendingDeadLetter>, Result<(), DeadLetterError>),
 }
 
 pub struct Process {
@@ -60,7 +60,7 @@ pub struct Process {
     pub commit: Option<Vec<Checkpoint>>,
     /// The token of the commit under way, and what it will be answered.
     pub commit_job: (u64, Result<(), CommitError>),
-    pub letters: Option<Vec<PendingLetter>>,
+    pub letters: Option<Vec<PendingDeadLetter>>,
     /// The token of the letters under way, whether they are kept, and what will be said of it.
     pub letters_job: (u64, bool, Result<(), DeadLetterError>),
     pub tickets: BTreeMap<u64, Ticket<()>>,
@@ -112,9 +112,9 @@ impl Process {
     pub fn answer_is_news(&mut self) -> bool {
         self.finished += 1;
         let dispatcher = &self.control.dispatcher;
-        dispatcher.is_quiet()
-            || dispatcher.has_letters()
+        dispatcher.is_idle()
+            || dispatcher.has_dead_letters()
             || dispatcher.has_changes()
-            || dispatcher.may_be_hungry(self.finished)
+            || dispatcher.may_want_more(self.finished)
     }
 }

@@ -1,12 +1,13 @@
 //! What the simulator found in the shell around the decisions, with real threads: the loop goes on hearing while it
 //! joins its workers.
 
+use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
 use sluicegate::relay::dead_letter::Drop;
 use sluicegate::relay::event::Unobserved;
-use sluicegate::relay::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::settings::{Order, Settings};
-use sluicegate::relay::share::Share;
-use sluicegate::relay::source::{Commit, CommitError, Lease, Polled, Source, SourceError, Want};
+use sluicegate::relay::group_limit::GroupPermits;
+use sluicegate::relay::lease::Lease;
+use sluicegate::relay::settings::{Order, RelaySettings};
+use sluicegate::relay::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, Attempt, SendError, Transport};
 use sluicegate::relay::{Relay, RunError};
@@ -34,7 +35,7 @@ enum Then {
 
 struct World {
     then: Then,
-    share: Share,
+    share: GroupPermits,
     lease: Lease,
     stop: Stop,
     /// The last record is with the destination.
@@ -59,7 +60,7 @@ impl Commit for NoCommits {
 }
 
 impl Source for Topic<'_> {
-    fn poll(&mut self, want: Want, _wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, _wait: Duration) -> Result<Polled, SourceError> {
         let over = *self.world.over.lock().unwrap();
         // While a batch is under way no records are wanted.
         if let Some(over) = over.filter(|_| want.records > 0) {
@@ -81,7 +82,7 @@ impl Source for Topic<'_> {
         Box::new(NoCommits)
     }
 
-    fn share(&self) -> Share {
+    fn share(&self) -> GroupPermits {
         self.world.share.clone()
     }
 
@@ -118,7 +119,7 @@ fn silence(then: Then) -> Duration {
     let size = |n| NonZeroUsize::new(n).unwrap();
     let world = World {
         then,
-        share: Share::unlimited(),
+        share: GroupPermits::unlimited(),
         lease: Lease::expired(Instant::now()),
         stop: Stop::new(),
         is_last: AtomicBool::new(false),
@@ -133,11 +134,11 @@ fn silence(then: Then) -> Duration {
         news: vec![Polled::Assigned(vec![assigned])],
         records: (0..RECORDS).map(record).collect(),
     };
-    let settings = Settings {
+    let settings = RelaySettings {
         max_concurrency: size(2),
         batch_size: size(RECORDS as usize),
         order: Order::Partition,
-        ..Settings::default()
+        ..RelaySettings::default()
     };
     let ended: Result<_, RunError> = std::thread::scope(|scope| {
         // Nobody else would end a run that hears nothing.

@@ -3,10 +3,10 @@
 use crate::cluster::Cluster;
 use crate::plan::Plan;
 use crate::receiver::Reply;
-use sluicegate::relay::beyond;
-use sluicegate::relay::dead_letter::Letter;
-use sluicegate::relay::record::{Checkpoint, Partition, Record};
-use sluicegate::relay::settings::{OnRefusal, Order};
+use sluicegate::record::{Checkpoint, Partition, Record};
+use sluicegate::relay::dead_letter::DeadLetter;
+use sluicegate::relay::offset_runs;
+use sluicegate::relay::settings::{OnRejection, Order};
 use sluicegate::relay::source::Assigned;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub struct Truth {
     /// Requests in flight by lane.
     lanes: HashMap<(usize, Option<u8>), usize>,
     sent: VecDeque<Duration>,
-    /// Answers other than acceptance, by record: all of them, and whether one was a refusal.
+    /// Answers other than acceptance, by record: all of them, and whether one was a rejection.
     failures: HashMap<(usize, i64), (u32, bool)>,
     pub last_accepted: Duration,
 }
@@ -47,7 +47,7 @@ impl Truth {
                 assignment: *assignment,
                 log,
                 start: position.next.0,
-                known: beyond::decode(position.next, metadata),
+                known: offset_runs::decode(position.next, metadata),
                 is_revoked: false,
                 committed: position.next.0,
                 done: HashSet::new(),
@@ -103,9 +103,9 @@ impl Truth {
         assert!(not_before <= now, "sent {record:?} before the time that its Retry-After asked for");
         let log = &cluster.logs[log];
         let at = log.at(offset).expect("what is sent lies in the log");
-        let order = match plan.settings.on_refusal {
+        let order = match plan.settings.on_rejection {
             // What is dropped late is told after its successor was sent.
-            OnRefusal::Drop if !self.failures.is_empty() => Order::None,
+            OnRejection::Drop if !self.failures.is_empty() => Order::None,
             _ => plan.settings.order,
         };
         match order {
@@ -195,7 +195,7 @@ impl Truth {
                 next <= done_before,
                 "invariant 2: commits {checkpoint} past the unfinished {done_before}"
             );
-            for run in beyond::decode(position.next, metadata) {
+            for run in offset_runs::decode(position.next, metadata) {
                 let open = log.entries.iter().find(|entry| run.contains(&entry.offset) && !entry.is_done);
                 let open = open.map(|entry| entry.offset);
                 assert_eq!(open, None, "invariant 2: {checkpoint} says done of an unfinished record");
@@ -204,13 +204,13 @@ impl Truth {
     }
 
     /// Letters are put into the dead letters.
-    pub fn puts<'a>(&self, letters: impl Iterator<Item = &'a Letter>, plan: &Plan) {
-        for Letter { record, refusal } in letters {
+    pub fn puts<'a>(&self, letters: impl Iterator<Item = &'a DeadLetter>, plan: &Plan) {
+        for DeadLetter { record, rejection } in letters {
             let view = self.views.get(record.partition());
             let is_ours =
                 view.is_some_and(|view| !view.is_revoked && view.log == record.timestamp() as usize);
             assert!(is_ours, "invariant 6: a letter of {record:?} is put, which is not ours");
-            self.is_fair(record, refusal.attempts, plan);
+            self.is_fair(record, rejection.attempts, plan);
         }
     }
 

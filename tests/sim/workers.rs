@@ -1,4 +1,4 @@
-//! Workers, as `relay::hub` runs them: a permit first, then the next record that may go.
+//! Workers, as `relay::worker_pool` runs them: a permit first, then the next record that may go.
 
 use crate::machine::{Event, Request, Sim, target};
 use crate::process::Worker;
@@ -8,11 +8,11 @@ use sluicegate::relay::control::TICK;
 use sluicegate::relay::dispatcher::{Next, Outcome, Ticket};
 use std::time::Duration;
 
-/// The longest sleep of a worker, as in the hub.
+/// The longest sleep of a worker, as in the pool.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Sim {
-    pub fn hire(&mut self) {
+    pub fn register_missing(&mut self) {
         let Some(process) = self.process.as_mut().filter(|process| process.is_delivering) else { return };
         let dispatcher = &process.control.dispatcher;
         let wanted = dispatcher.limit().min(self.granted).min(dispatcher.len());
@@ -37,13 +37,13 @@ impl Sim {
     pub fn worker_leaves(&mut self, number: usize) {
         let Some(process) = &mut self.process else { return };
         process.workers.remove(&number);
-        if process.control.dispatcher.is_quiet() {
+        if process.control.dispatcher.is_idle() {
             self.news();
         }
         self.join_if_all_left();
     }
 
-    /// As `Hub::next_ticket`.
+    /// As `WorkerPool::next_ticket`.
     pub fn worker_runs(&mut self, number: usize, token: u64) {
         let granted = self.granted;
         let Some(process) = &mut self.process else { return };
@@ -115,7 +115,7 @@ impl Sim {
         }
     }
 
-    /// As `Hub::idle`.
+    /// As `WorkerPool::idle`.
     pub fn rest(&mut self, number: usize, until: Option<Duration>) {
         let Some(process) = &mut self.process else { return };
         let mine = until.filter(|until| process.timekeeper.is_none_or(|(_, other)| *until < other));
@@ -206,9 +206,9 @@ impl Sim {
         trace!(self.now, "worker {worker}: {record:?} is {:?}", answered.outcome);
         match answered.outcome {
             Outcome::Delivered => assert!(reply.is_accepted(), "it counts as delivered after {reply:?}"),
-            Outcome::Dropped(refusal) => {
-                self.truth.is_fair(&record, refusal.attempts, &self.plan);
-                self.refused(&record);
+            Outcome::Dropped(rejection) => {
+                self.truth.is_fair(&record, rejection.attempts, &self.plan);
+                self.rejected(&record);
             }
             _ => {}
         }

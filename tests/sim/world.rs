@@ -7,10 +7,10 @@ use crate::plan::{Jobs, Plan, Profile};
 use crate::process::{Done, Process};
 use crate::receiver::Reply;
 use crate::trace::trace;
+use sluicegate::record::{Checkpoint, Record};
 use sluicegate::relay::dead_letter::DeadLetterError;
-use sluicegate::relay::dispatcher::{Dispatcher, PendingLetter};
-use sluicegate::relay::record::{Checkpoint, Record};
-use sluicegate::relay::settings::{Intake, OnRefusal, Order};
+use sluicegate::relay::dispatcher::{Dispatcher, PendingDeadLetter};
+use sluicegate::relay::settings::{Intake, OnRejection, Order};
 use sluicegate::relay::source::CommitError;
 use sluicegate::relay::{RENEW_AFTER, RunError};
 use std::collections::HashSet;
@@ -96,7 +96,7 @@ impl Expectations {
     }
 
     /// A record is refused for good.
-    pub fn refused(&mut self, record: &Record, entry: &Entry, now: Duration) {
+    pub fn rejected(&mut self, record: &Record, entry: &Entry, now: Duration) {
         match self.profile {
             Profile::Chaos => {}
             Profile::Alike => {
@@ -241,7 +241,7 @@ impl Sim {
         self.news();
     }
 
-    pub fn put_letters(&mut self, letters: Vec<PendingLetter>) {
+    pub fn put_letters(&mut self, letters: Vec<PendingDeadLetter>) {
         self.truth.puts(letters.iter().map(|pending| &pending.letter), &self.plan);
         let fares = self.fares(self.plan.letters);
         let token = self.token();
@@ -268,9 +268,9 @@ impl Sim {
         let (_, applies, outcome) = std::mem::replace(&mut process.letters_job, (0, false, Ok(())));
         trace!(self.now, "letters: {outcome:?}");
         let kept: Vec<Record> = letters.iter().map(|pending| pending.letter.record.clone()).collect();
-        process.done.push(Done::PutLetters(letters, outcome));
+        process.done.push(Done::PutDeadLetters(letters, outcome));
         if applies {
-            kept.iter().for_each(|record| self.refused(record));
+            kept.iter().for_each(|record| self.rejected(record));
         }
         self.news();
     }
@@ -287,9 +287,9 @@ impl Sim {
                     wakes |= !lost.is_empty();
                     self.truth.lost(&lost);
                 }
-                Done::PutLetters(letters, outcome) => {
+                Done::PutDeadLetters(letters, outcome) => {
                     wakes = true;
-                    process.control.letters_done(letters, &outcome, now);
+                    process.control.dead_letters_done(letters, &outcome, now);
                 }
             }
         }
@@ -314,9 +314,9 @@ impl Sim {
         };
         let jobs_fail = |jobs: Jobs| jobs.always || jobs.retriable + jobs.hangs + jobs.fatal > 0;
         match failure {
-            RunError::Refused(letter) => {
-                assert_eq!(self.plan.settings.on_refusal, OnRefusal::Stop);
-                self.truth.is_fair(&letter.record, letter.refusal.attempts, &self.plan);
+            RunError::Rejected(letter) => {
+                assert_eq!(self.plan.settings.on_rejection, OnRejection::Stop);
+                self.truth.is_fair(&letter.record, letter.rejection.attempts, &self.plan);
                 assert!(
                     !matches!(self.plan.profile, Profile::Alike | Profile::Fair),
                     "it ended with {failure}"
@@ -328,8 +328,8 @@ impl Sim {
                 assert!(quiet >= *patience, "out of patience {quiet:?} after the last acceptance");
             }
             RunError::OutOfPatienceWithSource(..) => {}
-            RunError::TooManyRefused(letter, _) => {
-                self.truth.is_fair(&letter.record, letter.refusal.attempts, &self.plan);
+            RunError::TooManyRejected(letter, _) => {
+                self.truth.is_fair(&letter.record, letter.rejection.attempts, &self.plan);
                 return true;
             }
             RunError::Gone(_) => {}

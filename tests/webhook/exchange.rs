@@ -4,7 +4,7 @@ use crate::peer::{Peer, read_request};
 use crate::support::receiver::{Receiver, Reply};
 use crate::{client, client_with, post, relayed, request, soon, status};
 use sluicegate::relay::transport::SendErrorKind;
-use sluicegate::webhook::keep_alive::{Ages, ClientSettings, Over};
+use sluicegate::webhook::keep_alive::{ClientSettings, ConnectionAges, ConnectionChoice};
 use sluicegate::webhook::request::{Headers, WireRequest};
 use std::io::Write;
 use std::net::Shutdown;
@@ -61,7 +61,7 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
     headers.add("X-Key", "value");
     let wire = WireRequest { target: "/a?b=c".into(), headers, body: b"\r\nbody\r\n"[..].into() };
     for _ in 0..2 {
-        client.exchange(&wire, Over::AnyConnection, soon()).unwrap();
+        client.exchange(&wire, ConnectionChoice::AnyConnection, soon()).unwrap();
         let host = peer.address;
         let expected = format!(
             "POST /a?b=c HTTP/1.1\r\nHost: {host}\r\nX-Key: value\r\nContent-Length: 8\r\n\r\n\r\nbody\r\n"
@@ -70,7 +70,11 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
     }
     let bad = WireRequest { target: "/a b".into(), headers: Headers::default(), body: b""[..].into() };
     assert!(
-        client.exchange(&bad, Over::AnyConnection, soon()).unwrap_err().text.contains("nothing was sent")
+        client
+            .exchange(&bad, ConnectionChoice::AnyConnection, soon())
+            .unwrap_err()
+            .text
+            .contains("nothing was sent")
     );
 }
 
@@ -80,7 +84,10 @@ fn a_large_body_arrives_whole() {
     let receiver = Receiver::accepting();
     let client = client(&receiver.url());
     for _ in 0..2 {
-        assert_eq!(client.exchange(&request(&body), Over::AnyConnection, soon()).unwrap().status, 204);
+        assert_eq!(
+            client.exchange(&request(&body), ConnectionChoice::AnyConnection, soon()).unwrap().status,
+            204
+        );
     }
     assert!(receiver.handled().iter().all(|handled| handled.request.body == body));
     assert_eq!(receiver.connections(), 1);
@@ -222,8 +229,8 @@ fn each_kind_of_body_ends_the_right_way() {
 #[test]
 fn an_old_connection_is_not_used_again() {
     for ages in [
-        Ages { idle: Duration::ZERO, life: Duration::MAX },
-        Ages { idle: Duration::MAX, life: Duration::ZERO },
+        ConnectionAges { idle: Duration::ZERO, life: Duration::MAX },
+        ConnectionAges { idle: Duration::MAX, life: Duration::ZERO },
     ] {
         let receiver = Receiver::accepting();
         let client = client_with(&receiver.url(), ClientSettings { ages, ..ClientSettings::default() });
@@ -235,8 +242,9 @@ fn an_old_connection_is_not_used_again() {
 #[test]
 fn a_caller_may_have_the_whole_answer() {
     let receiver = Receiver::start(|_| Reply::With(200, vec!["X-A: b".into()], r#"{"token":"x"}"#.into()));
-    let answer =
-        client(&receiver.url()).call(&request(b"grant_type=x"), Over::AnyConnection, soon()).unwrap();
+    let answer = client(&receiver.url())
+        .call(&request(b"grant_type=x"), ConnectionChoice::AnyConnection, soon())
+        .unwrap();
     assert_eq!((answer.status, answer.cut, &answer.body[..]), (200, false, &br#"{"token":"x"}"#[..]));
     assert!(answer.headers.contains(&("X-A".into(), b"b".to_vec())));
 }

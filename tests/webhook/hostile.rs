@@ -3,7 +3,7 @@
 use crate::peer::{Peer, read_request, until_gone};
 use crate::{client, request, status};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
-use sluicegate::webhook::keep_alive::Over;
+use sluicegate::webhook::keep_alive::ConnectionChoice;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn against(script: impl Fn(&TcpStream) + Send + Sync + 'static) -> Result<Answer
     });
     let client = client(&peer.url());
     let begun = Instant::now();
-    let result = client.exchange(&request(b"{}"), Over::AnyConnection, begun + TIMEOUT);
+    let result = client.exchange(&request(b"{}"), ConnectionChoice::AnyConnection, begun + TIMEOUT);
     assert!(begun.elapsed() < TIMEOUT + GRACE, "{:?}: {result:?}", begun.elapsed());
     assert_eq!(status(&client), 204);
     assert!(peak() < MOST_KIB, "{} KiB", peak());
@@ -186,8 +186,11 @@ fn a_reset_is_a_broken_connection() {
     });
     let client = client(&peer.url());
     let deadline = Instant::now() + GRACE;
-    broken(client.exchange(&request(b"{}"), Over::AnyConnection, deadline), "");
-    assert_eq!(client.exchange(&request(b"{}"), Over::AnyConnection, deadline).unwrap().status, 204);
+    broken(client.exchange(&request(b"{}"), ConnectionChoice::AnyConnection, deadline), "");
+    assert_eq!(
+        client.exchange(&request(b"{}"), ConnectionChoice::AnyConnection, deadline).unwrap().status,
+        204
+    );
 }
 
 #[test]
@@ -198,7 +201,11 @@ fn a_receiver_that_reads_nothing_ends_by_the_deadline() {
         std::thread::sleep(TIMEOUT + GRACE); // reading nothing is the point
     });
     let begun = Instant::now();
-    timed_out(client(&peer.url()).exchange(&request(&body), Over::AnyConnection, begun + TIMEOUT));
+    timed_out(client(&peer.url()).exchange(
+        &request(&body),
+        ConnectionChoice::AnyConnection,
+        begun + TIMEOUT,
+    ));
     assert!(begun.elapsed() < TIMEOUT + GRACE);
 }
 
@@ -215,10 +222,15 @@ fn an_answer_that_comes_before_the_request_was_read_counts() {
             std::thread::sleep(GRACE); // reading no more is the point
         });
         let client = client(&peer.url());
-        let answer = client.exchange(&request(&body), Over::AnyConnection, Instant::now() + GRACE).unwrap();
+        let answer = client
+            .exchange(&request(&body), ConnectionChoice::AnyConnection, Instant::now() + GRACE)
+            .unwrap();
         assert_eq!((answer.status, answer.excerpt.as_str()), (413, "long"));
         assert_eq!(
-            client.exchange(&request(b""), Over::AnyConnection, Instant::now() + GRACE).unwrap().status,
+            client
+                .exchange(&request(b""), ConnectionChoice::AnyConnection, Instant::now() + GRACE)
+                .unwrap()
+                .status,
             413
         );
         assert_eq!(peer.connections(), 2, "nothing more goes over a connection with half a request on it");

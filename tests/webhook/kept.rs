@@ -5,7 +5,7 @@ use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
 use crate::{client, client_with, post, request, soon, status};
 use sluicegate::relay::transport::SendErrorKind;
-use sluicegate::webhook::keep_alive::{Ages, ClientSettings, Over, Resolver};
+use sluicegate::webhook::keep_alive::{ClientSettings, ConnectionAges, ConnectionChoice, Resolver};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ fn a_late_break_of_a_kept_connection_is_a_failure() {
 #[test]
 fn a_new_connection_is_never_stale() {
     let peer = Peer::start(|_, mut stream| drop(read_request(&mut stream)));
-    for over in [Over::AnyConnection, Over::NewConnection] {
+    for over in [ConnectionChoice::AnyConnection, ConnectionChoice::NewConnection] {
         let error = client(&peer.url()).exchange(&request(b"{}"), over, soon()).unwrap_err();
         assert_eq!(error.kind, SendErrorKind::Broken, "{error}");
     }
@@ -42,7 +42,10 @@ fn a_new_connection_is_made_where_one_is_asked_for() {
     let receiver = Receiver::accepting();
     let client = client(&receiver.url());
     for _ in 0..3 {
-        assert_eq!(client.exchange(&request(b"{}"), Over::NewConnection, soon()).unwrap().status, 204);
+        assert_eq!(
+            client.exchange(&request(b"{}"), ConnectionChoice::NewConnection, soon()).unwrap().status,
+            204
+        );
     }
     assert_eq!(receiver.connections(), 3);
     assert_eq!(status(&client), 204);
@@ -116,7 +119,10 @@ fn kept_connections_give_way_once_a_new_one_fares_better() {
     assert_eq!((status(&client), peer.connections()), (204, 4));
     sick.store(1, Ordering::SeqCst);
     assert_eq!(status(&client), 503);
-    assert_eq!(client.exchange(&request(b"{}"), Over::NewConnection, soon()).unwrap().status, 204);
+    assert_eq!(
+        client.exchange(&request(b"{}"), ConnectionChoice::NewConnection, soon()).unwrap().status,
+        204
+    );
     assert_eq!([(); 8].map(|()| status(&client)), [204; 8]);
     assert_eq!(peer.connections(), 5, "the new one is kept");
 }
@@ -135,7 +141,7 @@ fn a_backend_that_does_not_answer_is_left_with_the_next_connection() {
     let client = client(&peer.url());
     assert_eq!(status(&client), 204);
     let deadline = Instant::now() + Duration::from_millis(100);
-    let error = client.exchange(&request(b"{}"), Over::AnyConnection, deadline).unwrap_err();
+    let error = client.exchange(&request(b"{}"), ConnectionChoice::AnyConnection, deadline).unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Timeout);
     assert_eq!(status(&client), 204);
 }
@@ -178,14 +184,14 @@ fn counting_ends(keeps: &'static str) -> (Peer, Arc<AtomicUsize>) {
 #[test]
 fn idle_connections_are_closed_without_traffic() {
     let (peer, ends) = counting_ends("");
-    let ages = Ages { idle: Duration::from_millis(150), life: Duration::MAX };
+    let ages = ConnectionAges { idle: Duration::from_millis(150), life: Duration::MAX };
     let client = client_with(&peer.url(), ClientSettings { ages, ..ClientSettings::default() });
     for round in 1..=2 {
         std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| status(&client)))));
         eventually("all are closed", || ends.load(Ordering::SeqCst) == peer.connections());
         assert!(peer.connections() >= round, "a second round needs new ones");
     }
-    let ages = Ages { idle: Duration::MAX, life: Duration::from_millis(150) };
+    let ages = ConnectionAges { idle: Duration::MAX, life: Duration::from_millis(150) };
     let (peer, ends) = counting_ends("");
     let client = client_with(&peer.url(), ClientSettings { ages, ..ClientSettings::default() });
     assert_eq!(status(&client), 204);

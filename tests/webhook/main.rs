@@ -17,7 +17,7 @@ mod targets;
 
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
 use sluicegate::webhook::destination::Destination;
-use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive, Over};
+use sluicegate::webhook::keep_alive::{ClientSettings, ConnectionChoice, KeepAlive};
 use sluicegate::webhook::request::{Headers, WireRequest};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ fn soon() -> Instant {
 }
 
 fn post(client: &KeepAlive) -> Result<Answer, SendError> {
-    client.exchange(&request(b"{}"), Over::AnyConnection, soon())
+    client.exchange(&request(b"{}"), ConnectionChoice::AnyConnection, soon())
 }
 
 /// As the relay sends: what met a closed connection goes once more, over a new one. Where this machine has too much
@@ -46,7 +46,7 @@ fn post(client: &KeepAlive) -> Result<Answer, SendError> {
 fn relayed(client: &KeepAlive) -> Result<Answer, SendError> {
     match post(client) {
         Err(error) if matches!(error.kind, SendErrorKind::Stale | SendErrorKind::Broken) => {
-            client.exchange(&request(b"{}"), Over::NewConnection, soon())
+            client.exchange(&request(b"{}"), ConnectionChoice::NewConnection, soon())
         }
         result => result,
     }

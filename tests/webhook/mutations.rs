@@ -2,7 +2,7 @@
 //! panic, never more than the bounds.
 
 use sluicegate::webhook::answer::{BODY_LIMIT, HEAD_LIMIT};
-use sluicegate::webhook::keep_alive::reading::{Malformed, Reading};
+use sluicegate::webhook::keep_alive::response_reader::{Malformed, ResponseReader};
 
 const ROUNDS: usize = 100_000;
 const SEED: u64 = 0x5EED_0F5E_ED00_0001;
@@ -78,7 +78,7 @@ fn mutated(random: &mut Random) -> Vec<u8> {
 type Outcome = Result<(u16, Option<Vec<u8>>, Vec<u8>, bool, bool, Vec<(String, Vec<u8>)>, usize), Malformed>;
 
 /// Reads it in pieces of these lengths; the connection closes at the end.
-fn outcome(reading: &mut Reading, bytes: &[u8], mut length: impl FnMut() -> usize) -> Outcome {
+fn outcome(reading: &mut ResponseReader, bytes: &[u8], mut length: impl FnMut() -> usize) -> Outcome {
     reading.clear();
     let mut at = 0;
     let mut complete = false;
@@ -108,7 +108,7 @@ fn outcome(reading: &mut Reading, bytes: &[u8], mut length: impl FnMut() -> usiz
 #[test]
 fn an_answer_is_the_same_however_it_is_split() {
     let mut random = Random(SEED);
-    let (mut whole, mut split) = (Reading::default(), Reading::default());
+    let (mut whole, mut split) = (ResponseReader::default(), ResponseReader::default());
     let (mut answers, mut reusable) = (0, 0);
     for round in 0..ROUNDS {
         let bytes = mutated(&mut random);
@@ -129,7 +129,7 @@ fn an_answer_is_the_same_however_it_is_split() {
 #[test]
 fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
     let mut random = Random(SEED);
-    let (mut whole, mut split) = (Reading::default(), Reading::default());
+    let (mut whole, mut split) = (ResponseReader::default(), ResponseReader::default());
     for (status, fill) in [(200, "A: b\r\n"), (200, "b"), (103, "A: b\r\n"), (503, "x\n"), (200, " \n")] {
         for more in 0..8 {
             let fill = fill.repeat(HEAD_LIMIT / fill.len() - 4 + more);

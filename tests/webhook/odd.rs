@@ -5,7 +5,7 @@ use crate::peer::{Certificates, Peer, read_request, until_gone};
 use crate::{client, client_with, post, relayed, request, soon, status};
 use sluicegate::net::TlsSettings;
 use sluicegate::relay::transport::{Answer, SendErrorKind};
-use sluicegate::webhook::keep_alive::{ClientSettings, Over};
+use sluicegate::webhook::keep_alive::{ClientSettings, ConnectionChoice};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ fn who_needs_the_whole_body_waits_for_it() {
         let _ = stream.write_all(b"me");
         until_gone(stream);
     });
-    let answer = client(&peer.url()).call(&request(b"x"), Over::AnyConnection, soon()).unwrap();
+    let answer = client(&peer.url()).call(&request(b"x"), ConnectionChoice::AnyConnection, soon()).unwrap();
     assert_eq!((&answer.body[..], answer.cut), (&b"tome"[..], false));
 }
 
@@ -140,12 +140,13 @@ fn a_head_that_came_whole_before_a_reset_counts() {
     ] {
         let peer = Peer::start(move |_, stream| resets(stream, bytes));
         let body = vec![b'x'; size];
-        let answer = client(&peer.url()).exchange(&request(&body), Over::AnyConnection, soon());
+        let answer = client(&peer.url()).exchange(&request(&body), ConnectionChoice::AnyConnection, soon());
         assert_eq!(answer.unwrap().status, status);
     }
     let peer = Peer::start(|_, stream| resets(stream, b"HTTP/1.1 413 Too Large\r\nContent-"));
-    let error =
-        client(&peer.url()).exchange(&request(&[b'x'; 1 << 20]), Over::AnyConnection, soon()).unwrap_err();
+    let error = client(&peer.url())
+        .exchange(&request(&[b'x'; 1 << 20]), ConnectionChoice::AnyConnection, soon())
+        .unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Broken);
     assert!(error.text.starts_with("it answered 413, but "), "{error}");
 }
@@ -179,7 +180,8 @@ fn interim_answers_do_not_stop_a_large_body() {
         until_gone(stream);
     });
     let body = vec![b'x'; LARGE];
-    let answer = client(&peer.url()).exchange(&request(&body), Over::AnyConnection, soon()).unwrap();
+    let answer =
+        client(&peer.url()).exchange(&request(&body), ConnectionChoice::AnyConnection, soon()).unwrap();
     assert!(answer.status == 204 && whole.load(Ordering::SeqCst));
 }
 
@@ -195,7 +197,10 @@ fn interim_answers_do_not_stop_a_large_body_over_tls() {
     let tls = TlsSettings { ca: Some(certificates.authority.pem().into()), ..TlsSettings::default() };
     let client = client_with(&peer.https(), ClientSettings { tls, ..ClientSettings::default() });
     let body = vec![b'x'; LARGE];
-    assert_eq!(client.exchange(&request(&body), Over::AnyConnection, soon()).unwrap().status, 204);
+    assert_eq!(
+        client.exchange(&request(&body), ConnectionChoice::AnyConnection, soon()).unwrap().status,
+        204
+    );
 }
 
 #[test]
@@ -210,7 +215,7 @@ fn a_final_answer_stops_a_large_body_over_tls() {
     let tls = TlsSettings { ca: Some(certificates.authority.pem().into()), ..TlsSettings::default() };
     let client = client_with(&peer.https(), ClientSettings { tls, ..ClientSettings::default() });
     let (body, begun) = (vec![b'x'; 64 << 20], Instant::now());
-    let answer = client.exchange(&request(&body), Over::AnyConnection, soon()).unwrap();
+    let answer = client.exchange(&request(&body), ConnectionChoice::AnyConnection, soon()).unwrap();
     assert_eq!((answer.status, &*answer.excerpt), (413, "long"));
     assert!(begun.elapsed() < SOON);
 }

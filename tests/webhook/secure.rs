@@ -7,7 +7,7 @@ use sluicegate::net::TlsSettings;
 use sluicegate::relay::transport::SendErrorKind;
 use sluicegate::webhook::destination::Destination;
 use sluicegate::webhook::keep_alive::proxy::Proxy;
-use sluicegate::webhook::keep_alive::{ClientSettings, KeepAlive, Over, Resolver};
+use sluicegate::webhook::keep_alive::{ClientSettings, ConnectionChoice, KeepAlive, Resolver};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
@@ -48,7 +48,7 @@ fn a_large_body_goes_through_tls() {
     let client = client_with(&peer.https(), trusting(&certificates));
     let body = vec![b'x'; 3_000_000];
     for _ in 0..2 {
-        client.exchange(&crate::request(&body), Over::AnyConnection, soon()).unwrap();
+        client.exchange(&crate::request(&body), ConnectionChoice::AnyConnection, soon()).unwrap();
         assert!(tell.recv().unwrap() > body.len());
     }
     assert_eq!(peer.connections(), 1);
@@ -126,7 +126,7 @@ fn settings_that_cannot_work_are_told_before_anybody_is_contacted() {
         KeepAlive::new(Destination::parse(url).unwrap(), settings).unwrap_err().to_string()
     };
     let https_only = ClientSettings { https_only: true, ..ClientSettings::default() };
-    assert!(refused("http://hook.example/", https_only).contains("--https-only"));
+    assert!(refused("http://hook.example/", https_only).contains("only https is allowed"));
     let tls =
         TlsSettings { ca: Some(std::path::PathBuf::from("/no/such.pem").into()), ..TlsSettings::default() };
     let error = refused("https://hook.example/", ClientSettings { tls, ..ClientSettings::default() });
@@ -196,7 +196,10 @@ fn an_address_that_speaks_no_tls_is_passed_over_for_the_next() {
     let resolver: Resolver = Arc::new(move |_, _| Ok(addresses.clone()));
     let client = client_with("https://localhost/", ClientSettings { resolver, ..trusting(&certificates) });
     for _ in 0..3 {
-        assert_eq!(client.exchange(&crate::request(b"x"), Over::NewConnection, soon()).unwrap().status, 204);
+        assert_eq!(
+            client.exchange(&crate::request(b"x"), ConnectionChoice::NewConnection, soon()).unwrap().status,
+            204
+        );
     }
     assert_eq!((closing.connections(), peer.connections()), (1, 3), "it is tried last from then on");
     // Where all fail, the first says why.

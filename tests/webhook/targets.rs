@@ -1,15 +1,15 @@
 //! What the core knows of where a record goes.
 
 use crate::client;
-use sluicegate::relay::record::{Offset, Partition, Record};
+use sluicegate::record::{Offset, Partition, Record};
 use sluicegate::relay::transport::{Target, Transport};
 use sluicegate::webhook::destination::Destination;
-use sluicegate::webhook::request::{Requests, Settings};
+use sluicegate::webhook::request::{RequestSettings, Requests};
 use sluicegate::webhook::sender::Sender;
 use std::time::Duration;
 
 fn target(url: &str, key: &str, offset: i64) -> Target {
-    let requests = Requests::new(&Destination::parse(url).unwrap(), Settings::default()).unwrap();
+    let requests = Requests::new(&Destination::parse(url).unwrap(), RequestSettings::default()).unwrap();
     let sender = Sender::new(client(url), requests, Duration::from_secs(1));
     let record = Record::new(Partition::new("t", 0), Offset(offset), 0, Some(key.as_bytes()), Some(b"value"));
     sender.target(&record)

@@ -7,8 +7,9 @@ use crate::cli::plan::CheckPlan;
 use crate::cli::source::Native;
 use crate::cli::source::SourcePlan;
 use crate::cli::{Exit, Failure, print};
+use crate::observe::advice;
+use crate::record::{Offset, Partition, Record};
 use crate::relay::dead_letter::headers::millis;
-use crate::relay::record::{Offset, Partition, Record};
 use crate::relay::transport::{Answer, Attempt, Transport};
 use crate::relay::verdict::{Policy, Verdict};
 use std::time::SystemTime;
@@ -74,12 +75,12 @@ fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
     match policy.judge(&outcome) {
         Verdict::Accepted => Ok(format!("{answered}: accepted")),
         Verdict::Retry { .. } => Err(format!("{answered}: a run would retry such an event again and again")),
-        Verdict::Pause { trouble, .. } => match trouble.advice() {
-            Some(advice) => Err(format!("{answered}: a run would pause; {advice}")),
+        Verdict::Pause { cause, .. } => match cause.fault() {
+            Some(fault) => Err(format!("{answered}: a run would pause; {}", advice::setup(fault))),
             None => Err(format!("{answered}: a run would pause and try again")),
         },
         Verdict::Again => Err(format!("{answered}: a run would send it again at once")),
-        Verdict::Refused => Err(format!("{answered}: such an event would be rejected")),
+        Verdict::Rejected => Err(format!("{answered}: such an event would be rejected")),
         Verdict::Stop => Err(format!("{answered}: a run would end")),
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::cli::{Exit, Failure};
 use crate::observe::log;
-use crate::relay::dead_letter::Letter;
-use crate::relay::dead_letter::files::{LetterFiles, Reading};
+use crate::relay::dead_letter::DeadLetter;
+use crate::relay::dead_letter::file_source::{DeadLetterFiles, ReadOptions};
 use crate::relay::dead_letter::headers::millis;
-use crate::relay::dead_letter::replayed::{Entries, Replayed};
-use crate::relay::dead_letter::shown::excerpt;
-use crate::relay::source::{Polled, Source, Want};
+use crate::relay::dead_letter::replay_progress::{ReplayEntries, ReplayProgress};
+use crate::relay::source::{PollLimit, Polled, Source};
+use crate::text::terminal::excerpt;
 use crate::webhook::cloud_event::rfc3339;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// How long a reader waits for records before it asks again.
 const POLL_WAIT: Duration = Duration::from_millis(200);
 /// How much a reader takes at once.
-const AT_ONCE: Want = Want { records: 500, bytes: 8 << 20 };
+const AT_ONCE: PollLimit = PollLimit { records: 500, bytes: 8 << 20 };
 /// Characters of a key that are shown.
 const KEY_CHARS: usize = 40;
 /// Characters of a value, and of a reason, that are shown.
@@ -26,11 +26,11 @@ const VALUE_CHARS: usize = 80;
 /// The letters of a file and its rotated ones, from where `entries` says on, with progress kept in `replayed`.
 pub(super) fn file_source(
     path: &Path,
-    entries: &Entries,
-    replayed: Option<Replayed>,
-    reading: Reading,
+    entries: &ReplayEntries,
+    replayed: Option<ReplayProgress>,
+    reading: ReadOptions,
 ) -> Result<Box<dyn Source>, Failure> {
-    let source = LetterFiles::open(path, entries, replayed, reading);
+    let source = DeadLetterFiles::open(path, entries, replayed, reading);
     Ok(Box::new(source.map_err(|error| Failure::unreadable(path, &error))?))
 }
 
@@ -61,13 +61,14 @@ pub(super) fn warn(text: &str) {
 }
 
 /// A letter in a line: when it was rejected, where it is from, the status, the reason, key and value.
-pub(super) fn line(letter: &Letter) -> String {
-    let Letter { record, refusal } = letter;
-    let at = i64::try_from(millis(refusal.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
-    let status = refusal.status.map_or("no answer".into(), |status| status.to_string());
+pub(super) fn line(letter: &DeadLetter) -> String {
+    let DeadLetter { record, rejection } = letter;
+    let at =
+        i64::try_from(millis(rejection.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
+    let status = rejection.status.map_or("no answer".into(), |status| status.to_string());
     let mut line = format!("{at} {}@{} {status}", record.partition(), record.offset());
     // Writing to a String cannot fail.
-    let _ = write!(line, " \"{}\"", excerpt(refusal.reason.as_bytes(), VALUE_CHARS));
+    let _ = write!(line, " \"{}\"", excerpt(rejection.reason.as_bytes(), VALUE_CHARS));
     match record.key() {
         Some(key) => _ = write!(line, " key \"{}\"", excerpt(key, KEY_CHARS)),
         None => line.push_str(" no key"),
@@ -84,16 +85,16 @@ pub(super) fn line(letter: &Letter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::dead_letter::Refusal;
+    use crate::record::{Offset, Partition, Record};
+    use crate::relay::dead_letter::Rejection;
     use crate::relay::dead_letter::headers::time;
-    use crate::relay::record::{Offset, Partition, Record};
 
     #[test]
     fn a_letter_is_one_line_that_cannot_hurt_a_terminal() {
         let value = b"{\"a\":\x1b[2J\n\xff\xe2\x80\xae}";
-        let letter = Letter {
+        let letter = DeadLetter {
             record: Record::new(Partition::new("orders", 3), Offset(42), 7, Some(b"k"), Some(value)),
-            refusal: Refusal {
+            rejection: Rejection {
                 status: Some(422),
                 reason: "no\r\nthanks".into(),
                 attempts: 2,

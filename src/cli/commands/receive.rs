@@ -4,7 +4,7 @@ use crate::cli::plan::ReceivePlan;
 use crate::cli::receiver::{Answered, Behaviour, MOST_CONNECTIONS, Receiver, Tally};
 use crate::cli::{Exit, Failure, open_files, print};
 use crate::observe::log;
-use crate::relay::dead_letter::shown::excerpt;
+use crate::text::terminal::excerpt;
 use crate::text::time::rfc3339;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

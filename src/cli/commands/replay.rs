@@ -4,19 +4,19 @@ use super::letters::{each, file_source, line, warn};
 use crate::cli::plan::{LettersFrom, ReplayPlan};
 use crate::cli::{Failure, print};
 use crate::observe::log::warning;
-use crate::relay::dead_letter::files::Reading;
+use crate::record::Partition;
+use crate::relay::dead_letter::file_source::ReadOptions;
+use crate::relay::dead_letter::filter::DeadLetterFilter;
 use crate::relay::dead_letter::headers::restore;
-use crate::relay::dead_letter::replay::Letters;
-use crate::relay::dead_letter::replayed::{Replayed, path_beside};
+use crate::relay::dead_letter::replay::ReplaySource;
+use crate::relay::dead_letter::replay_progress::{ReplayProgress, path_beside};
 use crate::relay::dead_letter::rotation::{base, rotated};
-use crate::relay::dead_letter::selection::Selection;
-use crate::relay::dead_letter::shown;
 use crate::relay::filter::Filter;
-use crate::relay::lines::fail_last::FailLast;
-use crate::relay::progress::{Admitted, Progress};
-use crate::relay::record::Partition;
+use crate::relay::line_source::deferred_error::DeferredError;
+use crate::relay::partition_progress::{Admitted, PartitionProgress};
 use crate::relay::settings::Order;
 use crate::relay::source::{Assigned, Polled, Source};
+use crate::text::terminal;
 use crate::webhook::destination::Destination;
 use crate::webhook::request::webhook_id;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use std::path::Path;
 /// Sends the letters that are wanted and were not sent before, until the end of what is there now.
 pub(crate) fn run(plan: ReplayPlan) -> Result<(), Failure> {
     let ReplayPlan { from, selection, dry_run, delivery } = plan;
-    let reading = Reading {
+    let reading = ReadOptions {
         skips_strangers: !selection.is_all(),
         one_by_one: delivery.settings.order == Order::Partition,
     };
@@ -42,19 +42,20 @@ pub(crate) fn run(plan: ReplayPlan) -> Result<(), Failure> {
             check_there(&path)?;
             let delivery = delivery.open(&[])?;
             let kept = path_beside(&base(&path));
-            let opened = Replayed::open(kept.clone(), selection.to_string());
+            let opened = ReplayProgress::open(kept.clone(), selection.to_string());
             let (replayed, notice) = opened.map_err(|error| Failure::unkept(&kept, &error))?;
-            delivery.announce(&format!("dead letters of {}", shown::path(&path)));
+            delivery.announce(&format!("dead letters of {}", terminal::path(&path)));
             notice.iter().for_each(|notice| warning(notice));
             let entries = replayed.entries().clone();
             let source = file_source(&path, &entries, Some(replayed), reading)?;
-            delivery.deliver_again(&mut FailLast::new(Letters::new(source, &selection)))
+            delivery.deliver_again(&mut DeferredError::new(ReplaySource::new(source, &selection)))
         }
         LettersFrom::Topic(topic) => {
             let delivery = delivery.open(topic.source.warnings())?;
             let group = topic.source.group();
             delivery.announce(&format!("dead letters of topic {} as group {group}", topic.name));
-            delivery.deliver_again(&mut FailLast::new(Letters::new(topic.source.open()?, &selection)))
+            delivery
+                .deliver_again(&mut DeferredError::new(ReplaySource::new(topic.source.open()?, &selection)))
         }
     }
 }
@@ -67,9 +68,13 @@ fn check_there(path: &Path) -> Result<(), Failure> {
     })
 }
 
-fn look_at_file(path: &Path, selection: &Selection, reading: Reading) -> Result<Box<dyn Source>, Failure> {
+fn look_at_file(
+    path: &Path,
+    selection: &DeadLetterFilter,
+    reading: ReadOptions,
+) -> Result<Box<dyn Source>, Failure> {
     let kept = path_beside(&base(path));
-    let looked = Replayed::look(&kept, &selection.to_string());
+    let looked = ReplayProgress::look(&kept, &selection.to_string());
     let (entries, notice) = looked.map_err(|error| Failure::unkept(&kept, &error))?;
     notice.iter().for_each(|notice| warn(notice));
     file_source(path, &entries, None, reading)
@@ -78,19 +83,19 @@ fn look_at_file(path: &Path, selection: &Selection, reading: Reading) -> Result<
 /// `--dry-run`
 fn show(
     source: Box<dyn Source>,
-    selection: &Selection,
+    selection: &DeadLetterFilter,
     filter: &Filter,
     destination: &Destination,
 ) -> Result<(), Failure> {
-    let mut source = Letters::new(source, selection);
-    let mut progress: HashMap<Partition, Progress> = HashMap::new();
+    let mut source = ReplaySource::new(source, selection);
+    let mut progress: HashMap<Partition, PartitionProgress> = HashMap::new();
     let (mut wanted, mut left_out) = (0_u64, 0_u64);
     each(&mut source, |polled| {
         match polled {
             Polled::Assigned(assigned) => {
                 progress.extend(assigned.into_iter().map(|Assigned { checkpoint, .. }| {
                     let place = checkpoint.position;
-                    (place.partition, Progress::new(place.next, &checkpoint.metadata))
+                    (place.partition, PartitionProgress::new(place.next, &checkpoint.metadata))
                 }))
             }
             Polled::Records(records) => {

@@ -9,13 +9,15 @@ use crate::cli::Failure;
 use crate::cli::delivery::DeliveryPlan;
 use crate::cli::plan::{Input, SendPlan};
 use crate::observe::log::warning;
+use crate::record::{Offset, Partition, Record};
 use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
-use crate::relay::dead_letter::replayed::{News, Replayed, Resume, path_beside};
-use crate::relay::dead_letter::shown;
-use crate::relay::lines::fail_last::FailLast;
-use crate::relay::lines::{Done, KeepPlace, Line, LineFormat, LineSource, Parsed, Place};
-use crate::relay::record::{Offset, Partition, Record};
+use crate::relay::dead_letter::replay_progress::{FileProgress, ReplayProgress, ResumePoint, path_beside};
+use crate::relay::line_source::deferred_error::DeferredError;
+use crate::relay::line_source::{
+    Line, LineFormat, LinePosition, LineProgress, LineProgressStore, LineSource, ParsedLine,
+};
 use crate::relay::source::CommitError;
+use crate::text::terminal;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, stdin};
 use std::path::Path;
@@ -33,22 +35,22 @@ struct TextLines {
 
 /// Keeps how far a file is done beside it.
 struct Beside {
-    replayed: Replayed,
+    replayed: ReplayProgress,
     file: File,
 }
 
-impl KeepPlace for Beside {
-    fn keep(&mut self, done: Done, metadata: &str) -> Result<(), CommitError> {
-        let kept = self.replayed.keep(&[News { file: &self.file, done, metadata }]);
+impl LineProgressStore for Beside {
+    fn keep(&mut self, done: LineProgress, metadata: &str) -> Result<(), CommitError> {
+        let kept = self.replayed.keep(&[FileProgress { file: &self.file, done, metadata }]);
         kept.map_err(|error| {
-            let path = shown::path(self.replayed.path());
+            let path = terminal::path(self.replayed.path());
             CommitError::Retriable(format!("progress can't be saved in {path}: {error}"))
         })
     }
 }
 
 impl LineFormat for TextLines {
-    fn record(&mut self, line: &Line, partition: &Partition) -> Result<Parsed, String> {
+    fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String> {
         let (key, value) = match &self.key_separator {
             Some(separator) => split(&line.bytes, separator),
             None => (None, &line.bytes[..]),
@@ -57,7 +59,7 @@ impl LineFormat for TextLines {
         Ok(Record::new(partition.clone(), offset, self.timestamp, key, Some(value)).into())
     }
 
-    fn keeper(&mut self) -> Option<Box<dyn KeepPlace>> {
+    fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
         Some(Box::new(self.beside.take()?))
     }
 
@@ -89,11 +91,11 @@ fn standard_input(key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> Res
     let delivery = delivery.open(&[])?;
     delivery.announce("lines of standard input, whose progress is not saved,");
     let format = TextLines { timestamp: timestamp(SystemTime::now()), key_separator, beside: None };
-    let start = (Place::START, String::new());
+    let start = (LinePosition::START, String::new());
     let source =
         LineSource::open("standard input", Partition::new(STDIN, 0), Box::new(stdin()), start, format);
     let source = source.map_err(|error| Failure::unreadable(Path::new("-"), &error))?;
-    delivery.deliver(&mut FailLast::new(source))
+    delivery.deliver(&mut DeferredError::new(source))
 }
 
 fn file(path: &Path, key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> Result<(), Failure> {
@@ -101,13 +103,13 @@ fn file(path: &Path, key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> 
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let delivery = delivery.open(&[])?;
-    let name = shown::path(path);
+    let name = terminal::path(path);
     delivery.announce(&format!("lines of {name}"));
-    let (mut beside, mut resume) = (None, Resume::START);
+    let (mut beside, mut resume) = (None, ResumePoint::START);
     // Of a pipe there is no second time.
     if metadata.is_file() {
         let kept = path_beside(path);
-        let opened = Replayed::open(kept.clone(), "send".into());
+        let opened = ReplayProgress::open(kept.clone(), "send".into());
         let (replayed, notice) = opened.map_err(|error| Failure::unkept(&kept, &error))?;
         tell(notice);
         let again = File::open(path).map_err(unreadable)?;
@@ -126,7 +128,7 @@ fn file(path: &Path, key_separator: Option<Vec<u8>>, delivery: DeliveryPlan) -> 
     let start = (resume.place, resume.metadata);
     let partition = Partition::new(topic(path), 0);
     let source = LineSource::open(&name, partition, Box::new(file), start, format).map_err(unreadable)?;
-    delivery.deliver(&mut FailLast::new(source))
+    delivery.deliver(&mut DeferredError::new(source))
 }
 
 /// Says what was found of an earlier run.
@@ -135,7 +137,7 @@ fn tell(notice: Option<String>) {
 }
 
 /// Moves the file to where it resumes. A last line that was sent without its line break may have got one since.
-fn pass_line_break(file: &mut File, place: &mut Place) -> io::Result<Option<String>> {
+fn pass_line_break(file: &mut File, place: &mut LinePosition) -> io::Result<Option<String>> {
     let mut around = Vec::new();
     file.seek(SeekFrom::Start(place.byte.saturating_sub(1)))?;
     Read::take(&mut *file, 2).read_to_end(&mut around)?;

@@ -3,11 +3,12 @@
 use super::letters::{each, file_source, line, warn};
 use crate::cli::plan::{LettersFrom, TailPlan};
 use crate::cli::{Exit, Failure};
-use crate::relay::dead_letter::files::Reading;
+use crate::relay::dead_letter::file_source::ReadOptions;
 use crate::relay::dead_letter::headers::restore;
-use crate::relay::dead_letter::replayed::Entries;
-use crate::relay::dead_letter::{Letter, line as json_line, shown};
+use crate::relay::dead_letter::replay_progress::ReplayEntries;
+use crate::relay::dead_letter::{DeadLetter, line as json_line};
 use crate::relay::source::Polled;
+use crate::text::terminal;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -16,8 +17,8 @@ pub(crate) fn run(plan: TailPlan) -> Result<(), Failure> {
     let TailPlan { from, selection, json } = plan;
     let mut source = match from {
         LettersFrom::File(path) => {
-            let reading = Reading { skips_strangers: true, one_by_one: false };
-            file_source(&path, &Entries::default(), None, reading)?
+            let reading = ReadOptions { skips_strangers: true, one_by_one: false };
+            file_source(&path, &ReplayEntries::default(), None, reading)?
         }
         LettersFrom::Topic(topic) => topic.source.look_into()?,
     };
@@ -54,12 +55,12 @@ pub(crate) fn run(plan: TailPlan) -> Result<(), Failure> {
     }
 }
 
-fn write(letter: &Letter, json: bool) -> io::Result<()> {
+fn write(letter: &DeadLetter, json: bool) -> io::Result<()> {
     let mut text = String::new();
     if json {
         json_line::write(&mut text, letter);
         // The same values, and nothing that a terminal would act on.
-        text = shown::json(&text);
+        text = terminal::json(&text);
     } else {
         text = line(letter);
         text.push('\n');

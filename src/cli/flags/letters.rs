@@ -4,7 +4,7 @@ use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::DeadLetter;
 use crate::cli::values;
 use crate::relay::dead_letter::headers::{is_topic, time};
-use crate::relay::settings::OnRefusal;
+use crate::relay::settings::OnRejection;
 
 const REPLAY: &[Command] = &[Command::Replay];
 const TAIL: &[Command] = &[Command::Tail];
@@ -23,17 +23,17 @@ pub(super) const FLAGS: &[Flag] = &[
                Without this flag the first rejected record ends the run (exit 3).",
         basic: true,
         set: |o, v| {
-            let (place, on_refusal) = match (v, v.strip_prefix("topic:")) {
+            let (place, on_rejection) = match (v, v.strip_prefix("topic:")) {
                 ("", _) => return Err("the file name is missing".into()),
-                ("drop", _) => (DeadLetter::Drop, OnRefusal::Drop),
+                ("drop", _) => (DeadLetter::Drop, OnRejection::Drop),
                 (_, Some(topic)) if is_topic(topic) => {
-                    (DeadLetter::Topic(topic.into()), OnRefusal::DeadLetter)
+                    (DeadLetter::Topic(topic.into()), OnRejection::DeadLetter)
                 }
                 (_, Some(topic)) => return Err(format!("no topic can be called '{topic}'")),
-                (path, None) => (DeadLetter::File(path.into()), OnRefusal::DeadLetter),
+                (path, None) => (DeadLetter::File(path.into()), OnRejection::DeadLetter),
             };
             o.dead_letter = Some(place);
-            o.settings.on_refusal = on_refusal;
+            o.settings.on_rejection = on_rejection;
             Ok(())
         },
         ..BASE

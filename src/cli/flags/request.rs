@@ -3,8 +3,8 @@
 use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::{Auth, FormatName};
 use crate::cli::values;
-use crate::webhook::authorization::Scheme;
-use crate::webhook::request::{HeaderField, forwardable, header};
+use crate::webhook::request::{HeaderField, forwardable, header_field};
+use crate::webhook::secret_file::Scheme;
 
 /// Where they stand, and who takes them.
 const REQUEST: Flag = Flag { group: Group::To, commands: WEBHOOK, ..BASE };
@@ -54,11 +54,13 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "content-type",
         value: Some("TYPE"),
-        default: "application/json",
+        default: "by the value: JSON or octet-stream",
         doc: "Content-Type of each request",
         more: "A content-type header of the record takes precedence.",
         set: |o, v| {
-            header::content_type(v).map(|value| o.content_type = value).map_err(|error| error.to_string())
+            header_field::content_type(v)
+                .map(|value| o.content_type = Some(value))
+                .map_err(|error| error.to_string())
         },
         ..REQUEST
     },

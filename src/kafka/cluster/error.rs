@@ -3,7 +3,7 @@
 use super::Address;
 use crate::kafka::connection::ConnectionError;
 use crate::kafka::protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;

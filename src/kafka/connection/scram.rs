@@ -5,7 +5,7 @@
 //! don't apply either; for ASCII it changes nothing.
 
 use crate::kafka::security::Secret;
-use crate::relay::base64;
+use crate::text::base64;
 use ring::{digest, hmac, pbkdf2, rand};
 use std::num::NonZeroU32;
 

@@ -12,7 +12,7 @@ use crate::kafka::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
-use crate::relay::record::{Checkpoint, Partition};
+use crate::record::{Checkpoint, Partition};
 use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
 use std::sync::Arc;

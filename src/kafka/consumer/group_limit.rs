@@ -1,18 +1,18 @@
 //! This member's part of the limit that all members of the group share: carries the [claims and
-//! grants](crate::relay::share) between the relay and the group protocol.
+//! grants](crate::relay::group_limit) between the relay and the group protocol.
 
 use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::GroupLimit;
 use crate::kafka::group::assignor::{Assignor, Subscriber};
 use crate::kafka::group::membership::{Attach, Membership, opaque};
-use crate::relay::record::Partition;
-use crate::relay::share::{self, Share};
+use crate::record::Partition;
+use crate::relay::group_limit::{self, GroupPermits};
 use std::time::{Duration, Instant};
 
 /// The member thread's side of the limit.
 pub(super) struct MemberLimit {
     limit: Option<GroupLimit>,
-    share: Share,
+    share: GroupPermits,
     /// The claim sent with the last join.
     claimed: u32,
     /// The claim that the next join will send.
@@ -20,7 +20,7 @@ pub(super) struct MemberLimit {
 }
 
 impl MemberLimit {
-    pub(super) fn new(limit: Option<GroupLimit>, share: Share) -> Self {
+    pub(super) fn new(limit: Option<GroupLimit>, share: GroupPermits) -> Self {
         Self { limit, share, claimed: 0, claim: 0 }
     }
 
@@ -41,7 +41,7 @@ impl MemberLimit {
             membership.join_again();
         }
         self.claim = self.share.claim(is_cooperative);
-        membership.set_user_data(share::encode(self.claim));
+        membership.set_user_data(group_limit::encode(self.claim));
     }
 
     /// A join with the present claim was sent.
@@ -59,7 +59,7 @@ impl MemberLimit {
     /// Applies the grant of a new assignment. Returns a notice if nothing may be sent.
     pub(super) fn granted(&self, user_data: &[u8]) -> Option<ConsumerNotice> {
         self.limit?;
-        let granted = share::decode(user_data);
+        let granted = group_limit::decode(user_data);
         self.share.grant(granted.unwrap_or(0));
         match granted {
             Some(0) => Some(ConsumerNotice::NoPartOfLimit),
@@ -86,18 +86,18 @@ impl MemberLimit {
 fn splitter(limit: u32) -> Attach {
     Box::new(move |assignor: Assignor, members: &[Subscriber], lists: &[Vec<Partition>]| {
         let member = |(member, list): (&'_ Subscriber, &Vec<Partition>)| {
-            (share::decode(opaque(assignor, &member.subscription)).unwrap_or(0), list.len())
+            (group_limit::decode(opaque(assignor, &member.subscription)).unwrap_or(0), list.len())
         };
         let known: Vec<(u32, usize)> = members.iter().zip(lists).map(member).collect();
-        let members: Vec<share::Member<'_>> = members
+        let members: Vec<group_limit::MemberClaim<'_>> = members
             .iter()
             .zip(&known)
-            .map(|(member, (claim, partitions))| share::Member {
+            .map(|(member, (claim, partitions))| group_limit::MemberClaim {
                 id: &member.member_id,
                 claim: *claim,
                 partitions: *partitions,
             })
             .collect();
-        share::split(limit, &members).into_iter().map(share::encode).collect()
+        group_limit::split(limit, &members).into_iter().map(group_limit::encode).collect()
     })
 }

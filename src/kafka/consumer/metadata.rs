@@ -16,7 +16,7 @@ use crate::kafka::cluster::{Connections, Leader, Place, is_fatal};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::protocol::{ErrorCode, Uuid};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use crate::relay::source::{Outage, Polled};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -39,9 +39,10 @@ use super::cluster::{Address, Cluster, Connections};
 use super::config::{Config, Share};
 use super::connection::Connector;
 use crate::net::Canceller;
-use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::share::Share as Quotient;
-use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
+use crate::record::{Offset, Partition, Record};
+use crate::relay::group_limit::GroupPermits;
+use crate::relay::lease::Lease;
+use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceError};
 use commit::Committer;
 use cursor::{Cursor, Phase, Rules, Trouble};
 pub use error::{ConsumerError, ConsumerNotice};
@@ -65,7 +66,7 @@ pub struct Consumer {
     config: Arc<Config>,
     cluster: Arc<Cluster>,
     lease: Lease,
-    share: Quotient,
+    share: GroupPermits,
     /// The batch that is being delivered.
     current: Option<Chunk>,
 }
@@ -88,8 +89,8 @@ impl Consumer {
             Share::Group(_) => Lease::expired(Instant::now()),
         };
         let share = match config.group_limit {
-            Some(_) if matches!(config.share, Share::Group(_)) => Quotient::none(),
-            _ => Quotient::unlimited(),
+            Some(_) if matches!(config.share, Share::Group(_)) => GroupPermits::none(),
+            _ => GroupPermits::unlimited(),
         };
         let metadata = MetadataThread::new(connections(), Arc::clone(&shared), Arc::clone(&config), topics);
         spawn("metadata", &shared, move || metadata.run())?;
@@ -105,7 +106,7 @@ impl Consumer {
     }
 
     /// Decodes up to `want` records of the batches that were fetched.
-    fn take(&mut self, want: Want) -> Vec<Record> {
+    fn take(&mut self, want: PollLimit) -> Vec<Record> {
         let mut taken = Vec::with_capacity(want.records.min(RECORDS_AT_ONCE));
         let mut bytes = 0;
         while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
@@ -217,7 +218,7 @@ impl Drop for PanicGuard {
 fn take_apart(
     chunk: &mut Chunk,
     end: Option<i64>,
-    want: Want,
+    want: PollLimit,
     taken: &mut Vec<Record>,
     bytes: &mut usize,
 ) -> Result<bool, String> {
@@ -247,7 +248,7 @@ fn take_apart(
 }
 
 impl Source for Consumer {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         let deadline = Instant::now() + wait;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -274,7 +275,7 @@ impl Source for Consumer {
             let has_records = self.current.is_some() || !state.chunks.is_empty();
             let passed = if has_records { Vec::new() } else { state.skipped() };
             if !passed.is_empty() {
-                return Ok(Polled::Passed(passed));
+                return Ok(Polled::Skipped(passed));
             }
             if want.records > 0
                 && let Some(end) = self.at_end(&state)
@@ -338,7 +339,7 @@ impl Source for Consumer {
         self.lease.clone()
     }
 
-    fn share(&self) -> Quotient {
+    fn share(&self) -> GroupPermits {
         self.share.clone()
     }
 

@@ -8,7 +8,7 @@
 //! counts only with the position and the cluster that it names. Any other text is ignored.
 
 use crate::kafka::protocol::Uuid;
-use crate::relay::base64;
+use crate::text::base64;
 
 /// The prefix of a note, with the version of its format.
 const PREFIX: &str = "sg2";
@@ -72,7 +72,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::beyond;
+    use crate::relay::offset_runs;
     use proptest::prelude::*;
 
     /// The longest metadata that a broker takes by default (`offset.metadata.max.bytes`).
@@ -86,7 +86,7 @@ mod tests {
             position: i64::MAX - 1,
             reach: i64::MAX,
             epoch: i32::MAX,
-            text: "y".repeat(beyond::LONGEST),
+            text: "y".repeat(offset_runs::LONGEST),
         };
         let text = note.encode();
         assert!(text.len() <= MOST_METADATA, "{}", text.len());

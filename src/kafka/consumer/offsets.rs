@@ -12,7 +12,7 @@ use crate::kafka::protocol::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
 };
 use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

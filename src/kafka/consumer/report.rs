@@ -5,7 +5,7 @@
 
 use super::ConsumerNotice;
 use super::cursor::{Cursor, Output, Phase, PositionChange, Trouble};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@
 use super::sticky;
 use super::subscription::wanted;
 pub use super::subscription::{Assignment, Subscriber, Subscription, TopicSizes};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //! only then does the new owner get them.
 
 use super::subscription::{Subscriber, Subscription, TopicSizes, wanted};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;

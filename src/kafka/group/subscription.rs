@@ -1,6 +1,6 @@
 //! The subscriptions of members and their assignments.
 
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 //! another is refused as retriable.
 
 use super::{COMMIT_TIMEOUT, Fault, client, guarded};
-use crate::relay::record::{Checkpoint, Position};
+use crate::record::{Checkpoint, Position};
 use crate::relay::source::{Commit, CommitError};
 use ::kafka::client::{CommitOffset, KafkaClient};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};

@@ -6,9 +6,11 @@
 use super::version::{self, Verdict};
 use super::{Config, Fault, LONG_POLL, Shared, client, guarded};
 use crate::kafka::config::Start;
-use crate::relay::backoff::{Backoff, Jitter};
-use crate::relay::record::{Offset, Partition, Position, Record};
-use crate::relay::source::{Polled, Severity, SourceError};
+use crate::record::{Offset, Partition, Position, Record};
+use crate::relay::backoff::Backoff;
+use crate::relay::jitter::Jitter;
+use crate::relay::notice::Severity;
+use crate::relay::source::{Polled, SourceError};
 use ::kafka::client::fetch::Response;
 use ::kafka::client::{FetchGroupOffset, FetchOffset, FetchPartition, KafkaClient};
 use std::collections::BTreeMap;

@@ -28,8 +28,9 @@ pub mod probe;
 mod version;
 
 use super::config::Start;
-use crate::relay::record::{Offset, Partition, Position, Record};
-use crate::relay::source::{Commit, Notice, Polled, Severity, Source, SourceError, Want};
+use crate::record::{Offset, Partition, Position, Record};
+use crate::relay::notice::{Notice, Severity};
+use crate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use commit::Committer;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,7 +152,7 @@ impl Shared {
 }
 
 impl State {
-    fn take(&mut self, want: Want) -> Vec<Record> {
+    fn take(&mut self, want: PollLimit) -> Vec<Record> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(record) = self.records.front() {
@@ -181,7 +182,7 @@ impl KafkaCrate {
 }
 
 impl Source for KafkaCrate {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         let deadline = Instant::now() + wait;
         let mut state = self.shared.lock();
         loop {

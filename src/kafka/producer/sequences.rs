@@ -184,9 +184,8 @@ fn places(wanted: &[Owned], records: &[NewRecord<'_>], taken: &mut [bool]) -> Op
 
 impl Owned {
     fn of(record: &NewRecord<'_>) -> Self {
-        let header = |header: &crate::relay::record::Header<'_>| {
-            (header.name.to_vec(), header.value.map(<[u8]>::to_vec))
-        };
+        let header =
+            |header: &crate::record::Header<'_>| (header.name.to_vec(), header.value.map(<[u8]>::to_vec));
         Self {
             timestamp: record.timestamp,
             key: record.key.map(<[u8]>::to_vec),
@@ -196,7 +195,7 @@ impl Owned {
     }
 
     fn is(&self, record: &NewRecord<'_>) -> bool {
-        let same = |(own, other): (&(Vec<u8>, Option<Vec<u8>>), &crate::relay::record::Header<'_>)| {
+        let same = |(own, other): (&(Vec<u8>, Option<Vec<u8>>), &crate::record::Header<'_>)| {
             own.0 == other.name && own.1.as_deref() == other.value
         };
         self.timestamp == record.timestamp

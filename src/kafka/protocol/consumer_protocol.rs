@@ -10,7 +10,7 @@
 use super::describe::describe;
 use super::{DecodeError, EncodeError, Problem, Reader, Writer};
 use crate::kafka::group::assignor::{Assignment, Subscription};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! A record as places in the bytes that it came in.
 
-use crate::relay::record::{HeaderRange, Offset, Partition, Record};
+use crate::record::{HeaderRange, Offset, Partition, Record};
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use super::error::BatchError;
 use super::fields::Fields;
 use super::message::{self, OldFrame};
 use super::raw_record::RawRecord;
-use crate::relay::record::HeaderRange;
+use crate::record::HeaderRange;
 use std::ops::Range;
 use std::sync::Arc;
 

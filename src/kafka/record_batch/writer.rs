@@ -4,7 +4,7 @@ use super::batch::{CHECKED_FROM, CONTROL_BIT, HEADER, TIMESTAMP_TYPE_BIT, TRANSA
 use super::fields::{PREFIX, put_varlong, varlong_len};
 use super::pack::pack;
 use super::{Compression, Control, TimestampType};
-use crate::relay::record::Header;
+use crate::record::Header;
 use std::io;
 
 const MAGIC: u8 = 2;

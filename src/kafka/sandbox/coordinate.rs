@@ -24,7 +24,7 @@ use crate::kafka::protocol::offset_fetch::{
 };
 use crate::kafka::protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};

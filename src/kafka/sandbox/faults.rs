@@ -5,7 +5,7 @@ use super::log::NOBODY;
 pub use super::rules::Fault;
 use super::rules::Rule;
 use crate::kafka::protocol::{ApiKey, ErrorCode};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

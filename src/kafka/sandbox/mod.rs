@@ -55,7 +55,7 @@ pub use topics::{MOST_PARTITIONS, MOST_TOPICS};
 
 use super::protocol::{ApiKey, ErrorCode, Uuid};
 use super::record_batch::{BatchWriter, Compression, NewRecord};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use broker::Broker;
 use faults::Faults;
 use server::Server;

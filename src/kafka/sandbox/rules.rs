@@ -1,7 +1,7 @@
 //! Which responses fail, how, and how often. Pure.
 
 use crate::kafka::protocol::{ApiKey, ErrorCode};
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::time::{Duration, Instant};
 
 /// A way for a response to fail.

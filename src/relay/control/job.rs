@@ -1,7 +1,7 @@
-//! Work that a thread in the background does for the loop: commits, dead letters. One job at a time, tried again after
-//! a backoff.
+//! A kind of work that a background thread does for the loop, one job at a time, retried after a backoff.
 
-use crate::relay::backoff::{Backoff, Jitter};
+use crate::relay::backoff::Backoff;
+use crate::relay::jitter::Jitter;
 use std::time::{Duration, Instant};
 
 /// The bounds of the wait before a failed commit or put is tried again.

@@ -6,7 +6,8 @@
 //!
 //! A file that would grow beyond its limit is renamed first: `NAME.1` is the oldest, and none is ever deleted.
 
-use super::{DeadLetterError, DeadLetters, Letter, line, own, rotation, shown};
+use super::{DeadLetter, DeadLetterError, DeadLetters, line, private_file, rotation};
+use crate::text::terminal;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -30,14 +31,14 @@ pub struct OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, error } = self;
-        let path = shown::path(path);
+        let path = terminal::path(path);
         match error.kind() {
             io::ErrorKind::NotFound => {
                 write!(f, "the dead-letter file {path} can't be made: its folder does not exist")
             }
             io::ErrorKind::WouldBlock => write!(
                 f,
-                "the dead-letter file {path} is in use by another process: give each its own with --dead-letter"
+                "the dead-letter file {path} is in use by another process: give each run a file of its own"
             ),
             io::ErrorKind::IsADirectory => {
                 write!(f, "the dead-letter file {path} can't be opened: it is a folder: name a file in it")
@@ -60,7 +61,7 @@ pub struct DeadLetterFile {
     file: File,
     /// The length of all whole lines.
     length: u64,
-    /// What is put at once stays together: a file is longer than this only if it holds one put.
+    /// In bytes. One put stays in one file, which alone may exceed this.
     max_size: u64,
 }
 
@@ -83,7 +84,7 @@ impl DeadLetterFile {
         Self { max_size, ..self }
     }
 
-    /// Renames a file that has no room for so many bytes to the next free number.
+    /// Renames the file to the next free number if `more` bytes would exceed its limit.
     fn rotate(&mut self, more: usize) -> io::Result<()> {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         if self.length == 0 || self.length.saturating_add(more) <= self.max_size {
@@ -97,10 +98,10 @@ impl DeadLetterFile {
         Ok(())
     }
 
-    /// Whoever moves, removes or empties the file while it is in use must not cost a letter: a file that is no
-    /// longer at its path is left, and the path is opened anew.
+    /// Moving, removing or emptying the file while it is in use costs no dead letter: if it is no longer at its path,
+    /// the path is opened again.
     fn follow_path(&mut self) -> io::Result<()> {
-        if !own::is_at(&self.file, &self.path)? {
+        if !private_file::is_at(&self.file, &self.path)? {
             // The old lock is kept until the new file is ours.
             (self.file, self.length) = open(&self.path)?;
         } else if self.file.metadata()?.len() != self.length {
@@ -125,18 +126,18 @@ impl DeadLetterFile {
     }
 }
 
-/// Looks whether letters could be put into a file, without making or changing it. Gives what a person should know.
+/// Checks whether dead letters could be written to a file, without creating or changing it. Returns warnings.
 ///
 /// # Errors
 /// It can't be opened, or nothing can be written beside it.
 pub fn probe(path: &Path, rotates: bool) -> Result<Vec<String>, OpenError> {
     let failed = |error| OpenError { path: path.to_owned(), error };
     let mut warnings = Vec::new();
-    let is_there = match own::open(path) {
+    let is_there = match private_file::open(path) {
         Ok(file) => {
             refuse_foreign(&file).map_err(failed)?;
-            warnings.extend(file.metadata().ok().as_ref().and_then(own::exposure));
-            if own::lock(&file).is_err() {
+            warnings.extend(file.metadata().ok().as_ref().and_then(private_file::exposure));
+            if private_file::lock(&file).is_err() {
                 warnings.push("is in use by another process, perhaps a run".to_owned());
             }
             true
@@ -162,7 +163,7 @@ fn room(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.trial", std::process::id()));
     let trial = Path::new(&name);
-    let written = own::create(trial).and_then(|mut file| {
+    let written = private_file::create(trial).and_then(|mut file| {
         let written = file.write_all(&[b'\n'; TRIAL_BYTES]).and_then(|()| file.sync_all());
         let removed = std::fs::remove_file(trial);
         written.and(removed)
@@ -175,16 +176,15 @@ fn room(path: &Path) -> io::Result<()> {
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = own::open_or_create(path)?;
-    own::lock(&file)?;
+    let mut file = private_file::open_or_create(path)?;
+    private_file::lock(&file)?;
     let length = mend(&mut file)?;
     file.sync_all()?;
-    own::sync_folder(path)?;
+    private_file::sync_folder(path)?;
     Ok((file, length))
 }
 
-/// Cuts off what a crash left of a line, and gives the length. Only what we wrote ourselves is cut off: a file of
-/// somebody else's stays as it is.
+/// Truncates an incomplete last line that a crash left, and returns the length. A file that is not ours is not changed.
 fn mend(file: &mut File) -> io::Result<u64> {
     refuse_foreign(file)?;
     let length = whole_lines(file)?;
@@ -224,7 +224,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 }
 
 /// The letters as lines.
-fn written(letters: &[Letter], longest: usize) -> Result<String, String> {
+fn written(letters: &[DeadLetter], longest: usize) -> Result<String, String> {
     let mut lines = String::new();
     for letter in letters {
         let place = || format!("{} offset {}", letter.record.partition(), letter.record.offset());
@@ -234,8 +234,8 @@ fn written(letters: &[Letter], longest: usize) -> Result<String, String> {
         let length = lines.len() - start - 1;
         if length > longest {
             return Err(format!(
-                "the letter of {} takes a line of {length} bytes, longer than is read back ({longest}): let refused \
-                 records go to a topic with --dead-letter topic:NAME",
+                "the letter of {} takes a line of {length} bytes, longer than is read back ({longest}): let rejected \
+                 records go to a topic instead",
                 place()
             ));
         }
@@ -244,11 +244,11 @@ fn written(letters: &[Letter], longest: usize) -> Result<String, String> {
 }
 
 impl DeadLetters for DeadLetterFile {
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        let path = shown::path(&self.path);
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+        let path = terminal::path(&self.path);
         let fatal = |text: String| {
             DeadLetterError::Fatal(format!(
-                "the dead-letter file {path} can't be written: {text}. Nothing past the refused record is committed"
+                "the dead-letter file {path} can't be written: {text}. Nothing past the rejected record is committed"
             ))
         };
         let lines = written(letters, line::LONGEST).map_err(fatal)?;
@@ -274,24 +274,24 @@ impl DeadLetters for DeadLetterFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::dead_letter::Refusal;
-    use crate::relay::record::{Header, Offset, Partition, Record};
+    use crate::record::{Header, Offset, Partition, Record};
+    use crate::relay::dead_letter::Rejection;
     use rotation::numbered;
     use std::time::{Duration, UNIX_EPOCH};
 
-    fn letter(offset: i64, value: Option<&[u8]>) -> Letter {
+    fn letter(offset: i64, value: Option<&[u8]>) -> DeadLetter {
         let headers = [Header { name: b"a", value: Some(b"\xff") }, Header { name: b"a", value: None }];
         let partition = Partition::new("t", 1);
         let record = Record::with_headers(partition, Offset(offset), 7, Some(b"k"), value, &headers);
         let at = UNIX_EPOCH + Duration::from_millis(1_500);
-        let refusal = Refusal {
+        let rejection = Rejection {
             status: Some(422),
             reason: "no \"thanks\"".into(),
             attempts: 2,
             first_attempt: at,
             last_attempt: at,
         };
-        Letter { record, refusal }
+        DeadLetter { record, rejection }
     }
 
     /// A file of its own for each test, gone at its end.
@@ -398,22 +398,22 @@ mod tests {
         let (scratch, victim) = (Scratch::new("link"), Scratch::new("link-victim"));
         std::fs::write(&victim.0, "").unwrap();
         symlink(&victim.0, &scratch.0).unwrap();
-        let refused = |why: &str| {
+        let rejected = |why: &str| {
             for error in [DeadLetterFile::open(&scratch.0).err(), probe(&scratch.0, false).err()] {
                 let error = error.unwrap().to_string();
                 assert!(error.contains(why) && error.contains("sluicegate-"), "{error}");
             }
         };
-        refused("symbolic link");
+        rejected("symbolic link");
         std::fs::remove_file(&scratch.0).unwrap();
         symlink("/no/such/target", &scratch.0).unwrap();
-        refused("symbolic link");
+        rejected("symbolic link");
         std::fs::remove_file(&scratch.0).unwrap();
         std::fs::create_dir(&scratch.0).unwrap();
-        refused("it is a folder");
+        rejected("it is a folder");
         std::fs::remove_dir(&scratch.0).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(&scratch.0).unwrap();
-        refused("no regular file");
+        rejected("no regular file");
         std::fs::remove_file(&scratch.0).unwrap();
         assert_eq!(probe(&scratch.0, true).unwrap(), Vec::<String>::new());
         assert!(!scratch.0.exists(), "a look makes nothing");
@@ -434,7 +434,7 @@ mod tests {
             Record::new(Partition::new("no topic\n", 0), Offset(1), 0, None, None),
             Record::new(Partition::new("t", 0), Offset(-1), 0, None, None),
         ] {
-            let unreadable = Letter { record, ..letter(1, None) };
+            let unreadable = DeadLetter { record, ..letter(1, None) };
             let Err(DeadLetterError::Fatal(text)) = file.put(&[unreadable]) else { panic!("written") };
             assert!(text.contains("makes no sense"), "{text}");
         }

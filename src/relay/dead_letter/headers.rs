@@ -1,11 +1,11 @@
-//! A dead letter as a record: the original one with headers that say where it is from and why it was refused.
+//! A dead letter as a record: the original one with headers that say where it is from and why it was rejected.
 //!
 //! That is the form in which letters lie in a topic, and in which they travel when they are sent again: their place
 //! is then that in the topic or file of dead letters, so that progress is kept there, and [`restore`] gives back the
 //! record as it was. Pure.
 
-use super::{Letter, Refusal};
-use crate::relay::record::{Header, Offset, Partition, Record};
+use super::{DeadLetter, Rejection};
+use crate::record::{Header, Offset, Partition, Record};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ pub const LONGEST_TOPIC: usize = 249;
 
 /// The headers, each named once. Numbers are written in decimal, times in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum ErrorHeader {
     /// The topic it came from.
     Topic,
     /// Its partition there.
@@ -38,7 +38,7 @@ pub enum Field {
     LastAttempt,
 }
 
-impl Field {
+impl ErrorHeader {
     /// All of them, in the order in which they are written.
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Topic, "sluicegate-error-topic"),
@@ -57,23 +57,23 @@ impl Field {
         Self::ALL[self as usize].1
     }
 
-    fn text(self, letter: &Letter) -> Option<String> {
-        let Letter { record, refusal } = letter;
+    fn text(self, letter: &DeadLetter) -> Option<String> {
+        let DeadLetter { record, rejection } = letter;
         Some(match self {
             Self::Topic => record.partition().topic().to_owned(),
             Self::Partition => record.partition().number().to_string(),
             Self::Offset => record.offset().to_string(),
             Self::Timestamp => record.timestamp().to_string(),
-            Self::Status => return refusal.status.map(|status| status.to_string()),
-            Self::Reason => refusal.reason.clone(),
-            Self::Attempts => refusal.attempts.to_string(),
-            Self::FirstAttempt => millis(refusal.first_attempt).to_string(),
-            Self::LastAttempt => millis(refusal.last_attempt).to_string(),
+            Self::Status => return rejection.status.map(|status| status.to_string()),
+            Self::Reason => rejection.reason.clone(),
+            Self::Attempts => rejection.attempts.to_string(),
+            Self::FirstAttempt => millis(rejection.first_attempt).to_string(),
+            Self::LastAttempt => millis(rejection.last_attempt).to_string(),
         })
     }
 }
 
-/// Whether a topic can have this name: what was edited by hand must not bring a line break into a request's headers.
+/// Whether it is a valid topic name: an edited file must not bring a line break into the headers of a request.
 pub fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=LONGEST_TOPIC).contains(&name.len()) && name.bytes().all(legal)
@@ -90,10 +90,10 @@ pub fn time(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
-/// What a letter's record carries: its own headers in order, then [the fields](Field). Fields of an earlier refusal
-/// are left out, so that a letter that is refused again names its true origin once.
-pub fn with_headers<T>(letter: &Letter, take: impl FnOnce(&[Header<'_>]) -> T) -> T {
-    let texts = Field::ALL.map(|(field, name)| (name, field.text(letter)));
+/// The headers of a dead letter: the record's own in order, then the [error headers](ErrorHeader). Those of an earlier
+/// rejection are left out, so that a record that is rejected again names its origin once.
+pub fn with_headers<T>(letter: &DeadLetter, take: impl FnOnce(&[Header<'_>]) -> T) -> T {
+    let texts = ErrorHeader::ALL.map(|(field, name)| (name, field.text(letter)));
     let fields = texts
         .iter()
         .map(|(name, text)| Header { name: name.as_bytes(), value: text.as_deref().map(str::as_bytes) });
@@ -103,7 +103,7 @@ pub fn with_headers<T>(letter: &Letter, take: impl FnOnce(&[Header<'_>]) -> T) -
 }
 
 /// The letter as a record at this place of a topic or file of dead letters.
-pub fn to_record(letter: &Letter, partition: Partition, offset: Offset) -> Record {
+pub fn to_record(letter: &DeadLetter, partition: Partition, offset: Offset) -> Record {
     let record = &letter.record;
     with_headers(letter, |headers| {
         Record::with_headers(partition, offset, record.timestamp(), record.key(), record.value(), headers)
@@ -116,30 +116,30 @@ fn is_ours(header: &Header<'_>) -> bool {
 
 /// A record that is no dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoLetter(Field);
+pub struct NotADeadLetter(ErrorHeader);
 
-impl fmt::Display for NoLetter {
+impl fmt::Display for NotADeadLetter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it is no dead letter: its header {} is missing or makes no sense", self.0.name())
     }
 }
 
-impl std::error::Error for NoLetter {}
+impl std::error::Error for NotADeadLetter {}
 
-/// The letter that a record is: the record as it was, and why it was refused. Of a header that is there twice the
+/// The letter that a record is: the record as it was, and why it was rejected. Of a header that is there twice the
 /// last counts, as in Kafka.
 ///
 /// # Errors
-/// [`NoLetter`] names the first header that is missing or makes no sense.
-pub fn restore(record: &Record) -> Result<Letter, NoLetter> {
+/// [`NotADeadLetter`] names the first header that is missing or makes no sense.
+pub fn restore(record: &Record) -> Result<DeadLetter, NotADeadLetter> {
     let origin = origin(record)?;
     let own: Vec<Header<'_>> = record.headers().filter(|header| !is_ours(header)).collect();
-    let timestamp = number(record, Field::Timestamp)?;
+    let timestamp = number(record, ErrorHeader::Timestamp)?;
     let partition = Partition::new(origin.topic, origin.partition);
     let offset = Offset(origin.offset);
-    Ok(Letter {
+    Ok(DeadLetter {
         record: Record::with_headers(partition, offset, timestamp, record.key(), record.value(), &own),
-        refusal: refusal(record)?,
+        rejection: rejection(record)?,
     })
 }
 
@@ -158,50 +158,56 @@ pub struct Origin<'a> {
 ///
 /// # Errors
 /// As of [`restore`].
-pub fn origin(record: &Record) -> Result<Origin<'_>, NoLetter> {
-    let topic = text(record, Field::Topic).filter(|topic| is_topic(topic)).ok_or(NoLetter(Field::Topic))?;
-    Ok(Origin { topic, partition: number(record, Field::Partition)?, offset: number(record, Field::Offset)? })
+pub fn origin(record: &Record) -> Result<Origin<'_>, NotADeadLetter> {
+    let topic = text(record, ErrorHeader::Topic)
+        .filter(|topic| is_topic(topic))
+        .ok_or(NotADeadLetter(ErrorHeader::Topic))?;
+    Ok(Origin {
+        topic,
+        partition: number(record, ErrorHeader::Partition)?,
+        offset: number(record, ErrorHeader::Offset)?,
+    })
 }
 
 /// Whether the record is a letter.
 ///
 /// # Errors
 /// As of [`restore`].
-pub fn check(record: &Record) -> Result<(), NoLetter> {
+pub fn check(record: &Record) -> Result<(), NotADeadLetter> {
     origin(record)?;
-    number::<i64>(record, Field::Timestamp)?;
-    refusal(record).map(drop)
+    number::<i64>(record, ErrorHeader::Timestamp)?;
+    rejection(record).map(drop)
 }
 
-/// Why the letter that a record is was refused.
+/// Why the letter that a record is was rejected.
 ///
 /// # Errors
 /// As of [`restore`].
-pub fn refusal(record: &Record) -> Result<Refusal, NoLetter> {
-    let status = match value(record, Field::Status).ok_or(NoLetter(Field::Status))? {
+pub fn rejection(record: &Record) -> Result<Rejection, NotADeadLetter> {
+    let status = match value(record, ErrorHeader::Status).ok_or(NotADeadLetter(ErrorHeader::Status))? {
         None => None,
-        Some(_) => Some(number(record, Field::Status)?),
+        Some(_) => Some(number(record, ErrorHeader::Status)?),
     };
-    Ok(Refusal {
+    Ok(Rejection {
         status,
-        reason: text(record, Field::Reason).ok_or(NoLetter(Field::Reason))?.to_owned(),
-        attempts: number(record, Field::Attempts)?,
-        first_attempt: time(number(record, Field::FirstAttempt)?),
-        last_attempt: time(number(record, Field::LastAttempt)?),
+        reason: text(record, ErrorHeader::Reason).ok_or(NotADeadLetter(ErrorHeader::Reason))?.to_owned(),
+        attempts: number(record, ErrorHeader::Attempts)?,
+        first_attempt: time(number(record, ErrorHeader::FirstAttempt)?),
+        last_attempt: time(number(record, ErrorHeader::LastAttempt)?),
     })
 }
 
 /// The last header of this name: there is one, perhaps without a value.
-fn value(record: &Record, field: Field) -> Option<Option<&[u8]>> {
+fn value(record: &Record, field: ErrorHeader) -> Option<Option<&[u8]>> {
     record.headers().filter(|header| header.name == field.name().as_bytes()).last().map(|header| header.value)
 }
 
-fn text(record: &Record, field: Field) -> Option<&str> {
+fn text(record: &Record, field: ErrorHeader) -> Option<&str> {
     value(record, field).flatten().and_then(|value| std::str::from_utf8(value).ok())
 }
 
-fn number<T: std::str::FromStr>(record: &Record, field: Field) -> Result<T, NoLetter> {
-    text(record, field).and_then(|text| text.parse().ok()).ok_or(NoLetter(field))
+fn number<T: std::str::FromStr>(record: &Record, field: ErrorHeader) -> Result<T, NotADeadLetter> {
+    text(record, field).and_then(|text| text.parse().ok()).ok_or(NotADeadLetter(field))
 }
 
 #[cfg(test)]
@@ -209,9 +215,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn letter(headers: &[Header<'_>]) -> Letter {
+    fn letter(headers: &[Header<'_>]) -> DeadLetter {
         let at = UNIX_EPOCH + Duration::from_millis(1_500);
-        Letter {
+        DeadLetter {
             record: Record::with_headers(
                 Partition::new("orders", 3),
                 Offset(42),
@@ -220,7 +226,7 @@ mod tests {
                 Some(b"\xff\0"),
                 headers,
             ),
-            refusal: Refusal {
+            rejection: Rejection {
                 status: None,
                 reason: "no answer".into(),
                 attempts: 7,
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_fields() {
-        for (at, (field, name)) in Field::ALL.into_iter().enumerate() {
+        for (at, (field, name)) in ErrorHeader::ALL.into_iter().enumerate() {
             assert_eq!((field as usize, field.name()), (at, name));
             assert!(name.starts_with(PREFIX));
         }
@@ -248,13 +254,13 @@ mod tests {
         let before = letter(&own);
         let carried = to_record(&before, Partition::new("dead", 0), Offset(5));
         assert_eq!((carried.partition().topic(), carried.offset()), ("dead", Offset(5)));
-        assert_eq!(carried.headers().len(), own.len() + Field::ALL.len());
-        let Letter { record, refusal } = restore(&carried).unwrap();
+        assert_eq!(carried.headers().len(), own.len() + ErrorHeader::ALL.len());
+        let DeadLetter { record, rejection } = restore(&carried).unwrap();
         assert!(record.headers().eq(own));
         assert_eq!(record.partition(), before.record.partition());
         assert_eq!((record.offset(), record.timestamp()), (Offset(42), -1));
         assert_eq!((record.key(), record.value()), (None, Some(&b"\xff\0"[..])));
-        assert_eq!(refusal, before.refusal);
+        assert_eq!(rejection, before.rejection);
     }
 
     #[test]
@@ -265,27 +271,27 @@ mod tests {
             Header { name: b"own", value: None },
         ];
         let carried = to_record(&letter(&stale), Partition::new("dead", 0), Offset(5));
-        assert_eq!(carried.headers().len(), 1 + Field::ALL.len());
+        assert_eq!(carried.headers().len(), 1 + ErrorHeader::ALL.len());
         assert_eq!(restore(&carried).unwrap().record.partition().topic(), "orders");
     }
 
     #[test]
     fn a_record_that_is_no_letter_is_told_by_what_it_lacks() {
         let none = Record::new(Partition::new("t", 0), Offset(0), 0, None, None);
-        assert_eq!(restore(&none).unwrap_err(), NoLetter(Field::Topic));
+        assert_eq!(restore(&none).unwrap_err(), NotADeadLetter(ErrorHeader::Topic));
         let carried = to_record(&letter(&[]), Partition::new("dead", 0), Offset(5));
-        for (field, name) in Field::ALL {
+        for (field, name) in ErrorHeader::ALL {
             let mut headers: Vec<Header<'_>> = carried.headers().collect();
             headers.push(Header { name: name.as_bytes(), value: Some(b"\xff") });
             let broken = Record::with_headers(Partition::new("t", 0), Offset(0), 0, None, None, &headers);
-            assert_eq!(restore(&broken).unwrap_err(), NoLetter(field));
+            assert_eq!(restore(&broken).unwrap_err(), NotADeadLetter(field));
         }
     }
 
     proptest! {
         #[test]
         fn no_header_makes_it_panic(values in prop::collection::vec(prop::option::of(".{0,24}|[0-9]{1,24}"), 9)) {
-            let headers: Vec<Header<'_>> = Field::ALL
+            let headers: Vec<Header<'_>> = ErrorHeader::ALL
                 .iter()
                 .zip(&values)
                 .map(|((_, name), value)| Header { name: name.as_bytes(), value: value.as_deref().map(str::as_bytes) })

@@ -5,9 +5,9 @@
 //! order and read in any; unknown ones are ignored.
 
 use super::headers::{is_topic, millis, time};
-use super::{Letter, Refusal};
-use crate::relay::record::{Header, Offset, Partition, Record};
-use crate::relay::{base64, json};
+use super::{DeadLetter, Rejection};
+use crate::record::{Header, Offset, Partition, Record};
+use crate::text::{base64, json};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -16,14 +16,14 @@ pub const BEGIN: &[u8] = b"{\"topic\":\"";
 /// The longest line that is written or read, in bytes. A record of 128 MB, the most that the Kafka client unpacks,
 /// fits with all its headers.
 pub const LONGEST: usize = 256 << 20;
-/// What is smaller stays readable, however much of it has to be escaped.
+/// Smaller values stay readable text, however much of them is escaped.
 const READABLE: usize = 4 << 10;
 /// How much of a file is looked at to tell whether it is one of dead letters.
 pub const HEAD_BYTES: usize = 64 << 10;
 
 /// Appends the line, with its line break.
-pub fn write(line: &mut String, letter: &Letter) {
-    let Letter { record, refusal } = letter;
+pub fn write(line: &mut String, letter: &DeadLetter) {
+    let DeadLetter { record, rejection } = letter;
     line.push('{');
     text(line, "topic", record.partition().topic());
     // Writing to a String cannot fail.
@@ -45,19 +45,19 @@ pub fn write(line: &mut String, letter: &Letter) {
         line.push('}');
     }
     line.push_str("],");
-    match refusal.status {
+    match rejection.status {
         Some(status) => {
             let _ = write!(line, "\"status\":{status},");
         }
         None => line.push_str("\"status\":null,"),
     }
-    text(line, "reason", &refusal.reason);
+    text(line, "reason", &rejection.reason);
     let _ = writeln!(
         line,
         "\"attempts\":{},\"first_attempt_ms\":{},\"last_attempt_ms\":{}}}",
-        refusal.attempts,
-        millis(refusal.first_attempt),
-        millis(refusal.last_attempt)
+        rejection.attempts,
+        millis(rejection.first_attempt),
+        millis(rejection.last_attempt)
     );
 }
 
@@ -91,13 +91,13 @@ fn text(line: &mut String, name: &str, value: &str) {
 ///
 /// # Errors
 /// Why not.
-pub fn is_readable(letter: &Letter) -> Result<(), NoLetter> {
+pub fn is_readable(letter: &DeadLetter) -> Result<(), LineError> {
     let record = &letter.record;
     let partition = record.partition();
     match () {
-        () if !is_topic(partition.topic()) => Err(NoLetter::Member("topic")),
-        () if partition.number() < 0 => Err(NoLetter::Member("partition")),
-        () if record.offset().0 < 0 => Err(NoLetter::Member("offset")),
+        () if !is_topic(partition.topic()) => Err(LineError::Member("topic")),
+        () if partition.number() < 0 => Err(LineError::Member("partition")),
+        () if record.offset().0 < 0 => Err(LineError::Member("offset")),
         () => Ok(()),
     }
 }
@@ -113,21 +113,21 @@ pub fn is_beginning(head: &[u8]) -> bool {
 
 /// The letter at the end of a line that begins with something else, and where it begins: half a line to which another
 /// was appended.
-pub fn salvage(line: &[u8]) -> Option<(usize, Letter)> {
+pub fn salvage(line: &[u8]) -> Option<(usize, DeadLetter)> {
     let at = line.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
     Some((at, parse(line.get(at..)?).ok()?))
 }
 
 /// A line that is no dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoLetter {
+pub enum LineError {
     /// It is not UTF-8, or no JSON object.
     NoObject,
     /// This member is missing or makes no sense.
     Member(&'static str),
 }
 
-impl fmt::Display for NoLetter {
+impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoObject => f.write_str("it is no dead letter: it is not a JSON object"),
@@ -138,7 +138,7 @@ impl fmt::Display for NoLetter {
     }
 }
 
-impl std::error::Error for NoLetter {}
+impl std::error::Error for LineError {}
 
 /// Bytes that may be null; not there at all until they are read.
 type Bytes = Option<Option<Vec<u8>>>;
@@ -166,15 +166,15 @@ struct Found {
 /// Reads a line, without its line break.
 ///
 /// # Errors
-/// [`NoLetter`] for anything that is none.
-pub fn parse(line: &[u8]) -> Result<Letter, NoLetter> {
-    let line = std::str::from_utf8(line).map_err(|_| NoLetter::NoObject)?;
+/// [`LineError`] for anything that is not a dead letter.
+pub fn parse(line: &[u8]) -> Result<DeadLetter, LineError> {
+    let line = std::str::from_utf8(line).map_err(|_| LineError::NoObject)?;
     let mut found = Found::default();
     json::members(line, |name, raw| {
         found.take(name, raw);
         Some(())
     })
-    .ok_or(NoLetter::NoObject)?;
+    .ok_or(LineError::NoObject)?;
     found.letter()
 }
 
@@ -201,8 +201,8 @@ impl Found {
         }
     }
 
-    fn letter(self) -> Result<Letter, NoLetter> {
-        let wanted = NoLetter::Member;
+    fn letter(self) -> Result<DeadLetter, LineError> {
+        let wanted = LineError::Member;
         let partition =
             Partition::new(self.topic.ok_or(wanted("topic"))?, self.partition.ok_or(wanted("partition"))?);
         let offset = Offset(self.offset.ok_or(wanted("offset"))?);
@@ -211,7 +211,7 @@ impl Found {
         let headers = self.headers.ok_or(wanted("headers"))?;
         let headers: Vec<Header<'_>> =
             headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
-        Ok(Letter {
+        Ok(DeadLetter {
             record: Record::with_headers(
                 partition,
                 offset,
@@ -220,7 +220,7 @@ impl Found {
                 value.as_deref(),
                 &headers,
             ),
-            refusal: Refusal {
+            rejection: Rejection {
                 status: self.status.ok_or(wanted("status"))?,
                 reason: self.reason.ok_or(wanted("reason"))?,
                 attempts: self.attempts.ok_or(wanted("attempts"))?,
@@ -272,10 +272,10 @@ mod tests {
         value: Option<&[u8]>,
         headers: &[Header<'_>],
         status: Option<u16>,
-    ) -> Letter {
-        Letter {
+    ) -> DeadLetter {
+        DeadLetter {
             record: Record::with_headers(Partition::new("t", 1), Offset(5), 7, key, value, headers),
-            refusal: Refusal {
+            rejection: Rejection {
                 status,
                 reason: "no \"thanks\"\u{1f600}\u{7f}".into(),
                 attempts: 2,
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    fn read_back(before: &Letter) {
+    fn read_back(before: &DeadLetter) {
         let mut line = String::new();
         write(&mut line, before);
         assert_eq!(is_readable(before), Ok(()));
@@ -293,7 +293,7 @@ mod tests {
         assert!(line.as_bytes().starts_with(BEGIN));
         assert_eq!(line.find('\n'), Some(line.len() - 1), "one line");
         let after = parse(line.trim_end_matches('\n').as_bytes()).unwrap();
-        assert_eq!(after.refusal, before.refusal);
+        assert_eq!(after.rejection, before.rejection);
         let (after, before) = (&after.record, &before.record);
         assert_eq!(after.partition(), before.partition());
         assert_eq!((after.offset(), after.timestamp()), (before.offset(), before.timestamp()));
@@ -306,9 +306,9 @@ mod tests {
         let line = r#" { "status" : null, "reason":"r", "headers" : [ { "value":null, "name" : "a" } ],
             "noted":{"by":["me"]}, "value" : "\u00e9", "key_base64" : "\/w==", "attempts":1, "topic":"t",
             "offset":5, "timestamp":-1,"partition":0,"first_attempt_ms":1,"last_attempt_ms":2 } "#;
-        let Letter { record, refusal } = parse(line.as_bytes()).unwrap();
+        let DeadLetter { record, rejection } = parse(line.as_bytes()).unwrap();
         assert_eq!((record.key(), record.value()), (Some(&b"\xff"[..]), Some("é".as_bytes())));
-        assert_eq!((record.timestamp(), refusal.status), (-1, None));
+        assert_eq!((record.timestamp(), rejection.status), (-1, None));
         assert_eq!(record.headers().next(), Some(Header { name: b"a", value: None }));
     }
 
@@ -321,7 +321,7 @@ mod tests {
             ["topic", "partition", "offset", "timestamp", "key", "value", "headers", "status", "reason"]
         {
             let without = line.replacen(&format!("\"{name}\""), "\"x\"", 1);
-            assert_eq!(parse(without.as_bytes()).unwrap_err(), NoLetter::Member(name));
+            assert_eq!(parse(without.as_bytes()).unwrap_err(), LineError::Member(name));
         }
         for (from, to, name) in [
             ("\"offset\":5", "\"offset\":-5", "offset"),
@@ -332,10 +332,14 @@ mod tests {
             ("\"value\":null", "\"value_base64\":\"?\"", "value"),
             ("\"headers\":[]", "\"headers\":[{}]", "headers"),
         ] {
-            assert_eq!(parse(line.replace(from, to).as_bytes()).unwrap_err(), NoLetter::Member(name), "{to}");
+            assert_eq!(
+                parse(line.replace(from, to).as_bytes()).unwrap_err(),
+                LineError::Member(name),
+                "{to}"
+            );
         }
         for text in [&b""[..], b"[]", b"{", b"\xff", b"{} {}"] {
-            assert_eq!(parse(text).unwrap_err(), NoLetter::NoObject);
+            assert_eq!(parse(text).unwrap_err(), LineError::NoObject);
         }
     }
 
@@ -377,8 +381,8 @@ mod tests {
 
     type Parts = (Vec<u8>, Option<Vec<u8>>);
 
-    /// Records as Kafka may bring them, and refusals as clocks and receivers may make them.
-    fn any_letter() -> impl Strategy<Value = Letter> {
+    /// Records as Kafka may bring them, and rejections as clocks and receivers may make them.
+    fn any_letter() -> impl Strategy<Value = DeadLetter> {
         let record = (
             "[a-zA-Z0-9._-]{1,249}",
             0..=i32::MAX,
@@ -392,30 +396,32 @@ mod tests {
             ]),
             prop::collection::vec(any::<Parts>(), 0..4),
         );
-        let refusal = (prop::option::of(any::<u16>()), ".{0,30}", any::<u32>(), any::<u64>(), any::<u64>());
-        (record, refusal).prop_map(|((topic, partition, offset, timestamp, key, value, headers), refusal)| {
-            let (status, reason, attempts, first, last) = refusal;
-            let headers: Vec<Header<'_>> =
-                headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
-            let partition = Partition::new(topic, partition);
-            Letter {
-                record: Record::with_headers(
-                    partition,
-                    Offset(offset),
-                    timestamp,
-                    key.as_deref(),
-                    value.as_deref(),
-                    &headers,
-                ),
-                refusal: Refusal {
-                    status,
-                    reason,
-                    attempts,
-                    first_attempt: time(first),
-                    last_attempt: time(last),
-                },
-            }
-        })
+        let rejection = (prop::option::of(any::<u16>()), ".{0,30}", any::<u32>(), any::<u64>(), any::<u64>());
+        (record, rejection).prop_map(
+            |((topic, partition, offset, timestamp, key, value, headers), rejection)| {
+                let (status, reason, attempts, first, last) = rejection;
+                let headers: Vec<Header<'_>> =
+                    headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+                let partition = Partition::new(topic, partition);
+                DeadLetter {
+                    record: Record::with_headers(
+                        partition,
+                        Offset(offset),
+                        timestamp,
+                        key.as_deref(),
+                        value.as_deref(),
+                        &headers,
+                    ),
+                    rejection: Rejection {
+                        status,
+                        reason,
+                        attempts,
+                        first_attempt: time(first),
+                        last_attempt: time(last),
+                    },
+                }
+            },
+        )
     }
 
     proptest! {

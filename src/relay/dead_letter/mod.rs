@@ -1,35 +1,33 @@
-//! The seam towards the place where refused records go, and the forms in which they lie there.
+//! Where rejected records go, and the formats in which they are kept there.
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [mod@file], [mod@line] | letters in a file, and as lines of it |
-//! | [own] | opening files that nobody else may read or replace |
+//! | `file`, `line` | dead letters in a file, and as lines of it |
+//! | [private_file] | files that only their owner may read |
 //! | [rotation] | the names of full files |
-//! | [headers] | a letter as a record of a topic |
-//! | [replay] | letters on their way back: each with its origin again |
-//! | [files] | a file and its rotated ones as a source |
-//! | [replayed] | how far files were sent again |
-//! | [selection] | which letters are wanted |
-//! | [shown] | what others wrote, for a terminal |
+//! | [headers] | a dead letter as a record of a topic |
+//! | [replay] | dead letters sent again, each as the record it was |
+//! | [file_source] | a file and its rotated ones as a source |
+//! | [replay_progress] | how far files were replayed |
+//! | `filter` | which dead letters are selected |
 
 pub mod file;
-pub mod files;
+pub mod file_source;
+pub mod filter;
 pub mod headers;
 pub mod line;
-pub mod own;
+pub mod private_file;
 pub mod replay;
-pub mod replayed;
+pub mod replay_progress;
 pub mod rotation;
-pub mod selection;
-pub mod shown;
 
-use super::record::Record;
+use crate::record::Record;
 use std::fmt;
 use std::time::SystemTime;
 
-/// Why a record was refused, and after what.
+/// Why a record was rejected, and after what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The status of the last answer; `None` where the last attempt got none.
     pub status: Option<u16>,
     /// What the destination said, or why no answer came; at most
@@ -43,21 +41,21 @@ pub struct Refusal {
     pub last_attempt: SystemTime,
 }
 
-/// A refused record with the reason.
+/// A rejected record with the reason.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct DeadLetter {
     /// The record as it was.
     pub record: Record,
-    /// Why it is here.
-    pub refusal: Refusal,
+    /// Why it was rejected.
+    pub rejection: Rejection,
 }
 
-/// Why letters could not be kept.
+/// Why dead letters could not be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterError {
-    /// It may work later; the letters are put again.
+    /// A retry may succeed.
     Retriable(String),
-    /// It will not: the run ends, with nothing committed past the letters.
+    /// No retry can succeed: the run ends, with nothing committed past the dead letters.
     Fatal(String),
 }
 
@@ -70,20 +68,20 @@ impl fmt::Display for DeadLetterError {
 
 impl std::error::Error for DeadLetterError {}
 
-/// Where refused records go. Called by one thread, with several letters at once where several came together,
+/// Where rejected records go. Called by one thread, with several letters at once where several came together,
 /// so that one write to disk serves them all.
 pub trait DeadLetters: Send {
-    /// Keeps the letters, in order. Returns only once all of them are durable; after an error none counts as
-    /// kept, and those that were may be there twice.
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError>;
+    /// Keeps dead letters, in order. Returns once all of them are durable; after an error none counts as kept, and some
+    /// may be kept twice.
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError>;
 }
 
-/// Keeps nothing, by the operator's explicit wish (`--dead-letter drop`); the core counts and tells each one.
+/// Keeps nothing, by the operator's explicit wish; the core counts and reports each one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drop;
 
 impl DeadLetters for Drop {
-    fn put(&mut self, _letters: &[Letter]) -> Result<(), DeadLetterError> {
+    fn put(&mut self, _letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
         Ok(())
     }
 }

@@ -1,33 +1,34 @@
-//! Letters on their way back. While they are sent again they travel [with their headers](super::headers), under the
-//! place they have in the topic or file of dead letters: there progress is kept. Towards the destination, the dead
+//! Dead letters on their way back. While they are sent again they travel [with their headers](super::headers), under
+//! the place they have in the topic or file of dead letters: there progress is kept. Towards the destination, the dead
 //! letters and whoever watches, each is the record it was.
 
+use super::filter::DeadLetterFilter;
 use super::headers::{check, restore};
-use super::selection::Selection;
-use super::{DeadLetterError, DeadLetters, Letter};
-use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::share::Share;
-use crate::relay::source::{Commit, Lease, Outage, Polled, Source, SourceError, Want};
+use super::{DeadLetter, DeadLetterError, DeadLetters};
+use crate::record::{Offset, Partition, Record};
+use crate::relay::group_limit::GroupPermits;
+use crate::relay::lease::Lease;
+use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceError};
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
 use std::time::Duration;
 
-/// A source of letters: of a record that is none the run ends, so that nothing is sent under a wrong id.
-pub struct Letters {
+/// A source of dead letters: a record that is not a dead letter ends the run, so that nothing is sent under a wrong id.
+pub struct ReplaySource {
     source: Box<dyn Source>,
-    /// Where there is a choice, what is no letter is not chosen.
+    /// With a filter, records that are not dead letters are skipped.
     only_some: bool,
     failure: Option<SourceError>,
 }
 
-impl Letters {
-    /// The letters of `source`, of which the core's filter lets those through that are selected.
-    pub fn new(source: Box<dyn Source>, selection: &Selection) -> Self {
+impl ReplaySource {
+    /// The dead letters of `source`; the filter of the run passes those that are selected.
+    pub fn new(source: Box<dyn Source>, selection: &DeadLetterFilter) -> Self {
         Self { source, only_some: !selection.is_all(), failure: None }
     }
 }
 
-impl Source for Letters {
-    fn poll(&mut self, want: Want, wait: Duration) -> Result<Polled, SourceError> {
+impl Source for ReplaySource {
+    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
         if let Some(error) = self.failure.take_if(|_| want.records > 0) {
             return Err(error);
         }
@@ -39,7 +40,7 @@ impl Source for Letters {
         {
             let place = format!("{} offset {}", records[at].partition(), records[at].offset());
             let text = format!(
-                "{place}: {error}. Nothing past it is sent; with --since or --only such records are passed over"
+                "{place}: {error}. Nothing past it is sent; where dead letters are selected by a condition, such records are skipped"
             );
             let error = SourceError(text);
             if at == 0 {
@@ -79,7 +80,7 @@ impl Source for Letters {
         self.source.lease()
     }
 
-    fn share(&self) -> Share {
+    fn share(&self) -> GroupPermits {
         self.source.share()
     }
 
@@ -89,9 +90,9 @@ impl Source for Letters {
 }
 
 /// Sends letters as the records they were: with the id, body and headers of the first time.
-pub struct Restoring<'a, T>(pub &'a T);
+pub struct RestoringTransport<'a, T>(pub &'a T);
 
-impl<T: Transport> Transport for Restoring<'_, T> {
+impl<T: Transport> Transport for RestoringTransport<'_, T> {
     fn send(&self, record: &Record, attempt: Attempt) -> Result<Answer, SendError> {
         match restore(record) {
             Ok(letter) => self.0.send(&letter.record, attempt),
@@ -105,17 +106,20 @@ impl<T: Transport> Transport for Restoring<'_, T> {
     }
 }
 
-/// Keeps letters that were refused again under their true origin.
-pub struct Returning(pub Box<dyn DeadLetters>);
+/// Keeps letters that were rejected again under their true origin.
+pub struct RestoringDeadLetters(pub Box<dyn DeadLetters>);
 
-impl DeadLetters for Returning {
-    fn put(&mut self, letters: &[Letter]) -> Result<(), DeadLetterError> {
-        let origin = |letter: &Letter| {
+impl DeadLetters for RestoringDeadLetters {
+    fn put(&mut self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
+        let origin = |letter: &DeadLetter| {
             let record = restore(&letter.record).map(|before| before.record);
             // What can't be restored keeps what it says of itself.
-            Letter { record: record.unwrap_or(letter.record.clone()), refusal: letter.refusal.clone() }
+            DeadLetter {
+                record: record.unwrap_or(letter.record.clone()),
+                rejection: letter.rejection.clone(),
+            }
         };
-        let letters: Vec<Letter> = letters.iter().map(origin).collect();
+        let letters: Vec<DeadLetter> = letters.iter().map(origin).collect();
         self.0.put(&letters)
     }
 }
@@ -135,8 +139,8 @@ mod tests {
     fn every_method_of_a_source_is_passed_on() {
         let of_trait = methods(include_str!("../source.rs"), "pub trait Source {");
         assert!(of_trait.contains(&"poll"));
-        assert_eq!(methods(include_str!("replay.rs"), "impl Source for Letters {"), of_trait);
-        let other = include_str!("../lines/fail_last.rs");
-        assert_eq!(methods(other, "impl<S: Source> Source for FailLast<S> {"), of_trait);
+        assert_eq!(methods(include_str!("replay.rs"), "impl Source for ReplaySource {"), of_trait);
+        let other = include_str!("../line_source/deferred_error.rs");
+        assert_eq!(methods(other, "impl<S: Source> Source for DeferredError<S> {"), of_trait);
     }
 }

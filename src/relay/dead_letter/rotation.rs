@@ -1,12 +1,12 @@
 //! The names of a file of dead letters and of those that it was renamed to when it was full: `NAME.1` is the oldest,
 //! `NAME` is the one that is written.
 
-use super::own::folder;
+use super::private_file::folder;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many rotated files there may be: then the file is no longer renamed, and grows.
+/// Rotated files, at most: beyond that the file is no longer renamed, and grows.
 pub const MOST_ROTATED: usize = 10_000;
 
 /// `NAME.7`

@@ -1,74 +1,23 @@
-//! What an answer does to its record, to the destination, and to the records that were turned away before.
+//! What an answer means for its record, for the destination, and for records that were turned away before.
 
-use super::{Dispatcher, PendingLetter, Ticket};
-use crate::relay::dead_letter::{Letter, Refusal};
+use super::outcome::{Answered, Outcome, Reason, cause, reason, was_sent};
+use super::{Dispatcher, PendingDeadLetter, Ticket};
+use crate::record::Record;
+use crate::relay::dead_letter::{DeadLetter, Rejection};
 use crate::relay::event::Change;
-use crate::relay::failure::RunError;
-use crate::relay::pause::{Effect, Sending};
-use crate::relay::record::Record;
-use crate::relay::schedule::{Slot, State, TurnedAway};
-use crate::relay::settings::OnRefusal;
-use crate::relay::transport::{Answer, SendError, SendErrorKind, Target};
-use crate::relay::verdict::{Trouble, Verdict};
+use crate::relay::pause::{PauseEffect, SentRequest};
+use crate::relay::run_error::RunError;
+use crate::relay::schedule::{RecordState, Slot, TurnedAway};
+use crate::relay::settings::OnRejection;
+use crate::relay::transport::{Answer, SendError, Target};
+use crate::relay::verdict::{PauseCause, SetupFault, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
-/// So often a record may meet a rate limit before it is suspected: any record may meet it once.
+/// Rate-limited answers before a record is suspected: any record may meet one.
 const RATE_PATIENCE: u32 = 2;
 
-/// A destination may be away for so long without anybody noticing but the one record that is sent to it.
+/// An outage this short may be noticed only by the one record sent during it.
 const MOMENT: Duration = Duration::from_secs(3);
-
-/// What became of a record after an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Accepted: done.
-    Delivered,
-    /// To be sent again after this time.
-    Retrying(Duration),
-    /// To be sent again once the destination is back, or at once.
-    Ready,
-    /// Refused, and on its way to the dead letters: not done before it is [kept](Dispatcher::kept).
-    PendingLetter,
-    /// Refused and dropped by explicit wish: done.
-    Dropped(Refusal),
-    /// It ends the run.
-    Stopped,
-    /// Its partition is no longer ours: forgotten.
-    Forgotten,
-}
-
-/// A record and what became of it.
-#[derive(Debug)]
-pub struct Answered {
-    /// The record that was sent.
-    pub record: Record,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What an attempt came to: the answer's status and the reason in words.
-type Reason = (Option<u16>, String);
-
-fn reason(outcome: &Result<Answer, SendError>) -> Reason {
-    match outcome {
-        Ok(answer) => (Some(answer.status), answer.excerpt.clone()),
-        Err(error) => (None, error.text.clone()),
-    }
-}
-
-/// Whether the destination has seen the record: where no request could be made, it has nothing to do with it.
-fn was_sent(outcome: &Result<Answer, SendError>) -> bool {
-    !matches!(outcome, Err(SendError { kind: SendErrorKind::Unsendable, .. }))
-}
-
-/// The same in a sentence for people.
-pub(in crate::relay) fn cause(reason: &Reason) -> String {
-    match reason {
-        (Some(status), text) if text.is_empty() => format!("status {status}"),
-        (Some(status), text) => format!("status {status} ({text})"),
-        (None, text) => text.clone(),
-    }
-}
 
 /// The time of an answer.
 #[derive(Clone, Copy)]
@@ -78,7 +27,7 @@ struct At {
 }
 
 impl Dispatcher {
-    /// An attempt has come to its end, with `in_flight` requests under way until then.
+    /// An attempt has ended; `in_flight` requests were under way, this one included.
     pub fn answered<P>(
         &mut self,
         ticket: Ticket<P>,
@@ -88,7 +37,7 @@ impl Dispatcher {
         wall: SystemTime,
     ) -> Answered {
         let verdict = match self.settings.policy.judge(outcome) {
-            // A new connection can't have been closed before; whoever says so is not believed a second time.
+            // A new connection can't be stale.
             Verdict::Again if ticket.attempt.new_connection => Verdict::Retry { after: None },
             verdict => verdict,
         };
@@ -99,7 +48,7 @@ impl Dispatcher {
         drop(permit);
         let at = At { now, wall };
         let outcome = if self.ledger.is_current(epoch) {
-            self.ledger.let_go(epoch);
+            self.ledger.unmark_busy(epoch);
             self.settle(sequence, &record, verdict, outcome, &sendings.target, at)
         } else {
             self.schedule.remove(sequence);
@@ -121,7 +70,7 @@ impl Dispatcher {
         ticket: &Ticket<P>,
         (verdict, was_sent): (Verdict, bool),
         now: Instant,
-    ) -> [Effect; 2] {
+    ) -> [PauseEffect; 2] {
         let limit = self.brakes.limit();
         let turned_away =
             self.schedule.get(ticket.sequence).and_then(|slot: &Slot| slot.turned_away.as_ref());
@@ -130,19 +79,19 @@ impl Dispatcher {
         let (destinations, sendings, jitter) =
             (&mut self.brakes.destinations, ticket.sendings, &mut self.jitter);
         match verdict {
-            Verdict::Accepted | Verdict::Refused | Verdict::Stop if was_sent => {
+            Verdict::Accepted | Verdict::Rejected | Verdict::Stop if was_sent => {
                 if has_changed {
                     destinations.of_mut(ticket.target).has_changed(now);
                 }
                 destinations.works(ticket.target, sendings, limit, now)
             }
             Verdict::Retry { .. } => destinations.failed(ticket.target, sendings, now, jitter),
-            Verdict::Pause { after, trouble } => {
+            Verdict::Pause { after, cause } => {
                 let after = after.map(|after| after.min(self.settings.max_retry_after));
-                destinations.turned_away(ticket.target, sendings, (after, trouble), is_suspect, now, jitter)
+                destinations.turned_away(ticket.target, sendings, (after, cause), is_suspect, now, jitter)
             }
-            Verdict::Accepted | Verdict::Refused | Verdict::Stop | Verdict::Again => {
-                destinations.no_news(ticket.target, sendings, now);
+            Verdict::Accepted | Verdict::Rejected | Verdict::Stop | Verdict::Again => {
+                destinations.inconclusive(ticket.target, sendings, now);
                 Default::default()
             }
         }
@@ -155,7 +104,7 @@ impl Dispatcher {
                 let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
                 self.failing = Some((since, cause(&reason(outcome))));
             }
-            Verdict::Refused | Verdict::Stop | Verdict::Again => {}
+            Verdict::Rejected | Verdict::Stop | Verdict::Again => {}
         }
     }
 
@@ -166,14 +115,14 @@ impl Dispatcher {
         record: &Record,
         verdict: Verdict,
         outcome: &Result<Answer, SendError>,
-        sending: &Sending,
+        sending: &SentRequest,
         at: At,
     ) -> Outcome {
         match verdict {
             Verdict::Accepted => {
                 self.totals.delivered += 1;
-                if let Some(refusals) = &mut self.refusals {
-                    refusals.accepted(at.now);
+                if let Some(rejections) = &mut self.rejections {
+                    rejections.accepted(at.now);
                 }
                 self.finish(sequence);
                 Outcome::Delivered
@@ -184,8 +133,8 @@ impl Dispatcher {
                 }
                 self.put_back(sequence, record, None)
             }
-            Verdict::Pause { after, trouble } => {
-                self.turned_away(record, (after, trouble), reason(outcome), sending, at)
+            Verdict::Pause { after, cause } => {
+                self.turned_away(record, (after, cause), reason(outcome), sending, at)
             }
             Verdict::Retry { after } => match self.fails(sequence, at.now) {
                 true => {
@@ -193,9 +142,9 @@ impl Dispatcher {
                     let delay = self.delay(failures, after);
                     self.put_back(sequence, record, Some((at.now, delay)))
                 }
-                false => self.refuse(sequence, record.clone(), reason(outcome), at),
+                false => self.reject(sequence, record.clone(), reason(outcome), at),
             },
-            Verdict::Refused => self.refuse(sequence, record.clone(), reason(outcome), at),
+            Verdict::Rejected => self.reject(sequence, record.clone(), reason(outcome), at),
             Verdict::Stop => {
                 let letter = self.letter(sequence, record.clone(), reason(outcome), at.wall);
                 self.stop(RunError::Gone(Box::new(letter)));
@@ -205,7 +154,7 @@ impl Dispatcher {
         }
     }
 
-    /// A failure counts against the record. Says whether it may be tried again.
+    /// Counts a failure against the record. Returns whether it may be retried.
     fn fails(&mut self, sequence: u64, now: Instant) -> bool {
         let Some(slot) = self.schedule.get_mut(sequence) else { return true };
         slot.failures = slot.failures.saturating_add(1);
@@ -215,7 +164,7 @@ impl Dispatcher {
         !used_up && !too_old
     }
 
-    /// The same for being turned away, which may count at once or later.
+    /// The same for being turned away, which is counted once, now or later.
     fn fails_once(&mut self, sequence: u64, now: Instant) -> bool {
         let turned_away = self.schedule.get_mut(sequence).and_then(|slot| slot.turned_away.as_mut());
         let is_counted = turned_away.is_some_and(|it| std::mem::replace(&mut it.is_counted, true));
@@ -229,16 +178,16 @@ impl Dispatcher {
 
     // ---- blame ---------------------------------------------------------------------------------------------
 
-    /// The record was turned away for what may be the destination's trouble.
+    /// The record was turned away, perhaps because of the destination.
     fn turned_away(
         &mut self,
         record: &Record,
-        (after, trouble): (Option<Duration>, Trouble),
+        (after, cause): (Option<Duration>, PauseCause),
         answer: Reason,
-        sending: &Sending,
+        sending: &SentRequest,
         at: At,
     ) -> Outcome {
-        let Sending { sequence, alone_for, accepted_before, .. } = *sending;
+        let SentRequest { sequence, alone_for, accepted_before, .. } = *sending;
         let fair_wait = self.fair_wait();
         let Some(slot) = self.schedule.get_mut(sequence) else { return Outcome::Forgotten };
         let before = slot.turned_away.take();
@@ -248,9 +197,9 @@ impl Dispatcher {
             last: at.now,
             wall: at.wall,
             times: before.as_ref().map_or(1, |before| before.times.saturating_add(1)),
-            patience: if trouble == Trouble::Rate { RATE_PATIENCE } else { 1 },
-            may_be_load: trouble.may_be_load(),
-            no_load: !trouble.may_be_load() || alone_for >= fair_wait,
+            patience: if cause == PauseCause::Rate { RATE_PATIENCE } else { 1 },
+            may_be_load: cause.may_be_load(),
+            no_load: !cause.may_be_load() || alone_for >= fair_wait,
             accepted_before,
             is_suspect: before.as_ref().is_some_and(|before| before.is_suspect),
             is_counted: false,
@@ -261,31 +210,31 @@ impl Dispatcher {
         if !is_suspect {
             return self.put_back(sequence, record, None);
         }
-        let counts = match trouble {
-            Trouble::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
+        let counts = match cause {
+            PauseCause::Setup(_) => self.is_left_alone_with(sequence, target, first, at.now),
             _ => self.was_tried_alone(sequence, target, (first, alone_for), at.now),
         };
         if counts && !self.fails_once(sequence, at.now) {
-            return self.refuse(sequence, record.clone(), answer, at);
+            return self.reject(sequence, record.clone(), answer, at);
         }
         let delay = self.delay(times, after);
         self.put_back(sequence, record, Some((at.now, delay)))
     }
 
-    /// Whether nobody is left who could tell by being accepted, and others were since this record was first turned away.
+    /// Whether no other record is left to compare with, and others were accepted since this one was first turned away.
     fn is_left_alone_with(&self, sequence: u64, target: Target, first: Instant, now: Instant) -> bool {
         let destination = self.brakes.destinations.of(target);
         let accepted = destination.accepted_sent().filter(|sent| *sent > first);
         accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
     }
 
-    /// Whether it is the last record under way, or the last acceptance is longer ago than a moment's absence lasts.
+    /// Whether it is the last record under way, or the last acceptance is at least [`MOMENT`] ago.
     fn is_alone(&self, accepted_sent: Instant, now: Instant) -> bool {
         self.schedule.len() == 1 || now.saturating_duration_since(accepted_sent) >= MOMENT
     }
 
-    /// Whether the suspect was alone when it was turned away, there is nobody to compare it with now, and another one
-    /// was accepted before after no longer a wait.
+    /// Whether the suspect was sent alone, no other record is there to compare with now, and another was accepted
+    /// before after no longer a wait.
     fn was_tried_alone(
         &mut self,
         sequence: u64,
@@ -297,7 +246,7 @@ impl Dispatcher {
         let on_trial =
             self.brakes.destinations.of(target).trial().is_some_and(|(suspect, _)| suspect == sequence);
         if self.schedule.has_innocent(of.filter(|target| self.brakes.destinations.is_aside(*target))) {
-            // They will tell; without a trial nothing is asked.
+            // The trial goes on with them.
             return false;
         }
         if on_trial {
@@ -306,8 +255,8 @@ impl Dispatcher {
         self.nothing_else_explains(sequence, target, (first, alone_for), now)
     }
 
-    /// With nobody to compare it with now, whether an earlier comparison is enough: where the record is the last one
-    /// under way, or has been turned away for longer than a moment's absence lasts.
+    /// Whether an earlier comparison is enough: the record is the last one under way, or has been turned away for
+    /// longer than [`MOMENT`].
     fn nothing_else_explains(
         &self,
         sequence: u64,
@@ -320,7 +269,7 @@ impl Dispatcher {
         accepted.is_some_and(|sent| self.is_alone(sent, now) && destination.is_steady(sequence, sent, now))
     }
 
-    /// The trial's suspect was turned away, and there is no other record to compare it with.
+    /// Ends a trial in which no other record is left to compare the suspect with.
     pub(super) fn conclude_without_another(&mut self, target: Target, now: Instant) {
         let Some((suspect, was_turned_away)) = self.brakes.destinations.of(target).trial() else { return };
         if !was_turned_away {
@@ -336,25 +285,25 @@ impl Dispatcher {
         }
     }
 
-    /// A failure counts of which that is known only now.
+    /// Counts an earlier failure against the record.
     fn fails_late(&mut self, sequence: u64, now: Instant) {
         let may_go_on = self.fails_once(sequence, now);
         let Some(slot) = self.schedule.get(sequence) else { return };
-        // One that is in flight again is refused once it is turned away again.
-        if may_go_on || !matches!(slot.state(), State::Ready | State::Waiting(_)) {
+        // One that is in flight again is rejected once it is turned away again.
+        if may_go_on || !matches!(slot.state(), RecordState::Ready | RecordState::Waiting(_)) {
             return;
         }
         let last = slot.turned_away.as_ref().map(|it| (it.answer.clone(), it.wall));
         let (Some((answer, wall)), Some(record)) = (last, slot.record().cloned()) else { return };
         let at = At { now, wall };
-        if let Outcome::Dropped(refusal) = self.refuse(sequence, record.clone(), answer, at) {
-            self.changes.push_back(Change::Dropped { record, refusal });
+        if let Outcome::Dropped(rejection) = self.reject(sequence, record.clone(), answer, at) {
+            self.changes.push_back(Change::Dropped { record, rejection });
         }
     }
 
     fn apply(
         &mut self,
-        effect: Effect,
+        effect: PauseEffect,
         (target, sequence): (Target, u64),
         record: &Record,
         sent: Instant,
@@ -364,12 +313,12 @@ impl Dispatcher {
             self.totals.pauses += 1;
             let (_, cause) = self.failing.clone().unwrap_or((at.now, String::new()));
             let of_it = self.schedule.get(sequence).and_then(|slot| slot.turned_away.as_ref());
-            let advice = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.advice(of_it));
+            let fault = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.fault(of_it));
             self.changes.push_back(Change::Paused {
                 record: record.clone(),
                 delay,
                 cause,
-                advice,
+                fault,
                 everything: target == Target::ONLY,
             });
         }
@@ -388,10 +337,10 @@ impl Dispatcher {
         }
     }
 
-    fn advice(&self, turned_away: Option<&TurnedAway>) -> Option<&'static str> {
+    fn fault(&self, turned_away: Option<&TurnedAway>) -> Option<SetupFault> {
         let status = turned_away?.answer.0?;
         let verdict = self.settings.policy.judge(&Ok(Answer { status, ..Answer::default() }));
-        if let Verdict::Pause { trouble, .. } = verdict { trouble.advice() } else { None }
+        if let Verdict::Pause { cause, .. } = verdict { cause.fault() } else { None }
     }
 
     /// Another record that was sent later was accepted: this one is a suspect.
@@ -412,18 +361,18 @@ impl Dispatcher {
             self.schedule.postpone(accused, at.now.checked_add(delay).unwrap_or(at.now));
             self.changes.push_back(Change::Suspected { partition: place.0, offset: place.1, cause });
         }
-        // Load would not explain it, another was accepted before it as after it, and nobody else met with it.
+        // Load does not explain it, others were accepted before and after it, and no other was turned away.
         let destination = self.brakes.destinations.of(target);
         if !may_be_load && since.is_some_and(|since| destination.is_steady(accused, since, at.now)) {
             self.fails_late(accused, at.now);
         }
     }
 
-    // ---- refusals ------------------------------------------------------------------------------------------
+    // ---- rejections ------------------------------------------------------------------------------------------
 
     /// The record waits for its next attempt, unless its partition is being given up.
     fn put_back(&mut self, sequence: u64, record: &Record, due: Option<(Instant, Duration)>) -> Outcome {
-        if self.ledger.is_going(record.partition()) {
+        if self.ledger.is_leaving(record.partition()) {
             self.remove(sequence);
             return Outcome::Forgotten;
         }
@@ -432,53 +381,59 @@ impl Dispatcher {
         due.map_or(Outcome::Ready, |(_, delay)| Outcome::Retrying(delay))
     }
 
-    fn letter(&self, sequence: u64, record: Record, (status, reason): Reason, wall: SystemTime) -> Letter {
+    fn letter(
+        &self,
+        sequence: u64,
+        record: Record,
+        (status, reason): Reason,
+        wall: SystemTime,
+    ) -> DeadLetter {
         let slot = self.schedule.get(sequence);
-        let refusal = Refusal {
+        let rejection = Rejection {
             status,
             reason,
             attempts: slot.map_or(1, |slot| slot.attempts),
             first_attempt: slot.and_then(|slot| slot.first_attempt).map_or(wall, |(_, first)| first),
             last_attempt: wall,
         };
-        Letter { record, refusal }
+        DeadLetter { record, rejection }
     }
 
     /// The record will not be sent again.
-    fn refuse(&mut self, sequence: u64, record: Record, answer: Reason, at: At) -> Outcome {
+    fn reject(&mut self, sequence: u64, record: Record, answer: Reason, at: At) -> Outcome {
         let letter = self.letter(sequence, record, answer, at.wall);
-        let too_many = self.refusals.as_mut().is_some_and(|refusals| refusals.refused(at.now));
-        let halt = match (self.settings.on_refusal, self.settings.max_refused.filter(|_| too_many)) {
-            (_, Some(threshold)) => Some(RunError::TooManyRefused(Box::new(letter.clone()), threshold)),
-            (OnRefusal::Stop, None) => Some(RunError::Refused(Box::new(letter.clone()))),
+        let too_many = self.rejections.as_mut().is_some_and(|rejections| rejections.rejected(at.now));
+        let halt = match (self.settings.on_rejection, self.settings.max_rejected.filter(|_| too_many)) {
+            (_, Some(threshold)) => Some(RunError::TooManyRejected(Box::new(letter.clone()), threshold)),
+            (OnRejection::Stop, None) => Some(RunError::Rejected(Box::new(letter.clone()))),
             _ => None,
         };
         if let Some(halt) = halt {
             self.stop(halt);
-            if self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::InFlight) {
+            if self.schedule.get(sequence).is_some_and(|slot| slot.state() == RecordState::InFlight) {
                 self.put_back(sequence, &letter.record, None);
             }
             return Outcome::Stopped;
         }
-        if self.settings.on_refusal == OnRefusal::Drop {
+        if self.settings.on_rejection == OnRejection::Drop {
             self.totals.dropped += 1;
             self.finish(sequence);
-            return Outcome::Dropped(letter.refusal);
+            return Outcome::Dropped(letter.rejection);
         }
-        if self.ledger.is_going(letter.record.partition()) {
-            // Whoever has the partition next will learn the same.
+        if self.ledger.is_leaving(letter.record.partition()) {
+            // The next owner of the partition will see the same rejection.
             self.remove(sequence);
             return Outcome::Forgotten;
         }
         let Some(epoch) = self.schedule.get(sequence).map(|slot| slot.epoch) else {
             return Outcome::Forgotten;
         };
-        self.schedule.await_letter(sequence);
-        self.letters.push(PendingLetter { sequence, epoch, letter });
-        Outcome::PendingLetter
+        self.schedule.await_dead_letter(sequence);
+        self.letters.push(PendingDeadLetter { sequence, epoch, letter });
+        Outcome::PendingDeadLetter
     }
 
-    /// The first reason is the one to tell; others came from what was in flight beside it.
+    /// The first cause is reported; later ones come from requests that were in flight with it.
     fn stop(&mut self, error: RunError) {
         self.stopped.get_or_insert(error);
     }
@@ -500,27 +455,27 @@ impl Dispatcher {
 
     // ---- dead letters --------------------------------------------------------------------------------------
 
-    /// Hands over the refused records that want a place; each comes back as [kept](Self::kept) or
-    /// [not kept](Self::not_kept).
-    pub fn take_letters(&mut self) -> Vec<PendingLetter> {
+    /// Takes the rejected records that are to be written; each comes back as [kept](Self::kept) or
+    /// [not kept](Self::not_dead_lettered).
+    pub fn take_dead_letters(&mut self) -> Vec<PendingDeadLetter> {
         let taken = std::mem::take(&mut self.letters);
         for letter in &taken {
-            self.ledger.hold_on(letter.epoch);
+            self.ledger.mark_busy(letter.epoch);
         }
         taken
     }
 
-    /// Whether any refused record wants a place.
-    pub fn has_letters(&self) -> bool {
+    /// Whether any rejected record is to be written.
+    pub fn has_dead_letters(&self) -> bool {
         !self.letters.is_empty()
     }
 
     /// These records are durably kept: done, unless their partition was lost meanwhile.
-    pub fn kept(&mut self, letters: &[PendingLetter]) {
-        for PendingLetter { sequence, epoch, .. } in letters {
+    pub fn kept(&mut self, letters: &[PendingDeadLetter]) {
+        for PendingDeadLetter { sequence, epoch, .. } in letters {
             self.totals.dead_lettered += 1;
             if self.is_pending(*sequence) && self.ledger.is_current(*epoch) {
-                self.ledger.let_go(*epoch);
+                self.ledger.unmark_busy(*epoch);
                 self.finish(*sequence);
             }
         }
@@ -529,15 +484,15 @@ impl Dispatcher {
         }
     }
 
-    /// These could not be kept for now: they want a place again, unless their partition was lost or is being given up.
-    pub fn not_kept(&mut self, letters: Vec<PendingLetter>) {
+    /// These could not be written for now: they are tried again, unless their partition was revoked or lost.
+    pub fn not_dead_lettered(&mut self, letters: Vec<PendingDeadLetter>) {
         for pending in letters {
             let partition = pending.letter.record.partition();
             if !self.is_pending(pending.sequence) || !self.ledger.is_current(pending.epoch) {
                 continue;
             }
-            self.ledger.let_go(pending.epoch);
-            if self.ledger.is_going(partition) {
+            self.ledger.unmark_busy(pending.epoch);
+            if self.ledger.is_leaving(partition) {
                 self.remove(pending.sequence);
             } else {
                 self.letters.push(pending);
@@ -546,11 +501,11 @@ impl Dispatcher {
     }
 
     fn is_pending(&self, sequence: u64) -> bool {
-        self.schedule.get(sequence).is_some_and(|slot| slot.state() == State::PendingLetter)
+        self.schedule.get(sequence).is_some_and(|slot| slot.state() == RecordState::PendingDeadLetter)
     }
 
-    /// What was refused stays undone from now on: it can be kept nowhere.
-    pub fn give_letters_up(&mut self) {
+    /// Gives up on dead letters: rejected records stay undone from now on.
+    pub fn abandon_dead_letters(&mut self) {
         self.letters.clear();
     }
 }

@@ -1,49 +1,49 @@
-//! How partitions and records come in, how they go, and how much is taken in.
+//! Partitions assigned and revoked, records admitted, and how many.
 
 use super::Dispatcher;
+use crate::record::{Partition, Position, Record};
 use crate::relay::ledger::WORTH_A_POLL;
-use crate::relay::progress::Admitted;
-use crate::relay::record::{Partition, Position, Record};
-use crate::relay::schedule::Entry;
+use crate::relay::partition_progress::Admitted;
+use crate::relay::schedule::NewRecord;
 use crate::relay::settings::Intake;
-use crate::relay::source::{Assigned, Want};
+use crate::relay::source::{Assigned, PollLimit};
 use crate::relay::transport::Target;
 use std::time::Instant;
 
 /// At least this part of a batch is for records that are new.
 const NEW_PART: usize = 4;
-/// A record that was fetched with so many bytes of others is copied out, so that it doesn't keep them in memory.
+/// A record whose fetch brought more bytes than this is copied, so that it does not keep the whole fetch in memory.
 const COPIED_BEYOND: usize = 64 << 10;
 
 impl Dispatcher {
     // ---- partitions ----------------------------------------------------------------------------------------
 
-    /// The partition is ours, from this position on.
+    /// The partition is assigned, from this position on.
     pub fn assign(&mut self, assigned: &Assigned, now: Instant) {
         let partition = &assigned.checkpoint.position.partition;
         self.lose(partition);
         self.ledger.assign(assigned, now);
     }
 
-    /// The partition has to be given up: what is in flight may finish, nothing else of it goes out.
+    /// The partition is revoked: records in flight may finish, no others are sent.
     pub fn revoke(&mut self, partition: &Partition) {
         self.ledger.revoke(partition);
         self.forget(partition);
-        // Those that nobody is writing down yet are left to whoever has the partition next.
+        // Dead letters that are not being written yet are left to the next owner of the partition.
         let (gone, left) = std::mem::take(&mut self.letters)
             .into_iter()
             .partition(|pending| pending.letter.record.partition() == partition);
         self.letters = left;
-        let gone: Vec<super::PendingLetter> = gone;
+        let gone: Vec<super::PendingDeadLetter> = gone;
         gone.iter().for_each(|pending| self.remove(pending.sequence));
     }
 
-    /// The partition is somebody else's: nothing of it counts any more. All that is left of it is what is in flight.
+    /// The partition has another owner: nothing of it counts any more; only records in flight are left.
     pub fn lose(&mut self, partition: &Partition) {
         self.ledger.lose(partition);
         self.letters.retain(|pending| pending.letter.record.partition() != partition);
         self.forget(partition);
-        for sequence in self.schedule.letters_of(partition) {
+        for sequence in self.schedule.dead_letters_of(partition) {
             self.remove(sequence);
         }
         if self.schedule.is_empty() {
@@ -69,9 +69,8 @@ impl Dispatcher {
 
     // ---- records -------------------------------------------------------------------------------------------
 
-    /// Takes a record in. One that was done before the last restart or takeover counts as done, and so does one that
-    /// the filter leaves out. One of a partition that is not ours, or that was taken in before, is left out: nothing
-    /// is lost by it, since it is not counted as done either.
+    /// Admits a record. Those done before the last restart or takeover, and those that the filter excludes, count as
+    /// done. Records of partitions that are not assigned, and duplicates, are ignored and not counted as done.
     pub fn admit(&mut self, record: Record, target: Target, now: Instant) {
         let Some((admitted, epoch)) = self.ledger.admit(record.partition(), record.offset()) else { return };
         if admitted == Admitted::Done {
@@ -88,50 +87,50 @@ impl Dispatcher {
         let record = if is_copied { record.detach() } else { record };
         self.ledger.enter(epoch, record.weight());
         self.taken = self.taken.saturating_add(1);
-        self.schedule.insert(Entry { record, epoch, target, now });
+        self.schedule.insert(NewRecord { record, epoch, target, now });
         self.comes_ready(target, now);
     }
 
-    /// How much may be taken in now: what fits into the batch, where it is not closed, into every partition that is
-    /// not throttled, and into the buffer.
-    pub fn room(&self) -> Want {
+    /// How much the next poll may return: what fits into the batch, into each partition that is not throttled, and into
+    /// the buffer.
+    pub fn room(&self) -> PollLimit {
         if self.is_finished() || self.closed {
-            return Want::NOTHING;
+            return PollLimit::NOTHING;
         }
         let (records, bytes) = self.ledger.room();
         let records = match self.settings.intake {
             Intake::Batch => records.min(self.batch_room()),
             Intake::Sliding => records,
         };
-        if records == 0 || bytes == 0 { Want::NOTHING } else { Want { records, bytes } }
+        if records == 0 || bytes == 0 { PollLimit::NOTHING } else { PollLimit { records, bytes } }
     }
 
-    /// Carried records count, but leave a part of each batch to new ones: however many fail, others go on.
+    /// Carried records count, but a part of each batch is for new ones, so that failing records never stop others.
     fn batch_room(&self) -> usize {
         let size = self.settings.batch_size.get();
         let left = size.saturating_sub(self.schedule.len());
         left.max((size / NEW_PART).max(1).saturating_sub(self.taken))
     }
 
-    /// Whether it is time to take more in: room for a few at once, or nothing left that could go.
-    pub fn is_hungry(&self) -> bool {
+    /// Worth polling the source: there is room for several records, or none is ready.
+    pub fn wants_more(&self) -> bool {
         let room = self.room().records;
         let most = self.settings.window_size.get();
-        self.ledger.room_came()
+        self.ledger.room_freed()
             || room > 0 && (room >= (most / 8).clamp(1, WORTH_A_POLL) || !self.schedule.has_ready())
     }
 
-    /// Whether records came in since [`full`](Self::full) was asked.
+    /// Whether records were admitted since the last call of [`full`](Self::full).
     pub fn has_filled(&self) -> bool {
         self.ledger.has_filled()
     }
 
-    /// Whether a look at [`is_hungry`](Self::is_hungry) may be worth it, without looking at each partition.
-    pub fn may_be_hungry(&self, finished: usize) -> bool {
-        self.ledger.room_came() || !self.schedule.has_ready() || finished >= WORTH_A_POLL
+    /// Whether [`wants_more`](Self::wants_more) is worth calling, without a look at each partition.
+    pub fn may_want_more(&self, finished: usize) -> bool {
+        self.ledger.room_freed() || !self.schedule.has_ready() || finished >= WORTH_A_POLL
     }
 
-    /// The partitions of which the source should bring no more for now.
+    /// The partitions that the source should throttle.
     pub fn full(&mut self) -> Vec<Partition> {
         self.ledger.full()
     }
@@ -141,18 +140,18 @@ impl Dispatcher {
         self.ledger.throttle(partitions);
     }
 
-    /// Nothing more is taken in until [`open`](Self::open).
+    /// Admits nothing more until [`open`](Self::open).
     pub fn close(&mut self) {
         self.closed = true;
     }
 
-    /// Records are taken in again.
+    /// Admits records again.
     pub fn open(&mut self) {
         self.closed = false;
         self.taken = 0;
     }
 
-    /// Nothing more is sent; what is in flight may finish.
+    /// Sends nothing new; requests in flight may finish.
     pub fn drain(&mut self) {
         self.draining = true;
     }

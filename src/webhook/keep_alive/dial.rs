@@ -1,10 +1,10 @@
 //! The way to the destination: a unix socket, a TCP connection, or one through a proxy, with TLS on top for https.
-//! With `--deny-private` it leads only to addresses that were checked, never to a name that is looked up again, and
-//! never to this host itself, whatever its addresses are.
+//! Where private addresses are denied it leads only to addresses that were checked, never to a name that is looked up
+//! again, and never to this host itself, whatever its addresses are.
 
-use super::connection::Connection;
-use super::names::Names;
-use super::private::{is_own, is_private};
+use super::connection::{Connection, Reached};
+use super::name_cache::NameCache;
+use super::private_address::{is_own, is_private};
 use super::proxy::Proxy;
 #[cfg(feature = "tls")]
 use crate::net::TlsClient;
@@ -13,15 +13,15 @@ use crate::webhook::destination::Destination;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Addresses that accept a connection and then fail at the proxy or at TLS: after this many, connecting fails. The
-/// next attempt begins with the others.
+/// Connecting fails after this many addresses that accept a connection and then fail at the proxy or at TLS. The next
+/// attempt begins with the others.
 const MOST_HANDSHAKES: u32 = 3;
 
 /// How to get there.
 pub struct Dial {
     pub destination: Destination,
     /// Of whoever is connected to: the destination, or the proxy.
-    pub names: Names,
+    pub names: NameCache,
     pub proxy: Option<Proxy>,
     pub deny_private: bool,
     #[cfg(feature = "tls")]
@@ -51,17 +51,8 @@ fn public(found: &mut Vec<SocketAddr>, is_private: impl Fn(IpAddr) -> bool) -> D
     }
 }
 
-/// A stream that is ready for a request.
-pub struct Reached {
-    pub stream: Stream,
-    /// Of the other end of the socket: the destination, or the proxy; none for a unix socket.
-    pub address: Option<SocketAddr>,
-    /// How long it took to get there and back: TCP's handshake, and the proxy's answer.
-    pub round_trip: Duration,
-}
-
 impl Dial {
-    /// A connection that is ready for a request; an error is a sentence.
+    /// Connects. An error is a sentence.
     pub fn connect(&self, deadline: Instant) -> Result<Reached, String> {
         if let Some(path) = self.destination.socket() {
             let stream = Stream::unix(path, deadline).map_err(|error| error.to_string())?;
@@ -126,7 +117,7 @@ impl Dial {
             Denial::None => Ok(found),
             Denial::Own(address) => Err(self.leads_here(address)),
             Denial::Private => Err(format!(
-                "--deny-private: {} is at {}, which is not on the Internet",
+                "{} is at {}, which is not on the Internet: private addresses are denied",
                 self.destination.host(),
                 first.ip()
             )),
@@ -135,7 +126,7 @@ impl Dial {
 
     fn leads_here(&self, address: SocketAddr) -> String {
         let host = self.destination.host();
-        format!("--deny-private: {host} is at {}, which is an address of this very host", address.ip())
+        format!("{host} is at {}, an address of this very host: private addresses are denied", address.ip())
     }
 
     /// Asks the proxy for a connection to the destination (RFC 9110 §9.3.6).
@@ -158,7 +149,7 @@ impl Dial {
         match connection.reading.status() {
             200..=299 if exact => Ok(()),
             200..=299 => Err(format!("the proxy {proxy} said more than that the connection is open")),
-            407 => Err(format!("the proxy {proxy} wants other credentials (407): mend --proxy")),
+            407 => Err(format!("the proxy {proxy} wants other credentials (407)")),
             status => Err(format!("the proxy {proxy} opened no connection: it answered {status}")),
         }
     }

@@ -1,12 +1,12 @@
-//! HTTP/1.1 with connections that are kept: the default client, made for one destination that many threads send to.
+//! HTTP/1.1 with kept connections: the default client, for one destination that many threads send to.
 //!
 //! Code of our own and not `ureq`: with 16 threads and bodies of 1 KB, taking turns before one receiver, `ureq` 3.5
 //! took 2.3 times the CPU per request (13 times with a deadline for the whole, for which it starts threads) and a
 //! binary 0.3 MB larger. One deadline, checked addresses, unix sockets and lenient reading of answers would have
 //! been code of our own on top of it. The price is 2,000 lines, tests not counted.
 //!
-//! - A request is one write, from the thread that asks; other threads are one per lookup of the name, and one that
-//!   closes idle connections.
+//! - A request is one write by the calling thread; other threads are one per name lookup, and one that closes idle
+//!   connections.
 //! - Each request in flight uses one connection, so there is at most one per permit; idle ones are kept for a bounded
 //!   time ([`ClientSettings::ages`]).
 //! - Everything ends by the deadline, whatever the other side does; connecting (name, TCP, proxy, TLS) has a
@@ -22,61 +22,61 @@
 //!   the refusal.
 //! - Redirects are not followed, `Expect` is not sent.
 //!
-//! | file | what is in it |
+//! | room | what is in it |
 //! |---|---|
-//! | [reading], `head`, `chunks` | bytes in, an answer out; knows no socket |
+//! | [response_reader], `response_head`, `chunked` | bytes in, an answer out; knows no socket |
 //! | `connection` | a request and its answer on one socket |
-//! | `pool` | connections that wait, until they are too old |
-//! | `dial` | the way there: proxy, TLS, unix socket |
-//! | `names`, `outage` | addresses of a name, looked up again; when to tell that they can't be |
-//! | [proxy], [private] | forward proxies; addresses that are not the Internet |
+//! | `pool` | idle connections, until they expire |
+//! | `dial` | connecting: proxy, TLS, unix socket |
+//! | `name_cache`, `outage_notice` | addresses of a name, looked up again; when to log that they can't be |
+//! | [proxy], [private_address] | forward proxies; addresses that are not on the Internet |
 
-mod chunks;
+mod chunked;
 mod connection;
 mod dial;
-mod head;
-mod names;
-mod outage;
+mod name_cache;
+mod outage_notice;
 mod pool;
-pub mod private;
+pub mod private_address;
 pub mod proxy;
-pub mod reading;
+mod response_head;
+pub mod response_reader;
 
-pub use names::{LONGEST_STALE, Resolver, system};
-pub use pool::Ages;
+pub use name_cache::{LONGEST_STALE, Resolver, system};
+pub use pool::ConnectionAges;
 
 use super::answer::{answer, blames_destination, printable};
 use super::destination::Destination;
 use super::request::WireRequest;
 use crate::net::{NetError, TlsSettings};
 use crate::relay::transport::{Answer, SendError, SendErrorKind};
-use connection::{Broken, Connection, Wanted};
+use connection::{Connection, ExchangeError, ResponseScope};
 use dial::Dial;
-use names::{NameSettings, Names};
+use name_cache::{NameCache, NameCacheSettings};
 use pool::Pool;
 use proxy::Proxy;
-use reading::Malformed;
+use response_reader::Malformed;
 use std::fmt;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a client is told.
+/// The settings of a client.
 #[derive(Clone)]
 pub struct ClientSettings {
-    /// How long it may take until a request can be sent: name, TCP, proxy and TLS.
+    /// The time for connecting: name, TCP, proxy and TLS.
     pub connect_timeout: Duration,
     /// How many idle connections are kept: as many as there may be requests at once.
     pub most_idle: usize,
     /// How long a connection is kept.
-    pub ages: Ages,
+    pub ages: ConnectionAges,
     /// How old the addresses of a name may become.
     pub address_age: Duration,
-    /// For how long they are used while the name can't be looked up, counted from the last time that it could.
+    /// How long they are used while the name can't be looked up, since the last successful lookup.
     pub stale_age: Duration,
     /// How a name is looked up.
     pub resolver: Resolver,
-    /// Called when addresses are used that could not be renewed: at once, then ever more rarely.
+    /// Warns of addresses that could not be renewed: at once, then ever more rarely.
     pub warn: fn(&str),
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,
@@ -93,7 +93,7 @@ impl Default for ClientSettings {
         Self {
             connect_timeout: Duration::from_secs(5),
             most_idle: 8,
-            ages: Ages { idle: Duration::from_secs(30), life: Duration::from_secs(300) },
+            ages: ConnectionAges { idle: Duration::from_secs(30), life: Duration::from_secs(300) },
             address_age: Duration::from_secs(30),
             stale_age: LONGEST_STALE,
             resolver: system(),
@@ -106,14 +106,14 @@ impl Default for ClientSettings {
     }
 }
 
-/// Why there is no such client; nothing was contacted.
+/// Why the client can't be made; nothing was contacted.
 #[derive(Debug)]
 pub enum ClientError {
-    /// `--https-only`, and the URL is another.
+    /// Only https is allowed, and the URL has another scheme.
     NotHttps,
-    /// `--deny-private` with a proxy, which is the one that looks names up.
+    /// Private addresses are denied, and a proxy looks names up itself.
     PrivateBehindProxy,
-    /// `--deny-private`, and the URL leads to this host or its network.
+    /// Private addresses are denied, and the URL leads to this host or its network.
     Private(String),
     /// Certificates or keys.
     Tls(NetError),
@@ -122,12 +122,11 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotHttps => f.write_str("--https-only: the URL has to begin with https://"),
+            Self::NotHttps => f.write_str("only https is allowed: the URL has to begin with https://"),
             Self::PrivateBehindProxy => f.write_str(
-                "--deny-private can't be kept with a proxy, which looks the name up itself: let the proxy deny them, \
-                 or take --proxy none",
+                "private addresses can't be denied behind a proxy, which looks names up itself: let the proxy deny them",
             ),
-            Self::Private(place) => write!(f, "--deny-private: {place} is not on the Internet"),
+            Self::Private(place) => write!(f, "private addresses are denied, and {place} is not on the Internet"),
             Self::Tls(error) => write!(f, "{error}"),
         }
     }
@@ -144,7 +143,7 @@ impl std::error::Error for ClientError {
 
 /// Which connection a request may go over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum ConnectionChoice {
     /// A kept one, if there is one.
     AnyConnection,
     /// A new one.
@@ -189,12 +188,12 @@ impl KeepAlive {
                 return Err(ClientError::PrivateBehindProxy);
             }
             let host = destination.host();
-            let private = host.parse().is_ok_and(private::is_private);
+            let private = host.parse().is_ok_and(private_address::is_private);
             if private || destination.socket().is_some() {
                 return Err(ClientError::Private(destination.to_string()));
             }
         }
-        let names = NameSettings {
+        let names = NameCacheSettings {
             resolver: settings.resolver,
             age: settings.address_age,
             stale: settings.stale_age,
@@ -213,7 +212,7 @@ impl KeepAlive {
             }
         }
         let dial = Dial {
-            names: Names::new(host, port, names),
+            names: NameCache::new(host, port, names),
             proxy,
             deny_private: settings.deny_private,
             #[cfg(feature = "tls")]
@@ -246,10 +245,10 @@ impl KeepAlive {
     pub fn exchange(
         &self,
         request: &WireRequest<'_>,
-        over: Over,
+        over: ConnectionChoice,
         deadline: Instant,
     ) -> Result<Answer, SendError> {
-        let connection = self.converse(request, over, Wanted::Status, deadline)?;
+        let connection = self.converse(request, over, ResponseScope::Status, deadline)?;
         let reading = &connection.reading;
         let (status, retry_after) = (reading.status(), reading.retry_after());
         let answer = answer(&request.target, status, retry_after, reading.body(), SystemTime::now());
@@ -264,10 +263,10 @@ impl KeepAlive {
     pub fn call(
         &self,
         request: &WireRequest<'_>,
-        over: Over,
+        over: ConnectionChoice,
         deadline: Instant,
     ) -> Result<RawAnswer, SendError> {
-        let connection = self.converse(request, over, Wanted::Body, deadline)?;
+        let connection = self.converse(request, over, ResponseScope::Body, deadline)?;
         let reading = &connection.reading;
         let answer = RawAnswer {
             status: reading.status(),
@@ -279,13 +278,13 @@ impl KeepAlive {
         Ok(answer)
     }
 
-    /// Keeps the connection for another request, or closes it.
-    fn settle(&self, connection: Connection, over: Over) {
+    /// Keeps or closes the connection.
+    fn settle(&self, connection: Connection, over: ConnectionChoice) {
         if blames_destination(connection.reading.status()) {
             self.had_trouble(&connection);
             return;
         }
-        if over == Over::NewConnection && self.troubled.swap(false, Ordering::Relaxed) {
+        if over == ConnectionChoice::NewConnection && self.troubled.swap(false, Ordering::Relaxed) {
             self.pool.clear();
         }
         self.pool.put(connection, Instant::now());
@@ -300,7 +299,7 @@ impl KeepAlive {
         }
     }
 
-    /// Goes the whole way there and sends nothing; says where it arrived.
+    /// Connects without sending anything. Returns a description of the connection.
     pub fn probe(&self, deadline: Instant) -> Result<String, SendError> {
         let connection = self.connect(deadline)?;
         let way = match (&self.dial.proxy, connection.address()) {
@@ -314,14 +313,14 @@ impl KeepAlive {
     fn converse(
         &self,
         request: &WireRequest<'_>,
-        over: Over,
-        wanted: Wanted,
+        over: ConnectionChoice,
+        wanted: ResponseScope,
         deadline: Instant,
     ) -> Result<Connection, SendError> {
         let begun = Instant::now();
         let kept = match over {
-            Over::AnyConnection => self.pool.take(begun),
-            Over::NewConnection => None,
+            ConnectionChoice::AnyConnection => self.pool.take(begun),
+            ConnectionChoice::NewConnection => None,
         };
         let mut connection = match kept {
             Some(kept) => kept,
@@ -371,11 +370,11 @@ impl KeepAlive {
         failed(SendErrorKind::Stale, &text)
     }
 
-    fn broke(&self, why: Broken, connection: &Connection, begun: Instant) -> SendError {
+    fn broke(&self, why: ExchangeError, connection: &Connection, begun: Instant) -> SendError {
         let destination = self.destination();
         let said = connection.reading.beginning();
         match why {
-            Broken::Timeout => {
+            ExchangeError::Timeout => {
                 let seconds = begun.elapsed().as_secs_f64();
                 let text = match said {
                     Some(said) => {
@@ -385,14 +384,14 @@ impl KeepAlive {
                 };
                 failed(SendErrorKind::Timeout, &text)
             }
-            Broken::Io(error) => match NetError::of_io(destination.host(), error) {
+            ExchangeError::Io(error) => match NetError::of_io(destination.host(), error) {
                 // With TLS 1.3 a refusal of our certificate comes only now; the request was not even looked at.
                 error @ NetError::Tls { .. } => self.unconnected(&error.to_string()),
                 error => {
                     broken(&said.map_or_else(|| error.to_string(), |said| format!("{said}, but {error}")))
                 }
             },
-            Broken::Malformed(malformed) => match said {
+            ExchangeError::Malformed(malformed) => match said {
                 Some(said) if malformed != Malformed::NotHttp => broken(&format!("{said}, but {malformed}")),
                 Some(said) => broken(&format!("{malformed}: {said}")),
                 None => broken(&malformed.to_string()),

@@ -1,5 +1,5 @@
-//! Connections that wait for their next request: last in, first out, so that the few that are needed stay warm
-//! and the others grow old. The lock is taken to push and pop alone; sockets are looked at and closed outside.
+//! Idle connections: last in, first out, so that the few that are needed stay in use and the others expire. The lock is
+//! held only to push and pop; sockets are checked and closed outside.
 //!
 //! A thread, the sweeper, closes idle connections at their age even without traffic. There is at most one, and only
 //! while connections are idle; it sleeps until the next one is too old, ends with the pool, and doesn't keep the
@@ -16,7 +16,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// How long a connection may be kept. Both bounds are there because the other side has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ages {
+pub struct ConnectionAges {
     /// Idle for longer, it is closed: before the receiver does so, which often is after 60 s.
     pub idle: Duration,
     /// Made longer ago, it is closed: the name may lead elsewhere by now.
@@ -34,7 +34,7 @@ pub struct Pool {
 struct Shared {
     idle: Mutex<Idle>,
     closing: Condvar,
-    ages: Ages,
+    ages: ConnectionAges,
 }
 
 #[derive(Debug, Default)]
@@ -49,12 +49,12 @@ struct Idle {
 
 impl Pool {
     /// Keeps at most `most`, none beyond `ages`.
-    pub fn new(most: usize, ages: Ages) -> Self {
+    pub fn new(most: usize, ages: ConnectionAges) -> Self {
         let shared = Shared { idle: Mutex::default(), closing: Condvar::new(), ages };
         Self { shared: Arc::new(shared), most }
     }
 
-    /// One that is alive as far as can be seen.
+    /// A connection that seems alive.
     pub fn take(&self, now: Instant) -> Option<Connection> {
         // Each turn removes one, and other threads put back no more than there are permits.
         for _ in 0..=self.most {
@@ -66,7 +66,7 @@ impl Pool {
         None
     }
 
-    /// Keeps it, if it may be used again, and closes old ones.
+    /// Keeps the connection if it is reusable, and closes expired ones.
     pub fn put(&self, mut connection: Connection, now: Instant) {
         if !connection.is_reusable() || !self.shared.is_young(&connection, now) {
             return;

@@ -1,8 +1,8 @@
-//! The forward proxy between us and the destination: from `--proxy`, or from the environment as other programs
+//! The forward proxy between us and the destination: from the settings, or from the environment as other programs
 //! read it. Its password goes to the proxy alone, never to the destination, a log or an error.
 
-use super::private::within;
-use crate::relay::base64;
+use super::private_address::within;
+use crate::text::base64;
 use crate::webhook::destination::Destination;
 use std::fmt;
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ impl fmt::Display for ProxyError {
             }
             Self::Path => f.write_str("a proxy has no path: write it as http://HOST:PORT"),
             Self::Variable(name, error) => {
-                write!(f, "the variable {name}: {error} (--proxy none goes without a proxy)")
+                write!(f, "the variable {name}: {error}")
             }
         }
     }
@@ -185,7 +185,7 @@ mod tests {
         }
         let error = from("http://h.example", &[("ALL_PROXY", "socks5://user:secret@s")]).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("ALL_PROXY") && text.contains("--proxy none") && !text.contains("secret"));
+        assert!(text.contains("ALL_PROXY") && !text.contains("secret"));
     }
 
     #[test]

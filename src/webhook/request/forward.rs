@@ -1,25 +1,24 @@
-//! `--forward-header`: a record's own headers that go along.
+//! A record's own headers that are forwarded.
 //!
-//! A value that no header line can hold (control characters, white space at an end, bytes that are not UTF-8) goes as
-//! base64 under the name with `-base64` behind it. What goes along is bounded, since servers refuse a request whose
-//! headers are too many or too long, whatever else is in it.
+//! A value that is not a valid header value (control characters, white space at an end, not UTF-8) is sent in base64,
+//! with `-base64` appended to the name. Number and size are bounded, since servers refuse requests with too many or too
+//! long headers.
 
-use super::header::{Headers, is_value};
-use super::notices::Notices;
-use crate::relay::base64;
-use crate::relay::record::Record;
+use super::warn_once::WarnOnce;
+use crate::record::Record;
+use crate::text::base64;
+use crate::webhook::headers::{Headers, is_value};
 use std::borrow::Cow;
 
-/// All forwarded header lines of a request, in bytes: what common servers take for one line, so that twice as much
-/// is left of what they take for all.
+/// Bytes of all forwarded header lines of a request, at most: what common servers take for one line.
 pub const MOST_FORWARDED_BYTES: usize = 8_000;
 /// Forwarded header lines of a request, at most: Apache takes 100 lines in all.
 pub const MOST_FORWARDED_LINES: usize = 50;
-/// What a line has beside its name and its value: a colon, a space, CR and LF.
+/// The bytes of a line beside name and value: a colon, a space, CR and LF.
 const LINE_OVERHEAD: usize = 4;
 
-/// Adds a record's headers of these names, in the record's order. One without a value is as one that is not there.
-pub fn forward(names: &[String], record: &Record, headers: &mut Headers, notices: &Notices) {
+/// Adds a record's headers of these names, in the record's order; those without a value are ignored.
+pub fn forward(names: &[String], record: &Record, headers: &mut Headers, notices: &WarnOnce) {
     if names.is_empty() {
         return;
     }
@@ -66,14 +65,14 @@ impl std::fmt::Display for Omitted<'_> {
 mod tests {
     use super::*;
     use crate::files::Reporter;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
     use proptest::prelude::*;
     use std::sync::Mutex;
 
     fn forwarded(names: &[&str], headers: &[Header<'_>], reporter: Reporter) -> Headers {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let record = Record::with_headers(Partition::new("t", 1), Offset(2), 3, None, None, headers);
-        let (mut lines, notices) = (Headers::default(), Notices::new(reporter));
+        let (mut lines, notices) = (Headers::default(), WarnOnce::new(reporter));
         for _ in 0..3 {
             lines = Headers::default();
             forward(&names, &record, &mut lines, &notices);

@@ -1,173 +1,86 @@
-//! What a record looks like as a request: where it goes, its headers, its body.
+//! A record as a request: its target, headers and body.
 //!
-//! Both clients send what [`Requests::make`] makes, so that a receiver can't tell them apart. What is the same for
-//! every record is made once; a record then costs one buffer for its header lines, and its value is borrowed.
+//! Both clients send what [`Requests::make`] makes, so that a receiver can't tell them apart. The parts common to all
+//! records are made once; a record then costs one buffer for its header lines, and its value is borrowed.
 //!
-//! Invariant: no byte of a record or a setting ends a header line ([`header`]) or changes scheme, host or port,
+//! Invariant: no byte of a record or a setting ends a header line ([`Headers`]) or changes scheme, host or port,
 //! which are the [`Destination`]'s alone.
 //!
-//! What records put into a request is bounded as servers bound it. A key that is too long is left out and said to be;
-//! a path or header that would be too long makes the record one that can't be sent, which no retry would change.
+//! The parts made from a record are bounded as servers bound them. A key that is too long is left out, and a header
+//! says so; a path or header that is too long makes the record unsendable, which no retry would change.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `settings` | what requests look like |
+//! | [header_field] | headers that may be set or forwarded |
+//! | [content_type] | the content type, by the value |
+//! | `forward` | a record's own headers |
+//! | `warn_once` | warnings, each once per run |
 
-pub mod forward;
-pub mod header;
-mod notices;
+pub mod content_type;
+mod forward;
+pub mod header_field;
+mod settings;
+mod warn_once;
 
 use super::authorization::Authorization;
-use super::cloud_event::{CloudEvents, LeftOut};
+use super::cloud_event::OmittedAttribute;
 use super::destination::Destination;
 use super::envelope::envelope;
+pub use super::headers::Headers;
+use super::headers::{is_value, percent_encode};
 use super::oauth::TOKEN_TIMEOUT;
 use super::signature::Signer;
-use super::template::{Target, Template, TemplateError};
-use crate::files::Reporter;
-use crate::relay::base64::encode as base64;
-use crate::relay::record::Record;
+use super::template::{HeaderTemplate, RequestTarget};
+pub use super::wire_request::WireRequest;
+use crate::record::Record;
 use crate::relay::transport::{self, Answer, SendError, SendErrorKind};
-pub use header::{HeaderError, HeaderField, Headers, forwardable};
-use header::{is_value, percent_encode};
-use notices::Notices;
+use crate::text::base64::encode as base64;
+pub use header_field::{HeaderError, HeaderField, forwardable};
+pub use settings::{DEFAULT_MAX_KEY_HEADER, Format, RequestSettings, RequestSettingsError};
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use warn_once::WarnOnce;
 
-/// Header lines rarely take more: one allocation does.
+/// The usual size of all header lines, so that one allocation is enough.
 const USUAL_HEADER_BYTES: usize = 1024;
-/// The longest `kafka-key` by default, in bytes as it is sent. Servers take lines of 8 KB, and 16 KB in all, or more.
-pub const DEFAULT_MAX_KEY_HEADER: usize = 4 << 10;
-/// The longest path with query that a record may make, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
+/// The longest request target made from a record, in bytes (RFC 9110 §4.1; Apache takes 8190 for its line).
 pub const LONGEST_TARGET: usize = 8_000;
-/// The longest header line that a record may make, in bytes.
+/// The longest header line made from a record, in bytes.
 pub const LONGEST_LINE: usize = 8_100;
-/// All header lines that a record may make, in bytes: nginx takes four lines of 8 KiB.
+/// All header lines made from a record, at most, in bytes: nginx takes four lines of 8 KiB.
 pub const MOST_HEADER_BYTES: usize = 24 << 10;
-/// A record's own content type is no longer than this, or not used.
+/// The longest content type of a record that is used, in bytes.
 const LONGEST_CONTENT_TYPE: usize = 1_000;
-/// Credentials are not renewed within an attempt that has used up more of its time for them than all but this.
+/// Credentials are renewed within an attempt only if at least this much of their time is left.
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
-
-/// What of a record is the body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Its value, byte for byte.
-    #[default]
-    Raw,
-    /// Its value, with what else there is to know as a CloudEvent's attributes.
-    CloudEvents(CloudEvents),
-    /// The whole record as a JSON object.
-    Json,
-}
-
-/// What requests are to look like.
-#[derive(Debug)]
-pub struct Settings {
-    /// `--format`.
-    pub format: Format,
-    /// `--content-type`, unless the record has its own.
-    pub content_type: String,
-    /// `--header`.
-    pub headers: Vec<HeaderField>,
-    /// `--forward-header`: names in lower case, from [`forwardable`].
-    pub forward: Vec<String>,
-    /// `--signing-secret-file`.
-    pub signer: Option<Signer>,
-    /// `--auth`.
-    pub authorization: Option<Authorization>,
-    /// Not with `--no-kafka-headers`.
-    pub kafka_headers: bool,
-    /// `--max-key-header`: a longer key is left out, in bytes as it would be sent.
-    pub max_key_header: usize,
-    /// Who is told of records that don't go as asked for.
-    pub reporter: Reporter,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            format: Format::Raw,
-            content_type: "application/json".into(),
-            headers: Vec::new(),
-            forward: Vec::new(),
-            signer: None,
-            authorization: None,
-            kafka_headers: true,
-            max_key_header: DEFAULT_MAX_KEY_HEADER,
-            reporter: Reporter::SILENT,
-        }
-    }
-}
-
-/// Why requests can't look like that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingsError {
-    /// The URL's path or query.
-    Url(TemplateError),
-    /// A header, by its name.
-    Header(String, TemplateError),
-    /// A header with the name of an event's attribute.
-    Attribute(String),
-    /// Credentials in more than one place.
-    TwoCredentials,
-}
-
-impl fmt::Display for SettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(error) => write!(f, "--url: {error}"),
-            Self::Header(name, error) => write!(f, "--header {name}: {error}"),
-            Self::Attribute(name) => {
-                write!(f, "--header {name}: with --format cloudevents the ce- headers are the event's own")
-            }
-            Self::TwoCredentials => f.write_str(
-                "credentials come from one place: --auth, or a user name in the URL, or --header Authorization",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SettingsError {}
-
-/// A request as it goes on the wire, but for what belongs to the connection (`Host`, `Content-Length`).
-pub struct WireRequest<'r> {
-    /// What the request line asks for: path and query (RFC 9112 §3.2.1).
-    pub target: Cow<'r, str>,
-    /// Its header lines.
-    pub headers: Headers,
-    /// Its body.
-    pub body: Cow<'r, [u8]>,
-}
-
-/// Shows neither query, values nor body.
-impl fmt::Debug for WireRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "POST {:?} ({} bytes)", self.headers, self.body.len())
-    }
-}
 
 /// Makes requests of records.
 #[derive(Debug)]
 pub struct Requests {
     format: Format,
-    content_type: String,
+    content_type: Option<String>,
     forward: Vec<String>,
     signer: Option<Signer>,
     authorization: Option<Authorization>,
-    target: Target,
-    /// The lines that every request has.
+    target: RequestTarget,
+    /// The lines common to all requests.
     fixed: Headers,
     /// Headers that differ from record to record.
-    made: Vec<(String, Template)>,
+    made: Vec<(String, HeaderTemplate)>,
     kafka_headers: bool,
     max_key_header: usize,
-    notices: Notices,
+    notices: WarnOnce,
 }
 
 impl Requests {
     /// Makes requests to `destination`.
-    pub fn new(destination: &Destination, settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { format, content_type, headers, mut forward, signer, authorization, .. } = settings;
-        let Settings { kafka_headers, max_key_header, reporter, .. } = settings;
+    pub fn new(destination: &Destination, settings: RequestSettings) -> Result<Self, RequestSettingsError> {
+        let RequestSettings { format, content_type, headers, mut forward, signer, authorization, .. } =
+            settings;
+        let RequestSettings { kafka_headers, max_key_header, reporter, .. } = settings;
         let set = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
         let mut fixed = Headers::default();
         if !set("user-agent") {
@@ -176,27 +89,27 @@ impl Requests {
         let credentials = destination.credentials();
         let ways = [credentials.is_some(), set("authorization"), authorization.is_some()];
         if ways.into_iter().filter(|given| *given).count() > 1 {
-            return Err(SettingsError::TwoCredentials);
+            return Err(RequestSettingsError::TwoCredentials);
         }
         if let Some(credentials) = credentials {
             fixed.add("Authorization", &format!("Basic {}", base64(credentials)));
         }
         let events = matches!(format, Format::CloudEvents(_));
-        // What is said once for all requests goes before what a record says.
+        // A header set for all requests goes before that of a record.
         forward.retain(|name| !(set(name) || events && is_attribute(name)));
         let mut made = Vec::new();
         for HeaderField { name, value } in headers {
             if events && is_attribute(&name) {
-                return Err(SettingsError::Attribute(name));
+                return Err(RequestSettingsError::Attribute(name));
             }
-            match Template::parse(&value) {
+            match HeaderTemplate::parse(&value) {
                 Ok(None) => fixed.add(&name, &value),
                 Ok(Some(template)) => made.push((name, template)),
-                Err(error) => return Err(SettingsError::Header(name, error)),
+                Err(error) => return Err(RequestSettingsError::Header(name, error)),
             }
         }
-        let target = Target::parse(&destination.target()).map_err(SettingsError::Url)?;
-        let notices = Notices::new(reporter);
+        let target = RequestTarget::parse(&destination.target()).map_err(RequestSettingsError::Url)?;
+        let notices = WarnOnce::new(reporter);
         Ok(Self {
             format,
             content_type,
@@ -212,11 +125,11 @@ impl Requests {
         })
     }
 
-    /// Sends a record by `post`, which moves one request and brings one answer within the time that it is given:
-    /// `timeout`, which begins once the credentials are there. A 401 to credentials that can be renewed is no answer
-    /// yet: the record goes once more with new ones, signed anew, in the same attempt.
+    /// Sends a record by `post`, which sends one request and returns its answer within the time that it is given:
+    /// `timeout`, from when the credentials are available. After a 401 the record is sent once more within the same
+    /// attempt, with renewed credentials and a new signature, where they can be renewed.
     ///
-    /// All in all it takes at most `timeout` and [`TOKEN_TIMEOUT`].
+    /// It takes at most `timeout` plus [`TOKEN_TIMEOUT`].
     ///
     /// # Errors
     /// There are no credentials, no answer came, or the record can't be sent.
@@ -239,15 +152,14 @@ impl Requests {
         let waiting = TOKEN_TIMEOUT.saturating_sub(sent.saturating_duration_since(begun));
         let left = timeout.saturating_sub(sent.elapsed());
         if waiting < SHORTEST_RENEWAL || left < timeout / 2 {
-            // Too little is left: the next attempt has the new ones.
+            // Too little time is left: the next attempt uses the new ones.
             return Ok(answer);
         }
         let renewed = authorization.value(after(Instant::now(), waiting))?;
         post(&self.build(record, SystemTime::now(), Some(&renewed))?, left)
     }
 
-    /// What the core knows of where a record goes: a number for each path and query that placeholders make, the same
-    /// in each run of the same build.
+    /// The core's target of a record: a hash of path and query, the same in each run of the same build.
     pub fn target(&self, record: &Record) -> transport::Target {
         if self.target.is_fixed() {
             return transport::Target::ONLY;
@@ -258,7 +170,7 @@ impl Requests {
         transport::Target(hasher.finish().max(transport::Target::ONLY.0.saturating_add(1)))
     }
 
-    /// Whether there are the credentials that requests should have.
+    /// Checks that credentials are available.
     ///
     /// # Errors
     /// No token can be fetched.
@@ -274,7 +186,7 @@ impl Requests {
     /// The request for an attempt that begins at `now`.
     ///
     /// # Errors
-    /// There are no credentials where there should be some, or the record can't be sent.
+    /// No credentials are available, or the record is unsendable.
     pub fn make<'r>(&'r self, record: &'r Record, now: SystemTime) -> Result<WireRequest<'r>, SendError> {
         self.build(record, now, self.credentials()?.as_deref())
     }
@@ -292,6 +204,8 @@ impl Requests {
         }
         let ours = headers.as_str().len();
         let id = webhook_id(record);
+        // Invariant 7: the id depends on the record alone, and no part of it can be left out of a header.
+        debug_assert!(!id.contains('.'), "Standard Webhooks forbids a dot in an id");
         let value = record.value().unwrap_or_default();
         let (content_type, body) = match &self.format {
             Format::Raw | Format::CloudEvents(_) => (self.content_type_of(record), Cow::Borrowed(value)),
@@ -311,13 +225,13 @@ impl Requests {
         forward::forward(&self.forward, record, &mut headers, &self.notices);
         self.prove(&id, now, &body, &mut headers);
         let target = self.target.of(record);
-        // One that is the same for every record is the operator's own.
+        // A target without placeholders is not checked: the operator chose it.
         let made_target = if matches!(target, Cow::Owned(_)) { &*target } else { "" };
         self.check_lengths(made_target, headers.as_str().get(ours..).unwrap_or_default())?;
         Ok(WireRequest { target, headers, body })
     }
 
-    /// Refuses what no server would take: it would answer the same each time, or only end the connection.
+    /// Rejects what no server takes: each attempt would end alike.
     fn check_lengths(&self, made_target: &str, lines: &str) -> Result<(), SendError> {
         if made_target.len() > LONGEST_TARGET {
             return Err(unsendable("the URL's path and query", made_target.len(), LONGEST_TARGET));
@@ -325,7 +239,7 @@ impl Requests {
         if lines.len() <= LONGEST_LINE {
             return Ok(());
         }
-        // Whoever allows a longer key knows what the server takes.
+        // An operator who allows a longer key knows what the server takes.
         let longest = LONGEST_LINE.max(self.max_key_header.saturating_add("kafka-key-base64: ".len()));
         if let Some(line) = lines.split("\r\n").find(|line| line.len() > longest) {
             let name = line.split(':').next().unwrap_or_default();
@@ -338,7 +252,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Id and time of the attempt, and the signature over both and the body.
+    /// Adds id and time of the attempt, and the signature over both and the body.
     fn prove(&self, id: &str, now: SystemTime, body: &[u8], headers: &mut Headers) {
         headers.add("webhook-id", id);
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -351,21 +265,27 @@ impl Requests {
     fn content_type_of<'a>(&'a self, record: &'a Record) -> &'a str {
         let own = record.headers().filter(|h| h.name.eq_ignore_ascii_case(b"content-type")).last();
         let Some(own) = own.and_then(|h| h.value).filter(|value| !value.is_empty()) else {
-            return &self.content_type;
+            return self.content_type_for(record);
         };
         let sound = own.len() <= LONGEST_CONTENT_TYPE && is_value(own);
         match std::str::from_utf8(own) {
             Ok(text) if sound => text,
             _ => {
-                let what =
-                    "the record's own content-type can't stand in a header: it went as --content-type says";
+                let what = "its own content-type can't stand in a header, so another one was sent";
                 self.notices.once("content-type", record, what);
-                &self.content_type
+                self.content_type_for(record)
             }
         }
     }
 
-    /// Where the record is from, in headers.
+    fn content_type_for(&self, record: &Record) -> &str {
+        match &self.content_type {
+            Some(content_type) => content_type,
+            None => content_type::of(record.value().unwrap_or_default()),
+        }
+    }
+
+    /// Adds the `kafka-` headers: where the record is from.
     fn describe(&self, record: &Record, headers: &mut Headers) {
         let partition = record.partition();
         headers.add("kafka-topic", partition.topic());
@@ -385,7 +305,7 @@ impl Requests {
     fn describe_key(&self, key: &[u8], record: &Record, headers: &mut Headers) {
         let most = self.max_key_header;
         let mut value = String::new();
-        // It only grows: what is too long already needs no encoding.
+        // Encoding never makes it shorter.
         let name = match key.len() <= most {
             false => None,
             true if std::str::from_utf8(key).is_ok() => {
@@ -411,16 +331,16 @@ impl Requests {
     fn tell_long_key(&self, record: &Record) {
         let (length, most) = (record.key().map_or(0, <[u8]>::len), self.max_key_header);
         let what = format!(
-            "its key of {length} bytes is too long for a header (--max-key-header: {most} bytes as it is sent) and was \
+            "its key of {length} bytes is too long for a header (at most {most} bytes as it is sent) and was \
              left out; kafka-key-omitted tells its length"
         );
         self.notices.once("kafka-key", record, what);
     }
 
-    fn tell_left_out(&self, left_out: &LeftOut, record: &Record) {
+    fn tell_left_out(&self, left_out: &OmittedAttribute, record: &Record) {
         match left_out {
-            LeftOut::Key => self.tell_long_key(record),
-            LeftOut::Attribute(name) => {
+            OmittedAttribute::Key => self.tell_long_key(record),
+            OmittedAttribute::Attribute(name) => {
                 let what = format!(
                     "its header {name} was left out: an event's attribute has a name of letters and digits, and text in \
                      UTF-8 as its value"
@@ -447,9 +367,9 @@ fn is_attribute(name: &str) -> bool {
     name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("ce-"))
 }
 
-/// The id that a record keeps over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka
-/// forbids `~` in a topic, so the one stands for the other. The record's timestamp tells a re-created topic,
-/// whose offsets start again, from the old one; it is 0 where the source knows none.
+/// The id of a record, the same over retries and restarts. Standard Webhooks forbids `.` in an id, and Kafka forbids
+/// `~` in a topic name, so `~` replaces it. The timestamp distinguishes a recreated topic, whose offsets start again;
+/// it is 0 where the source knows none.
 pub fn webhook_id(record: &Record) -> String {
     let partition = record.partition();
     let mut id = String::with_capacity(partition.topic().len() + 48);
@@ -461,26 +381,26 @@ pub fn webhook_id(record: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::header::is_token;
     use super::*;
-    use crate::relay::record::{Header, Offset, Partition};
+    use crate::record::{Header, Offset, Partition};
+    use crate::webhook::headers::is_token;
     use proptest::prelude::*;
 
     fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> Record {
         Record::with_headers(Partition::new("or.ders", 3), Offset(42), 1_700_000_000_123, key, value, headers)
     }
 
-    fn requests(settings: Settings) -> Requests {
+    fn requests(settings: RequestSettings) -> Requests {
         Requests::new(&Destination::parse("http://receiver.example/hook?a=b").unwrap(), settings).unwrap()
     }
 
-    fn sent(settings: Settings, record: &Record) -> Headers {
+    fn sent(settings: RequestSettings, record: &Record) -> Headers {
         let now = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_100);
         requests(settings).make(record, now).unwrap().headers
     }
 
     fn plain(record: &Record) -> Headers {
-        sent(Settings::default(), record)
+        sent(RequestSettings::default(), record)
     }
 
     #[test]
@@ -503,8 +423,21 @@ mod tests {
     }
 
     #[test]
+    fn invariant_7_the_same_record_has_the_same_webhook_id_on_each_attempt_and_after_a_restart() {
+        let record = record(None, Some(b"{}"), &[]);
+        let id = |requests: &Requests, second: u64| {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            requests.make(&record, now).unwrap().headers.get("webhook-id").unwrap().to_owned()
+        };
+        let first = requests(RequestSettings::default());
+        let restarted = requests(RequestSettings { kafka_headers: false, ..RequestSettings::default() });
+        assert_eq!([id(&first, 1), id(&first, 60), id(&restarted, 3_600)], ["or~ders-3-42-1700000000123"; 3]);
+    }
+
+    #[test]
     fn the_body_is_the_value_itself_without_a_copy() {
-        let (requests, record) = (requests(Settings::default()), record(None, Some(b"\0\xffvalue"), &[]));
+        let (requests, record) =
+            (requests(RequestSettings::default()), record(None, Some(b"\0\xffvalue"), &[]));
         let request = requests.make(&record, UNIX_EPOCH).unwrap();
         assert!(matches!(request.body, Cow::Borrowed(body) if std::ptr::eq(body, record.value().unwrap())));
         assert!(matches!(request.target, Cow::Borrowed("/hook?a=b")));
@@ -523,14 +456,26 @@ mod tests {
     #[test]
     fn the_records_own_content_type_wins() {
         let own = [Header { name: b"Content-Type", value: Some(b"text/plain") }];
-        assert_eq!(plain(&record(None, None, &own)).get("Content-Type"), Some("text/plain"));
+        assert_eq!(plain(&record(None, Some(b"{}"), &own)).get("Content-Type"), Some("text/plain"));
         let broken = [Header { name: b"content-type", value: Some(b"text/plain\r\nX: y") }];
-        assert_eq!(plain(&record(None, None, &broken)).get("Content-Type"), Some("application/json"));
+        assert_eq!(plain(&record(None, Some(b"{}"), &broken)).get("Content-Type"), Some("application/json"));
+    }
+
+    #[test]
+    fn where_nothing_names_the_content_type_the_value_does_and_a_setting_goes_before_it() {
+        let of =
+            |value: Option<&[u8]>| plain(&record(None, value, &[])).get("Content-Type").unwrap().to_owned();
+        assert_eq!(of(Some(b"{\"a\":1}")), "application/json");
+        assert_eq!(of(Some(b"\x00\x01")), "application/octet-stream");
+        assert_eq!(of(None), "application/octet-stream");
+        let set = RequestSettings { content_type: Some("text/csv".into()), ..RequestSettings::default() };
+        assert_eq!(sent(set, &record(None, Some(b"{}"), &[])).get("Content-Type"), Some("text/csv"));
     }
 
     #[test]
     fn only_listed_headers_are_forwarded_and_only_whole() {
-        let settings = Settings { forward: vec![forwardable("X-Trace").unwrap()], ..Settings::default() };
+        let settings =
+            RequestSettings { forward: vec![forwardable("X-Trace").unwrap()], ..RequestSettings::default() };
         let headers = [
             Header { name: b"x-trace", value: Some(b"1") },
             Header { name: b"x-trace", value: Some(b"2") },
@@ -548,7 +493,7 @@ mod tests {
     #[test]
     fn credentials_of_the_url_become_basic_authentication() {
         let destination = Destination::parse("http://us%40er:secret@h/").unwrap();
-        let requests = Requests::new(&destination, Settings::default()).unwrap();
+        let requests = Requests::new(&destination, RequestSettings::default()).unwrap();
         let record = record(None, None, &[]);
         let request = requests.make(&record, UNIX_EPOCH).unwrap();
         let expected = format!("Basic {}", base64(b"us@er:secret"));
@@ -563,7 +508,7 @@ mod tests {
             name in prop::sample::select(vec!["x-a", "content-type", "x-a\r\n"]),
             content in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
         ) {
-            let settings = Settings { forward: vec!["x-a".into(), "x-a\r\n".into()], ..Settings::default() };
+            let settings = RequestSettings { forward: vec!["x-a".into(), "x-a\r\n".into()], ..RequestSettings::default() };
             let headers = [Header { name: name.as_bytes(), value: content.as_deref() }];
             let sent = sent(settings, &record(key.as_deref(), None, &headers));
             for line in sent.as_str().split_terminator("\r\n") {

@@ -10,13 +10,14 @@ use crate::cli::options::Options;
 use crate::cli::plan::DemoPlan;
 use crate::cli::receiver::{Behaviour, Receiver, Tally};
 use crate::cli::{Exit, Failure, open_files, print};
+use crate::record::{Offset, Partition, Record};
 use crate::relay::Relay;
-use crate::relay::dead_letter::{Drop, shown};
+use crate::relay::dead_letter::Drop;
 use crate::relay::event::{Event, Observer, Unobserved};
-use crate::relay::record::{Offset, Partition, Record};
-use crate::relay::settings::Settings;
+use crate::relay::settings::RelaySettings;
 use crate::relay::stop::Stop;
 use crate::relay::transport::{Attempt, Transport};
+use crate::text::terminal;
 use crate::webhook::destination::Destination;
 use crate::webhook::request::{self, Requests};
 use picture::{Picture, draw};
@@ -45,7 +46,7 @@ fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Client), Failure
     let receiver = Receiver::start(([127, 0, 0, 1], 0).into(), behaviour)
         .map_err(|error| failed("receiver can't listen on loopback", &error))?;
     let destination = Destination::parse(&receiver.url()).map_err(|error| failed("own address", &error))?;
-    let requests = Requests::new(&destination, request::Settings::default())
+    let requests = Requests::new(&destination, request::RequestSettings::default())
         .map_err(|error| failed("requests", &error))?;
     Ok((receiver, Client::open(destination, requests, &Options::default())?))
 }
@@ -55,7 +56,7 @@ fn values(n: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn deliver(
-    settings: Settings,
+    settings: RelaySettings,
     events: usize,
     client: &Client,
     observer: &dyn Observer,
@@ -79,8 +80,12 @@ fn two_at_once(plan: &DemoPlan) -> Result<(), Failure> {
     let interval = plan.batch_interval.unwrap_or(Duration::from_millis(50));
     print(&format!("{events} events, {n} at once, {interval:?} between batches:\n\n"));
     let (receiver, client) = start(usize::MAX, plan.delay)?;
-    let settings =
-        Settings { max_concurrency: n, batch_size: n, batch_interval: interval, ..Settings::default() };
+    let settings = RelaySettings {
+        max_concurrency: n,
+        batch_size: n,
+        batch_interval: interval,
+        ..RelaySettings::default()
+    };
     deliver(settings, events, &client, &Story)?;
     let seen = receiver.tally();
     let pauses = seen.pauses(interval.max(Duration::from_millis(1)));
@@ -117,7 +122,7 @@ fn with_and_without(plan: &DemoPlan) -> Result<(), Failure> {
     open_files::raise_for(events);
     let open = without_limit(events, plan.delay)?;
     let (receiver, client) = start(CAPACITY, plan.delay)?;
-    let settings = Settings { max_concurrency: n, ..Settings::default() };
+    let settings = RelaySettings { max_concurrency: n, ..RelaySettings::default() };
     deliver(settings, events, &client, &Unobserved)?;
     let limited = receiver.tally();
     let caption = |seen: &Tally| format!("{:.2} s", seen.took().as_secs_f64());
@@ -138,7 +143,7 @@ fn with_and_without(plan: &DemoPlan) -> Result<(), Failure> {
     print(&row("most in flight", open.most, limited.most));
     print(&row("events lost", events.saturating_sub(open.accepted), events.saturating_sub(limited.accepted)));
     if let Some(path) = &plan.svg {
-        let path_text = shown::path(path);
+        let path_text = terminal::path(path);
         std::fs::write(path, svg::draw(&open, &limited, n.get(), CAPACITY))
             .map_err(|error| Failure::usage(format!("--svg: {path_text} can't be written: {error}")))?;
         print(&format!("\nThe picture is in {path_text}.\n"));

@@ -25,7 +25,7 @@ impl Events {
 
 #[cfg(not(feature = "sandbox"))]
 pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Failure> {
-    Ok(Events { source: Box::new(crate::relay::memory::MemorySource::new(TOPIC, values)) })
+    Ok(Events { source: Box::new(crate::relay::memory_source::MemorySource::new(TOPIC, values)) })
 }
 
 #[cfg(feature = "sandbox")]

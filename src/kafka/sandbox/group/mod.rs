@@ -6,7 +6,7 @@
 //! assignment. A member that sends nothing for its session timeout is removed.
 
 use crate::kafka::protocol::ErrorCode;
-use crate::relay::record::Partition;
+use crate::record::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 

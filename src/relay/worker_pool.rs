@@ -1,0 +1,388 @@
+//! The state that workers and the loop share: one lock, and the conditions on which they wait.
+//!
+//! The lock is never held while a record is sent, an observer is called or a position is committed. Lock order: this
+//! one, then the semaphore's. Workers wait for a permit first, then here, for a record.
+
+use super::control::{Control, TICK};
+use super::dead_letter::DeadLetterError;
+use super::dispatcher::{Answered, Next, Outcome, PendingDeadLetter, Ticket};
+use super::event::{Event, Observer};
+use super::group_limit::GroupPermits;
+use super::lease::Lease;
+use super::semaphore::{Permit, Semaphore};
+use super::settings::OnRejection;
+use super::source::CommitError;
+use super::stop::Stop;
+use super::transport::{Answer, SendError, Transport};
+use crate::record::{Checkpoint, Record};
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The longest sleep of an idle worker, so that a wake-up missed by a bug costs time, not the run.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What workers, background threads and the loop share.
+pub(super) struct WorkerPool {
+    semaphore: Arc<Semaphore>,
+    /// Never more requests in flight, nor workers, than this.
+    max_concurrency: usize,
+    lease: Lease,
+    share: GroupPermits,
+    stop: Stop,
+    state: Mutex<PoolState>,
+    /// Wakes workers: a record may be sent that could not before.
+    go: Condvar,
+    /// Wakes the loop.
+    news: Condvar,
+}
+
+/// The state behind the lock.
+pub(super) struct PoolState {
+    pub control: Control,
+    /// Results of work in the background.
+    pub done: Vec<Completion>,
+    /// The numbers of the running workers, from 1 to the limit.
+    workers: BTreeSet<usize>,
+    /// The size of the semaphore.
+    permits: usize,
+    idle_workers: usize,
+    /// The idle worker that keeps the time for all, and when it wakes. The others sleep until they are woken.
+    timekeeper: Option<(usize, Instant)>,
+    /// Records answered since the loop last looked.
+    finished: usize,
+    /// The loop has something to do.
+    loop_is_due: bool,
+    /// A worker panicked: its record will never be answered.
+    panicked: bool,
+}
+
+/// A result of a background thread.
+pub(super) enum Completion {
+    Committed(Vec<Checkpoint>, Result<(), CommitError>),
+    PutDeadLetters(Vec<PendingDeadLetter>, Result<(), DeadLetterError>),
+    /// The thread panicked.
+    Panicked(&'static str),
+}
+
+impl PoolState {
+    /// Whether another idle worker is to be woken: for another ready record, or for a due time that no timekeeper
+    /// covers.
+    fn wants_another(&self) -> bool {
+        let dispatcher = &self.control.dispatcher;
+        let is_kept = |due: Instant| self.timekeeper.is_some_and(|(_, at)| at <= due);
+        self.idle_workers > 0
+            && (dispatcher.has_ready() || dispatcher.next_due_at().is_some_and(|due| !is_kept(due)))
+    }
+}
+
+impl WorkerPool {
+    pub(super) fn new(control: Control, lease: Lease, share: GroupPermits, stop: Stop) -> Self {
+        let semaphore = Arc::clone(share.semaphore());
+        let max_concurrency = control.dispatcher.max_concurrency();
+        let permits = control.dispatcher.limit();
+        semaphore.resize(permits);
+        let state = PoolState {
+            control,
+            done: Vec::new(),
+            workers: BTreeSet::new(),
+            permits,
+            idle_workers: 0,
+            timekeeper: None,
+            finished: 0,
+            loop_is_due: false,
+            panicked: false,
+        };
+        Self {
+            semaphore,
+            max_concurrency,
+            lease,
+            share,
+            stop,
+            state: Mutex::new(state),
+            go: Condvar::new(),
+            news: Condvar::new(),
+        }
+    }
+
+    /// The state. Not to be held across I/O.
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // After a panic the run drains and ends without sending more, so only what was done before is read from it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one count of requests in flight.
+    pub(super) fn semaphore(&self) -> &Semaphore {
+        &self.semaphore
+    }
+
+    /// Wakes all workers: something changed for them.
+    pub(super) fn wake_workers(&self) {
+        self.go.notify_all();
+    }
+
+    /// Sends nothing new: workers leave, also those that wait for a permit.
+    pub(super) fn drain(&self) {
+        self.semaphore.close();
+        self.go.notify_all();
+    }
+
+    /// Wakes as many workers as records were admitted.
+    pub(super) fn wake_for(&self, records: usize) {
+        let idle = self.lock().idle_workers;
+        (0..records.min(idle)).for_each(|_| self.go.notify_one());
+    }
+
+    /// Adds a result of a background thread.
+    pub(super) fn done(&self, done: Completion) {
+        let mut state = self.lock();
+        state.done.push(done);
+        state.loop_is_due = true;
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Waits for something to do, until `until` at the latest.
+    pub(super) fn wait(&self, until: Instant) {
+        let mut state = self.lock();
+        while !state.loop_is_due {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (state.loop_is_due, state.finished) = (false, 0);
+    }
+
+    // ---- workers -------------------------------------------------------------------------------------------
+
+    /// Registers the workers that are missing and returns their numbers: as many as may send and have something to do.
+    /// They count as running until they leave.
+    pub(super) fn register_missing(&self) -> Vec<usize> {
+        let mut state = self.lock();
+        let granted = usize::try_from(self.share.granted()).unwrap_or(usize::MAX);
+        let dispatcher = &state.control.dispatcher;
+        let wanted = dispatcher.limit().min(granted).min(dispatcher.len());
+        if state.workers.len() >= wanted || dispatcher.is_finished() {
+            return Vec::new();
+        }
+        let hired: Vec<usize> = (1..=wanted).filter(|number| !state.workers.contains(number)).collect();
+        state.workers.extend(&hired);
+        // Invariant 1.
+        assert!(state.workers.len() <= self.max_concurrency, "no more workers than max-concurrency");
+        hired
+    }
+
+    /// These could not be started. Returns the number of running workers.
+    pub(super) fn deregister(&self, numbers: &[usize]) -> usize {
+        let mut state = self.lock();
+        numbers.iter().for_each(|number| {
+            state.workers.remove(number);
+        });
+        state.workers.len()
+    }
+
+    /// Whether a worker panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.lock().panicked
+    }
+
+    /// One worker: a permit first, then the next record, until nothing is left. The permit is held for the request
+    /// alone.
+    pub(super) fn work(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) {
+        let _alarm = Alarm(self, number);
+        loop {
+            observer.on(&Event::WorkerWaiting(number));
+            let Some(ticket) = self.next_ticket(number) else { return };
+            observer.on(&Event::WorkerRunning(number));
+            if ticket.is_probe() {
+                observer.on(&Event::Probing { record: ticket.record() });
+            }
+            self.send(ticket, number, transport, observer);
+        }
+    }
+
+    fn next_ticket(&self, number: usize) -> Option<Ticket<Permit<'_>>> {
+        loop {
+            if self.lock().control.dispatcher.limit() < number {
+                // The limit was lowered: another worker takes the record that this one was woken for.
+                self.go.notify_one();
+                return None;
+            }
+            // The loop may be waiting to join this worker.
+            let permit = match self.semaphore.acquire_timeout(TICK).ok()? {
+                Some(permit) => permit,
+                None if self.lock().control.dispatcher.is_finished() => return None,
+                None => continue,
+            };
+            // Invariant 6: a stop counts at once, whatever the loop is doing.
+            if self.stop.requested() {
+                return None;
+            }
+            let mut state = self.lock();
+            match self.next(&mut state, permit) {
+                Next::Send(ticket) => {
+                    let wake = state.wants_another();
+                    drop(state);
+                    if wake {
+                        self.go.notify_one();
+                    }
+                    return Some(ticket);
+                }
+                Next::Finished => {
+                    drop(state);
+                    self.go.notify_all();
+                    return None;
+                }
+                Next::Wait(until) => self.idle(number, state, until),
+            }
+        }
+    }
+
+    fn next<'a>(&self, state: &mut PoolState, permit: Permit<'a>) -> Next<Permit<'a>> {
+        let now = Instant::now();
+        // Where there is nothing more to do the worker leaves: the loop may be waiting to join it.
+        if !self.lease.holds(now) && !state.control.dispatcher.is_finished() {
+            return Next::Wait(Some(now + TICK));
+        }
+        state.control.dispatcher.next(permit, now, SystemTime::now())
+    }
+
+    /// Sleeps until woken, or until `until` unless another worker wakes before that anyway.
+    fn idle(&self, number: usize, mut state: MutexGuard<'_, PoolState>, until: Option<Instant>) {
+        let mine = until.filter(|until| state.timekeeper.is_none_or(|(_, other)| *until < other));
+        if let Some(until) = mine {
+            state.timekeeper = Some((number, until));
+        }
+        let longest = mine.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
+        state.idle_workers += 1;
+        let (mut state, _) =
+            self.go.wait_timeout(state, longest.min(LONGEST_WAIT)).unwrap_or_else(PoisonError::into_inner);
+        state.idle_workers -= 1;
+        state.timekeeper = state.timekeeper.filter(|(keeper, _)| *keeper != number);
+    }
+
+    fn send(
+        &self,
+        ticket: Ticket<Permit<'_>>,
+        number: usize,
+        transport: &dyn Transport,
+        observer: &dyn Observer,
+    ) {
+        let attempt = ticket.attempt();
+        let started = Instant::now();
+        // Invariant 5: no lock is held here. `lock` is called after it.
+        let outcome = transport.send(ticket.record(), attempt);
+        let now = Instant::now();
+        let mut state = self.lock();
+        let in_flight = self.semaphore.in_use();
+        // Invariant 1.
+        assert!(
+            (1..=self.max_concurrency).contains(&in_flight),
+            "each request has a permit, and no more are in flight"
+        );
+        let answered = state.control.dispatcher.answered(ticket, &outcome, in_flight, now, SystemTime::now());
+        self.after_answer(state);
+        observer.on(&Event::WorkerReleased(number));
+        tell(observer, &answered, &outcome, attempt.number, now.saturating_duration_since(started));
+    }
+
+    /// Resizes the semaphore to the limit, and wakes the loop if it has something to do.
+    fn after_answer(&self, mut state: MutexGuard<'_, PoolState>) {
+        let limit = state.control.dispatcher.limit();
+        let resize = std::mem::replace(&mut state.permits, limit) != limit;
+        state.finished += 1;
+        let dispatcher = &state.control.dispatcher;
+        let news = dispatcher.is_idle()
+            || dispatcher.has_dead_letters()
+            || dispatcher.has_changes()
+            || (state.control.takes_more() && dispatcher.may_want_more(state.finished));
+        // Once is enough: the loop looks at everything when it wakes.
+        let had_news = state.loop_is_due;
+        state.loop_is_due |= news;
+        let news = news && !had_news;
+        // This worker takes the next ready record; whoever takes one wakes another worker for the rest.
+        drop(state);
+        if resize {
+            self.semaphore.resize(limit);
+        }
+        if news {
+            self.news.notify_one();
+        }
+    }
+}
+
+fn tell(
+    observer: &dyn Observer,
+    Answered { record, outcome: became }: &Answered,
+    outcome: &Result<Answer, SendError>,
+    attempt: u32,
+    took: Duration,
+) {
+    match became {
+        Outcome::Delivered => observer.on(&Event::Delivered { record, attempt, took }),
+        Outcome::Retrying(delay) => {
+            let cause = cause(outcome);
+            observer.on(&Event::Retrying { record, attempt, delay: *delay, cause: &cause });
+        }
+        Outcome::Dropped(rejection) => rejected(observer, record, rejection, OnRejection::Drop),
+        // Dead letters are reported once they are kept, errors at the end of the run.
+        Outcome::PendingDeadLetter | Outcome::Ready | Outcome::Stopped | Outcome::Forgotten => {}
+    }
+}
+
+fn rejected(
+    observer: &dyn Observer,
+    record: &Record,
+    rejection: &super::dead_letter::Rejection,
+    action: OnRejection,
+) {
+    observer.on(&Event::Rejected { record, rejection, action });
+}
+
+/// The result of an attempt as text.
+fn cause(outcome: &Result<Answer, SendError>) -> String {
+    match outcome {
+        Ok(answer) => super::dispatcher::cause(&(Some(answer.status), answer.excerpt.clone())),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Removes a worker when it leaves, and reports a panic to the loop, which would wait for an answer that never comes.
+struct Alarm<'a>(&'a WorkerPool, usize);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.workers.remove(&self.1);
+        if std::thread::panicking() {
+            state.panicked = true;
+            state.control.dispatcher.drain();
+            self.0.go.notify_all();
+        }
+        let is_idle = state.control.dispatcher.is_idle();
+        state.loop_is_due |= state.panicked || is_idle;
+        drop(state);
+        self.0.news.notify_one();
+    }
+}
+
+/// Drains when the loop itself panics: the thread scope then waits for the workers, which would never end.
+pub(super) struct DrainOnPanic<'a>(pub(super) &'a WorkerPool);
+
+impl Drop for DrainOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().control.dispatcher.drain();
+            self.0.drain();
+        }
+    }
+}
+
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
