@@ -3,7 +3,7 @@
 use super::Failure;
 use super::options::{HttpClient, Options};
 #[cfg(feature = "keep-alive")]
-use super::requests::REPORTER;
+use super::reporter::REPORTER;
 use crate::record::Record;
 use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
 use crate::webhook::destination::Destination;

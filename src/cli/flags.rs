@@ -1,5 +1,14 @@
 //! The one table of flags. Parsing, help, the man page, completions, environment variables and the keys of a config
 //! file are made from it; nothing about a flag stands anywhere else.
+//!
+//! | room | flags of |
+//! |---|---|
+//! | `kafka` | the native Kafka client |
+//! | `client` | the HTTP client |
+//! | `request` | requests: what is sent, and what proves who sent it |
+//! | `pace` | the limits |
+//! | `letters` | rejected records |
+//! | `local` | demo, sandbox and receiver |
 
 mod client;
 mod kafka;

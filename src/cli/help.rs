@@ -38,8 +38,8 @@ pub(super) fn short(command: Option<Command>) -> String {
     let shown = command.unwrap_or(Command::Run);
     let all = flags_of(shown).count();
     match command {
-        None => out.push_str("\nFlags of run, the most common ones:\n"),
-        Some(_) if all > FEW => out.push_str("\nFlags, the most common ones:\n"),
+        None => out.push_str("\nThe flags of run that people use most:\n"),
+        Some(_) if all > FEW => out.push_str("\nThe flags that people use most:\n"),
         Some(_) if all > 0 => out.push_str("\nFlags:\n"),
         Some(_) => {}
     }

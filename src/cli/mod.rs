@@ -2,7 +2,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | `flags` | the one table of flags; parsing, help and environment variables fall out of it |
+//! | `flags` | the one table of flags |
 //! | `options` | what the flags set, typed |
 //! | `values` | durations, sizes and the like, read from text |
 //! | `config` | the three places a flag may come from, and which one counts |
@@ -12,6 +12,7 @@
 //! | `client`, `requests`, `source`, `dead_letters` | the parts of a plan |
 //! | `delivery` | a planned delivery, opened and run |
 //! | `advice` | what to do about errors of the Kafka client |
+//! | `reporter` | what goes on while requests are sent, as lines of the log |
 //! | `commands` | the commands, a file each |
 //! | `receiver` | a webhook to try things on, for `demo` and `receive` |
 //! | `signals`, `open_files` | what the system asks of a process, and allows it |
@@ -32,6 +33,7 @@ mod open_files;
 mod options;
 mod plan;
 mod receiver;
+mod reporter;
 mod requests;
 mod signals;
 mod source;

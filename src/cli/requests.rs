@@ -3,7 +3,7 @@
 use super::Failure;
 use super::client::connect_to_tokens;
 use super::options::{Auth, DEFAULT_CE_TYPE, FormatName, Options};
-use crate::files::Reporter;
+use super::reporter::REPORTER;
 use crate::webhook::authorization::Authorization;
 use crate::webhook::cloud_event::CloudEvents;
 use crate::webhook::destination::Destination;
@@ -92,12 +92,6 @@ fn authorization(
         }
     }
 }
-
-/// What goes on while requests are sent is a line of the log.
-pub(super) const REPORTER: Reporter = Reporter {
-    warn: |text| ::log::warn!(target: "sluicegate", "{text}"),
-    info: |text| ::log::info!(target: "sluicegate", "{text}"),
-};
 
 fn format(options: &Options) -> Result<Format, Failure> {
     let events = options.format == FormatName::CloudEvents;

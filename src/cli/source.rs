@@ -3,7 +3,7 @@
 use super::Failure;
 use super::options::{KafkaClient, Options};
 #[cfg(feature = "kafka")]
-use super::requests::REPORTER;
+use super::reporter::REPORTER;
 #[cfg(feature = "kafka-crate")]
 use crate::kafka::kafka_crate;
 use crate::relay::source::Source;

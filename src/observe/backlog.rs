@@ -1,6 +1,6 @@
 //! Log lines that wait to be written: bounded in number and bytes. Knows neither threads nor stderr.
 
-use super::fields::Fields;
+use super::fields::{Fields, cut};
 use log::Level;
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -98,15 +98,6 @@ impl Backlog {
 impl Line {
     fn size(&self) -> usize {
         self.text.len() + self.fields.as_ref().map_or(0, Fields::size)
-    }
-}
-
-/// Cuts a text to this many bytes or a little less.
-pub(super) fn cut(text: &mut String, longest: usize) {
-    if text.len() > longest {
-        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push('…');
     }
 }
 

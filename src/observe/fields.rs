@@ -72,7 +72,7 @@ impl Fields {
     pub(super) fn cut(&mut self, longest: usize) {
         for (_, value) in &mut self.values {
             if let Value::Text(text) = value {
-                super::backlog::cut(text, longest);
+                cut(text, longest);
             }
         }
     }
@@ -87,6 +87,15 @@ impl Fields {
                 Value::Text(text) => write!(out, ",\"{name}\":\"{}\"", escape(text)),
             };
         }
+    }
+}
+
+/// Cuts a text to this many bytes or a little less.
+pub(super) fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
     }
 }
 

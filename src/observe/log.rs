@@ -5,9 +5,6 @@ use super::fields::Fields;
 use super::sink::{LONGEST_FLUSH, SINK, is_writer};
 use log::{Level, LevelFilter};
 
-/// What our lines are filed under.
-pub(super) const TARGET: &str = "sluicegate";
-
 /// Begins to log to stderr, as text or as JSON lines, panics included. Until [`set_verbosity`] only [`say`] is heard.
 pub fn start(json: bool) {
     SINK.set_json(json);

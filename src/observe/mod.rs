@@ -1,6 +1,6 @@
 //! What the core tells, made into something a person can read. Observers decide nothing.
 //!
-//! | file | what is in it |
+//! | room | what is in it |
 //! |---|---|
 //! | [advice] | what to do about it, with the flags that do it |
 //! | [log] | what the command line says of the log: its form, how much is told |

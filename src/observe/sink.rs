@@ -4,7 +4,6 @@
 //! that find the queue full are dropped and counted.
 
 use super::backlog::{Backlog, Line};
-use super::log::TARGET;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::borrow::Cow;
@@ -15,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// What our lines are filed under.
+const TARGET: &str = "sluicegate";
 /// How long the end of the process waits for lines to be written.
 pub(super) const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// Time between two attempts to start the thread.

@@ -65,7 +65,7 @@ fn bad_values_name_the_flag_and_the_cure() {
     refused(&["--dead-letter-max-size", "1MiB"], &["--dead-letter-max-size requires --dead-letter FILE"]);
     refused(&["--dead-letter", "/no/such/folder/f"], &["--dead-letter", "folder does not exist"]);
     refused(&["--batch-size", "1", "--batch-size", "2"], &["--batch-size is given more than once"]);
-    refused(&["--forward-header", "*"], &["--forward-header", "matches no header"]);
+    refused(&["--forward-header", "*"], &["--forward-header", "pattern"]);
     refused(&["--filter", "header:ce-*=x"], &["--filter", "matches no header"]);
     refused(&["--events", "3"], &["--events is not a flag of run"]);
 }

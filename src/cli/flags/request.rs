@@ -29,11 +29,7 @@ pub(super) const FLAGS: &[Flag] = &[
         doc: "Forward this header of the record",
         more: "A value that can't stand in an HTTP header goes as NAME-base64. The kafka-crate client \
                reads no headers.",
-        set: |o, v| {
-            let name = forwardable(v).map_err(|error| error.to_string())?;
-            o.forward_headers.push(no_pattern(name)?);
-            Ok(())
-        },
+        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
         ..REQUEST
     },
     Flag {
@@ -112,7 +108,12 @@ pub(super) const FLAGS: &[Flag] = &[
             if name.is_empty() {
                 return Err(wanted());
             }
-            o.settings.filter.want_header(&no_pattern(name.to_owned())?, value.as_bytes());
+            if name.contains('*') {
+                // A star may stand in a name, but whoever writes one means a pattern.
+                let text = "matches no header: patterns are not supported, so write each name in full";
+                return Err(format!("'{name}' {text}"));
+            }
+            o.settings.filter.want_header(name, value.as_bytes());
             Ok(())
         },
         ..REQUEST
@@ -161,16 +162,6 @@ fn auth(value: &str) -> Result<Auth, String> {
         Some(("basic-file", path)) => Ok(Auth::File(Scheme::Basic, path.into())),
         Some(("oauth2", path)) => Ok(Auth::OAuth2(path.into())),
         _ => Err(wanted.into()),
-    }
-}
-
-/// A star may stand in the name of a header, but whoever writes one means a pattern.
-fn no_pattern(name: String) -> Result<String, String> {
-    match name.contains('*') {
-        true => {
-            Err(format!("'{name}' matches no header: patterns are not supported, so write each name in full"))
-        }
-        false => Ok(name),
     }
 }
 

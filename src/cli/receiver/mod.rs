@@ -2,6 +2,12 @@
 //!
 //! Everything a stranger can send is bounded: connections, heads, bodies, the bytes of all bodies together, the time
 //! a request may take, and the ids that are remembered. It prints nothing itself.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `http` | heads, bodies and answers |
+//! | `tally` | the counters, and the ids that were seen |
+//! | `verify` | signatures |
 
 mod http;
 mod tally;

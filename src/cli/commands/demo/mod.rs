@@ -1,5 +1,10 @@
 //! `demo`: the idea at work on this machine, from a Kafka of its own over real HTTP, with nothing to install. It ends
 //! by itself.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `source` | the events |
+//! | `picture`, `svg` | the result, for a terminal and as a file |
 
 mod picture;
 mod source;
