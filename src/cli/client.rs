@@ -1,4 +1,4 @@
-//! Who sends requests: the HTTP client that the flags ask for, out of those that were built in.
+//! The HTTP client that the flags choose, if it was built in.
 
 use super::Failure;
 use super::options::{HttpClient, Options};
@@ -213,7 +213,7 @@ fn settings(destination: &Destination, options: &Options) -> Result<ClientSettin
     })
 }
 
-/// What minreq can't do is refused, not left out in silence.
+/// Rejects flags that minreq can't honour, rather than ignoring them.
 #[cfg(feature = "minreq")]
 fn can_minreq(destination: &Destination, options: &Options) -> Result<(), Failure> {
     let asked = [

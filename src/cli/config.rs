@@ -1,5 +1,5 @@
-//! The three places a flag may come from. For each flag the command line goes before the environment, and that
-//! before the config file; what repeats is taken from one place only.
+//! The three places a flag may come from. The command line takes precedence over the environment, and the environment
+//! over the config file; all values of a repeatable flag come from one place.
 
 use super::Failure;
 use super::command::{COMMANDS, Command, Operand};
@@ -96,7 +96,7 @@ fn understand(
     Ok(Invocation::Command(command, Box::new(options)))
 }
 
-/// Whether the log is to be JSON lines, as far as this can be told of arguments and settings that may be faulty: the
+/// Whether the log is to be JSON lines, as far as arguments and settings that may be wrong can tell: the
 /// errors about them have that form too.
 pub(crate) fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> Option<OsString>) -> bool {
     let from_arguments = |flag: &str| {
@@ -122,7 +122,7 @@ pub(crate) fn wants_json(arguments: &[OsString], environment: &dyn Fn(&str) -> O
     given("log-format").or_else(from_file).is_some_and(|format| format == "json")
 }
 
-/// Variables with our prefix that set nothing, a sentence each; not those that Kubernetes and Docker set for a service
+/// A sentence for each variable with our prefix that sets nothing, except those that Kubernetes and Docker set for a service
 /// of this name.
 pub(super) fn unknown_variables<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let known: Vec<String> = FLAGS.iter().map(Flag::variable).collect();
@@ -182,7 +182,7 @@ fn shown(word: &str) -> String {
     }
 }
 
-/// Whether a word could have been meant as the name of a flag.
+/// Whether a word looks like the name of a flag.
 fn is_name(word: &str) -> bool {
     let longest = FLAGS.iter().map(|flag| flag.long.len()).max().unwrap_or(0);
     word.len() <= longest + 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b))
@@ -508,7 +508,7 @@ mod tests {
                 (0..FLAGS.len()).prop_map(|n| format!("--{}", FLAGS[n].long)),
             ], 0..6),
         ) {
-            // A file that a test names by chance is none of its business.
+            // A path made by chance must not be read.
             arguments.retain(|argument| !argument.starts_with("--config"));
             let raw: Vec<OsString> = arguments.iter().map(OsString::from).collect();
             let _ = wants_json(&raw, &|_| None);

@@ -1,12 +1,15 @@
 //! Where a delivery puts rejected records: planned from the flags, looked at, and opened.
 
+#[cfg(feature = "kafka")]
+use super::Exit;
+use super::Failure;
 use super::options::{DeadLetter, Options};
 use super::source::Brokers;
 #[cfg(feature = "kafka")]
 use super::source::Reach;
-use super::{Exit, Failure};
 #[cfg(feature = "kafka")]
 use crate::kafka::cluster::Cluster;
+#[cfg(feature = "kafka")]
 use crate::observe::log::warning;
 use crate::relay::dead_letter::file::{self, DeadLetterFile};
 use crate::relay::dead_letter::rotation::base;
@@ -29,7 +32,7 @@ pub(super) enum DeadLetterPlan {
     #[cfg(feature = "kafka")]
     Topic {
         name: String,
-        reach: Reach,
+        reach: Box<Reach>,
     },
 }
 
@@ -100,7 +103,7 @@ impl DeadLetterPlan {
     }
 
     /// Begins to look at a topic of dead letters, and logs what would keep letters out of it. Holds nobody up: letters
-    /// may never come, and what is wrong may be mended before they do.
+    /// may never come, and a fault may be fixed before they do.
     pub(super) fn look_ahead(&self) {
         #[cfg(feature = "kafka")]
         if let Self::Topic { name, reach } = self {
@@ -152,7 +155,7 @@ fn topic(name: &str, topics: &[String], brokers: &Brokers<'_>) -> Result<DeadLet
             "--dead-letter: the topic '{name}' is one of those that are read: what is rejected would be sent for ever"
         )));
     }
-    Ok(DeadLetterPlan::Topic { name: name.to_owned(), reach: brokers.reach()?.clone() })
+    Ok(DeadLetterPlan::Topic { name: name.to_owned(), reach: Box::new(brokers.reach()?.clone()) })
 }
 
 #[cfg(not(feature = "kafka"))]

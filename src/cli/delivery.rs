@@ -99,7 +99,7 @@ impl DeliveryPlan {
 }
 
 impl Delivery {
-    /// Says what is about to happen.
+    /// Logs the summary.
     pub(super) fn announce(&self, from: &str) {
         ::log::info!(target: "sluicegate", "{}", self.plan.summary(from));
     }

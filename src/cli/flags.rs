@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `kafka` | the native Kafka client |
 //! | `client` | the HTTP client |
-//! | `request` | requests: what is sent, and what proves who sent it |
+//! | `request` | requests: body, headers, credentials, signatures |
 //! | `pace` | the limits |
 //! | `letters` | rejected records |
 //! | `local` | demo, sandbox and receiver |
@@ -63,7 +63,7 @@ pub(crate) struct Flag {
     pub(crate) long: &'static str,
     /// Its short name.
     pub(crate) short: Option<char>,
-    /// What its value is called in `--help`; none: it takes no value.
+    /// The placeholder of its value; `None` for a switch.
     pub(crate) value: Option<&'static str>,
     /// The default as `--help` shows it; empty: none.
     pub(crate) default: &'static str,
@@ -79,7 +79,7 @@ pub(crate) struct Flag {
     pub(crate) doc: &'static str,
     /// What else there is to know, in sentences for `--help` and the man page.
     pub(crate) more: &'static str,
-    /// Takes its value; an error is what is wrong with it, in words that hold no secret.
+    /// Parses its value and stores it. Errors are sentences without secrets.
     pub(crate) set: fn(&mut Options, &str) -> Result<(), String>,
 }
 

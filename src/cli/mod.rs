@@ -7,7 +7,7 @@
 //! | `values` | durations, sizes and the like, read from text |
 //! | `config` | the three places a flag may come from, and which one counts |
 //! | `command` | the one table of commands |
-//! | `help`, `man`, `completions` | what is made from the two tables for people and their shells |
+//! | `help`, `man`, `completions` | texts generated from the two tables |
 //! | `plan` | what a command does, resolved once from the options |
 //! | `client`, `requests`, `source`, `dead_letters` | the parts of a plan |
 //! | `delivery` | a planned delivery, opened and run |
@@ -59,7 +59,7 @@ pub enum Exit {
     Failed = 1,
     /// Bad flags or configuration; nothing was contacted.
     Usage = 2,
-    /// Stopped by the destination: a refused record, 410, or the end of patience.
+    /// Stopped by the destination: a rejected record, 410 Gone, or `--patience`.
     Stopped = 3,
 }
 
@@ -117,7 +117,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 const VERSION: &str = concat!("sluicegate ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// Runs a command, and tells why it failed.
+/// Runs a command, and logs why it failed.
 fn ended(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
     match catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(exit)) => exit,
@@ -125,7 +125,7 @@ fn ended(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
             log::say(::log::Level::Error, &text);
             exit
         }
-        // The log's hook has told it.
+        // The panic hook has logged it.
         Err(_) => Exit::Failed,
     }
 }
@@ -155,7 +155,7 @@ fn execute(plan: Plan) -> Result<(), Failure> {
         Plan::Check(plan) => commands::check::run(*plan)?,
         Plan::Replay(plan) => commands::replay::run(*plan)?,
         Plan::Tail(plan) => commands::tail::run(*plan)?,
-        Plan::Receive(plan) => commands::receive::run(plan)?,
+        Plan::Receive(plan) => commands::receive::run(*plan)?,
         Plan::Demo(plan) => commands::demo::run(&plan)?,
         #[cfg(feature = "sandbox")]
         Plan::Sandbox(plan) => commands::sandbox::run(plan)?,

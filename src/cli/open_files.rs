@@ -11,7 +11,7 @@ pub(super) const RESERVE: u64 = 64;
 const PER_REQUEST: u64 = 2;
 
 /// Raises the soft limit as far as the hard one allows and as these requests at once need it. Returns the limit.
-/// Where limits can't be read, there is none to respect.
+/// Where limits can't be read, no limit is assumed.
 pub(super) fn raise_for(requests: usize) -> u64 {
     let wanted = (requests as u64).saturating_mul(PER_REQUEST).saturating_add(RESERVE);
     rlimit::increase_nofile_limit(wanted).unwrap_or(u64::MAX)

@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where refused records go.
+/// Where rejected records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeadLetter {
     /// Into a file.
@@ -116,14 +116,19 @@ pub(crate) struct KafkaOptions {
     #[cfg(feature = "kafka")]
     pub(crate) assignors: Vec<Assignor>,
     /// `--instance-id`
+    #[cfg(feature = "kafka")]
     pub(crate) instance_id: Option<String>,
     /// `--session-timeout`
+    #[cfg(feature = "kafka")]
     pub(crate) session_timeout: Option<Duration>,
     /// `--rebalance-timeout`
+    #[cfg(feature = "kafka")]
     pub(crate) rebalance_timeout: Option<Duration>,
     /// `--max-batch-bytes`
+    #[cfg(feature = "kafka")]
     pub(crate) max_batch_bytes: Option<Bytes>,
     /// `--rack`
+    #[cfg(feature = "kafka")]
     pub(crate) rack: Option<String>,
     /// `--group-max-concurrency`
     pub(crate) group_max_concurrency: Option<std::num::NonZeroU32>,
@@ -185,7 +190,7 @@ pub(crate) struct Options {
     pub(crate) partitions: Option<Vec<i32>>,
     /// `--buffer`
     pub(crate) buffer: Bytes,
-    /// What the core is told. What stands in a field below is put into it in the end.
+    /// Settings of the core; the fields below that belong to it are copied into it at the end.
     pub(crate) settings: RelaySettings,
     /// `--send-test`
     pub(crate) send_test: bool,

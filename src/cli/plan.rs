@@ -35,7 +35,7 @@ pub(super) enum Plan {
     Check(Box<CheckPlan>),
     Replay(Box<ReplayPlan>),
     Tail(Box<TailPlan>),
-    Receive(ReceivePlan),
+    Receive(Box<ReceivePlan>),
     Demo(DemoPlan),
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxPlan),
@@ -66,7 +66,9 @@ pub(super) enum Input {
 pub(super) struct CheckPlan {
     pub(super) source: SourcePlan,
     /// As they were named.
+    #[cfg(feature = "kafka")]
     pub(super) brokers: Vec<String>,
+    #[cfg(feature = "kafka")]
     pub(super) partitions: Option<Vec<i32>>,
     /// Credentials are fetched or read for each request.
     pub(super) has_credentials: bool,
@@ -139,7 +141,7 @@ impl Plan {
             Command::Check => Self::Check(Box::new(check(options)?)),
             Command::Replay => Self::Replay(Box::new(replay(options)?)),
             Command::Tail => Self::Tail(Box::new(tail(options)?)),
-            Command::Receive => Self::Receive(receive(options)?),
+            Command::Receive => Self::Receive(Box::new(receive(options)?)),
             Command::Demo => Self::Demo(demo(options)?),
             #[cfg(feature = "sandbox")]
             Command::Sandbox => Self::Sandbox(sandbox(options)?),
@@ -178,7 +180,9 @@ fn check(options: &Options) -> Result<CheckPlan, Failure> {
     let brokers = Brokers::new(options);
     Ok(CheckPlan {
         source: SourcePlan::new(options, &brokers)?,
+        #[cfg(feature = "kafka")]
         brokers: options.brokers.clone(),
+        #[cfg(feature = "kafka")]
         partitions: options.partitions.clone(),
         has_credentials: options.auth.is_some(),
         send_test: options.send_test,

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use Action::{Drain, EndAtOnce};
 
-    /// What each of these signals, so many milliseconds after the start, asks for.
+    /// The action for each of these signals, given with its milliseconds after the start.
     fn actions(signals: &[(i32, u64)]) -> Vec<Action> {
         let (mut heard, start) = (Heard::default(), Instant::now());
         signals.iter().map(|(signal, ms)| heard.signal(*signal, start + Duration::from_millis(*ms))).collect()

@@ -1,4 +1,4 @@
-//! Where records come from: the Kafka client that the flags ask for, out of those that were built in.
+//! The source of records: the Kafka client that the flags choose, if it was built in.
 
 use super::Failure;
 use super::options::{KafkaClient, Options};

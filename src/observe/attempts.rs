@@ -32,7 +32,7 @@ impl Transport for LoggedAttempts<'_> {
                 Err(error) => (fields.text("cause", &*error.text), error.text.clone()),
             };
             let number = attempt.number;
-            let text = format!("{}: attempt {number}, {answered}, {took:.1?}", Named(record));
+            let text = format!("{}: attempt {number}, after {took:.1?}: {answered}", Named(record));
             (fields.millis("duration_ms", took), text)
         });
         outcome

@@ -11,7 +11,7 @@ pub(super) const MOST_LINES: usize = 8_192;
 pub(super) const MOST_BYTES: usize = 2 << 20;
 /// Lines of `-v` leave this part of the room to lines that everybody should see.
 const RESERVED: usize = 2;
-/// The count of dropped lines is told once the queue is down to this part of its room, so that it doesn't fill with
+/// The count of dropped lines is logged once the queue is down to this part of its room, so that it doesn't fill with
 /// such counts.
 const REOPENED: usize = 4;
 /// A longer line is cut.

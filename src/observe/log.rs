@@ -1,4 +1,4 @@
-//! What the command line says of the log: its form, how much is told, and when it has to be written.
+//! Control of the log by the command line: its form, its verbosity, and flushing.
 
 use super::backlog::Line;
 use super::fields::Fields;

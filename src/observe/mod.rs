@@ -2,8 +2,8 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [advice] | what to do about it, with the flags that do it |
-//! | [log] | what the command line says of the log: its form, how much is told |
+//! | `advice` | what to do about it, with the flags that do it |
+//! | [log] | control by the command line: form, verbosity, flushing |
 //! | `observer` | events as lines |
 //! | `attempts` | attempts as lines |
 //! | `fields` | what lines tell programs |

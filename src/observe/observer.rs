@@ -1,8 +1,7 @@
 //! Events of the core as log lines.
 //!
-//! `-v` shows each attempt, `-vv` the workers as well. What a person should see is `info` and above, and bounded: of
-//! rejected records at most ten a second are told one by one, of stubborn ones one in half a minute; the rest is
-//! counted.
+//! `-v` shows each attempt, `-vv` the workers as well. Lines at `info` and above are bounded: at most ten rejected
+//! records a second have a line of their own, and one stubborn record in half a minute; the others are counted.
 
 use super::advice;
 use super::fields::Fields;
@@ -23,7 +22,7 @@ use std::time::{Duration, Instant};
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(10);
 /// A record is named in a warning from this attempt on.
 const STUBBORN_ATTEMPT: u32 = 10;
-/// Rejected records, and failed commits, that are told in a second.
+/// At most this many rejected records, and failed commits, are logged a second.
 const LINES_A_SECOND: u32 = 10;
 
 /// Writes events to the log.

@@ -14,7 +14,7 @@ const MESSAGE_CHARS: usize = 200;
 /// Logs each panic of this process in one line.
 pub(super) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        // `simple_logger` panics where stderr can't be written: nobody can be told.
+        // `simple_logger` panics where stderr can't be written: nobody would see it.
         if is_writer() {
             return;
         }

@@ -140,3 +140,31 @@ fn what_it_cannot_do_is_told() {
     let address = taken.local_addr().unwrap().to_string();
     binary::run(&["receive", "--listen", &address]).expect(1).saying("Choose another address with --listen");
 }
+
+#[test]
+fn the_first_minutes_tell_what_happens() {
+    let folder = Folder::new("minutes");
+    let file = folder.write("orders", "a\nb\n");
+    let (program, url) = receive(&[]);
+    let version = env!("CARGO_PKG_VERSION");
+    send(&file, &url, &["--max-concurrency", "3", "-v"])
+        .expect(0)
+        .saying(&format!("sluicegate {version}: lines of {file} to http://127.0.0.1:"))
+        .saying("batches of up to 500 records, at most 3 requests in flight; the first rejected record ends the run")
+        .saying("the first event is delivered: topic orders partition 0 offset ")
+        .saying("topic orders partition 0 offset 2: attempt 1, after ")
+        .saying(": status 204");
+    let quiet = send(&file, &url, &["--dead-letter", "drop", "--window", "sliding"]).expect(0);
+    let quiet = quiet.saying("a sliding window of 1000 records").saying("rejected records are dropped");
+    assert!(!quiet.stderr.contains("attempt 1, after"), "{}", quiet.stderr);
+    end(program);
+}
+
+#[test]
+fn a_flag_that_can_have_no_effect_is_told() {
+    let folder = Folder::new("effect");
+    let file = folder.write("orders", "a\n");
+    let (program, url) = receive(&[]);
+    send(&file, &url, &["--forward-header", "trace"]).expect(0).saying("--forward-header forwards nothing");
+    end(program);
+}

@@ -21,13 +21,14 @@ const TEST_BODY: &[u8] = br#"{"sluicegate":"check"}"#;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
-    let CheckPlan { source, brokers, partitions, has_credentials, send_test: sends, timeout, delivery } =
-        plan;
+    let CheckPlan { source, has_credentials, send_test: sends, timeout, delivery, .. } = plan;
     let mut report = Report { wrong: 0 };
     source.warnings().iter().chain(&delivery.warnings).for_each(|warning| warn(warning));
     match source {
         #[cfg(feature = "kafka")]
-        SourcePlan::Native(native) => look(&mut report, *native, &brokers.join(","), partitions.as_deref()),
+        SourcePlan::Native(native) => {
+            look(&mut report, *native, &plan.brokers.join(","), plan.partitions.as_deref());
+        }
         #[cfg(feature = "kafka-crate")]
         SourcePlan::KafkaCrate(config) => look_with_crate(&mut report, &config),
     }

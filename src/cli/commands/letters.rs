@@ -55,7 +55,7 @@ pub(super) fn each(
     Ok(())
 }
 
-/// Says something about what is shown, beside it.
+/// Prints a warning about the letters to stderr.
 pub(super) fn warn(text: &str) {
     log::say(::log::Level::Warn, text);
 }

@@ -20,7 +20,7 @@ const NAME_CHARS: usize = 200;
 pub(crate) fn run(plan: ReceivePlan) -> Result<(), Failure> {
     let ReceivePlan { listen, capacity, delay, statuses, verifier, warnings } = plan;
     let failed = |text: String| Failure { exit: Exit::Failed, text };
-    // Before anything is said: whoever reads that it listens may send a signal at once.
+    // Before the first output: whoever reads it may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
     warnings.iter().for_each(|warning| log::say(::log::Level::Warn, warning));
@@ -40,7 +40,7 @@ pub(crate) fn run(plan: ReceivePlan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Time, status, method, path, id and the beginning of the body; then what is odd. Nothing of it can hurt a terminal.
+/// Time, status, method, path, id and the beginning of the body; then remarks. Control characters are escaped.
 fn line(now: SystemTime, answered: &Answered<'_>) -> String {
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now = i64::try_from(now).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Sends the letters that are wanted and were not sent before, until the end of what is there now.
+/// Sends the selected letters that were not sent before, up to the current end.
 pub(crate) fn run(plan: ReplayPlan) -> Result<(), Failure> {
     let ReplayPlan { from, selection, dry_run, delivery } = plan;
     let reading = ReadOptions {

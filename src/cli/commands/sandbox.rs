@@ -13,7 +13,7 @@ const EXAMPLE: &str = "orders";
 pub(crate) fn run(plan: SandboxPlan) -> Result<(), Failure> {
     let SandboxPlan { listen, partitions, topics } = plan;
     let failed = |text: String| Failure { exit: Exit::Failed, text };
-    // Before anything is said: whoever reads that it listens may send a signal at once.
+    // Before the first output: whoever reads it may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
     let report = Report::new(|line| print(&format!("{line}\n")));

@@ -68,7 +68,7 @@ impl LineFormat for TextLines {
     }
 }
 
-/// What is before the first separator, and what is behind it; a line without one has no key.
+/// Key and value: the parts before and after the first separator. A line without one has no key.
 fn split<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
     let at = line.windows(separator.len().max(1)).position(|window| window == separator);
     match at.and_then(|at| Some((line.get(..at)?, line.get(at + separator.len()..)?))) {

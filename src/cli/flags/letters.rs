@@ -1,4 +1,4 @@
-//! The flags about refused records: where they go, which of them are wanted again, how they are shown.
+//! The flags for dead letters: where they go, which of them to replay, how to show them.
 
 use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::DeadLetter;

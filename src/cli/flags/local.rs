@@ -1,4 +1,4 @@
-//! The flags of the receiver, and those that it shares with `sandbox` and `demo`.
+//! The flags of `receive`, `sandbox` and `demo`.
 
 use super::{BASE, Command, Flag, Group};
 use crate::cli::values;

@@ -1,4 +1,4 @@
-//! The flags of the requests: what is sent, and what proves who sent it.
+//! The flags of requests: body, headers, credentials and signatures.
 
 use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::{Auth, FormatName};
@@ -109,7 +109,7 @@ pub(super) const FLAGS: &[Flag] = &[
                 return Err(wanted());
             }
             if name.contains('*') {
-                // A star may stand in a name, but whoever writes one means a pattern.
+                // A star is valid in a header name, but stands for a pattern to anybody who writes it.
                 let text = "matches no header: patterns are not supported, so write each name in full";
                 return Err(format!("'{name}' {text}"));
             }

@@ -54,7 +54,7 @@ pub(crate) struct Behaviour {
     pub(crate) delay: Duration,
     /// The statuses of all other answers, in turn. Never empty.
     pub(crate) statuses: Vec<u16>,
-    /// Who verifies signatures; none: nobody does.
+    /// Verifies signatures, if there is one.
     pub(crate) verifier: Option<Verifier>,
     /// Keeps how many requests were in flight from each moment on.
     pub(crate) keeps_flights: bool,
@@ -247,7 +247,7 @@ impl Shared {
         statuses.get(turn).copied().unwrap_or(204)
     }
 
-    /// Answers what is no event, and ends the connection.
+    /// Answers a request that is not an event, and ends the connection.
     fn turn_away(
         &self,
         stream: &TcpStream,

@@ -19,7 +19,7 @@ const MOST_SIGNATURES: usize = 32;
 pub(crate) struct Verifier(Signer);
 
 impl Verifier {
-    /// Reads a file as `--signing-secret-file` has it. Beside the verifier come warnings for people.
+    /// Reads a file in the form of `--signing-secret-file`. Returns warnings for people as well.
     ///
     /// # Errors
     /// The file can't be read, or holds something else.

@@ -78,7 +78,7 @@ fn deliver(
     relay.run().map(drop).map_err(|error| failed("run", &error))
 }
 
-/// The scene it began with: ten events, two at once, a breath between batches.
+/// First scene: ten events, two at a time, with a pause between batches.
 fn two_at_once(plan: &DemoPlan) -> Result<(), Failure> {
     let events = plan.events.map_or(10, NonZeroUsize::get);
     let n = plan.max_concurrency.unwrap_or(const { NonZeroUsize::new(2).expect("2 is not 0") });

@@ -61,10 +61,10 @@ pub(super) fn draw(open: &Tally, limited: &Tally, limit: usize, capacity: usize)
     );
     curves(&mut out, open, limited, capacity);
     bars(&mut out, open, limited);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<rect class=\"bar-open\" x=\"52\" y=\"247\" width=\"10\" height=\"10\"/>{}\
-         <rect class=\"bar-limited\" x=\"222\" y=\"247\" width=\"10\" height=\"10\"/>{}</svg>\n",
+         <rect class=\"bar-limited\" x=\"222\" y=\"247\" width=\"10\" height=\"10\"/>{}</svg>",
         text(68, 256, "ink", "all at once, no limit"),
         text(238, 256, "ink", &format!("sluicegate, at most {limit} in flight"))
     );
