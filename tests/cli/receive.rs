@@ -157,7 +157,7 @@ fn the_first_minutes_tell_what_happens() {
     let quiet = send(&file, &url, &["--dead-letter", "drop", "--window", "sliding"]).expect(0);
     let quiet = quiet.saying("a sliding window of 1000 records").saying("rejected records are dropped");
     assert!(!quiet.stderr.contains("attempt 1, after"), "{}", quiet.stderr);
-    end(program);
+    let _ = end(program);
 }
 
 #[test]
@@ -166,5 +166,5 @@ fn a_flag_that_can_have_no_effect_is_told() {
     let file = folder.write("orders", "a\n");
     let (program, url) = receive(&[]);
     send(&file, &url, &["--forward-header", "trace"]).expect(0).saying("--forward-header forwards nothing");
-    end(program);
+    let _ = end(program);
 }
