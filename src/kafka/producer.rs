@@ -163,20 +163,12 @@ impl Producer {
             match self.deliver(&mut batch, &sending.records, deadline) {
                 Ok(Delivered::Acknowledged) => {
                     self.proven = true;
-                    for at in &batch.records {
-                        if let Some(mark) = acknowledged.get_mut(*at) {
-                            *mark = true;
-                        }
-                    }
+                    mark(acknowledged, &batch.records);
                 }
                 Ok(Delivered::TooLarge(code, size)) => {
                     self.rewrite(&mut batch);
-                    let topic = &self.topic;
-                    let smaller = smaller(batch).ok_or_else(|| ProducerError::RecordTooLarge {
-                        topic: topic.clone(),
-                        size,
-                        code,
-                    })?;
+                    let too_large = ProducerError::RecordTooLarge { topic: self.topic.clone(), size, code };
+                    let smaller = smaller(batch).ok_or(too_large)?;
                     smaller.into_iter().rev().for_each(|part| pending.push_front(part));
                 }
                 Ok(Delivered::OtherTimestamps(named)) => {
@@ -199,21 +191,25 @@ impl Producer {
                     failure = Some(self.refused(batch.partition, code));
                 }
                 Err(error) => {
-                    let (partition, places) = (batch.partition, &batch.records);
-                    if let Some(written) = batch.written.filter(|written| written.in_doubt) {
-                        // With their original timestamps, so that they are recognised in the next send.
-                        let given = places.iter().filter_map(|at| records.get(*at));
-                        self.sequences.keep(partition, given, written);
-                    }
+                    failed.insert(batch.partition);
+                    self.keep_in_doubt(batch, records);
                     if error.is_fatal() {
                         return Err(error);
                     }
-                    failed.insert(partition);
                     failure = Some(error);
                 }
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Remembers a failed batch that may be in the log. Its records are kept with their original timestamps, so that the
+    /// next send recognises them.
+    fn keep_in_doubt(&mut self, batch: Batch, records: &[NewRecord<'_>]) {
+        if let Some(written) = batch.written.filter(|written| written.in_doubt) {
+            let given = batch.records.iter().filter_map(|at| records.get(*at));
+            self.sequences.keep(batch.partition, given, written);
+        }
     }
 
     /// Prepares a changed batch: it must not reuse sequence numbers that may be in the log already.
@@ -432,6 +428,15 @@ impl Producer {
             written.in_doubt = was_in_doubt;
         }
         answer
+    }
+}
+
+/// Marks the records of a batch as acknowledged.
+fn mark(acknowledged: &mut [bool], records: &[usize]) {
+    for at in records {
+        if let Some(mark) = acknowledged.get_mut(*at) {
+            *mark = true;
+        }
     }
 }
 
