@@ -136,8 +136,10 @@ impl Report {
         if !copied.is_empty() {
             self.say(ConsumerNotice::Copied(copied));
         }
-        let recovered = std::mem::take(&mut self.recovered);
+        let mut recovered = std::mem::take(&mut self.recovered);
         if !recovered.is_empty() {
+            // By name, not in the order of recovery, which differs each time.
+            recovered.sort();
             self.say(ConsumerNotice::Recovered(recovered));
         }
         self.of_partitions()
