@@ -5,7 +5,7 @@ use super::cluster::{Address, Cluster, ClusterError, Connections, Subject, Targe
 use super::connection::Connector;
 use super::consumer::offsets::{self, EARLIEST, LATEST};
 use super::consumer::topics::Topics;
-use super::protocol::consumer_protocol::decode_assignment;
+use super::group::consumer_protocol::decode_assignment;
 use super::protocol::describe_groups::DescribeGroupsRequest;
 use super::protocol::{ApiKey, ErrorCode};
 use crate::record::Partition;

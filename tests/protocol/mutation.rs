@@ -8,7 +8,7 @@
 
 use super::dice::Dice;
 use super::round_trip::all;
-use sluicegate::kafka::protocol::consumer_protocol::{
+use sluicegate::kafka::group::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
 

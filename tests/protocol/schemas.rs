@@ -7,7 +7,7 @@ use super::schema::{self, Schema, Schemas, draw};
 use super::support::broker::{NEW, VERSIONS};
 use super::support::jvm::Jars;
 use sluicegate::kafka::group::assignor::{Assignment, Subscription};
-use sluicegate::kafka::protocol::consumer_protocol::{encode_assignment, encode_subscription};
+use sluicegate::kafka::group::consumer_protocol::{encode_assignment, encode_subscription};
 use sluicegate::kafka::protocol::{ErrorCode, Format};
 use sluicegate::record::Partition;
 

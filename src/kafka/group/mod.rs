@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `subscription` | subscriptions and assignments |
 //! | [assignor], `sticky` | how a leader assigns the partitions |
+//! | [consumer_protocol] | their encoding, which the coordinator does not read |
 //! | [exchange] | the requests to the coordinator and its responses |
 //! | [error] | the coordinator's error codes |
 //! | [membership] | the state machine of a member |
 
 pub mod assignor;
+pub mod consumer_protocol;
 pub mod error;
 pub mod exchange;
 pub mod membership;

@@ -37,7 +37,7 @@ impl Span {
 
 /// A field of a description.
 #[derive(Clone, Copy)]
-pub(super) struct Rule {
+pub(in crate::kafka) struct Rule {
     versions: Span,
     null: Span,
     tag: Option<u32>,
@@ -45,24 +45,24 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new(versions: impl RangeBounds<i16>) -> Self {
+    pub(in crate::kafka) fn new(versions: impl RangeBounds<i16>) -> Self {
         Self { versions: Span::of(versions), null: Span::of(..), tag: None, ignorable: false }
     }
 
-    pub(super) fn null(self, versions: impl RangeBounds<i16>) -> Self {
+    pub(in crate::kafka) fn null(self, versions: impl RangeBounds<i16>) -> Self {
         Self { null: Span::of(versions), ..self }
     }
 
-    pub(super) fn tag(self, tag: u32) -> Self {
+    pub(in crate::kafka) fn tag(self, tag: u32) -> Self {
         Self { tag: Some(tag), ..self }
     }
 
-    pub(super) fn ignorable(self) -> Self {
+    pub(in crate::kafka) fn ignorable(self) -> Self {
         Self { ignorable: true, ..self }
     }
 
     /// Whether the field stands among those without a tag.
-    pub(super) fn is_plain(self, format: Format) -> bool {
+    pub(in crate::kafka) fn is_plain(self, format: Format) -> bool {
         self.tag.is_none() && self.versions.has(format.version)
     }
 }
@@ -82,7 +82,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads a field without a tag, if this version has it.
-    pub(super) fn field<T: Decode<'de> + Encode>(
+    pub(in crate::kafka) fn field<T: Decode<'de> + Encode>(
         &mut self,
         name: &'static str,
         rule: Rule,
@@ -92,7 +92,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads a field with a tag, if it is this one.
-    pub(super) fn tagged<T: Decode<'de> + Encode>(
+    pub(in crate::kafka) fn tagged<T: Decode<'de> + Encode>(
         &mut self,
         name: &'static str,
         rule: Rule,
@@ -116,7 +116,7 @@ impl Writer<'_> {
     }
 
     /// Writes a field without a tag, if this version has it.
-    pub(super) fn field<T: Encode + PartialEq>(
+    pub(in crate::kafka) fn field<T: Encode + PartialEq>(
         &mut self,
         name: &'static str,
         rule: Rule,
@@ -132,12 +132,12 @@ impl Writer<'_> {
     }
 
     /// Whether a field is to be written with its tag.
-    pub(super) fn has_tagged<T: PartialEq>(&self, rule: Rule, value: &T, unset: &T) -> bool {
+    pub(in crate::kafka) fn has_tagged<T: PartialEq>(&self, rule: Rule, value: &T, unset: &T) -> bool {
         rule.tag.is_some() && rule.versions.has(self.format().version) && value != unset
     }
 
     /// Writes a field with its tag and its length.
-    pub(super) fn tagged<T: Encode + PartialEq>(
+    pub(in crate::kafka) fn tagged<T: Encode + PartialEq>(
         &mut self,
         name: &'static str,
         rule: Rule,
@@ -248,4 +248,4 @@ macro_rules! request {
     };
 }
 
-pub(super) use {default, describe, request};
+pub(in crate::kafka) use {default, describe, request};

@@ -18,7 +18,6 @@
 //! | `reader`, `writer`, `primitives` | the types of fields |
 //! | `api_key`, `error_code` | numbers with names |
 //! | `header` | what surrounds each message |
-//! | [consumer_protocol] | subscriptions and assignments within `JoinGroup` and `SyncGroup` |
 //! | [api_versions], [sasl_handshake], [sasl_authenticate] | the start of a connection |
 //! | [metadata], [find_coordinator] | who is asked |
 //! | [fetch], [list_offsets], [offset_for_leader_epoch] | records and offsets |
@@ -47,7 +46,6 @@
 //! ```
 
 pub mod api_versions;
-pub mod consumer_protocol;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;

@@ -155,7 +155,7 @@ impl<'de> Reader<'de> {
 
     /// The tagged fields at the end of a struct, in a flexible version. `known` reads a field if it has that tag;
     /// others are passed over.
-    pub(super) fn tags(
+    pub(in crate::kafka) fn tags(
         &mut self,
         mut known: impl FnMut(&mut Self, u32) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {

@@ -82,7 +82,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Seven bits in each byte, the lowest first.
-    pub(super) fn uvarint(&mut self, mut value: u32) {
+    pub(in crate::kafka) fn uvarint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.out.push(value as u8 | 0x80);
             value >>= 7;

@@ -2,12 +2,12 @@
 
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription};
+use crate::kafka::group::consumer_protocol::{
+    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
+};
 use crate::kafka::group::error::GroupError;
 use crate::kafka::group::exchange::{Answer, Joined, Stamp};
 use crate::kafka::protocol::ErrorCode;
-use crate::kafka::protocol::consumer_protocol::{
-    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
-};
 use crate::kafka::protocol::heartbeat::HeartbeatRequest;
 use crate::kafka::protocol::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
 use crate::kafka::protocol::leave_group::{LeaveGroupRequest, LeaveGroupRequestMember, LeaveGroupResponse};

@@ -4,12 +4,11 @@
 //! read and the rest is ignored, and missing fields at the end count as absent (old Sarama members claim version 1
 //! without its fields).
 //!
-//! The only file here that knows a layer above, and that copies: it uses the types of the
-//! [assignors](crate::kafka::group::assignor), which own their data.
+//! Unlike the codec of requests, this one copies: the types of the [assignors](super::assignor) own their data.
 
-use super::describe::describe;
-use super::{DecodeError, EncodeError, Problem, Reader, Writer};
-use crate::kafka::group::assignor::{Assignment, Subscription};
+use super::subscription::{Assignment, Subscription};
+use crate::kafka::protocol::describe::describe;
+use crate::kafka::protocol::{DecodeError, EncodeError, Problem, Reader, Writer};
 use crate::record::Partition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
