@@ -75,7 +75,9 @@ pub(super) struct CheckPlan {
     pub(super) send_test: bool,
     /// How long the webhook may take to be reached.
     pub(super) timeout: Duration,
-    pub(super) delivery: DeliveryPlan,
+    /// What makes them impossible is one of the things to report.
+    pub(super) dead_letters: Result<DeadLetterPlan, Failure>,
+    pub(super) webhook: DeliveryPlan,
 }
 
 pub(super) struct ReplayPlan {
@@ -187,7 +189,8 @@ fn check(options: &Options) -> Result<CheckPlan, Failure> {
         has_credentials: options.auth.is_some(),
         send_test: options.send_test,
         timeout: options.timeout,
-        delivery: delivery(options, &options.topics, &brokers)?,
+        webhook: webhook(options)?,
+        dead_letters: DeadLetterPlan::new(options, &options.topics, &brokers),
     })
 }
 
@@ -244,6 +247,12 @@ fn letters_from(
 
 /// Where events are sent and how, while these topics are read.
 fn delivery(options: &Options, topics: &[String], brokers: &Brokers<'_>) -> Result<DeliveryPlan, Failure> {
+    let webhook = webhook(options)?;
+    Ok(DeliveryPlan { dead_letters: DeadLetterPlan::new(options, topics, brokers)?, ..webhook })
+}
+
+/// A delivery without dead letters.
+fn webhook(options: &Options) -> Result<DeliveryPlan, Failure> {
     let Some(url) = &options.url else {
         return Err(Failure::usage("--url URL is missing: see sluicegate run --help"));
     };
@@ -254,7 +263,7 @@ fn delivery(options: &Options, topics: &[String], brokers: &Brokers<'_>) -> Resu
         settings: options.settings.clone(),
         client: Client::open(destination.clone(), requests, options)?,
         destination,
-        dead_letters: DeadLetterPlan::new(options, topics, brokers)?,
+        dead_letters: DeadLetterPlan::Stop,
         group_limit: options.kafka.group_max_concurrency.map(std::num::NonZeroU32::get),
         buffer: options.buffer.0,
         verbosity: options.verbosity,

@@ -21,9 +21,9 @@ const TEST_BODY: &[u8] = br#"{"sluicegate":"check"}"#;
 
 /// Prints a line for each thing looked at, `ok` or what to do.
 pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
-    let CheckPlan { source, has_credentials, send_test: sends, timeout, delivery, .. } = plan;
+    let CheckPlan { source, has_credentials, send_test: sends, timeout, dead_letters, webhook, .. } = plan;
     let mut report = Report { wrong: 0 };
-    source.warnings().iter().chain(&delivery.warnings).for_each(|warning| warn(warning));
+    source.warnings().iter().chain(&webhook.warnings).for_each(|warning| warn(warning));
     match source {
         #[cfg(feature = "kafka")]
         SourcePlan::Native(native) => {
@@ -32,7 +32,7 @@ pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
         #[cfg(feature = "kafka-crate")]
         SourcePlan::KafkaCrate(config) => look_with_crate(&mut report, &config),
     }
-    let client = &delivery.client;
+    let client = &webhook.client;
     if has_credentials {
         let outcome = client.authorized();
         report.tell("credentials", outcome.map(|()| "are available".into()).map_err(|error| error.text));
@@ -42,12 +42,12 @@ pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
         false => format!("{way}; nothing was sent, so its answer is unknown: --send-test sends an event"),
     });
     let is_reached = reached.is_ok();
-    report.tell(&format!("webhook {}", delivery.destination), reached);
+    report.tell(&format!("webhook {}", webhook.destination), reached);
     if sends && is_reached {
-        report.tell("test event", send_test(client, &delivery.settings.policy));
+        report.tell("test event", send_test(client, &webhook.settings.policy));
     }
-    if !matches!(delivery.dead_letters, DeadLetterPlan::Stop) {
-        let found = delivery.dead_letters.check();
+    if !matches!(dead_letters, Ok(DeadLetterPlan::Stop)) {
+        let found = dead_letters.and_then(|plan| plan.check());
         let found = found.inspect(|warnings| warnings.iter().for_each(|it| warn(it)));
         report.tell("dead letters", found.map(|_| "can be kept".into()).map_err(|failure| failure.text));
     }
