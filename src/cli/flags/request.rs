@@ -3,11 +3,21 @@
 use super::{BASE, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::{Auth, FormatName};
 use crate::cli::values;
-use crate::webhook::request::{HeaderField, forwardable, header_field};
+use crate::webhook::request::{HeaderError, HeaderField, forwardable, header_field};
 use crate::webhook::secret_file::Scheme;
 
 /// Where they stand, and who takes them.
 const REQUEST: Flag = Flag { group: Group::To, commands: WEBHOOK, ..BASE };
+
+/// What is wrong with a header; the content type has a flag of its own.
+fn header_error(error: HeaderError) -> String {
+    match error {
+        HeaderError::Reserved(name) if name.eq_ignore_ascii_case("content-type") => {
+            "the content type is the record's own, or set by --content-type".into()
+        }
+        error => error.to_string(),
+    }
+}
 
 /// Their part of the table.
 pub(super) const FLAGS: &[Flag] = &[
@@ -19,7 +29,7 @@ pub(super) const FLAGS: &[Flag] = &[
         more: "It may hold {topic}, {partition}, {key} and {header:NAME}. Keep secrets in the environment \
                or the config file.",
         basic: true,
-        set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(|e| e.to_string()),
+        set: |o, v| HeaderField::parse(v).map(|header| o.headers.push(header)).map_err(header_error),
         ..REQUEST
     },
     Flag {
@@ -29,7 +39,7 @@ pub(super) const FLAGS: &[Flag] = &[
         doc: "Forward this header of the record",
         more: "A value that can't stand in an HTTP header goes as NAME-base64. The kafka-crate client \
                reads no headers.",
-        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(|e| e.to_string()),
+        set: |o, v| forwardable(v).map(|name| o.forward_headers.push(name)).map_err(header_error),
         ..REQUEST
     },
     Flag {
