@@ -440,7 +440,7 @@ mod tests {
         }
         assert_eq!(scratch.read(), "");
         let text = written(&[letter(7, Some(&[b'x'; 500]))], 400).unwrap_err();
-        assert!(text.contains("t-1 offset 7") && text.contains("topic:NAME"), "{text}");
+        assert!(text.contains("t-1 offset 7") && text.contains("to a topic instead"), "{text}");
     }
 
     #[test]
