@@ -4,6 +4,10 @@
 //! The classic protocol (KIP-62, KIP-345, KIP-394): a member that joins or leaves starts a rebalance, which ends when
 //! all members have rejoined or the longest rebalance timeout has passed. The first member, the leader, computes the
 //! assignment. A member that sends nothing for its session timeout is removed.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `schedules` | its test by random schedules |
 
 use crate::kafka::protocol::ErrorCode;
 use crate::record::Partition;
