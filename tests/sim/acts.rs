@@ -1,6 +1,6 @@
-//! What happens around the relay at the times that the plan says, and what follows from it in the group.
+//! What happens around the relay at the times that the plan says.
 
-use crate::cluster::Owner;
+use crate::cluster::BROKERS;
 use crate::machine::{Event, Sim};
 use crate::plan::Act;
 use crate::trace::trace;
@@ -13,24 +13,29 @@ impl Sim {
         if !matches!(act, Act::Append { .. }) {
             trace!(self.now, "{act:?}");
         }
-        let now = self.instant();
+        let (now, time) = (self.instant(), self.now);
         match act {
             Act::Append { partition, records } => self.append(partition, records),
-            Act::Revoke(partition) => {
-                let until = self.now + Duration::from_millis(self.plan.release_millis as u64);
-                if self.cluster.revoke(partition, until, self.now) {
-                    let assignment = self.cluster.parts[partition].assignment;
-                    self.push(until, Event::RevocationEnds(partition, assignment));
-                }
+            Act::Joins(slot) => self.joins(slot),
+            Act::Dies(slot) => self.dies(slot),
+            Act::Parts(slot) => self.parts(slot),
+            Act::MoveCoordinator(load) => self.move_coordinator(load),
+            Act::CutOff(time) => self.group.cut_until = (self.now + time).min(self.plan.calm_at),
+            Act::Elect { partition, is_unclean } => {
+                self.cluster.elect(partition, is_unclean, time, &mut self.dice);
             }
-            Act::Lose(partition) => {
-                if self.cluster.lose(partition, self.now) {
-                    self.leaves_us(partition);
-                }
+            Act::Leaderless(partition) => self.cluster.leaderless(partition, time),
+            Act::Retention(partition) => self.cluster.retention(partition, time, &mut self.dice),
+            Act::Restore(partition) => self.cluster.restore(partition, time, &mut self.dice),
+            Act::Recreate(topic) => self.recreate(topic),
+            Act::Grow(topic) => {
+                let partition = self.cluster.grow(topic, time, &mut self.dice);
+                let records = self.dice.between(1, 5);
+                self.append(partition, records);
             }
-            Act::Recreate(partition) => {
-                self.cluster.recreate(partition, self.now);
-                self.leaves_us(partition);
+            Act::Hang { broker, time } => {
+                let until = (self.now + time).min(self.plan.calm_at);
+                self.cluster.hangs[broker] = self.cluster.hangs[broker].max(until);
             }
             Act::Stop => {
                 if let Some(process) = &mut self.process {
@@ -43,39 +48,36 @@ impl Sim {
                 self.granted = granted;
                 self.permits_changed();
             }
-            Act::Outage(begins) => self.cluster.outage_since = begins.then_some(now),
-            Act::Lease(true) => self.cluster.lease.renew(now + Duration::from_secs(1_000_000)),
+            Act::Outage(begins) => {
+                let until = if begins { self.plan.calm_at } else { self.now };
+                self.cluster.hangs = [until; BROKERS as usize];
+            }
+            Act::Lease(true) => self.lease.renew(now + Duration::from_secs(1_000_000)),
             Act::Lease(false) => {
-                self.cluster.lease = Lease::expired(self.base);
+                self.lease = Lease::expired(self.base);
             }
             Act::WallJumps => self.wall_back = Duration::from_secs(3_600),
         }
+        self.logs_changed();
+        self.consumer_looks();
         self.source_has_something();
     }
 
-    /// Another member has it, and hands it back one day.
-    pub fn leaves_us(&mut self, partition: usize) {
-        if self.dice.chance(60) && self.cluster.parts[partition].owner == Owner::Other {
-            self.cluster.other_works(partition, self.now, &mut self.dice);
-        }
-        let at =
-            self.now + self.dice.one(&[Duration::ZERO, Duration::from_millis(300), Duration::from_secs(5)]);
-        self.push(at, Event::GiveBack(partition));
-    }
-
-    pub fn give_back(&mut self, partition: usize) {
-        if self.process.is_some() && self.cluster.parts[partition].owner == Owner::Other {
-            self.cluster.assign(&[partition], self.now);
-            self.source_has_something();
+    /// The topic is there again, and some of its partitions have no leader yet.
+    fn recreate(&mut self, topic: usize) {
+        for partition in self.cluster.recreate(topic, self.now, &mut self.dice) {
+            if self.dice.chance(50) && self.now < self.plan.calm_at {
+                self.cluster.leaderless(partition, self.now);
+                let at = (self.now + self.dice.millis(100, 3_000)).min(self.plan.calm_at);
+                self.plan.acts.push((at, Act::Elect { partition, is_unclean: false }));
+                self.push(at, Event::Act(self.plan.acts.len() - 1));
+            }
         }
     }
 
-    pub fn revocation_ends(&mut self, partition: usize, assignment: u64) {
-        let part = &self.cluster.parts[partition];
-        if part.assignment == assignment && matches!(part.owner, Owner::Revoking(_)) {
-            self.cluster.lose(partition, self.now);
-            self.leaves_us(partition);
-            self.source_has_something();
-        }
+    /// Nothing is left of the process's consumer.
+    pub fn leave(&mut self) {
+        let consumer = std::mem::take(&mut self.consumer);
+        consumer.shifts.iter().for_each(|shift| self.tally.count(shift));
     }
 }

@@ -1,351 +1,395 @@
-//! The topic, the group and its coordinator, as a source sees them: logs, who owns which partition, what is committed.
+//! The brokers: topics with their ids, who leads which partition, which brokers hang, what is committed; and what they
+//! answer. Not all of them know of every change at once.
 
 use crate::dice::Dice;
-use crate::receiver::Reply;
+use crate::known;
+use crate::log::{Entry, Log, Logs};
 use crate::trace::trace;
-use sluicegate::record::{Checkpoint, Offset, Partition, Position, Record};
-use sluicegate::relay::lease::Lease;
+use sluicegate::kafka::consumer::cursor::{Bounds, Committed, EpochEnd};
+use sluicegate::kafka::consumer::note::Note;
+use sluicegate::kafka::protocol::metadata::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use sluicegate::kafka::protocol::{ErrorCode, Uuid};
+use sluicegate::record::{Offset, Partition};
 use sluicegate::relay::offset_runs;
-use sluicegate::relay::source::{Assigned, PollLimit, Polled};
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Duration;
 
-/// One record as it lies in a log, and whether it is done: accepted, kept as a dead letter, or dropped.
-#[derive(Debug)]
-pub struct Entry {
-    pub offset: i64,
-    pub key: Option<u8>,
-    pub size: usize,
-    pub poison: Option<Reply>,
-    /// It has no value.
-    pub is_tombstone: bool,
-    pub appended: Duration,
-    pub is_done: bool,
-    pub done_at: Duration,
-}
+pub const BROKERS: i32 = 3;
+/// What the cluster is called in notes.
+pub const CLUSTER: &str = "sim";
+/// For so long a broker may not know of a change.
+const LAGS: Duration = Duration::from_secs(3);
+/// So many records a batch.
+const BATCH: usize = 4;
+/// So many batches of a partition an answer.
+const MOST_BATCHES: usize = 4;
 
-/// The log of a partition. A topic that is made anew has another one.
-#[derive(Debug, Default)]
-pub struct Log {
-    pub partition: usize,
-    pub entries: Vec<Entry>,
-    pub end: i64,
-    /// The first entry that is not done.
-    pub first_open: usize,
-    /// Of each key its entries, and how many of the first are done.
-    pub keys: HashMap<u8, (Vec<usize>, usize)>,
-}
-
-impl Log {
-    pub fn at(&self, offset: i64) -> Option<usize> {
-        self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()
-    }
-
-    pub fn done(&mut self, at: usize, now: Duration) {
-        let entry = &mut self.entries[at];
-        if std::mem::replace(&mut entry.is_done, true) {
-            return;
-        }
-        entry.done_at = now;
-        while self.entries.get(self.first_open).is_some_and(|entry| entry.is_done) {
-            self.first_open += 1;
-        }
-        if let Some((list, done)) = self.entries[at].key.and_then(|key| self.keys.get_mut(&key)) {
-            while list.get(*done).is_some_and(|at| self.entries[*at].is_done) {
-                *done += 1;
-            }
-        }
-    }
-
-    /// The offset before which everything is done.
-    pub fn done_before(&self) -> i64 {
-        self.entries.get(self.first_open).map_or(self.end, |entry| entry.offset)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// Nobody; ours after a rebalance.
-    Nobody,
-    Us,
-    /// Ours until it is released, or until then.
-    Revoking(Duration),
-    /// Another member of the group.
-    Other,
+/// What the coordinator keeps of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub next: i64,
+    pub epoch: i32,
+    pub metadata: String,
 }
 
 #[derive(Debug)]
 pub struct Part {
     pub name: Partition,
+    pub topic: usize,
     pub log: usize,
-    pub owner: Owner,
-    pub assignment: u64,
-    pub committed: Option<(i64, String)>,
+    /// Who leads it; between two leaders there may be none for a while.
+    pub leader: Option<i32>,
+    pub committed: Option<Stored>,
     pub committed_at: Duration,
-    cursor: i64,
-    passed: i64,
-    start: i64,
 }
+
+/// A batch as a broker sends it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The numbers of its records; none for a transaction's marker.
+    pub records: Vec<usize>,
+    pub first: i64,
+    pub next: i64,
+    pub epoch: i32,
+}
+
+/// What a fetch brings of a partition: batches, and where the log ends; or why there are none.
+pub type Found = Result<(Vec<Batch>, i64), ErrorCode>;
+
+/// What a broker knows of a topic: its id, and of each partition the leader and its epoch.
+pub type Known = (Uuid, Vec<(Option<i32>, i32)>);
 
 #[derive(Debug)]
 pub struct Cluster {
     pub parts: Vec<Part>,
-    pub logs: Vec<Log>,
-    /// What polls will bring before records, and since when.
-    pub news: VecDeque<(Duration, Polled)>,
-    pub throttled: Vec<Partition>,
-    pub outage_since: Option<Instant>,
-    pub lease: Lease,
-    pub next_assignment: u64,
+    pub logs: Logs,
+    pub has_ids: bool,
+    /// Until when each broker answers nothing.
+    pub hangs: [Duration; BROKERS as usize],
+    /// The broker that coordinates the group.
+    pub coordinator: i32,
     /// Nothing more is appended, and polls say so.
     pub is_ending: bool,
-    pub one_partition_a_poll: bool,
-    /// Polls bring records again that they brought before.
-    pub repeats: bool,
-    turn: usize,
+    topics: usize,
+    /// What there was to know, since when; the newest last.
+    known: VecDeque<(Duration, Vec<Known>)>,
+}
+
+fn topic_name(topic: usize) -> String {
+    format!("t{topic}")
 }
 
 impl Cluster {
-    pub fn new(partitions: usize, one_partition_a_poll: bool) -> Self {
-        let part = |number: usize| Part {
-            name: Partition::new("t", number as i32),
-            log: number,
-            owner: Owner::Nobody,
-            assignment: 0,
-            committed: None,
-            committed_at: Duration::ZERO,
-            cursor: 0,
-            passed: 0,
-            start: 0,
-        };
-        Self {
-            parts: (0..partitions).map(part).collect(),
-            logs: (0..partitions).map(|partition| Log { partition, ..Log::default() }).collect(),
-            news: VecDeque::new(),
-            throttled: Vec::new(),
-            outage_since: None,
-            lease: Lease::unlimited(),
-            next_assignment: 1,
+    pub fn new(partitions: usize, topics: usize, has_ids: bool, dice: &mut Dice) -> Self {
+        let mut cluster = Self {
+            parts: Vec::new(),
+            logs: Logs::default(),
+            has_ids,
+            hangs: [Duration::ZERO; BROKERS as usize],
+            coordinator: 0,
             is_ending: false,
-            one_partition_a_poll,
-            repeats: false,
-            turn: 0,
+            topics: topics.min(partitions),
+            known: VecDeque::new(),
+        };
+        for at in 0..partitions {
+            cluster.add_partition(at % cluster.topics, dice);
         }
+        cluster.changed(Duration::ZERO);
+        cluster
     }
 
-    pub fn append(&mut self, partition: usize, entry: Entry, hole: i64) {
-        let log = &mut self.logs[self.parts[partition].log];
-        let at = log.entries.len();
-        log.end += hole;
-        if let Some(key) = entry.key {
-            log.keys.entry(key).or_default().0.push(at);
+    fn add_partition(&mut self, topic: usize, dice: &mut Dice) {
+        let at = self.parts.len();
+        let number = self.parts.iter().filter(|part| part.topic == topic).count() as i32;
+        // All partitions of a topic have its id.
+        let sibling = self.parts.iter().find(|part| part.topic == topic).map(|part| part.log);
+        let log = self.logs.add(at, self.has_ids);
+        if let Some(sibling) = sibling {
+            self.logs.logs[log].topic = self.logs.logs[sibling].topic;
         }
-        let is_done = entry.is_done;
-        log.entries.push(Entry { offset: log.end, is_done: false, ..entry });
-        log.end += 1;
-        if is_done {
-            log.done(at, Duration::ZERO);
-        }
+        self.parts.push(Part {
+            name: Partition::new(topic_name(topic), number),
+            topic,
+            log,
+            leader: Some(dice.below(BROKERS as usize) as i32),
+            committed: None,
+            committed_at: Duration::ZERO,
+        });
+    }
+
+    pub fn at(&self, name: &Partition) -> usize {
+        let at = self.parts.iter().position(|part| part.name == *name);
+        at.unwrap_or_else(|| panic!("{name} is no partition of the model"))
+    }
+
+    pub fn log(&self, at: usize) -> &Log {
+        &self.logs.logs[self.parts[at].log]
+    }
+
+    pub fn append(&mut self, at: usize, entry: Entry, hole: i64) {
+        self.logs.append(self.parts[at].log, entry, hole);
     }
 
     /// A hole behind the last record: a transaction's marker.
-    pub fn marker(&mut self, partition: usize) {
-        self.logs[self.parts[partition].log].end += 1;
+    pub fn marker(&mut self, at: usize) {
+        self.logs.logs[self.parts[at].log].end += 1;
     }
 
-    // ---- the group -----------------------------------------------------------------------------------------
+    // ---- changes -------------------------------------------------------------------------------------------
 
-    pub fn assign(&mut self, partitions: &[usize], now: Duration) {
-        let mut assigned = Vec::new();
-        for at in partitions {
+    fn changed(&mut self, now: Duration) {
+        let known = (0..self.topics).map(|topic| {
+            let of_it = self.parts.iter().filter(|part| part.topic == topic);
+            let leaders = of_it.clone().map(|part| (part.leader, self.logs.logs[part.log].epoch()));
+            let id = of_it.clone().next().map_or(Uuid::ZERO, |part| self.logs.logs[part.log].topic);
+            (id, leaders.collect())
+        });
+        self.known.push_back((now, known.collect()));
+        while self.known.len() > 1 && self.known[1].0 + LAGS < now {
+            self.known.pop_front();
+        }
+    }
+
+    /// Another leader, with all of the log or without its end.
+    pub fn elect(&mut self, at: usize, is_unclean: bool, now: Duration, dice: &mut Dice) {
+        let log = self.parts[at].log;
+        let (start, end) = (self.logs.logs[log].start, self.logs.logs[log].end);
+        let cut = if is_unclean { end - dice.below((end - start).min(12) as usize + 1) as i64 } else { end };
+        let epoch = self.logs.logs[log].epoch() + dice.between(1, 2) as i32;
+        self.logs.elect(log, cut, epoch);
+        self.parts[at].leader = Some(dice.below(BROKERS as usize) as i32);
+        trace!(
+            now,
+            "{}: {:?} leads, epoch {epoch}, from {cut} of {end} on",
+            self.parts[at].name,
+            self.parts[at].leader
+        );
+        self.changed(now);
+    }
+
+    pub fn leaderless(&mut self, at: usize, now: Duration) {
+        self.parts[at].leader = None;
+        self.changed(now);
+    }
+
+    /// The epochs of the leaders begin anew.
+    pub fn restore(&mut self, at: usize, now: Duration, dice: &mut Dice) {
+        let log = self.parts[at].log;
+        let epoch = dice.below(self.logs.logs[log].epoch() as usize + 1) as i32;
+        self.logs.restore(log, epoch);
+        self.parts[at].leader = Some(dice.below(BROKERS as usize) as i32);
+        trace!(now, "{}: restored, epoch {epoch}", self.parts[at].name);
+        self.changed(now);
+    }
+
+    pub fn retention(&mut self, at: usize, now: Duration, dice: &mut Dice) {
+        let log = self.parts[at].log;
+        let (start, end) = (self.logs.logs[log].start, self.logs.logs[log].end);
+        let start = start + dice.below((end - start) as usize + 1) as i64;
+        self.logs.delete_up_to(log, start);
+        trace!(now, "{}: begins at {start} of {end}", self.parts[at].name);
+    }
+
+    /// The topic is deleted and made anew. Gives its partitions.
+    pub fn recreate(&mut self, topic: usize, now: Duration, dice: &mut Dice) -> Vec<usize> {
+        let of_it: Vec<usize> =
+            (0..self.parts.len()).filter(|at| self.parts[*at].topic == topic % self.topics).collect();
+        // Kafka deletes the positions with the topic, if a while later, and only where the coordinator is there.
+        let forgets = dice.chance(50);
+        let mut id = None;
+        for at in &of_it {
             let part = &mut self.parts[*at];
-            part.owner = Owner::Us;
-            part.assignment = self.next_assignment;
-            self.next_assignment += 1;
-            let uncommitted = part.committed.is_none();
-            let (next, metadata) = part.committed.clone().unwrap_or_default();
-            (part.cursor, part.passed, part.start) = (next, next, next);
-            let position = Position { partition: part.name.clone(), next: Offset(next) };
-            let checkpoint =
-                Checkpoint { metadata, assignment: part.assignment, ..Checkpoint::from(position) };
-            assigned.push(Assigned { checkpoint, uncommitted });
+            self.logs.logs[part.log].is_deleted = true;
+            part.log = self.logs.add(*at, self.has_ids);
+            part.leader = Some(dice.below(BROKERS as usize) as i32);
+            let log = &mut self.logs.logs[part.log];
+            log.topic = *id.get_or_insert(log.topic);
+            if forgets {
+                part.committed = None;
+            }
+            for _ in 0..dice.below(3) {
+                let epoch = self.logs.logs[part.log].epoch() + 1;
+                self.logs.elect(part.log, 0, epoch);
+            }
         }
-        if !assigned.is_empty() {
-            trace!(now, "group: assigned {assigned:?}");
-            self.news.push_back((now, Polled::Assigned(assigned)));
+        trace!(now, "topic {topic} is made anew, positions forgotten: {forgets}");
+        self.changed(now);
+        of_it
+    }
+
+    /// The topic gets one more partition; gives its place.
+    pub fn grow(&mut self, topic: usize, now: Duration, dice: &mut Dice) -> usize {
+        self.add_partition(topic % self.topics, dice);
+        self.changed(now);
+        self.parts.len() - 1
+    }
+
+    // ---- answers -------------------------------------------------------------------------------------------
+
+    /// What a broker knows of the brokers and topics, perhaps as it was a while ago.
+    pub fn metadata(&self, lags: bool) -> Vec<Known> {
+        let newest = &self.known[self.known.len() - 1].1;
+        let before = self.known.len().checked_sub(2).filter(|_| lags).map(|at| &self.known[at].1);
+        let ids = |known: &[Known]| known.iter().map(|(id, _)| *id).collect::<Vec<Uuid>>();
+        let before =
+            before.filter(|before| !known::A_STALE_ID_OUTLAWS_THE_NEW_ONE || ids(before) == ids(newest));
+        before.unwrap_or(newest).clone()
+    }
+
+    /// Whether this broker leads the partition in this epoch, of this topic if it is asked for by its id.
+    pub fn refusal(&self, at: usize, broker: i32, topic: Option<Uuid>, epoch: i32) -> Option<ErrorCode> {
+        let (part, log) = (&self.parts[at], self.log(at));
+        if self.has_ids && topic.is_some_and(|topic| topic != log.topic) {
+            return Some(ErrorCode::UNKNOWN_TOPIC_ID);
+        }
+        match log.epoch() {
+            _ if part.leader != Some(broker) => Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            current if epoch < current => Some(ErrorCode::FENCED_LEADER_EPOCH),
+            current if epoch > current => Some(ErrorCode::UNKNOWN_LEADER_EPOCH),
+            _ => None,
         }
     }
 
-    pub fn revoke(&mut self, at: usize, until: Duration, now: Duration) -> bool {
-        if self.parts[at].owner != Owner::Us {
-            return false;
-        }
-        trace!(now, "group: revokes {} until {until:?}", self.parts[at].name);
-        self.parts[at].owner = Owner::Revoking(until);
-        self.news.push_back((now, Polled::Revoked(vec![self.parts[at].name.clone()])));
-        true
+    pub fn bounds(&self, at: usize) -> Bounds {
+        let log = self.log(at);
+        Bounds { first: log.start, end: log.end, at: None }
     }
 
-    pub fn lose(&mut self, at: usize, now: Duration) -> bool {
-        if !matches!(self.parts[at].owner, Owner::Us | Owner::Revoking(_)) {
-            return false;
-        }
-        trace!(now, "group: {} is lost", self.parts[at].name);
-        self.parts[at].owner = Owner::Other;
-        self.news.push_back((now, Polled::Lost(vec![self.parts[at].name.clone()])));
-        true
+    pub fn epoch_end(&self, at: usize, asked: i32) -> EpochEnd {
+        self.log(at).epoch_end(asked)
     }
 
-    /// The relay gives it up.
-    pub fn release(&mut self, name: &Partition) -> Option<usize> {
-        let at = self.parts.iter().position(|part| part.name == *name)?;
-        let part = &mut self.parts[at];
-        let is_ours = matches!(part.owner, Owner::Revoking(_));
-        if is_ours {
-            part.owner = Owner::Other;
+    /// The next batches from this offset on, or why there are none.
+    pub fn batches(&self, at: usize, from: i64) -> Result<Vec<Batch>, ErrorCode> {
+        let log = self.log(at);
+        if !(log.start..=log.end).contains(&from) {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        is_ours.then_some(at)
+        let entries = &self.logs.entries;
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut next = from;
+        for number in self.logs.from(self.parts[at].log, from) {
+            let Entry { offset, epoch, .. } = entries[*number];
+            let count = batches.len();
+            let is_of = |batch: &&mut Batch| batch.epoch == epoch && batch.records.len() < BATCH;
+            match batches.last_mut().filter(is_of) {
+                Some(batch) => {
+                    batch.records.push(*number);
+                    batch.next = offset + 1;
+                }
+                None if count >= MOST_BATCHES => return Ok(batches),
+                None => {
+                    let (records, next) = (vec![*number], offset + 1);
+                    batches.push(Batch { records, first: offset, next, epoch });
+                }
+            }
+            next = offset + 1;
+        }
+        if next < log.end {
+            let epoch = log.epoch_at(next);
+            batches.push(Batch { records: Vec::new(), first: next, next: log.end, epoch });
+        }
+        Ok(batches)
     }
 
-    /// Another member delivers some records, and commits.
-    pub fn other_works(&mut self, at: usize, now: Duration, dice: &mut Dice) {
-        let part = &mut self.parts[at];
-        let (next, metadata) = part.committed.clone().unwrap_or_default();
-        let log = &mut self.logs[part.log];
-        let known = offset_runs::decode(Offset(next), &metadata);
-        let from = log.entries.partition_point(|entry| entry.offset < next);
-        let until = (from + dice.below(4)).min(log.entries.len());
-        let mut next = next;
-        for index in from..until {
-            if log.entries[index].poison.is_some() {
+    pub fn committed(&self, at: usize) -> Option<Committed> {
+        let Stored { next, epoch, metadata } = self.parts[at].committed.clone()?;
+        Some(Committed { next, epoch, note: Note::decode(&metadata) })
+    }
+
+    // ---- other members of the group ------------------------------------------------------------------------
+
+    /// Another member delivers some records, and commits; with a note where it writes any.
+    pub fn other_works(&mut self, at: usize, writes_notes: bool, now: Duration, dice: &mut Dice) {
+        let (next, known) = self.other_begins(at);
+        let number = self.parts[at].log;
+        let most = dice.below(4);
+        let mut after = next;
+        let pending: Vec<usize> = self.logs.from(number, next).iter().copied().take(most).collect();
+        for record in pending {
+            if self.logs.entries[record].poison.is_some() {
                 break;
             }
-            log.done(index, now);
-            next = log.entries[index].offset + 1;
+            self.logs.done(record, now);
+            after = self.logs.entries[record].offset + 1;
         }
+        let known: Vec<_> = known.into_iter().filter(|run| run.end > after).collect();
         for run in &known {
-            if run.contains(&next) {
-                next = run.end;
+            if run.contains(&after) {
+                after = run.end;
             }
         }
-        let runs = known.into_iter().filter(|run| run.start >= next);
-        part.committed = Some((next, offset_runs::encode(Offset(next), runs)));
-        trace!(now, "group: another member commits {}@{next}", part.name);
+        let runs: Vec<_> = known.into_iter().filter(|run| run.start >= after).collect();
+        let reach = runs.last().map_or(after, |run| run.end);
+        let log = &self.logs.logs[number];
+        let note = Note {
+            topic: log.topic,
+            cluster: CLUSTER.into(),
+            position: after,
+            reach,
+            epoch: log.epoch_at(reach - 1),
+            text: offset_runs::encode(Offset(after), runs),
+        };
+        let epoch = log.epoch_at(after - 1);
+        let metadata = if writes_notes { note.encode() } else { String::new() };
+        trace!(now, "another member commits {}@{after} {metadata:?}", self.parts[at].name);
+        self.parts[at].committed = Some(Stored { next: after, epoch, metadata });
+        self.parts[at].committed_at = now;
     }
 
-    /// The topic is made anew: the partition is lost, and comes back with another log.
-    pub fn recreate(&mut self, at: usize, now: Duration) {
-        self.lose(at, now);
-        let partition = at;
-        self.parts[at].log = self.logs.len();
-        self.parts[at].committed = None;
-        self.logs.push(Log { partition, ..Log::default() });
-        trace!(now, "group: {} is made anew", self.parts[at].name);
-    }
-
-    /// The process has left, or was given up.
-    pub fn leave(&mut self) {
-        for part in &mut self.parts {
-            part.owner = Owner::Nobody;
+    /// Where another member, which makes no mistakes, begins, and what it knows to be done beyond.
+    fn other_begins(&self, at: usize) -> (i64, Vec<std::ops::Range<i64>>) {
+        let log = self.log(at);
+        let Some(Stored { next, epoch, metadata }) = self.parts[at].committed.clone() else {
+            return (log.start, Vec::new());
+        };
+        let note = Note::decode(&metadata).unwrap_or_default();
+        if note.topic != Uuid::ZERO && note.topic != log.topic {
+            return (log.start, Vec::new());
         }
-        self.news.clear();
-        self.throttled.clear();
-    }
-
-    /// A commit arrives: of assignments that are over nothing is applied. Says whether any was left out.
-    pub fn commit(&mut self, checkpoints: &[Checkpoint], now: Duration) -> bool {
-        let mut left_out = false;
-        for Checkpoint { position, metadata, assignment, .. } in checkpoints {
-            let part = self.parts.iter_mut().find(|part| part.name == position.partition);
-            let part = part.filter(|part| {
-                part.assignment == *assignment && matches!(part.owner, Owner::Us | Owner::Revoking(_))
-            });
-            match part {
-                Some(part) => {
-                    part.committed = Some((position.next.0, metadata.clone()));
-                    part.committed_at = now;
-                }
-                None => left_out = true,
-            }
-        }
-        left_out
-    }
-
-    // ---- polls ---------------------------------------------------------------------------------------------
-
-    pub fn poll(&mut self, want: PollLimit) -> Option<Polled> {
-        if let Some((_, news)) = self.news.pop_front() {
-            return Some(news);
-        }
-        if self.outage_since.is_some() || want.records == 0 {
-            return None;
-        }
-        let records = self.records(want);
-        if !records.is_empty() {
-            return Some(Polled::Records(records));
-        }
-        let passed: Vec<Position> = self.parts.iter_mut().filter_map(|part| part.pass(&self.logs)).collect();
-        if !passed.is_empty() {
-            return Some(Polled::Skipped(passed));
-        }
-        let is_through = |part: &Part| part.owner == Owner::Us && part.cursor >= self.logs[part.log].end;
-        (self.is_ending && self.parts.iter().all(is_through)).then_some(Polled::End)
-    }
-
-    fn records(&mut self, want: PollLimit) -> Vec<Record> {
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        self.turn += 1;
-        for n in 0..self.parts.len() {
-            let at = (self.turn + n) % self.parts.len();
-            let part = &mut self.parts[at];
-            if part.owner != Owner::Us || self.throttled.contains(&part.name) {
-                continue;
-            }
-            let log = &self.logs[part.log];
-            let mut from = log.entries.partition_point(|entry| entry.offset < part.cursor);
-            let is_first = from.checked_sub(2).is_none_or(|at| log.entries[at].offset < part.start);
-            if self.repeats && !is_first && self.turn.is_multiple_of(5) && from < log.entries.len() {
-                from -= 2;
-            }
-            for entry in &log.entries[from..] {
-                let record = entry.record(&part.name, part.log);
-                let fits = records.len() < want.records
-                    && (records.is_empty() || bytes + record.weight() <= want.bytes);
-                if !fits {
-                    return records;
-                }
-                bytes += record.weight();
-                part.cursor = part.cursor.max(entry.offset + 1);
-                records.push(record);
-            }
-            if self.one_partition_a_poll && !records.is_empty() {
-                break;
-            }
-        }
-        records
+        let end_of = |epoch: i32| match log.epoch_end(epoch) {
+            EpochEnd::At { end, .. } if epoch >= 0 => end,
+            _ => log.end,
+        };
+        let next = next.min(end_of(epoch)).clamp(log.start, log.end);
+        let is_whole = note.position == next && note.reach <= end_of(note.epoch);
+        let known = if is_whole { offset_runs::decode(Offset(next), &note.text) } else { Vec::new() };
+        (next, known)
     }
 }
 
-impl Part {
-    /// Behind the last record there may be a hole.
-    fn pass(&mut self, logs: &[Log]) -> Option<Position> {
-        let log = &logs[self.log];
-        let is_behind_all = log.entries.last().is_none_or(|last| last.offset < self.cursor);
-        if self.owner != Owner::Us || !is_behind_all || self.cursor >= log.end || self.passed >= log.end {
-            return None;
-        }
-        (self.cursor, self.passed) = (log.end, log.end);
-        Some(Position { partition: self.name.clone(), next: Offset(log.end) })
+/// What a broker knows, as a metadata answer.
+pub fn answer<'a>(known: &[Known], names: &'a [String]) -> MetadataResponse<'a> {
+    let broker = |node_id| MetadataResponseBroker {
+        node_id,
+        host: "broker",
+        port: 9092,
+        ..MetadataResponseBroker::default()
+    };
+    let topic = |((topic_id, leaders), name): (&Known, &'a String)| MetadataResponseTopic {
+        name: Some(name),
+        topic_id: *topic_id,
+        partitions: (0..)
+            .zip(leaders)
+            .map(|(partition_index, (leader, leader_epoch))| MetadataResponsePartition {
+                partition_index,
+                leader_id: leader.unwrap_or(-1),
+                leader_epoch: *leader_epoch,
+                ..MetadataResponsePartition::default()
+            })
+            .collect(),
+        ..MetadataResponseTopic::default()
+    };
+    MetadataResponse {
+        brokers: (0..BROKERS).map(broker).collect(),
+        cluster_id: Some(CLUSTER),
+        topics: known.iter().zip(names).map(topic).collect(),
+        ..MetadataResponse::default()
     }
 }
 
-impl Entry {
-    /// The log's number travels as the timestamp, so that a record tells which log it is of.
-    fn record(&self, name: &Partition, log: usize) -> Record {
-        let key = self.key.map(|key| [key]);
-        let value = vec![b'v'; self.size];
-        let key = key.as_ref().map(<[u8; 1]>::as_slice);
-        let value = Some(value.as_slice()).filter(|_| !self.is_tombstone);
-        Record::new(name.clone(), Offset(self.offset), log as i64, key, value)
-    }
+pub fn names(topics: usize) -> Vec<String> {
+    (0..topics).map(topic_name).collect()
 }

@@ -2,7 +2,11 @@
 //! act in any order that threads might, and lets the world go wrong as planned.
 
 use crate::cluster::Cluster;
+use crate::consumer::Consumer;
 use crate::dice::Dice;
+use crate::group::{Group, OURS};
+use crate::log::number;
+use crate::network::Pending;
 use crate::plan::Plan;
 use crate::process::{Loop, Process};
 use crate::receiver::{Receiver, Reply};
@@ -13,6 +17,7 @@ use sluicegate::record::{Partition, Record};
 use sluicegate::relay::control::{Control, Report, Step, TICK};
 use sluicegate::relay::event::Change;
 use sluicegate::relay::jitter::Jitter;
+use sluicegate::relay::lease::Lease;
 use sluicegate::relay::source::{Outage, PollLimit, Polled};
 use sluicegate::relay::transport::Target;
 use std::cmp::Reverse;
@@ -29,12 +34,17 @@ pub enum Event {
     Loop(u64),
     Worker(usize, u64),
     Answer(u64),
+    CallArrives(u64),
+    CallAnswered(u64),
+    CallFails(u64),
+    ConsumerLooks(u64),
     CommitArrives(u64),
     CommitAnswered(u64),
     LettersPut(u64),
     Act(usize),
-    GiveBack(usize),
-    RevocationEnds(usize, u64),
+    Post(u64),
+    MemberWakes(usize, u64),
+    GroupTimer(u64),
     Start,
     Second,
 }
@@ -51,12 +61,20 @@ pub struct Request {
 pub struct Sim {
     pub plan: Plan,
     pub dice: Dice,
+    /// What the relay's clock counts from; a day may pass on it in a moment.
     pub base: Instant,
+    /// What all others' clocks count from.
+    pub start: Instant,
     pub now: Duration,
     pub wall_back: Duration,
     pub events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
     pub next_token: u64,
     pub cluster: Cluster,
+    pub consumer: Consumer,
+    pub group: Group,
+    /// What was asked of brokers.
+    pub calls: BTreeMap<u64, Pending>,
+    pub lease: Lease,
     pub receiver: Receiver,
     pub requests: BTreeMap<u64, Request>,
     pub process: Option<Process>,
@@ -68,8 +86,8 @@ pub struct Sim {
     pub at_once: (Duration, usize),
     pub idle_turns: usize,
     pub busy: usize,
-    /// When a day passed in a moment, and the first assignment after it.
-    pub day_passed: Option<(Duration, u64)>,
+    /// When a day passed in a moment.
+    pub day_passed: Option<Duration>,
     /// The run is through, or ended with what it may end with.
     pub is_over: bool,
 }
@@ -78,19 +96,25 @@ impl Sim {
     pub fn new(seed: u64) -> Self {
         let mut dice = Dice::seeded(seed);
         let plan = Plan::draw(&mut dice);
-        let mut cluster = Cluster::new(plan.partitions, plan.one_partition_a_poll);
-        cluster.repeats = plan.repeats;
+        let (topics, has_ids) = (plan.brokers.topics, plan.brokers.has_ids);
+        let cluster = Cluster::new(plan.partitions, topics, has_ids, &mut dice);
+        let start = Instant::now();
         let receiver = Receiver::new(plan.faults.clone(), plan.latency, plan.request_timeout);
         let expectations = Expectations::of(&plan);
         trace!(Duration::ZERO, "{plan:#?}");
         let mut sim = Self {
             dice,
-            base: Instant::now(),
+            base: start,
+            start,
             now: Duration::ZERO,
             wall_back: Duration::ZERO,
             events: BinaryHeap::new(),
             next_token: 1,
             cluster,
+            consumer: Consumer::default(),
+            group: Group::new(plan.group.initial_delay, plan.group.beats_while_completing),
+            calls: BTreeMap::new(),
+            lease: Lease::unlimited(),
             receiver,
             requests: BTreeMap::new(),
             process: None,
@@ -126,19 +150,36 @@ impl Sim {
     }
 
     pub fn happens(&mut self, event: Event) {
-        if !matches!(event, Event::Loop(_) | Event::Worker(..) | Event::Second) {
-            self.busy += 1;
-        }
+        // That brokers are asked for records time and again gives the loop nothing to do.
+        let is_idle = matches!(
+            event,
+            Event::Loop(_)
+                | Event::Worker(..)
+                | Event::Second
+                | Event::CallArrives(_)
+                | Event::CallAnswered(_)
+                | Event::CallFails(_)
+                | Event::ConsumerLooks(_)
+                | Event::Post(_)
+                | Event::MemberWakes(..)
+                | Event::GroupTimer(_)
+        );
+        self.busy += usize::from(!is_idle);
         match event {
             Event::Loop(token) => self.loop_runs(token),
             Event::Worker(number, token) => self.worker_runs(number, token),
             Event::Answer(request) => self.answer(request),
+            Event::CallArrives(token) => self.call_arrives(token),
+            Event::CallAnswered(token) => self.call_answered(token),
+            Event::CallFails(token) => self.call_fails(token),
+            Event::ConsumerLooks(token) => self.looks_again(token),
             Event::CommitArrives(token) => self.commit_arrives(token),
             Event::CommitAnswered(token) => self.commit_answered(token),
             Event::LettersPut(token) => self.letters_put(token),
             Event::Act(at) => self.act(at),
-            Event::GiveBack(at) => self.give_back(at),
-            Event::RevocationEnds(at, assignment) => self.revocation_ends(at, assignment),
+            Event::Post(token) => self.post_arrives(token),
+            Event::MemberWakes(slot, token) => self.member_wakes(slot, token),
+            Event::GroupTimer(token) => self.group_timer(token),
             Event::Start => self.start(),
             Event::Second => self.second(),
         }
@@ -228,18 +269,25 @@ impl Sim {
         self.truth = Truth::default();
         self.truth.last_accepted = self.now;
         trace!(self.now, "process {} starts", self.number);
-        let all: Vec<usize> = (0..self.cluster.parts.len()).collect();
-        self.cluster.assign(&all, self.now);
+        self.consumer = Consumer {
+            buffer: self.plan.brokers.buffer,
+            one_partition_a_poll: self.plan.one_partition_a_poll,
+            repeats: self.plan.repeats,
+            ..Consumer::default()
+        };
+        self.consumer_looks();
         self.wake_loop_at(self.now);
     }
 
     pub fn kill(&mut self) {
         let Some(process) = self.process.take() else { return };
         trace!(self.now, "process {} is killed", self.number);
-        if let Some(checkpoints) = process.commit.filter(|_| self.dice.chance(50)) {
-            self.cluster.commit(&checkpoints, self.now);
+        let Process { commit, commit_job, .. } = process;
+        if commit.is_some() && self.dice.chance(50) {
+            let _ = self.store(&commit_job);
         }
-        self.cluster.leave();
+        self.dies(OURS);
+        self.leave();
         self.tally.kills += 1;
         let at = self.now + self.dice.millis(0, 3_000);
         self.push(at, Event::Start);
@@ -302,9 +350,10 @@ impl Sim {
             Step::Throttle(partitions) => {
                 let does = self.plan.can_throttle;
                 if does {
-                    self.cluster.throttled.clone_from(&partitions);
+                    self.consumer.hold(&partitions, &self.cluster);
                 }
                 process.control.throttled(partitions, does);
+                self.consumer_looks();
             }
             Step::Commit(checkpoints) => self.commit(checkpoints),
             Step::PutDeadLetters(letters) => self.put_letters(letters),
@@ -336,8 +385,11 @@ impl Sim {
     }
 
     pub fn poll(&mut self, want: PollLimit, until: Duration) {
-        let queued = self.cluster.news.front().map(|(since, _)| *since);
-        let polled = self.cluster.poll(want);
+        let queued = self.consumer.news.front().map(|(since, _)| *since);
+        let polled = self.consumer.poll(want, &self.cluster);
+        if matches!(polled, Some(Polled::Records(_))) {
+            self.consumer_looks();
+        }
         if polled.is_none() && self.now < until {
             return self.wake_loop_at(until);
         }
@@ -345,7 +397,7 @@ impl Sim {
             self.expectations.hears(since, self.now);
         }
         let (now, number) = (self.instant(), self.plan.targets);
-        let outage = self.cluster.outage_since.map(|since| Outage { since, cause: "away".into() });
+        let outage = self.consumer.outage_since.map(|since| Outage { since, cause: "away".into() });
         let Some(process) = &mut self.process else { return };
         process.state = Loop::Runs;
         let control = &mut process.control;
@@ -359,17 +411,18 @@ impl Sim {
             Some(Polled::Records(records)) => {
                 woken = records.len();
                 trace!(self.now, "source: {records:?}");
+                self.truth.handed(&records, &self.cluster);
                 let with_target = records.into_iter().map(|record| {
                     let target = target(&record, number);
                     (record, target)
                 });
                 control.records(with_target, now);
-                self.expectations.fits(&control.dispatcher, &self.plan);
+                self.expectations.fits(&control.dispatcher, &self.plan, self.cluster.parts.len());
             }
             Some(Polled::End) => control.source_ended(now),
             Some(Polled::Skipped(positions)) => control.passed(&positions, now),
             Some(Polled::Assigned(assigned)) => {
-                self.truth.assigned(&assigned, &self.cluster);
+                self.truth.assigned(&assigned, &self.consumer, &self.cluster, self.now);
                 control.assigned(&assigned, now);
             }
             Some(Polled::Revoked(partitions)) => {
@@ -390,21 +443,19 @@ impl Sim {
         let Some(process) = &mut self.process else { return };
         for partition in partitions {
             let mark = process.control.dispatcher.watermarks().find(|(name, _)| *name == partition);
-            self.truth.releases(partition, mark.map(|(_, mark)| mark.0), &self.cluster);
+            self.truth.releases(partition, mark.map(|(_, mark)| mark.0), &self.cluster, &self.consumer);
         }
         process.control.released(partitions);
-        for partition in partitions {
-            if let Some(at) = self.cluster.release(partition) {
-                self.leaves_us(at);
-            }
-        }
+        let is_its = |partition: &&Partition| self.consumer.release(self.cluster.at(partition));
+        let released: Vec<Partition> = partitions.iter().filter(is_its).cloned().collect();
+        self.released(OURS, &released);
     }
 
     pub fn tell(&mut self, report: &Report) {
         if let Report::Change(change) = report {
             match change {
                 Change::Suspected { partition, offset, .. } => {
-                    let log = self.cluster.parts[partition.number() as usize].log;
+                    let log = self.cluster.parts[self.cluster.at(partition)].log;
                     self.expectations.suspected.insert((log, offset.0));
                 }
                 Change::Dropped { record, rejection } => {
@@ -417,11 +468,9 @@ impl Sim {
     }
 
     pub fn rejected(&mut self, record: &Record) {
-        let log = &mut self.cluster.logs[record.timestamp() as usize];
-        let at = log.at(record.offset().0).expect("it lies in the log");
-        log.done(at, self.now);
+        self.cluster.logs.done(number(record), self.now);
         self.tally.refused += 1;
-        self.expectations.rejected(record, &log.entries[at], self.now);
+        self.expectations.rejected(record, &self.cluster.logs.entries[number(record)], self.now);
     }
 
     pub fn drain(&mut self) {
@@ -440,7 +489,8 @@ impl Sim {
         trace!(self.now, "process {} ends: {failure:?}", self.number);
         assert!(process.workers.is_empty(), "it ends with workers running");
         self.is_over = self.ended(&mut process, failure.as_ref());
-        self.cluster.leave();
+        self.closes();
+        self.leave();
         if !self.is_over {
             let at = self.now + self.dice.millis(0, 2_000);
             self.push(at, Event::Start);

@@ -1,16 +1,26 @@
-//! The simulator: the relay's decisions in one thread on virtual time, driven by a seed, against a model of the group
-//! and of the destination in which everything goes wrong. The invariants are checked at each step, and progress after
-//! the faults stop.
+//! The simulator: the relay's decisions, the cursors of its partitions and its membership in one thread on virtual
+//! time, driven by a seed, against a model of the brokers, of the group's coordinator and of the destination in which
+//! everything goes wrong. The invariants are checked at each step, and progress after the faults stop.
 //!
 //! A failed schedule is printed with its seed: `SLUICEGATE_SIM_SEED=N cargo test --test sim` replays it exactly.
 //! `SLUICEGATE_SIM_SECONDS=N` goes on for so long, and `SLUICEGATE_SIM_FROM=N` begins at another seed.
 //! `tests/sim/run HOURS` does that with fresh seeds.
 
+#[allow(dead_code, reason = "the model of the group asks for more")]
+#[path = "../support/coordinator.rs"]
+mod coordinator;
+
 mod acts;
+mod brokers;
 mod cluster;
+mod commits;
+mod consumer;
 mod dice;
+mod group;
 mod known;
+mod log;
 mod machine;
+mod network;
 mod plan;
 mod process;
 mod receiver;
@@ -27,7 +37,7 @@ use std::time::{Duration, Instant};
 use world::Tally;
 
 /// Without a word from outside: this many schedules, or as many as fit into the time.
-const SCHEDULES: u64 = 3_000;
+const SCHEDULES: u64 = 1_000;
 const SECONDS: u64 = 60;
 /// Lines of the trace that are shown.
 const SHOWN: usize = 80;
@@ -42,6 +52,7 @@ fn schedule(seed: u64, is_traced: bool) -> Result<Tally, String> {
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut sim = Sim::new(seed);
         sim.run();
+        sim.leave();
         sim.tally
     }));
     run.map_err(|panic| {
@@ -112,10 +123,10 @@ fn random_schedules_keep_the_invariants_and_make_progress() {
     let took = start.elapsed().as_secs_f64();
     println!("{schedules} schedules in {took:.1} s ({:.0} a second): {all:?}", schedules as f64 / took);
     assert_eq!(failed.load(Ordering::Relaxed), 0, "a schedule failed: see above");
-    assert!(
-        all.sent > 0 && all.refused > 0 && all.stops > 0 && all.kills > 0,
-        "what never happens proves nothing"
-    );
+    let relay = [all.sent, all.refused, all.stops, all.kills];
+    let logs = [all.deleted, all.cut, all.anew, all.dropped];
+    let is_enough = schedules < SCHEDULES || relay.into_iter().chain(logs).all(|count| count > 0);
+    assert!(is_enough, "what never happens proves nothing");
 }
 
 #[test]

@@ -18,7 +18,7 @@ copy() {
 # Builds and runs the simulator in the copy.
 simulate() {
   (cd "$tree" && SLUICEGATE_SIM_SECONDS=$seconds CARGO_TARGET_DIR=../build \
-    cargo test -q --no-default-features --test sim -- --nocapture random) >"$scratch/$1.log" 2>&1
+    cargo test -q --no-default-features --features kafka --test sim -- --nocapture random) >"$scratch/$1.log" 2>&1
 }
 # Whether it was a schedule that failed, and not the build.
 found() { grep -q '^SLUICEGATE_SIM_SEED=' "$scratch/$1.log"; }

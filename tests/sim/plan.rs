@@ -1,5 +1,6 @@
 //! What one schedule is made of, drawn from its seed: settings, records, and what goes wrong until the world is calm.
 
+use crate::brokers::{Brokers, Membership};
 use crate::dice::Dice;
 use crate::known;
 use crate::receiver::{Fault, Kind, Reply};
@@ -32,14 +33,38 @@ pub enum Act {
         partition: usize,
         records: usize,
     },
-    Revoke(usize),
-    Lose(usize),
-    /// The topic is deleted and made anew: another log of the same name.
+    /// Another member joins the group, dies, or leaves.
+    Joins(usize),
+    Dies(usize),
+    Parts(usize),
+    /// Another broker coordinates the group, and loads it for so many milliseconds.
+    MoveCoordinator(u64),
+    /// The coordinator is not heard for a time.
+    CutOff(Duration),
+    /// Another leader; after an unclean election it lacks the end of the log.
+    Elect {
+        partition: usize,
+        is_unclean: bool,
+    },
+    Leaderless(usize),
+    /// The first records are deleted.
+    Retention(usize),
+    /// The epochs of the leaders begin anew.
+    Restore(usize),
+    /// The topic is deleted and made anew: other logs of the same name.
     Recreate(usize),
+    /// The topic gets one more partition.
+    Grow(usize),
+    /// A broker answers nothing for a time.
+    Hang {
+        broker: usize,
+        time: Duration,
+    },
     Stop,
     Kill,
     /// The group grants this many permits.
     Grant(usize),
+    /// No broker answers, or they do again.
     Outage(bool),
     /// The lease ends, or is renewed.
     Lease(bool),
@@ -65,6 +90,8 @@ pub struct Jobs {
 pub struct Plan {
     pub profile: Profile,
     pub settings: RelaySettings,
+    pub brokers: Brokers,
+    pub group: Membership,
     pub partitions: usize,
     pub keys: usize,
     /// Targets in the URL; 0: none.
@@ -98,7 +125,7 @@ pub struct Plan {
 
 const MAX_RETRY_AFTER: [u64; 4] = [5, 30, 60, 600];
 
-fn size(n: usize) -> NonZeroUsize {
+pub fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).expect("sizes are drawn from 1 on")
 }
 
@@ -113,6 +140,8 @@ impl Plan {
         let mut plan = Self {
             profile,
             settings: RelaySettings::default(),
+            brokers: Brokers::draw(dice, profile),
+            group: Membership::draw(dice),
             partitions: dice.between(1, 5),
             keys: dice.between(1, 6),
             targets: if dice.chance(30) { dice.between(2, 4) as u64 } else { 0 },
@@ -161,12 +190,12 @@ impl Plan {
         self.append(Duration::ZERO, 0, dice.between(1, 10));
     }
 
-    fn append(&mut self, at: Duration, partition: usize, records: usize) {
+    pub fn append(&mut self, at: Duration, partition: usize, records: usize) {
         self.most_records += records;
         self.acts.push((at, Act::Append { partition, records }));
     }
 
-    fn when(&self, dice: &mut Dice) -> Duration {
+    pub fn when(&self, dice: &mut Dice) -> Duration {
         dice.millis(0, self.calm_at.as_millis() as usize)
     }
 
@@ -191,16 +220,10 @@ impl Plan {
             let after = dice.chance(30).then(|| Duration::from_secs(dice.one(&[1, 20, 3_600])));
             self.poison = Some((Reply::Status(status, after), dice.one(&[5, 30])));
         }
-        for _ in 0..if self.until_end { 0 } else { dice.below(5) } {
-            let (at, partition) = (self.when(dice), dice.below(self.partitions));
-            let act = dice.one(&[
-                Act::Revoke(partition),
-                Act::Revoke(partition),
-                Act::Lose(partition),
-                Act::Recreate(partition),
-            ]);
-            self.acts.push((at, act));
+        if !self.until_end {
+            self.trouble_group(dice);
         }
+        self.trouble_brokers(dice);
         for (percent, act) in [(20, Act::Stop), (20, Act::Kill), (10, Act::WallJumps)] {
             if dice.chance(percent) {
                 self.acts.push((self.when(dice), act));
@@ -264,7 +287,8 @@ impl Plan {
         settings.batch_interval = settings.batch_interval.min(Duration::from_millis(300));
         settings.backoff =
             Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).expect("in order");
-        settings.batch_size = settings.batch_size.max(size(4));
+        // A batch of few has little room beside what is carried.
+        settings.batch_size = settings.batch_size.max(size(8));
         // Those behind it in its lane wait in the window.
         settings.window_size = size(1_000);
         self.keys = 6;

@@ -1,7 +1,11 @@
 //! One process as the shell runs it: the loop, workers, and the two helpers, as states instead of threads. What
-//! `relay::run` and `relay::worker_pool` do with locks and conditions is done here on virtual time, step by step.
+//! `relay::mod` and `relay::pool` do with locks and conditions is done here on virtual time, step by step.
 
-use sluicegate::record::Checkpoint;
+use crate::consumer::Entry;
+use sluicegate::kafka::group::error::GroupError;
+use sluicegate::kafka::group::exchange::Stamp;
+use sluicegate::kafka::protocol::ErrorCode;
+use sluicegate::record::{Checkpoint, Partition};
 use sluicegate::relay::control::Control;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::dispatcher::{PendingDeadLetter, Ticket};
@@ -40,6 +44,30 @@ pub enum Done {
     PutDeadLetters(Vec<PendingDeadLetter>, Result<(), DeadLetterError>),
 }
 
+/// A commit under way.
+pub struct CommitJob {
+    pub token: u64,
+    /// Who commits, and the incarnation of the member; nobody without a membership.
+    pub stamp: Option<(Stamp, u64)>,
+    pub entries: Vec<Entry>,
+    /// Why the coordinator takes none of it.
+    pub refusal: Option<GroupError>,
+    /// What it will be answered as a whole.
+    pub outcome: Result<(), CommitError>,
+    /// What the coordinator takes none of, for reasons of their own.
+    pub refused: Vec<(usize, ErrorCode)>,
+    /// What was not asked for, since it was refused a moment ago.
+    pub left: Vec<Partition>,
+}
+
+impl Default for CommitJob {
+    fn default() -> Self {
+        let (refused, left) = (Vec::new(), Vec::new());
+        let (stamp, refusal, entries) = (None, None, Vec::new());
+        Self { token: 0, stamp, entries, refusal, outcome: Ok(()), refused, left }
+    }
+}
+
 pub struct Process {
     pub control: Control,
     pub state: Loop,
@@ -58,8 +86,7 @@ pub struct Process {
     pub finished: usize,
     pub done: Vec<Done>,
     pub commit: Option<Vec<Checkpoint>>,
-    /// The token of the commit under way, and what it will be answered.
-    pub commit_job: (u64, Result<(), CommitError>),
+    pub commit_job: CommitJob,
     pub letters: Option<Vec<PendingDeadLetter>>,
     /// The token of the letters under way, whether they are kept, and what will be said of it.
     pub letters_job: (u64, bool, Result<(), DeadLetterError>),
@@ -91,7 +118,7 @@ impl Process {
             finished: 0,
             done: Vec::new(),
             commit: None,
-            commit_job: (0, Ok(())),
+            commit_job: CommitJob::default(),
             letters: None,
             letters_job: (0, false, Ok(())),
             tickets: BTreeMap::new(),

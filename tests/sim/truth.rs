@@ -1,6 +1,8 @@
 //! What must be so at each step, whatever the relay thinks: the invariants, held against what really happened.
 
 use crate::cluster::Cluster;
+use crate::consumer::{Consumer, Entry};
+use crate::log::number;
 use crate::plan::Plan;
 use crate::receiver::Reply;
 use sluicegate::record::{Checkpoint, Partition, Record};
@@ -17,8 +19,12 @@ use std::time::Duration;
 struct View {
     assignment: u64,
     log: usize,
+    since: Duration,
     start: i64,
+    /// What the commit said is done beyond its position.
     known: Vec<Range<i64>>,
+    /// What was handed over under this assignment, by offset.
+    handed: BTreeMap<i64, usize>,
     is_revoked: bool,
     committed: i64,
     done: HashSet<i64>,
@@ -35,19 +41,26 @@ pub struct Truth {
     lanes: HashMap<(usize, Option<u8>), usize>,
     sent: VecDeque<Duration>,
     /// Answers other than acceptance, by record: all of them, and whether one was a rejection.
-    failures: HashMap<(usize, i64), (u32, bool)>,
+    failures: HashMap<usize, (u32, bool)>,
     pub last_accepted: Duration,
 }
 
 impl Truth {
-    pub fn assigned(&mut self, assigned: &[Assigned], cluster: &Cluster) {
+    pub fn assigned(&mut self, assigned: &[Assigned], consumer: &Consumer, cluster: &Cluster, now: Duration) {
         for Assigned { checkpoint: Checkpoint { position, metadata, assignment, .. }, .. } in assigned {
-            let log = cluster.parts[position.partition.number() as usize].log;
+            let at = cluster.at(&position.partition);
+            // What was announced may be of a topic that is no more, or revoked by now.
+            let topic = consumer.cursors.get(&at).map(|cursor| cursor.topic());
+            let mut of_it = cluster.logs.logs.iter().enumerate().filter(|(_, log)| log.partition == at);
+            let log =
+                of_it.find(|(_, log)| topic == Some(log.topic)).map_or(cluster.parts[at].log, |it| it.0);
             let view = View {
                 assignment: *assignment,
                 log,
+                since: now,
                 start: position.next.0,
                 known: offset_runs::decode(position.next, metadata),
+                handed: BTreeMap::new(),
                 is_revoked: false,
                 committed: position.next.0,
                 done: HashSet::new(),
@@ -55,6 +68,30 @@ impl Truth {
             };
             self.logs.insert(*assignment, log);
             self.views.insert(position.partition.clone(), view);
+        }
+    }
+
+    /// The partitions that are held since before that time.
+    pub fn held_since(&self, time: Duration) -> Vec<&Partition> {
+        let held = self.views.iter().filter(|(_, view)| !view.is_revoked && view.since < time);
+        held.map(|(partition, _)| partition).collect()
+    }
+
+    /// Records are handed over.
+    pub fn handed(&mut self, records: &[Record], cluster: &Cluster) {
+        for record in records {
+            let view = self.views.get_mut(record.partition());
+            let view = view.unwrap_or_else(|| panic!("{record:?} is handed over, which is not ours"));
+            let (number, offset) = (number(record), record.offset().0);
+            let entry = &cluster.logs.entries[number];
+            assert_eq!(view.log, entry.log, "invariant 10: {record:?} is handed over, of another log");
+            assert!(!view.is_revoked, "{record:?} is handed over, which is being given up");
+            let is_known = view.known.iter().any(|run| run.contains(&offset));
+            assert!(
+                !is_known || entry.is_done,
+                "invariant 10: {record:?} is believed to be done, and it is another that was"
+            );
+            view.handed.insert(offset, number);
         }
     }
 
@@ -70,8 +107,8 @@ impl Truth {
         partitions.iter().for_each(|partition| drop(self.views.remove(partition)));
     }
 
-    fn lane(record: &Record, order: Order) -> Option<(usize, Option<u8>)> {
-        let log = record.timestamp() as usize;
+    fn lane(record: &Record, order: Order, cluster: &Cluster) -> Option<(usize, Option<u8>)> {
+        let log = cluster.logs.entries[number(record)].log;
         match order {
             Order::None => None,
             Order::Partition => Some((log, None)),
@@ -88,7 +125,8 @@ impl Truth {
         cluster: &Cluster,
         now: Duration,
     ) -> u64 {
-        let (log, offset) = (record.timestamp() as usize, record.offset().0);
+        let (number, offset) = (number(record), record.offset().0);
+        let log = cluster.logs.entries[number].log;
         assert!(record.value().is_some() || !plan.filters, "sent {record:?}, which the filter leaves out");
         let view = self.views.get(record.partition());
         let view =
@@ -101,26 +139,27 @@ impl Truth {
         assert!(!view.done.contains(&offset), "sent {record:?} again, which was accepted");
         let not_before = view.not_before.get(&offset).copied().unwrap_or_default();
         assert!(not_before <= now, "sent {record:?} before the time that its Retry-After asked for");
-        let log = &cluster.logs[log];
-        let at = log.at(offset).expect("what is sent lies in the log");
         let order = match plan.settings.on_rejection {
             // What is dropped late is told after its successor was sent.
             OnRejection::Drop if !self.failures.is_empty() => Order::None,
             _ => plan.settings.order,
         };
-        match order {
-            Order::None => {}
-            Order::Partition => {
-                assert!(at <= log.first_open, "invariant 3: sent {record:?} before its predecessor was done");
-            }
-            Order::Key => {
-                if let Some((list, done)) = log.entries[at].key.and_then(|key| log.keys.get(&key)) {
-                    let first = list.get(*done).copied().unwrap_or(usize::MAX);
-                    assert!(at <= first, "invariant 3: sent {record:?} before its predecessor was done");
+        // What its log has lost has no place there any more.
+        if let Some(at) = cluster.logs.place(number) {
+            let log = &cluster.logs.logs[log];
+            let first = match order {
+                Order::None => None,
+                Order::Partition => Some(log.first_open),
+                Order::Key => {
+                    let key = cluster.logs.entries[number].key;
+                    let of_key = key.and_then(|key| log.keys.get(&key));
+                    of_key.map(|(list, done)| list.get(*done).copied().unwrap_or(usize::MAX))
                 }
-            }
+            };
+            let is_first = first.is_none_or(|first| at <= first);
+            assert!(is_first, "invariant 3: sent {record:?} before its predecessor was done");
         }
-        if let Some(lane) = Self::lane(record, plan.settings.order) {
+        if let Some(lane) = Self::lane(record, plan.settings.order, cluster) {
             let beside = self.lanes.entry(lane).or_default();
             *beside += 1;
             assert_eq!(*beside, 1, "invariant 3: sent {record:?} beside another of its lane");
@@ -151,13 +190,13 @@ impl Truth {
         &mut self,
         (record, assignment): (&Record, u64),
         reply: Reply,
-        plan: &Plan,
+        (plan, cluster): (&Plan, &Cluster),
         now: Duration,
     ) {
-        if let Some(lane) = Self::lane(record, plan.settings.order) {
+        if let Some(lane) = Self::lane(record, plan.settings.order, cluster) {
             *self.lanes.get_mut(&lane).expect("it was sent") -= 1;
         }
-        let (log, offset) = (record.timestamp() as usize, record.offset().0);
+        let offset = record.offset().0;
         let view = self.views.get_mut(record.partition()).filter(|view| view.assignment == assignment);
         match reply {
             Reply::Status(200..=299, _) => {
@@ -167,7 +206,7 @@ impl Truth {
                 }
             }
             _ => {
-                let (failures, is_refused) = self.failures.entry((log, offset)).or_default();
+                let (failures, is_refused) = self.failures.entry(number(record)).or_default();
                 *failures += 1;
                 if let Reply::Status(status, after) = reply {
                     *is_refused |= matches!(status, 400 | 422);
@@ -189,26 +228,38 @@ impl Truth {
             assert_eq!(view.assignment, *assignment, "invariant 10: {checkpoint} names another assignment");
             assert!(position.next.0 >= view.committed, "{checkpoint} goes back from {}", view.committed);
             view.committed = position.next.0;
-            let log = &cluster.logs[view.log];
-            let (next, done_before) = (position.next.0, log.done_before());
-            assert!(
-                next <= done_before,
-                "invariant 2: commits {checkpoint} past the unfinished {done_before}"
-            );
-            for run in offset_runs::decode(position.next, metadata) {
-                let open = log.entries.iter().find(|entry| run.contains(&entry.offset) && !entry.is_done);
-                let open = open.map(|entry| entry.offset);
-                assert_eq!(open, None, "invariant 2: {checkpoint} says done of an unfinished record");
+            let (next, log) = (position.next.0, &cluster.logs.logs[view.log]);
+            let is_done = |number: &usize| cluster.logs.entries[*number].is_done;
+            let open =
+                view.handed.range(..next).find(|(_, number)| !is_done(number)).map(|(offset, _)| *offset);
+            assert_eq!(open, None, "invariant 2: commits {checkpoint} past what is unfinished");
+            let runs = offset_runs::decode(position.next, metadata);
+            let said = runs.iter().flat_map(|run| view.handed.range(run.clone()));
+            let open = said.into_iter().find(|(_, number)| !is_done(number)).map(|(offset, _)| *offset);
+            assert_eq!(open, None, "invariant 2: {checkpoint} says done of an unfinished record");
+            // What an election cut off, and what was written in its place since, is learned of later.
+            if log.cuts == 0 {
+                let done_before = cluster.logs.done_before(view.log);
+                assert!(
+                    next <= done_before,
+                    "invariant 2: commits {checkpoint} past the unfinished {done_before}"
+                );
             }
         }
     }
 
+    /// A commit says which log it is of.
+    pub fn stamps(&self, entry: &Entry, cluster: &Cluster) {
+        let read = self.logs.get(&entry.assignment).map(|log| cluster.logs.logs[*log].topic);
+        assert_eq!(read, Some(entry.topic), "invariant 10: {entry:?} is of another log than it says");
+    }
+
     /// Letters are put into the dead letters.
-    pub fn puts<'a>(&self, letters: impl Iterator<Item = &'a DeadLetter>, plan: &Plan) {
+    pub fn puts<'a>(&self, letters: impl Iterator<Item = &'a DeadLetter>, plan: &Plan, cluster: &Cluster) {
         for DeadLetter { record, rejection } in letters {
             let view = self.views.get(record.partition());
-            let is_ours =
-                view.is_some_and(|view| !view.is_revoked && view.log == record.timestamp() as usize);
+            let log = cluster.logs.entries[number(record)].log;
+            let is_ours = view.is_some_and(|view| !view.is_revoked && view.log == log);
             assert!(is_ours, "invariant 6: a letter of {record:?} is put, which is not ours");
             self.is_fair(record, rejection.attempts, plan);
         }
@@ -216,8 +267,7 @@ impl Truth {
 
     /// A record is refused only for a reason.
     pub fn is_fair(&self, record: &Record, attempts: u32, plan: &Plan) {
-        let place = (record.timestamp() as usize, record.offset().0);
-        let (failures, is_refused) = self.failures.get(&place).copied().unwrap_or_default();
+        let (failures, is_refused) = self.failures.get(&number(record)).copied().unwrap_or_default();
         let may_age = plan.settings.max_age.is_some();
         let used_up = plan.settings.max_attempts.is_some_and(|most| failures >= most.get());
         assert!(
@@ -227,13 +277,21 @@ impl Truth {
     }
 
     /// A partition is given up: what was done of it is committed, and nothing of it is on its way.
-    pub fn releases(&mut self, partition: &Partition, watermark: Option<i64>, cluster: &Cluster) {
+    pub fn releases(
+        &mut self,
+        partition: &Partition,
+        watermark: Option<i64>,
+        cluster: &Cluster,
+        consumer: &Consumer,
+    ) {
         let view = self.views.remove(partition);
         let view = view.unwrap_or_else(|| panic!("{partition} is released, which is not ours"));
         assert!(view.is_revoked, "{partition} is released, and nobody asked for it");
-        let part = &cluster.parts[partition.number() as usize];
-        if part.assignment == view.assignment && matches!(part.owner, crate::cluster::Owner::Revoking(_)) {
-            let committed = part.committed.as_ref().map(|(next, _)| *next);
+        let at = cluster.at(partition);
+        let part = &cluster.parts[at];
+        let is_its = consumer.cursors.get(&at).is_some_and(|cursor| cursor.assignment() == view.assignment);
+        if is_its && part.log == view.log {
+            let committed = part.committed.as_ref().map(|stored| stored.next);
             let is_committed = watermark.is_none_or(|mark| committed.is_some_and(|next| next >= mark));
             assert!(is_committed, "{partition} is released at {committed:?}, and {watermark:?} is done");
         }

@@ -1,5 +1,7 @@
-//! Workers, as `relay::worker_pool` runs them: a permit first, then the next record that may go.
+//! Workers, as `relay::pool` runs them: a permit first, then the next record that may go.
 
+use crate::group::OURS;
+use crate::log::number;
 use crate::machine::{Event, Request, Sim, target};
 use crate::process::Worker;
 use crate::receiver::Arrival;
@@ -88,8 +90,9 @@ impl Sim {
 
     pub fn worker_has_permit(&mut self, number: usize) {
         let (now, wall, base) = (self.instant(), self.wall(), self.base);
+        let holds = self.lease_holds();
         let Some(process) = &mut self.process else { return };
-        let next = if !self.cluster.lease.holds(now) && !process.control.dispatcher.is_finished() {
+        let next = if !holds && !process.control.dispatcher.is_finished() {
             Next::Wait(Some(now + TICK))
         } else {
             process.control.dispatcher.next((), now, wall)
@@ -144,36 +147,33 @@ impl Sim {
         }
     }
 
-    pub fn send(&mut self, number: usize, ticket: Ticket<()>) {
+    pub fn send(&mut self, worker: usize, ticket: Ticket<()>) {
         let record = ticket.record().clone();
         let attempt = ticket.attempt();
-        let poison = {
-            let log = &self.cluster.logs[record.timestamp() as usize];
-            log.at(record.offset().0).and_then(|at| log.entries[at].poison)
-        };
+        let poison = self.cluster.logs.entries[number(&record)].poison;
         let arrival = Arrival {
             target: target(&record, self.plan.targets).0,
-            partition: record.partition().number() as usize,
+            partition: self.cluster.at(record.partition()),
             poison,
             new_connection: attempt.new_connection,
         };
         let (reply, took) = self.receiver.arrives(&arrival, self.now, &mut self.dice);
         trace!(
             self.now,
-            "worker {number}: {} {record:?} attempt {} to {}: {reply:?} after {took:?}",
+            "worker {worker}: {} {record:?} attempt {} to {}: {reply:?} after {took:?}",
             if ticket.is_probe() { "probes" } else { "sends" },
             attempt.number,
             arrival.target
         );
+        self.is_exclusive(record.partition(), OURS);
         let assignment = self.truth.sends(&record, attempt.number, &self.plan, &self.cluster, self.now);
         let request = self.token();
         let Some(process) = &mut self.process else { return };
         let most = self.plan.settings.max_concurrency.get().min(self.granted);
         assert!(process.in_use <= most, "invariant 1: {} of {most} in flight", process.in_use);
-        process.workers.insert(number, (Worker::Sends, 0));
+        process.workers.insert(worker, (Worker::Sends, 0));
         process.tickets.insert(request, ticket);
-        self.requests
-            .insert(request, Request { worker: number, process: self.number, record, assignment, reply });
+        self.requests.insert(request, Request { worker, process: self.number, record, assignment, reply });
         self.busy += 1;
         self.tally.sent += 1;
         self.push(self.now + took, Event::Answer(request));
@@ -184,14 +184,12 @@ impl Sim {
         self.receiver.leaves();
         let Request { worker, process: of, record, assignment, reply } = request;
         if reply.is_accepted() {
-            let log = &mut self.cluster.logs[record.timestamp() as usize];
-            let at = log.at(record.offset().0).expect("it lies in the log");
-            log.done(at, self.now);
+            self.cluster.logs.done(number(&record), self.now);
         }
         if of != self.number || self.process.is_none() {
             return;
         }
-        self.truth.answered((&record, assignment), reply, &self.plan, self.now);
+        self.truth.answered((&record, assignment), reply, (&self.plan, &self.cluster), self.now);
         let (now, wall) = (self.instant(), self.wall());
         let Some(process) = &mut self.process else { return };
         let Some(ticket) = process.tickets.remove(&id) else { return };

@@ -1,17 +1,15 @@
-//! What happens around the relay: records are appended, commits and letters fare as they may; and what is expected of
-//! it in the end.
+//! What is expected of the relay, beside the invariants: how soon, how fairly, and that all is done in the end.
 
-use crate::cluster::{Entry, Owner};
-use crate::machine::{Event, Sim};
+use crate::log::{Entry, Log};
+use crate::machine::Sim;
 use crate::plan::{Jobs, Plan, Profile};
-use crate::process::{Done, Process};
+use crate::process::Process;
 use crate::receiver::Reply;
 use crate::trace::trace;
-use sluicegate::record::{Checkpoint, Record};
-use sluicegate::relay::dead_letter::DeadLetterError;
-use sluicegate::relay::dispatcher::{Dispatcher, PendingDeadLetter};
+use sluicegate::kafka::consumer::cursor::PositionChange;
+use sluicegate::record::Record;
+use sluicegate::relay::dispatcher::Dispatcher;
 use sluicegate::relay::settings::{Intake, OnRejection, Order};
-use sluicegate::relay::source::CommitError;
 use sluicegate::relay::{RENEW_AFTER, RunError};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -37,6 +35,23 @@ pub struct Tally {
     pub batches: u64,
     pub kills: u64,
     pub stops: u64,
+    /// Positions moved: records were deleted, cut off, the topic was made anew, or notes were dropped.
+    pub deleted: u64,
+    pub cut: u64,
+    pub anew: u64,
+    pub dropped: u64,
+}
+
+impl Tally {
+    pub fn count(&mut self, shift: &PositionChange) {
+        match shift {
+            PositionChange::Deleted { .. } => self.deleted += 1,
+            PositionChange::Truncated { .. } => self.cut += 1,
+            PositionChange::TopicRecreated { .. } => self.anew += 1,
+            PositionChange::ProgressDropped { .. } => self.dropped += 1,
+            _ => {}
+        }
+    }
 }
 
 impl std::ops::AddAssign for Tally {
@@ -46,6 +61,10 @@ impl std::ops::AddAssign for Tally {
         self.batches += other.batches;
         self.kills += other.kills;
         self.stops += other.stops;
+        self.deleted += other.deleted;
+        self.cut += other.cut;
+        self.anew += other.anew;
+        self.dropped += other.dropped;
     }
 }
 
@@ -81,17 +100,17 @@ impl Expectations {
     }
 
     /// What is under way stays within its bounds.
-    pub fn fits(&self, dispatcher: &Dispatcher, plan: &Plan) {
+    pub fn fits(&self, dispatcher: &Dispatcher, plan: &Plan, partitions: usize) {
         let settings = &plan.settings;
         if settings.intake == Intake::Batch {
             // Carried records leave a part of each batch to new ones, until their partition is a window ahead. What is in
             // flight of partitions that were lost is there beside it.
-            let carried = settings.window_size.get().saturating_mul(plan.partitions);
+            let carried = settings.window_size.get().saturating_mul(partitions);
             let most = settings.batch_size.get() + carried + settings.max_concurrency.get();
             assert!(dispatcher.len() <= most, "invariant 4: {} records in a batch", dispatcher.len());
         }
         let one = plan.largest + 300;
-        let most = settings.batch_bytes.get() + one * (plan.partitions + 1);
+        let most = settings.batch_bytes.get() + one * (partitions + 1);
         assert!(dispatcher.bytes() <= most, "invariant 4: {} bytes of {most}", dispatcher.bytes());
     }
 
@@ -106,7 +125,7 @@ impl Expectations {
             Profile::Poison => {
                 assert!(entry.poison.is_some(), "{record:?} is refused, and only another one is turned away");
                 self.poison_refused.get_or_insert(now);
-                let place = (record.timestamp() as usize, record.offset().0);
+                let place = (entry.log, record.offset().0);
                 let Some(Reply::Status(status, _)) = entry.poison else { return };
                 let pauses = !matches!(status, 500 | 422);
                 assert!(
@@ -129,15 +148,6 @@ impl Expectations {
     }
 }
 
-/// A commit or letters on their way.
-struct Fares {
-    /// From now until it is applied, and until the answer comes.
-    times: (Duration, Duration),
-    applies: bool,
-    outcome: Result<(), ()>,
-    is_fatal: bool,
-}
-
 impl Sim {
     pub fn append(&mut self, partition: usize, records: usize) {
         for _ in 0..records {
@@ -150,7 +160,10 @@ impl Sim {
             };
             let is_tombstone = self.dice.chance(10) && poison.is_none();
             let entry = Entry {
+                log: 0,
                 offset: 0,
+                epoch: 0,
+                is_gone: false,
                 is_tombstone,
                 key,
                 size: self.dice.below(self.plan.largest),
@@ -166,136 +179,7 @@ impl Sim {
         if self.plan.holes && self.dice.chance(30) {
             self.cluster.marker(partition);
         }
-    }
-
-    // ---- commits and letters -------------------------------------------------------------------------------
-
-    fn fares(&mut self, jobs: Jobs) -> Fares {
-        let is_calm = self.now >= self.plan.calm_at;
-        let mut time = self.dice.millis(1, 20);
-        if is_calm {
-            return Fares { times: (time, time * 2), applies: true, outcome: Ok(()), is_fatal: false };
-        }
-        if self.dice.chance(jobs.hangs) {
-            time += self.dice.millis(0, jobs.hang_millis);
-        }
-        let fails = jobs.always || self.dice.chance(jobs.retriable);
-        let is_fatal = self.dice.below(1_000) < jobs.fatal;
-        let outcome = if fails || is_fatal { Err(()) } else { Ok(()) };
-        // It may have arrived although the answer says otherwise.
-        let applies = outcome.is_ok() || !is_fatal && self.dice.chance(30);
-        let answered = time + Duration::from_micros(1) + self.dice.millis(0, 20);
-        Fares { times: (time, answered), applies, outcome, is_fatal }
-    }
-
-    pub fn commit(&mut self, checkpoints: Vec<Checkpoint>) {
-        self.truth.commits(&checkpoints, &self.cluster);
-        let fares = self.fares(self.plan.commits);
-        let token = self.token();
-        let Some(process) = &mut self.process else { return };
-        assert!(process.commit.is_none(), "one commit at a time");
-        process.commit = Some(checkpoints);
-        process.commit_job = (
-            token,
-            match (fares.outcome, fares.is_fatal) {
-                (Ok(()), _) => Ok(()),
-                (Err(()), false) => Err(CommitError::Retriable("later".into())),
-                (Err(()), true) => Err(CommitError::Fatal("never".into())),
-            },
-        );
-        if fares.applies {
-            self.push(self.now + fares.times.0, Event::CommitArrives(token));
-        }
-        self.push(self.now + fares.times.1, Event::CommitAnswered(token));
-    }
-
-    pub fn commit_arrives(&mut self, token: u64) {
-        let Some(process) = self.process.as_mut().filter(|process| process.commit_job.0 == token) else {
-            return;
-        };
-        let Some(checkpoints) = process.commit.clone() else { return };
-        let left_out = self.cluster.commit(&checkpoints, self.now);
-        if left_out && self.dice.chance(50) {
-            // The group has gone on without this member: nothing that the commit names is its own any more.
-            for Checkpoint { position, assignment, .. } in &checkpoints {
-                let at = position.partition.number() as usize;
-                let is_current = self.cluster.parts[at].assignment == *assignment;
-                if is_current && self.cluster.lose(at, self.now) {
-                    self.leaves_us(at);
-                }
-            }
-            if let Some(process) = &mut self.process {
-                process.commit_job.1 = Err(CommitError::Fenced("another generation".into()));
-            }
-        }
-    }
-
-    pub fn commit_answered(&mut self, token: u64) {
-        let Some(process) = self.process.as_mut().filter(|process| process.commit_job.0 == token) else {
-            return;
-        };
-        let Some(checkpoints) = process.commit.take() else { return };
-        let outcome = std::mem::replace(&mut process.commit_job.1, Ok(()));
-        trace!(self.now, "commit: {outcome:?}");
-        process.done.push(Done::Committed(checkpoints, outcome));
-        self.news();
-    }
-
-    pub fn put_letters(&mut self, letters: Vec<PendingDeadLetter>) {
-        self.truth.puts(letters.iter().map(|pending| &pending.letter), &self.plan);
-        let fares = self.fares(self.plan.letters);
-        let token = self.token();
-        let Some(process) = &mut self.process else { return };
-        assert!(process.letters.is_none(), "one put at a time");
-        process.letters = Some(letters);
-        process.letters_job = (
-            token,
-            fares.applies,
-            match (fares.outcome, fares.is_fatal) {
-                (Ok(()), _) => Ok(()),
-                (Err(()), false) => Err(DeadLetterError::Retriable("full".into())),
-                (Err(()), true) => Err(DeadLetterError::Fatal("gone".into())),
-            },
-        );
-        self.push(self.now + fares.times.1, Event::LettersPut(token));
-    }
-
-    pub fn letters_put(&mut self, token: u64) {
-        let Some(process) = self.process.as_mut().filter(|process| process.letters_job.0 == token) else {
-            return;
-        };
-        let Some(letters) = process.letters.take() else { return };
-        let (_, applies, outcome) = std::mem::replace(&mut process.letters_job, (0, false, Ok(())));
-        trace!(self.now, "letters: {outcome:?}");
-        let kept: Vec<Record> = letters.iter().map(|pending| pending.letter.record.clone()).collect();
-        process.done.push(Done::PutDeadLetters(letters, outcome));
-        if applies {
-            kept.iter().for_each(|record| self.rejected(record));
-        }
-        self.news();
-    }
-
-    /// As `Run::take_results`.
-    pub fn take_results(&mut self) {
-        let now = self.instant();
-        let Some(process) = &mut self.process else { return };
-        let mut wakes = false;
-        for done in std::mem::take(&mut process.done) {
-            match done {
-                Done::Committed(checkpoints, outcome) => {
-                    let lost = process.control.commit_done(checkpoints, &outcome, now);
-                    wakes |= !lost.is_empty();
-                    self.truth.lost(&lost);
-                }
-                Done::PutDeadLetters(letters, outcome) => {
-                    wakes = true;
-                    process.control.dead_letters_done(letters, &outcome, now);
-                }
-            }
-        }
-        if wakes {
-            self.notify_workers(usize::MAX);
-        }
+        self.logs_changed();
     }
 
     // ---- the end -------------------------------------------------------------------------------------------
@@ -334,7 +218,8 @@ impl Sim {
             }
             RunError::Gone(_) => {}
             RunError::Commit(_) | RunError::Uncommitted(..) => {
-                assert!(jobs_fail(self.plan.commits), "{failure}")
+                let is_refused = self.plan.brokers.commits_refused > 0;
+                assert!(is_refused || jobs_fail(self.plan.commits), "{failure}");
             }
             RunError::DeadLetters(_) => assert!(jobs_fail(self.plan.letters), "{failure}"),
             RunError::Twice(..) => {}
@@ -390,17 +275,18 @@ impl Sim {
             return true;
         }
         // It may not know yet what is assigned to it, and makes one commit at a time.
-        if self.day_passed.is_none() && (!self.cluster.news.is_empty() || process.commit.is_some()) {
+        if self.day_passed.is_none() && (!self.consumer.news.is_empty() || process.commit.is_some()) {
             return false;
         }
-        let Some((since, later)) = self.day_passed else {
+        let Some(since) = self.day_passed else {
             trace!(self.now, "a day passes");
             self.base += RENEW_AFTER;
-            self.day_passed = Some((self.now, self.cluster.next_assignment));
+            self.day_passed = Some(self.now);
             return false;
         };
-        let is_kept = |part: &&crate::cluster::Part| part.owner == Owner::Us && part.assignment < later;
-        let late = self.cluster.parts.iter().filter(is_kept).find(|part| part.committed_at <= since);
+        let held = self.truth.held_since(since).into_iter();
+        let mut kept = held.map(|partition| &self.cluster.parts[self.cluster.at(partition)]);
+        let late = kept.find(|part| part.committed_at <= since);
         assert!(
             late.is_none() || self.now < since + RENEWED_WITHIN,
             "a day after its last commit {late:?} was not committed again"
@@ -443,34 +329,42 @@ impl Sim {
         entry.poison.is_some_and(never) || self.plan.faults.iter().any(is_of)
     }
 
-    fn has_endless(&self) -> bool {
-        let is_open = |part: &crate::cluster::Part| {
-            let log = &self.cluster.logs[part.log];
-            log.entries.iter().any(|entry| !entry.is_done && self.is_endless(entry, log.partition))
-        };
-        self.cluster.parts.iter().any(is_open)
+    /// The records that the partition's log has now.
+    fn entries(&self, log: &Log) -> impl Iterator<Item = &Entry> {
+        log.records.iter().map(|number| &self.cluster.logs.entries[*number])
     }
 
-    /// What is not done or not committed, but for what never will be and may hold back others.
+    /// The log that each partition has now.
+    fn logs(&self) -> impl Iterator<Item = &Log> {
+        self.cluster.parts.iter().map(|part| &self.cluster.logs.logs[part.log])
+    }
+
+    fn has_endless(&self) -> bool {
+        let is_open = |log: &Log| {
+            self.entries(log).any(|entry| !entry.is_done && self.is_endless(entry, log.partition))
+        };
+        self.logs().any(is_open)
+    }
+
+    /// What is not done or not committed, but for what never will be and may hold back others. What logs have lost, or
+    /// went with its topic, is excused, and nothing else.
     fn open(&self, but_endless: bool) -> Vec<String> {
         let settings = &self.plan.settings;
         let mut open = Vec::new();
-        let endless = |log: &crate::cluster::Log| -> Vec<Option<u8>> {
+        let endless = |log: &Log| -> Vec<Option<u8>> {
             // What was kept as a letter without a word of it is tried on.
-            let of_it = log.entries.iter().filter(|entry| self.is_endless(entry, log.partition));
+            let of_it = self.entries(log).filter(|entry| self.is_endless(entry, log.partition));
             of_it.map(|entry| entry.key).collect()
         };
-        let all: Vec<Vec<Option<u8>>> =
-            self.cluster.parts.iter().map(|part| endless(&self.cluster.logs[part.log])).collect();
+        let all: Vec<Vec<Option<u8>>> = self.logs().map(endless).collect();
         let stuck: usize = all.iter().map(Vec::len).sum();
         let is_chaos = self.plan.profile == Profile::Chaos;
         if but_endless && is_chaos && stuck > 0 && !self.plan.leaves_room_beside(stuck) {
             return open;
         }
-        for (part, stuck) in self.cluster.parts.iter().zip(&all) {
-            let log = &self.cluster.logs[part.log];
+        for ((part, log), stuck) in self.cluster.parts.iter().zip(self.logs()).zip(&all) {
             let has_room =
-                settings.order != Order::Partition && log.entries.len() < settings.window_size.get() / 2;
+                settings.order != Order::Partition && log.records.len() < settings.window_size.get() / 2;
             if but_endless && !stuck.is_empty() && !(has_room && is_chaos) {
                 continue;
             }
@@ -479,12 +373,13 @@ impl Sim {
                     settings.order == Order::Key && all.iter().flatten().any(|key| *key == entry.key);
                 but_endless && (self.is_endless(entry, log.partition) || by_key)
             };
-            let not_done = log.entries.iter().filter(|entry| !entry.is_done && !is_held(entry));
+            let not_done = self.entries(log).filter(|entry| !entry.is_done && !is_held(entry));
             open.extend(not_done.map(|entry| format!("{}@{}", part.name, entry.offset)));
-            let next = log.entries.last().map_or(0, |last| last.offset + 1);
-            let committed = part.committed.as_ref().map(|(next, _)| *next);
-            if log.first_open == log.entries.len() && committed.is_none_or(|committed| committed < next) {
-                open.push(format!("{} is committed at {committed:?} of {next}", part.name));
+            let next = self.entries(log).last().map_or(log.start, |last| last.offset + 1);
+            let committed = part.committed.as_ref().map(|stored| stored.next);
+            let is_within = committed.is_some_and(|committed| (next..=log.end).contains(&committed));
+            if log.first_open == log.records.len() && !is_within {
+                open.push(format!("{} is committed at {committed:?} of {next}..={}", part.name, log.end));
             }
         }
         open
@@ -496,10 +391,9 @@ impl Sim {
             return;
         }
         let settings = &self.plan.settings;
-        for part in &self.cluster.parts {
-            let log = &self.cluster.logs[part.log];
-            let poison = log.entries.iter().find(|entry| entry.poison.is_some());
-            for entry in log.entries.iter().filter(|entry| entry.is_done && entry.poison.is_none()) {
+        for (part, log) in self.cluster.parts.iter().zip(self.logs()) {
+            let poison = self.entries(log).find(|entry| entry.poison.is_some());
+            for entry in self.entries(log).filter(|entry| entry.is_done && entry.poison.is_none()) {
                 let behind = poison.filter(|poison| poison.offset < entry.offset);
                 let is_behind = match settings.order {
                     Order::None => false,

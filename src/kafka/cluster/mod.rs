@@ -6,11 +6,11 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `catalog` | [`Cluster`]'s metadata |
+//! | [catalog] | [`Cluster`]'s metadata |
 //! | `connections` | [`Connections`] |
 //! | `error` | [`ClusterError`] |
 
-mod catalog;
+pub mod catalog;
 mod connections;
 mod error;
 
