@@ -38,9 +38,9 @@ describe! {
         client_id: &'a str => 0..; "What it calls itself."
         client_host: &'a str => 0..; "Where it is."
         member_metadata: &'a [u8] => 0..;
-            "Its subscription: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+            "Its subscription: bytes that the coordinator does not read."
         member_assignment: &'a [u8] => 0..;
-            "Its assignment: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+            "Its assignment: bytes that the coordinator does not read."
     }
 }
 

@@ -23,7 +23,7 @@ describe! {
     /// What a member says of itself to one assignor.
     pub struct JoinGroupRequestProtocol<'a> {
         name: &'a str => 0..; "The assignor's name."
-        metadata: &'a [u8] => 0..; "A subscription: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+        metadata: &'a [u8] => 0..; "A subscription: bytes that the coordinator does not read."
     }
 
     /// The new generation.
@@ -45,7 +45,7 @@ describe! {
     pub struct JoinGroupResponseMember<'a> {
         member_id: &'a str => 0..; "Its id."
         group_instance_id: Option<&'a str> => 5.., ignorable; "The id that its operator gave."
-        metadata: &'a [u8] => 0..; "Its subscription: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+        metadata: &'a [u8] => 0..; "Its subscription: bytes that the coordinator does not read."
     }
 }
 

@@ -19,7 +19,7 @@ describe! {
     /// What one member gets.
     pub struct SyncGroupRequestAssignment<'a> {
         member_id: &'a str => 0..; "Its id."
-        assignment: &'a [u8] => 0..; "An assignment: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+        assignment: &'a [u8] => 0..; "An assignment: bytes that the coordinator does not read."
     }
 
     /// What this member gets.
@@ -29,7 +29,7 @@ describe! {
         error_code: ErrorCode => 0..; "Why it gets nothing."
         protocol_type: Option<&'a str> => 5.., ignorable; "The group protocol type."
         protocol_name: Option<&'a str> => 5.., ignorable; "The group protocol name."
-        assignment: &'a [u8] => 0..; "An assignment: see [`consumer_protocol`](crate::kafka::group::consumer_protocol)."
+        assignment: &'a [u8] => 0..; "An assignment: bytes that the coordinator does not read."
     }
 }
 
