@@ -36,7 +36,7 @@ fn what_is_wrong_is_said_without_the_secret_and_before_anything_is_contacted() {
 #[test]
 fn check_tries_whether_a_token_can_be_had() {
     for (status, body, what) in [
-        (200, r#"{"access_token":"abc"}"#, "ok     credentials: are there"),
+        (200, r#"{"access_token":"abc"}"#, "ok     credentials: are available"),
         (401, r#"{"error":"invalid_client"}"#, ": it answered 401 (invalid_client)"),
     ] {
         let server = Receiver::start(move |_| Reply::With(status, vec![], body.into()));
@@ -59,7 +59,7 @@ fn settings_that_exclude_each_other_are_refused() {
     for (more, what) in [
         (&["--auth", &auth, "--header", "Authorization: x"][..], "credentials come from one place"),
         (&["--format", "cloudevents", "--header", "ce-id: x"], "the event's own"),
-        (&["--ce-type", "x"], "--format cloudevents only"),
+        (&["--ce-type", "x"], "requires --format cloudevents"),
         (&["--header", "X: {topics}"], "a placeholder is"),
         (&["--header", "Content-Type: x"], "--content-type"),
         (&["--filter", "kind=a"], "header:NAME=VALUE"),
