@@ -52,7 +52,7 @@ pub trait LineFormat {
     fn record(&mut self, line: &Line, partition: &Partition) -> Result<ParsedLine, String>;
 
     /// What keeps positions; asked for once. `None` if they are not kept.
-    fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
+    fn progress_store(&mut self) -> Option<Box<dyn LineProgressStore>> {
         None
     }
 
@@ -119,14 +119,14 @@ impl LinePositions {
 /// Turns positions into places.
 struct LineCommitter {
     places: LinePositions,
-    keeper: Option<Box<dyn LineProgressStore>>,
+    store: Option<Box<dyn LineProgressStore>>,
 }
 
 impl Commit for LineCommitter {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let Some(Checkpoint { position, metadata, .. }) = checkpoints.last() else { return Ok(()) };
         let done = self.places.done(position.next.0);
-        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep(done, metadata))
+        self.store.as_mut().map_or(Ok(()), |store| store.keep(done, metadata))
     }
 }
 
@@ -294,7 +294,7 @@ impl<F: LineFormat> Source for LineSource<F> {
     }
 
     fn committer(&mut self) -> Box<dyn Commit> {
-        Box::new(LineCommitter { places: self.places.clone(), keeper: self.format.keeper() })
+        Box::new(LineCommitter { places: self.places.clone(), store: self.format.progress_store() })
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
             self.bounds.unwrap_or(LineLimits::TEXT)
         }
 
-        fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
+        fn progress_store(&mut self) -> Option<Box<dyn LineProgressStore>> {
             Some(Box::new(self.clone()))
         }
 

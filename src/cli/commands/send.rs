@@ -59,7 +59,7 @@ impl LineFormat for TextLines {
         Ok(Record::new(partition.clone(), offset, self.timestamp, key, Some(value)).into())
     }
 
-    fn keeper(&mut self) -> Option<Box<dyn LineProgressStore>> {
+    fn progress_store(&mut self) -> Option<Box<dyn LineProgressStore>> {
         Some(Box::new(self.beside.take()?))
     }
 

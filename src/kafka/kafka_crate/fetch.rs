@@ -41,7 +41,7 @@ struct Cursor {
     next: i64,
     /// What a fetch asks for; grows for a message that is larger.
     bytes: i32,
-    /// With `--until-end`: where it ends.
+    /// Where it ends, if the run ends with what is there now.
     end: Option<i64>,
 }
 
@@ -332,7 +332,7 @@ pub(super) fn wanted_partitions(config: &Config, client: &KafkaClient) -> Result
         let topics = client.topics();
         let Some(partitions) = topics.partitions(topic) else {
             let text =
-                format!("the topic '{topic}' does not exist at {brokers}: check --topic, or create it");
+                format!("the topic '{topic}' does not exist at {brokers}: check its name, or create it");
             return Err(Fault::Fatal(text));
         };
         let mut there: Vec<i32> = partitions.iter().map(|partition| partition.id()).collect();
@@ -342,7 +342,7 @@ pub(super) fn wanted_partitions(config: &Config, client: &KafkaClient) -> Result
             Some(numbers) => {
                 if let Some(missing) = numbers.iter().find(|number| !there.contains(number)) {
                     let text = format!(
-                        "the topic '{topic}' has no partition {missing}, only {} of them from 0: check --partitions",
+                        "the topic '{topic}' has no partition {missing}, only {} of them from 0",
                         there.len()
                     );
                     return Err(Fault::Fatal(text));
