@@ -2,7 +2,6 @@
 //! answer. Not all of them know of every change at once.
 
 use crate::dice::Dice;
-use crate::known;
 use crate::log::{Entry, Log, Logs};
 use crate::trace::trace;
 use sluicegate::kafka::consumer::cursor::{Bounds, Committed, EpochEnd};
@@ -232,9 +231,6 @@ impl Cluster {
     pub fn metadata(&self, lags: bool) -> Vec<Known> {
         let newest = &self.known[self.known.len() - 1].1;
         let before = self.known.len().checked_sub(2).filter(|_| lags).map(|at| &self.known[at].1);
-        let ids = |known: &[Known]| known.iter().map(|(id, _)| *id).collect::<Vec<Uuid>>();
-        let before =
-            before.filter(|before| !known::A_STALE_ID_OUTLAWS_THE_NEW_ONE || ids(before) == ids(newest));
         before.unwrap_or(newest).clone()
     }
 

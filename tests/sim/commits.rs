@@ -187,6 +187,9 @@ impl Sim {
             let code = refused.iter().find(|(of, _)| *of == at).map(|(_, code)| *code);
             self.consumer.metadata_wanted |= code == Some(ErrorCode::UNKNOWN_TOPIC_ID);
             let cursor = self.consumer.cursors.get_mut(&at);
+            if let (Some(code), Some(cursor)) = (code, &cursor) {
+                self.consumer.catalog.topic_refused(partition.topic(), cursor.topic(), code);
+            }
             // What was done of a topic that is no more can't be committed, and need not be.
             let is_there = cursor.as_ref().is_some_and(|cursor| cursor.topic() == known);
             let code = code.filter(|code| *code != ErrorCode::UNKNOWN_TOPIC_ID || is_there);

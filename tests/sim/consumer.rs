@@ -327,6 +327,9 @@ impl Consumer {
 
     /// All that a fetch brought of a partition is taken in.
     pub fn went_well(&mut self, asked: &Asked, end: i64, cluster: &Cluster, now: Duration) {
+        if cluster.has_ids {
+            self.catalog.topic_served(cluster.parts[asked.at].name.topic(), asked.topic);
+        }
         if self.stands(asked) {
             self.change(asked.at, cluster, now, |cursor, _| cursor.fetch_succeeded(Some(end)));
         }
@@ -341,6 +344,7 @@ impl Consumer {
         if is_doubtful {
             let name = &cluster.parts[asked.at].name;
             self.catalog.leader_refused(name.topic(), name.number());
+            self.catalog.topic_refused(name.topic(), asked.topic, code);
         }
     }
 

@@ -16,6 +16,3 @@ pub const ONE_COUNT_MAY_BE_UNFAIR: bool = true;
 /// A trial compares a suspect with a record that was sent later after the last acceptance: a bucket that fills slowly
 /// has a token for that one, time and again, and the suspect pays.
 pub const A_SLOW_BUCKET_CONVICTS: bool = true;
-/// A process that has seen the new id of a topic, and then hears of the former one from a broker that lags behind,
-/// takes the former one for the newer, and never believes the new one again.
-pub const A_STALE_ID_OUTLAWS_THE_NEW_ONE: bool = true;

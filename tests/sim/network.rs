@@ -315,6 +315,10 @@ impl Sim {
         for (at, ask, found) in found {
             trace!(now, "committed of {}: {found:?}", self.cluster.parts[at].name);
             self.consumer.metadata_wanted |= found.is_err();
+            if let (Err(code), Some(cursor)) = (&found, self.consumer.cursors.get(&at)) {
+                let (name, topic) = (&self.cluster.parts[at].name, cursor.topic());
+                self.consumer.catalog.topic_refused(name.topic(), topic, *code);
+            }
             self.consumer.change(at, &self.cluster, now, |cursor, serials| match found {
                 Ok(committed) => {
                     cursor.committed_was(ask, committed.ok_or(Start::Earliest), CLUSTER, serials)

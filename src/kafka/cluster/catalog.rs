@@ -6,7 +6,10 @@
 //! - A leader with a lower epoch is accepted once the known leader has refused a request, or is no longer among the
 //!   brokers, or after [`CONSISTENT`] equal responses. By then the topic was recreated, or the newer leader is dead.
 //! - A missing topic counts as deleted after [`CONSISTENT`] responses without it.
-//! - A new topic id means a new topic, at once and whatever its epochs; its former ids are never accepted again.
+//! - A new topic id means a new topic, at once and whatever its epochs. But a process that has just started may hear the
+//!   new id first, and then, as if it were newer, the former one from a lagging broker. So a former id is accepted again
+//!   once a broker doesn't know the current one, or after [`CONSISTENT`] consecutive responses with it. An id that a
+//!   broker has served takes both, or [`OVERRULES_SERVED`] responses during which no broker serves it again.
 //! - A response without brokers is ignored.
 
 use super::Address;
@@ -18,6 +21,9 @@ use std::sync::Arc;
 
 /// How many consecutive responses it takes to overrule newer metadata.
 pub const CONSISTENT: u32 = 3;
+/// How many consecutive responses with a former topic id overrule an id that a broker has served and none has refused.
+/// Many more than fit between two fetches of a partition, as metadata is never requested more often than every 100 ms.
+pub const OVERRULES_SERVED: u32 = 30;
 /// How many former ids of a topic are remembered.
 const MOST_FORMER_IDS: usize = 8;
 
@@ -50,6 +56,12 @@ struct Slot {
 struct Topic {
     id: Uuid,
     former: VecDeque<Uuid>,
+    /// A former id, and how many consecutive responses have named it.
+    returning: Option<(Uuid, u32)>,
+    /// A broker has answered a fetch that named the current id.
+    served: bool,
+    /// Since then a broker has answered that it doesn't know the current id.
+    refused: bool,
     partitions: Vec<Slot>,
     /// How many consecutive responses lacked it.
     missing: u32,
@@ -106,6 +118,28 @@ impl Catalog {
         }
     }
 
+    /// A broker has answered a request about the topic of this id with an error. What counts is that it doesn't know the
+    /// topic, by the current id.
+    pub fn topic_refused(&mut self, topic: &str, id: Uuid, code: ErrorCode) {
+        let is_unknown = matches!(
+            code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                | ErrorCode::UNKNOWN_TOPIC_ID
+                | ErrorCode::INCONSISTENT_TOPIC_ID
+        );
+        let current = self.topics.get_mut(topic).filter(|topic| topic.id == id);
+        if let Some(topic) = current.filter(|_| is_unknown) {
+            topic.refused = true;
+        }
+    }
+
+    /// A broker has answered a fetch that named the topic by this id.
+    pub fn topic_served(&mut self, topic: &str, id: Uuid) {
+        if let Some(topic) = self.topics.get_mut(topic).filter(|topic| topic.id == id) {
+            (topic.served, topic.refused, topic.returning) = (true, false, None);
+        }
+    }
+
     /// Learns from a response about all topics, or about some of them by name. Returns `false` if it lists no brokers.
     pub fn learn(&mut self, answer: &MetadataResponse<'_>, about_all: bool) -> bool {
         if answer.brokers.is_empty() {
@@ -152,21 +186,23 @@ impl Catalog {
 
     fn learn_topic(&mut self, name: &str, told: &MetadataResponseTopic<'_>) {
         let brokers = &self.brokers;
-        let known = self.topics.remove(name).unwrap_or_default();
-        if known.former.contains(&told.topic_id) {
+        let mut known = self.topics.remove(name).unwrap_or_default();
+        if known.former.contains(&told.topic_id) && !known.is_overruled_by(told.topic_id) {
             self.topics.insert(Arc::from(name), known);
             return;
         }
         // During an upgrade older brokers report no id.
         let id = if told.topic_id == Uuid::ZERO { known.id } else { told.topic_id };
         let is_another = known.id != Uuid::ZERO && known.id != id;
-        let mut topic = Topic { id, ..Topic::default() };
+        let mut topic = Topic { id, former: known.former, ..Topic::default() };
         let before = if is_another { Vec::new() } else { known.partitions };
-        topic.former = known.former;
         if is_another {
+            topic.former.retain(|former| *former != id);
             topic.former.push_back(known.id);
             let surplus = topic.former.len().saturating_sub(MOST_FORMER_IDS);
             topic.former.drain(..surplus);
+        } else {
+            (topic.served, topic.refused) = (known.served, known.refused);
         }
         let highest = told.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
         let size = usize::try_from(highest.saturating_add(1)).unwrap_or(0).min(told.partitions.len());
@@ -186,6 +222,20 @@ impl Catalog {
                 before.get(at).map_or(Slot { leader, older: None }, |before| before.next(leader, brokers));
         }
         self.topics.insert(Arc::from(name), topic);
+    }
+}
+
+impl Topic {
+    /// Whether a response with this former id overrules the current one.
+    fn is_overruled_by(&mut self, former: Uuid) -> bool {
+        let said = self.returning.filter(|(id, _)| *id == former).map_or(1, |(_, times)| times + 1);
+        self.returning = Some((former, said));
+        let needed = match (self.served, self.refused) {
+            (false, true) => 1,
+            (false, false) | (true, true) => CONSISTENT,
+            (true, false) => OVERRULES_SERVED,
+        };
+        said >= needed
     }
 }
 
@@ -287,17 +337,92 @@ mod tests {
         assert_eq!(leader(&several), Some((2, 0)));
     }
 
-    #[test]
-    fn another_id_is_another_topic_at_once_and_the_old_one_never_comes_back() {
+    /// A catalog that has heard of these ids, one after the other.
+    fn heard(ids: &[Uuid]) -> Catalog {
         let mut catalog = Catalog::default();
-        catalog.learn(&answer(&[1, 2], OLD, &[(1, 5), (2, 9)]), true);
-        catalog.learn(&answer(&[1, 2], NEW, &[(2, 0)]), true);
+        ids.iter().for_each(|id| {
+            catalog.learn(&of(*id), true);
+        });
+        catalog
+    }
+
+    fn of(id: Uuid) -> MetadataResponse<'static> {
+        answer(&[1, 2], id, if id == OLD { &[(1, 5), (2, 9)] } else { &[(2, 0)] })
+    }
+
+    #[test]
+    fn another_id_is_another_topic_at_once_whatever_its_epochs() {
+        let catalog = heard(&[OLD, NEW]);
         assert_eq!((leader(&catalog), catalog.topic_id("t")), (Some((2, 0)), NEW));
         assert_eq!(catalog.sizes()["t"], 1);
+    }
+
+    #[test]
+    fn a_lagging_broker_does_not_bring_back_a_former_topic_while_the_newer_one_is_served() {
+        let mut catalog = heard(&[OLD, NEW]);
         for _ in 0..10 {
-            catalog.learn(&answer(&[1, 2], OLD, &[(1, 5), (2, 9)]), true);
+            catalog.topic_served("t", NEW);
+            for _ in 1..OVERRULES_SERVED {
+                catalog.learn(&of(OLD), true);
+                assert_eq!((leader(&catalog), catalog.topic_id("t")), (Some((2, 0)), NEW));
+            }
         }
-        assert_eq!((leader(&catalog), catalog.topic_id("t")), (Some((2, 0)), NEW));
+        // A broker that doesn't know of the topic yet, and one that names the former one twice, are not enough either.
+        catalog.topic_served("t", NEW);
+        catalog.topic_refused("t", NEW, ErrorCode::UNKNOWN_TOPIC_ID);
+        for _ in 1..CONSISTENT {
+            catalog.learn(&of(OLD), true);
+        }
+        assert_eq!(catalog.topic_id("t"), NEW);
+        catalog.learn(&of(NEW), true);
+        catalog.learn(&of(OLD), true);
+        assert_eq!(catalog.topic_id("t"), NEW, "they have to say it in a row");
+    }
+
+    #[test]
+    fn a_new_id_that_was_heard_of_before_the_former_one_is_believed_again() {
+        // A process that has just started asks a broker that is up to date, and then one that lags behind.
+        let begun = || heard(&[NEW, OLD]);
+        assert_eq!(begun().topic_id("t"), OLD);
+
+        let mut refused = begun();
+        refused.topic_refused("t", NEW, ErrorCode::UNKNOWN_TOPIC_ID);
+        refused.learn(&of(NEW), true);
+        assert_eq!(refused.topic_id("t"), OLD, "a late answer about another id says nothing");
+        refused.topic_refused("t", OLD, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        refused.learn(&of(NEW), true);
+        assert_eq!(refused.topic_id("t"), OLD, "it may have another leader");
+        refused.topic_refused("t", OLD, ErrorCode::UNKNOWN_TOPIC_ID);
+        refused.learn(&of(NEW), true);
+        assert_eq!((leader(&refused), refused.topic_id("t")), (Some((2, 0)), NEW));
+        // From then on it is the former one that has to prove itself.
+        refused.learn(&of(OLD), true);
+        assert_eq!(refused.topic_id("t"), NEW);
+
+        let mut several = begun();
+        for _ in 0..CONSISTENT {
+            assert_eq!(several.topic_id("t"), OLD);
+            several.learn(&of(NEW), true);
+        }
+        assert_eq!((leader(&several), several.topic_id("t")), (Some((2, 0)), NEW));
+
+        // A leader that lags behind serves the former topic, until it deletes it or dies.
+        let served = || {
+            let mut catalog = begun();
+            catalog.topic_served("t", OLD);
+            catalog
+        };
+        for (refuses, needed) in [(true, CONSISTENT), (false, OVERRULES_SERVED)] {
+            let mut catalog = served();
+            if refuses {
+                catalog.topic_refused("t", OLD, ErrorCode::UNKNOWN_TOPIC_ID);
+            }
+            for _ in 0..needed {
+                assert_eq!(catalog.topic_id("t"), OLD);
+                catalog.learn(&of(NEW), true);
+            }
+            assert_eq!(catalog.topic_id("t"), NEW);
+        }
     }
 
     #[test]

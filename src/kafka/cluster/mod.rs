@@ -15,8 +15,8 @@ mod connections;
 mod error;
 
 use super::connection::Connector;
-use super::protocol::Uuid;
 use super::protocol::metadata::MetadataResponse;
+use super::protocol::{ErrorCode, Uuid};
 use catalog::Catalog;
 pub use catalog::{CONSISTENT, Leader, Place};
 pub use connections::{Connections, Target};
@@ -117,5 +117,16 @@ impl Cluster {
     /// The known leader has denied that it leads: the next metadata is accepted whatever its epoch.
     pub fn leader_refused(&self, topic: &str, partition: i32) {
         self.known().leader_refused(topic, partition);
+    }
+
+    /// A broker has answered a request about the topic of this id with an error. If it doesn't know the topic, metadata
+    /// that names a former id is believed sooner.
+    pub fn topic_refused(&self, topic: &str, id: Uuid, code: ErrorCode) {
+        self.known().topic_refused(topic, id, code);
+    }
+
+    /// A broker has answered a fetch that named the topic by this id: a lagging broker can't bring back a former one.
+    pub fn topic_served(&self, topic: &str, id: Uuid) {
+        self.known().topic_served(topic, id);
     }
 }

@@ -143,6 +143,9 @@ impl Committer {
             let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
             let mut refused = answer.map_err(CommitFailure::Other)?;
             // Positions of a deleted topic can't be committed, and need not be.
+            for (entry, code) in refused.iter().filter_map(|(of, code)| Some((find(entries, of)?, *code))) {
+                cluster.topic_refused(entry.partition.topic(), entry.topic, code);
+            }
             refused.retain(|(partition, code)| {
                 let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
                 if unknown.contains(code) {
@@ -231,9 +234,13 @@ fn split(entries: &[Entry]) -> Vec<&[Entry]> {
     requests
 }
 
+fn find<'a>(entries: &'a [Entry], partition: &Partition) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.partition == *partition)
+}
+
 /// Whether the topic that was read still exists, according to the metadata.
 fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool {
-    let read = entries.iter().find(|entry| entry.partition == *partition).map(|entry| entry.topic);
+    let read = find(entries, partition).map(|entry| entry.topic);
     let known = cluster.topic_id(partition.topic());
     let size = cluster.sizes().get(partition.topic()).copied();
     size.is_some_and(|size| partition.number() < size) && read.is_none_or(|read| known == read)

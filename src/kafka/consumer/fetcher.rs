@@ -252,7 +252,12 @@ impl Taker<'_> {
                 place = at + 1;
                 let Some(asked) = asked.get_mut(at) else { continue };
                 match self.take(asked, data) {
-                    Ok(()) => note_preferred_replica(asked, data.preferred_read_replica, self.shared),
+                    Ok(()) => {
+                        if topic.topic.is_empty() {
+                            self.cluster.topic_served(asked.partition.topic(), asked.topic);
+                        }
+                        note_preferred_replica(asked, data.preferred_read_replica, self.shared);
+                    }
                     Err(Refused::Fatal(error)) => return Err(error),
                     Err(Refused::Trouble(trouble)) => {
                         self.shared.failed(asked, trouble);
@@ -328,6 +333,7 @@ fn doubt(cluster: &Cluster, asked: &Asked, code: ErrorCode) {
     );
     if doubtful && !asked.of_replica {
         cluster.leader_refused(asked.partition.topic(), asked.partition.number());
+        cluster.topic_refused(asked.partition.topic(), asked.topic, code);
     }
 }
 

@@ -344,7 +344,11 @@ impl MetadataThread {
             state.metadata_wanted |= answer.is_err();
             state.change(&partition, |cursor, serials| match answer {
                 Ok(committed) => cursor.committed_was(ask, committed.ok_or(start), &cluster, serials),
-                Err(code) => cursor.failed(ask, Trouble::Refused(code), now, serials),
+                Err(code) => {
+                    let topic = cursor.topic();
+                    self.connections.cluster().topic_refused(partition.topic(), topic, code);
+                    cursor.failed(ask, Trouble::Refused(code), now, serials)
+                }
             });
         }
         drop(state);
