@@ -126,7 +126,7 @@ pub struct Control {
     ending_since: Option<Instant>,
     finish_by: Option<Instant>,
     commits: Job,
-    /// Why the last failed commit failed.
+    /// Why the last commit failed, or left positions out.
     commit_error: Option<String>,
     letters: Job,
     /// Dead letters failed for good: records rejected from then on stay undone.

@@ -276,16 +276,16 @@ impl Run<'_> {
 
     fn committed(&mut self, checkpoints: Vec<Checkpoint>, outcome: &Result<(), CommitError>) {
         let mut told = checkpoints.clone();
-        if let Err(CommitError::Partial(rejected)) = outcome {
-            told.retain(|one| !rejected.contains(&one.position.partition));
+        if let Err(CommitError::Partial { partitions, .. }) = outcome {
+            told.retain(|one| !partitions.contains(&one.position.partition));
         }
         let (lost, failures) = {
             let control = &mut self.pool.lock().control;
             (control.commit_done(checkpoints, outcome, Instant::now()), control.failed_commits())
         };
         match outcome {
-            Ok(()) | Err(CommitError::Partial(_)) if told.is_empty() => {}
-            Ok(()) | Err(CommitError::Partial(_)) => self.observer.on(&Event::Committed(&told)),
+            Ok(()) | Err(CommitError::Partial { .. }) if told.is_empty() => {}
+            Ok(()) | Err(CommitError::Partial { .. }) => self.observer.on(&Event::Committed(&told)),
             // Of consecutive failures the 1st, 2nd, 4th, 8th and so on are reported.
             Err(CommitError::Retriable(_)) if !failures.is_power_of_two() => {}
             Err(error) => self.observer.on(&Event::CommitFailed { error: &error.to_string() }),

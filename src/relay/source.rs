@@ -88,8 +88,13 @@ impl std::error::Error for SourceError {}
 pub enum CommitError {
     /// A retry may succeed: the positions stay uncommitted until then.
     Retriable(String),
-    /// The positions of these partitions were not committed for now; the others were. A notice says why.
-    Partial(Vec<Partition>),
+    /// The positions of some partitions were not committed for now; the others were. A notice says why.
+    Partial {
+        /// Those that were not committed.
+        partitions: Vec<Partition>,
+        /// Why, of one of them.
+        cause: String,
+    },
     /// The partitions are no longer assigned; a [`Polled::Lost`] follows. The positions are dropped.
     Fenced(String),
     /// No retry can succeed: the run ends.
@@ -99,8 +104,10 @@ pub enum CommitError {
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Partial(rejected) => write!(f, "not committed: {rejected:?}"),
-            Self::Retriable(text) | Self::Fenced(text) | Self::Fatal(text) => f.write_str(text),
+            Self::Partial { cause: text, .. }
+            | Self::Retriable(text)
+            | Self::Fenced(text)
+            | Self::Fatal(text) => f.write_str(text),
         }
     }
 }

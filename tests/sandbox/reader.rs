@@ -187,8 +187,8 @@ impl Reader {
             Ok(()) => self.open.clear(),
             // Tried again with the next step.
             Err(CommitError::Retriable(_)) => {}
-            Err(CommitError::Partial(refused)) => {
-                self.open.retain(|partition, _| refused.contains(partition))
+            Err(CommitError::Partial { partitions, .. }) => {
+                self.open.retain(|partition, _| partitions.contains(partition))
             }
             Err(CommitError::Fenced(_)) => {
                 self.fenced += 1;

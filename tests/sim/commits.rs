@@ -16,7 +16,7 @@ use sluicegate::relay::dispatcher::PendingDeadLetter;
 use sluicegate::relay::source::CommitError;
 use std::time::Duration;
 
-/// A position that the coordinator did not take by itself is tried again after this.
+/// A position that the coordinator did not take by itself is tried again after this: the product's longest rest.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3);
 
 /// A commit or letters on their way.
@@ -204,7 +204,8 @@ impl Sim {
                 left.push(partition.clone());
             }
         }
-        if left.is_empty() { Ok(()) } else { Err(CommitError::Partial(left)) }
+        let cause = "some were refused".into();
+        if left.is_empty() { Ok(()) } else { Err(CommitError::Partial { partitions: left, cause }) }
     }
 
     pub fn put_letters(&mut self, letters: Vec<PendingDeadLetter>) {

@@ -1,7 +1,7 @@
 //! Commits positions over connections of its own, so that a commit never waits behind a fetch, a heartbeat or a join.
 
 use super::ConsumerError;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, doubled};
 use super::note::{self, Note};
 use super::outage_notice::OutageNotice;
 use super::state::Shared;
@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 /// A commit is split into requests of about this many bytes: each has to fit into one record of `__consumer_offsets`.
 const MOST_BYTES: usize = 500_000;
 
-/// The pause before the next commit of a partition whose position was refused; others don't wait for it.
-const REFUSED_AGAIN: Duration = Duration::from_secs(3);
+/// The shortest and the longest rest of a partition whose position was refused; others don't wait for it. The first ones
+/// are short, so that the last commit of a run is tried again in the little time that is left.
+const REFUSED_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
 /// Commits positions for the group.
 pub(super) struct Committer {
@@ -30,9 +31,42 @@ pub(super) struct Committer {
     config: Arc<Config>,
     shared: Arc<Shared>,
     coordinator: Option<i32>,
-    /// Partitions whose positions were refused, and when to retry them.
-    refused: BTreeMap<Partition, Instant>,
+    refusals: Refusals,
     outage_notice: OutageNotice,
+}
+
+/// The partitions whose positions were refused by themselves: each rests before it is committed again.
+#[derive(Debug, Default)]
+struct Refusals(BTreeMap<Partition, Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
+    code: ErrorCode,
+    /// How many times in a row.
+    times: u32,
+    again: Instant,
+}
+
+impl Refusals {
+    /// Forgets what nobody has asked for since it was due: the partition is probably assigned to another member.
+    fn expire(&mut self, now: Instant) {
+        self.0.retain(|_, refusal| now < refusal.again + REFUSED_AGAIN.1);
+    }
+
+    /// Why the partition rests, if it does.
+    fn resting(&self, partition: &Partition, now: Instant) -> Option<ErrorCode> {
+        self.0.get(partition).filter(|refusal| now < refusal.again).map(|refusal| refusal.code)
+    }
+
+    fn refused(&mut self, partition: &Partition, code: ErrorCode, now: Instant) {
+        let times = self.0.get(partition).map_or(1, |before| before.times.saturating_add(1));
+        let again = now + doubled(REFUSED_AGAIN, times);
+        self.0.insert(partition.clone(), Refusal { code, times, again });
+    }
+
+    fn accepted(&mut self, partition: &Partition) {
+        self.0.remove(partition);
+    }
 }
 
 /// Why a commit failed as a whole.
@@ -53,7 +87,7 @@ enum CommitFailure {
 impl Committer {
     pub(super) fn new(connections: Connections, config: Arc<Config>, shared: Arc<Shared>) -> Self {
         let outage_notice = OutageNotice::new("all positions are committed again");
-        Self { connections, config, shared, coordinator: None, refused: BTreeMap::new(), outage_notice }
+        Self { connections, config, shared, coordinator: None, refusals: Refusals::default(), outage_notice }
     }
 
     /// Commits these positions, and retries with less metadata if the broker finds it too large. Returns the partitions
@@ -142,10 +176,10 @@ impl Committer {
             };
             let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
             let mut refused = answer.map_err(CommitFailure::Other)?;
-            // Positions of a deleted topic can't be committed, and need not be.
             for (entry, code) in refused.iter().filter_map(|(of, code)| Some((find(entries, of)?, *code))) {
                 cluster.topic_refused(entry.partition.topic(), entry.topic, code);
             }
+            // Positions of a deleted topic can't be committed, and need not be.
             refused.retain(|(partition, code)| {
                 let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
                 if unknown.contains(code) {
@@ -264,21 +298,29 @@ fn refusals(answer: &OffsetCommitResponse<'_>, entries: &[Entry]) -> Vec<(Partit
 impl Commit for Committer {
     fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
         let now = Instant::now();
-        self.refused.retain(|_, again| now < *again);
-        let (rest, asked): (Vec<&Checkpoint>, Vec<&Checkpoint>) =
-            checkpoints.iter().partition(|one| self.refused.contains_key(&one.position.partition));
-        let asked: Vec<Checkpoint> = asked.into_iter().cloned().collect();
-        let mut left: Vec<Partition> = rest.iter().map(|one| one.position.partition.clone()).collect();
+        self.refusals.expire(now);
+        let (mut asked, mut left) = (Vec::new(), Vec::new());
+        for checkpoint in checkpoints {
+            match self.refusals.resting(&checkpoint.position.partition, now) {
+                None => asked.push(checkpoint.clone()),
+                Some(code) => left.push((checkpoint.position.partition.clone(), code)),
+            }
+        }
         let refused = if asked.is_empty() { Vec::new() } else { self.commit_current(&asked)? };
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         for checkpoint in &asked {
             let partition = &checkpoint.position.partition;
+            let code = refused.iter().find(|(one, _)| one == partition).map(|(_, code)| *code);
+            match code {
+                None => self.refusals.accepted(partition),
+                Some(code) => self.refusals.refused(partition, code, now),
+            }
             let is_current = state.is_current(checkpoint);
             let Some(cursor) = state.cursors.get_mut(partition).filter(|_| is_current) else { continue };
-            match refused.iter().find(|(one, _)| one == partition) {
+            match code {
                 None => cursor.committed_to(checkpoint.position.next.0),
-                Some((_, code)) => cursor.commit_refused(*code, now),
+                Some(code) => cursor.commit_refused(code, now),
             }
         }
         drop(state);
@@ -293,11 +335,11 @@ impl Commit for Committer {
                 }
             }
         }
-        for (partition, _) in refused {
-            self.refused.insert(partition.clone(), now + REFUSED_AGAIN);
-            left.push(partition);
-        }
-        if left.is_empty() { Ok(()) } else { Err(CommitError::Partial(left)) }
+        left.extend(refused);
+        let Some((partition, code)) = left.first().cloned() else { return Ok(()) };
+        let cause = (self.config.explain)(&ConsumerError::CommitRefused { partition, code });
+        let partitions = left.into_iter().map(|(partition, _)| partition).collect();
+        Err(CommitError::Partial { partitions, cause })
     }
 }
 
@@ -339,10 +381,40 @@ fn meaning(code: ErrorCode, stamp: &Stamp, group: &str) -> Option<CommitFailure>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::control::FINISH_TIMEOUT;
 
     fn entry(number: i32, metadata: usize) -> Entry {
         let (partition, metadata) = (Partition::new("topic", number), "x".repeat(metadata));
         Entry { partition, topic: Uuid::ZERO, next: 1, epoch: 0, metadata }
+    }
+
+    #[test]
+    fn a_refused_position_rests_a_little_longer_each_time_and_is_asked_for_again_before_a_run_ends() {
+        let (start, partition) = (Instant::now(), Partition::new("topic", 0));
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut refusals = Refusals::default();
+        let mut asked = Vec::new();
+        for millis in (0..12_000).step_by(100) {
+            refusals.expire(at(millis));
+            if refusals.resting(&partition, at(millis)).is_none() {
+                asked.push(millis);
+                refusals.refused(&partition, ErrorCode::KAFKA_STORAGE_ERROR, at(millis));
+            }
+        }
+        assert_eq!(asked, [0, 500, 1_500, 3_500, 6_500, 9_500]);
+        let in_time = asked.iter().filter(|millis| u128::from(**millis) < FINISH_TIMEOUT.as_millis());
+        assert_eq!(in_time.count(), 4);
+        assert_eq!(refusals.resting(&partition, at(12_000)), Some(ErrorCode::KAFKA_STORAGE_ERROR));
+        assert_eq!(refusals.resting(&Partition::new("topic", 1), at(12_000)), None, "others don't wait");
+
+        // Once it is committed, or not asked for any more, it begins anew.
+        refusals.accepted(&partition);
+        refusals.refused(&partition, ErrorCode::KAFKA_STORAGE_ERROR, at(12_000));
+        assert_eq!(refusals.resting(&partition, at(12_500)), None);
+        refusals.refused(&partition, ErrorCode::KAFKA_STORAGE_ERROR, at(12_500));
+        refusals.expire(at(20_000));
+        refusals.refused(&partition, ErrorCode::KAFKA_STORAGE_ERROR, at(20_000));
+        assert_eq!(refusals.resting(&partition, at(20_500)), None);
     }
 
     #[test]

@@ -20,14 +20,16 @@ impl Control {
         now: Instant,
     ) -> Vec<Partition> {
         match outcome {
-            Err(CommitError::Partial(rejected)) => {
-                checkpoints.retain(|one| !rejected.contains(&one.position.partition));
+            Err(CommitError::Partial { partitions, cause }) => {
+                self.commit_error = Some(cause.clone());
+                checkpoints.retain(|one| !partitions.contains(&one.position.partition));
                 self.dispatcher.committed(&checkpoints, self.commits.began);
                 let pause = if checkpoints.is_empty() { REFUSED_INTERVAL } else { COMMIT_INTERVAL };
                 self.commits.succeeded(self.commits.began + pause);
                 Vec::new()
             }
             Ok(()) => {
+                self.commit_error = None;
                 self.dispatcher.committed(&checkpoints, self.commits.began);
                 let next = self.commits.began + COMMIT_INTERVAL;
                 self.commits.succeeded(next);
