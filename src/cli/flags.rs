@@ -35,7 +35,7 @@ pub(crate) enum Group {
     Pace,
     /// What failures lead to.
     Failures,
-    /// Refused records, and how they come back.
+    /// Rejected records, and how they are sent again.
     Letters,
     /// What plays on this machine: demo, sandbox, receiver.
     Local,
@@ -236,8 +236,9 @@ const MAIN: &[Flag] = &[
         default: "earliest",
         group: Group::From,
         commands: KAFKA,
-        doc: "Where to start in a partition without a committed offset",
-        more: "A TIME is written as 2026-11-24 or 2026-11-24T08:00:00Z.",
+        doc: "Where to start in a topic of which the group has committed nothing",
+        more: "A TIME is written as 2026-11-24 or 2026-11-24T08:00:00Z. Partitions that are added later are read from \
+               their beginning.",
         set: |o, v| {
             o.start = match values::timestamp(v) {
                 Some(ms) => Start::Timestamp(ms),
@@ -260,7 +261,7 @@ const MAIN: &[Flag] = &[
     Flag {
         long: "buffer",
         value: Some("SIZE"),
-        default: "2MiB, or 4KiB for each of --max-concurrency up to 64MiB",
+        default: "2MiB, or 4KiB per request in flight if that is more, up to 64MiB",
         group: Group::From,
         doc: "Memory for records that are fetched ahead",
         set: |o, v| values::bytes(v).map(|bytes| o.buffer = bytes),

@@ -18,11 +18,11 @@ pub(super) const SENTENCE: &str =
 /// What every flag has in common, and the exit codes.
 pub(super) const COMMON: [&str; 3] = [
     "Each flag can also be set in the environment (--max-concurrency as SLUICEGATE_MAX_CONCURRENCY) or in a file \
-     (--config FILE, with a line max-concurrency = 8). A variable holds the values of a repeatable flag one a line.",
+     (--config FILE, with a line max-concurrency = 8). For a repeatable flag, a variable holds one value per line.",
     "Durations: 50ms, 10s, 5m, 1h, 7d. Sizes: 512KiB, 8MiB or a number of bytes.",
     "Exit codes: 0: done, or stopped by a signal with everything committed; 1: failed, or ended by a second signal; 2: \
-     wrong flags or configuration, nothing was contacted; 3: ended by the webhook: a rejected record without \
-     --dead-letter, --max-refused, --patience or 410 Gone.",
+     wrong flags or configuration, nothing was contacted; 3: ended by the webhook: 410 Gone, \
+     --patience, --max-refused, or a rejected record without --dead-letter.",
 ];
 
 /// `-h`: what most people need, a line each.

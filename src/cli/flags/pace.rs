@@ -1,4 +1,4 @@
-//! The flags of the pace: how much at once, how often, in what order.
+//! The flags of the limits: how much at once, how often, in what order.
 
 use super::{BASE, DELIVERING_DEMO, Flag, Group, choose};
 use crate::cli::values;
@@ -52,7 +52,7 @@ pub(super) const FLAGS: &[Flag] = &[
         value: Some("N"),
         default: "1000",
         doc: "How far a partition may be ahead of its oldest unfinished record",
-        more: "In records, for both windows.",
+        more: "Counted in records, for both kinds of window.",
         set: |o, v| values::count(v).map(|n| o.window_size = Some(n)),
         ..PACE
     },
@@ -83,7 +83,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "max-rate",
         value: Some("N/s"),
         doc: "At most this many attempts, retries included",
-        more: "100/s, 600/m or 1000/h. A burst holds at most what 100ms allow.",
+        more: "100/s, 600/m or 1000/h. A burst is at most what 100ms allow.",
         basic: true,
         set: |o, v| values::rate(v).map(|rate| o.settings.max_rate = Some(rate)),
         ..PACE

@@ -109,8 +109,7 @@ pub(super) const FLAGS: &[Flag] = &[
         group: Group::From,
         repeats: true,
         doc: "Deliver only records with this header",
-        more: "Same name: OR; different names: AND. Other records are skipped, and their offsets are \
-               committed.",
+        more: "Same name: OR; different names: AND. Other records count as done.",
         set: |o, v| {
             let wanted = || "it is written header:NAME=VALUE".to_owned();
             let (name, value) =
@@ -131,8 +130,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "skip-tombstones",
         group: Group::From,
-        doc: "Skip records without a value",
-        more: "Their offsets are committed.",
+        doc: "Leave out records without a value",
+        more: "They count as done.",
         set: |o, v| switch(v).map(|on| o.settings.filter.skip_tombstones(on)),
         ..REQUEST
     },
