@@ -7,7 +7,7 @@
 //! | [Dead letters](dead_letters) | where rejected records go, and how they are sent again |
 //! | [Signing](signing) | signatures, credentials, files that change |
 //! | [Kafka](kafka) | groups, positions, brokers, `client.properties` |
-//! | [Options](flags) | options by task, exit codes, configuration |
+//! | [Flags](flags) | flags by task, exit codes, configuration |
 //! | [Library](library) | the relay, the semaphore and the Kafka client in a program of one's own |
 //! | [Architecture](architecture) | rooms; the life of a record, an answer, a flag, a dead letter; locks and threads |
 //! | [Glossary](glossary) | each term, one meaning |
