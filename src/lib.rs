@@ -22,11 +22,11 @@
 //! | [relay] | the product: what is sent when, and what may be committed | always |
 //! | `kafka` | where records come from | `kafka`, `kafka-crate` |
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
-//! | [text] | small formats: JSON, base64, times | always |
+//! | [text] | small formats: JSON, base64, times, text for a terminal | always |
 //! | `net` | addresses, sockets and TLS, for both | `kafka`, `keep-alive` |
 //! | [files] | files named by users: read within bounds, and again when they change | always |
 //! | `observe` | log lines | `cli` |
-//! | `cli` | the command line: commands, options, exit codes | `cli` |
+//! | `cli` | the command line: commands, flags, exit codes | `cli` |
 //! | [manual] | documentation only | always |
 
 #[cfg(all(feature = "cli", not(any(feature = "kafka", feature = "kafka-crate"))))]

@@ -1,5 +1,5 @@
-//! README and manual are true: every command runs as printed and says what is printed under it, and every option, file
-//! and page that they name exists.
+//! README and manual are true: every command runs as printed and says what is printed under it, and every flag, file,
+//! type and page that they name exists.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -214,7 +214,7 @@ fn the_commands_that_build_are_those_that_are_tested() {
 // ---- names -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn every_option_that_is_named_exists() {
+fn every_flag_that_is_named_exists() {
     let help = binary::run(&["--help"]).expect(0).stdout;
     let mut known: BTreeSet<&str> = help.split(|c: char| !(c.is_ascii_lowercase() || c == '-')).collect();
     known.insert("--help");
@@ -222,22 +222,110 @@ fn every_option_that_is_named_exists() {
     for (page, text) in pages() {
         for span in spans(&text).iter().filter(|span| !span.starts_with("cargo ")) {
             let words = span.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-            let options = words.filter(|word| word.starts_with("--") && word.len() > 2);
-            let missing = options.filter(|option| !known.contains(option));
-            unknown.extend(missing.map(|option| format!("{option} in {}", page.display())));
+            let flags = words.filter(|word| word.starts_with("--") && word.len() > 2);
+            let missing = flags.filter(|flag| !known.contains(flag));
+            unknown.extend(missing.map(|flag| format!("{flag} in {}", page.display())));
         }
     }
     assert_eq!(unknown, BTreeSet::new());
 }
 
 #[test]
-fn every_file_and_page_that_is_named_exists() {
-    for (page, text) in pages() {
-        for span in spans(&text).iter().filter(|span| span.starts_with("src/") || span.starts_with("tests/"))
-        {
-            let path = span.split(' ').next().unwrap();
-            assert!(root().join(path.trim_end_matches('/')).exists(), "{page:?}: there is no {path}");
+fn every_flag_is_named_on_some_page() {
+    let help = binary::run(&["--help"]).expect(0).stdout;
+    let heads = help.lines().filter_map(|line| line.strip_prefix("  ").filter(|head| head.starts_with('-')));
+    let flags: BTreeSet<&str> =
+        heads.flat_map(str::split_whitespace).filter(|word| word.starts_with("--")).collect();
+    assert!(flags.len() >= 70, "{flags:?}");
+    let named: BTreeSet<String> = pages()
+        .iter()
+        .flat_map(|(_, text)| text.split(|c: char| !(c.is_ascii_lowercase() || c == '-')))
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> = flags.into_iter().filter(|flag| !named.contains(*flag)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The pages, and what cargo doc shows before them.
+fn pages_and_fronts() -> Vec<(PathBuf, String)> {
+    let fronts = ["src/lib.rs", "src/manual/mod.rs"].map(|path| root().join(path));
+    let fronts = fronts.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()));
+    pages().into_iter().chain(fronts).collect()
+}
+
+/// The files below these folders, and beside them.
+fn tree() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.extend(entries(root()).filter(|path| path.is_file()));
+    while let Some(folder) = folders.pop() {
+        let (inner, found): (Vec<_>, Vec<_>) = entries(&folder).partition(|path| path.is_dir());
+        folders.extend(inner);
+        files.extend(found);
+    }
+    files
+}
+
+/// What a page says of `src/…` and `tests/…`, in code blocks too.
+fn paths(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
+    let words = words.map(|word| word.trim_start_matches("./").trim_end_matches(['.', '/', '-']));
+    words.filter(|word| word.starts_with("src/") || word.starts_with("tests/")).collect()
+}
+
+#[test]
+fn every_path_and_file_that_is_named_exists() {
+    let tree = tree();
+    let names: BTreeSet<&str> = tree.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    let (mut missing, mut found) = (Vec::new(), 0);
+    for (page, text) in pages_and_fronts() {
+        found += paths(&text).len();
+        let wrong = paths(&text).into_iter().filter(|path| !root().join(path).exists());
+        missing.extend(wrong.map(|path| format!("{path} in {}", page.display())));
+        let is_file = |name: &String| {
+            let ends = [".rs", ".md", ".sh", ".svg", ".toml"];
+            !name.contains(['/', ' ']) && ends.iter().any(|end| name.ends_with(end))
+        };
+        let wrong = spans(&text).into_iter().filter(is_file).filter(|name| !names.contains(name.as_str()));
+        missing.extend(wrong.map(|name| format!("{name} in {}", page.display())));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(found >= 50, "{found} paths");
+}
+
+/// Whether it is a name in the code: `Policy::judge`, `NEEDED`, `by_default`.
+fn is_identifier(span: &str) -> bool {
+    // Forbidden, so it is on a page and not in the code.
+    span != "unsafe" && span.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+}
+
+#[test]
+fn every_identifier_on_the_pages_about_the_code_is_in_the_code() {
+    let mut code = BTreeSet::new();
+    let is_code = |path: &&PathBuf| {
+        path.starts_with(root().join("src")) && path.extension().is_some_and(|extension| extension == "rs")
+    };
+    for path in tree().iter().filter(is_code) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        code.extend(words.map(str::to_owned));
+    }
+    let mut found = 0;
+    for name in ["architecture.md", "contributing.md", "library.md"] {
+        let text = std::fs::read_to_string(root().join("src/manual").join(name)).unwrap();
+        for span in spans(&text).iter().filter(|span| is_identifier(span)) {
+            let missing = span.split("::").find(|word| !code.contains(*word));
+            assert_eq!(missing, None, "{name}: `{span}`");
+            found += 1;
         }
+    }
+    assert!(found >= 50, "{found} identifiers");
+}
+
+#[test]
+fn every_link_leads_to_a_file() {
+    for (page, text) in pages() {
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let defined =
             text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).map(|it| it.1);
@@ -266,6 +354,7 @@ fn the_readme_is_short_and_compares_with_sources() {
     let words = readme.split_whitespace().count();
     assert!(words <= MOST_WORDS, "{words} words");
     let comparison = readme.split("\n## Comparison").nth(1).unwrap().split("\n## ").next().unwrap();
+    assert!(readme.contains("\n./tests/run\n"), "the README names the one command that runs every test");
     let rows: Vec<&str> = comparison.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert_eq!(rows.len(), 12);
     for row in rows {
