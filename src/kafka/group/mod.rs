@@ -8,11 +8,15 @@
 //! | [exchange] | the requests to the coordinator and its responses |
 //! | [error] | the coordinator's error codes |
 //! | [membership] | the state machine of a member |
+//! | [user_data] | what members of this client tell each other |
+//! | [destinations] | whether all members send to the same destination |
 
 pub mod assignor;
 pub mod consumer_protocol;
+pub mod destinations;
 pub mod error;
 pub mod exchange;
 pub mod membership;
 mod sticky;
 mod subscription;
+pub mod user_data;
