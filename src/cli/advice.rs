@@ -71,6 +71,13 @@ fn of_consumer(error: &ConsumerError) -> Option<Advice> {
             " (--group-max-concurrency): give those members group.protocol=classic, take another --group, or run \
              without that flag"
         }
+        ConsumerError::SendsElsewhere { group } => {
+            let text = format!(
+                ": give this run a --group of its own. If the URL has changed, stop the members with the old one \
+                 first; to mix them all the same, say --group {group}"
+            );
+            return Some(text.into());
+        }
         ConsumerError::GroupInUse { .. } => ": take another --group, or leave out --partitions",
         _ => return None,
     };
@@ -111,6 +118,7 @@ fn of_notice(notice: &ConsumerNotice) -> Option<Advice> {
         ConsumerNotice::NothingCommitted { .. } => " (--start)",
         ConsumerNotice::NoPartOfLimit => " (--group-max-concurrency)",
         ConsumerNotice::LeaderIgnoresLimit => ": give --group-max-concurrency to all instances of the group",
+        ConsumerNotice::DestinationsDiffer { .. } => ": give each destination its own --group",
         _ => return None,
     };
     Some(text.into())
@@ -166,7 +174,7 @@ mod tests {
             address: Address { host: "b".into(), port: 9092 },
             reason: Box::new(ConnectionError::Unusable { broker: "b:9092".into() }),
         };
-        let errors: [(Box<dyn Error>, &str); 14] = [
+        let errors: [(Box<dyn Error>, &str); 16] = [
             (Box::new(unreachable), "check its advertised.listeners and the network path to it"),
             (Box::new(of_code(ErrorCode::INVALID_TOPIC_EXCEPTION)), ": check --topic"),
             (Box::new(ConsumerError::from(of_code(ErrorCode::INVALID_GROUP_ID))), ": take another --group"),
@@ -193,6 +201,14 @@ mod tests {
             (
                 Box::new(ConsumerNotice::LeaderIgnoresLimit),
                 "--group-max-concurrency to all instances of the group",
+            ),
+            (
+                Box::new(ConsumerError::SendsElsewhere { group: "g".into() }),
+                "to mix them all the same, say --group g",
+            ),
+            (
+                Box::new(ConsumerNotice::DestinationsDiffer { group: "g".into() }),
+                ": give each destination its own --group",
             ),
             (
                 Box::new(stopped(Trouble::TooLarge("too large".into()))),

@@ -161,8 +161,9 @@ impl Plan {
 
 fn run(options: &Options) -> Result<RunPlan, Failure> {
     let brokers = Brokers::new(options);
-    let source = SourcePlan::new(options, &brokers)?;
+    let mut source = SourcePlan::new(options, &brokers)?;
     let delivery = delivery(options, &options.topics, &brokers)?;
+    source.send_to(&delivery.destination, options);
     Ok(RunPlan { source, topics: options.topics.clone(), delivery })
 }
 
@@ -201,13 +202,16 @@ fn replay(options: &Options) -> Result<ReplayPlan, Failure> {
         all if all.is_empty() => format!("sluicegate-replay-{topic}"),
         some => format!("sluicegate-replay-{topic}-{some}"),
     };
-    let from = letters_from(options, &brokers, group)?;
+    let mut from = letters_from(options, &brokers, group)?;
     let topics = match &from {
         LettersFrom::File(_) => &options.topics[..],
         LettersFrom::Topic(topic) => std::slice::from_ref(&topic.name),
     };
     let mut delivery = delivery(options, topics, &brokers)?;
     delivery.settings.filter.want_dead_letters(options.letters.clone());
+    if let LettersFrom::Topic(topic) = &mut from {
+        topic.source.send_to(&delivery.destination, options);
+    }
     Ok(ReplayPlan { from, selection: options.letters.clone(), dry_run: options.dry_run, delivery })
 }
 
@@ -314,4 +318,42 @@ fn sandbox(options: &Options) -> Result<SandboxPlan, Failure> {
     };
     let listen = options.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 9092).into());
     Ok(SandboxPlan { listen, partitions, topics: options.topics.clone() })
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    /// Whether all members of the group have to send to the same webhook.
+    fn must_be_shared(command: Command, group: Option<&str>) -> bool {
+        let options = Options {
+            brokers: vec!["127.0.0.1:1".into()],
+            topics: vec!["orders".into()],
+            url: Some("http://127.0.0.1:1/hook".into()),
+            operand: (command == Command::Replay).then(|| "topic:letters".into()),
+            group: group.map(str::to_owned),
+            ..Options::default()
+        };
+        let source = match Plan::new(command, &options).unwrap() {
+            Plan::Run(plan) => plan.source,
+            Plan::Replay(plan) => match plan.from {
+                LettersFrom::Topic(topic) => topic.source,
+                LettersFrom::File(_) => panic!(),
+            },
+            _ => panic!(),
+        };
+        match source {
+            SourcePlan::Native(native) => native.config.destination.unwrap().must_be_shared,
+            #[cfg(feature = "kafka-crate")]
+            SourcePlan::KafkaCrate(_) => panic!(),
+        }
+    }
+
+    #[test]
+    fn groups_that_nobody_named_send_to_one_webhook() {
+        for command in [Command::Run, Command::Replay] {
+            assert!(must_be_shared(command, None));
+            assert!(!must_be_shared(command, Some("sluicegate")));
+        }
+    }
 }

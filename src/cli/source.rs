@@ -7,6 +7,7 @@ use super::reporter::REPORTER;
 #[cfg(feature = "kafka-crate")]
 use crate::kafka::kafka_crate;
 use crate::relay::source::Source;
+use crate::webhook::destination::Destination;
 #[cfg(feature = "kafka")]
 use std::cell::OnceCell;
 
@@ -52,6 +53,27 @@ impl SourcePlan {
             Self::Native(native) => &native.reach.properties.warnings,
             #[cfg(feature = "kafka-crate")]
             Self::KafkaCrate(_) => &[],
+        }
+    }
+
+    /// Has the members of the group compare their destinations. In a group that neither a flag nor the file names, all
+    /// have to send to the same one: nobody means to share that group with another webhook.
+    pub(super) fn send_to(&mut self, destination: &Destination, options: &Options) {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Native(native) => {
+                let Native { config, reach } = &mut **native;
+                let is_named =
+                    options.group.is_some() || reach.properties.group.as_ref() == Some(&config.group);
+                config.destination = Some(crate::kafka::config::MemberDestination {
+                    digest: digest(&config.group, destination),
+                    must_be_shared: !is_named,
+                });
+            }
+            #[cfg(feature = "kafka-crate")]
+            Self::KafkaCrate(_) => {
+                let _ = (destination, options);
+            }
         }
     }
 
@@ -229,6 +251,7 @@ fn native(options: &Options, reach: &Reach) -> Result<Native, Failure> {
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),
         group_limit: group_limit(options)?,
+        destination: None,
         explain: super::advice::sentence,
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
@@ -256,6 +279,28 @@ fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLi
         ));
     }
     Ok(Some(crate::kafka::config::GroupLimit { most, longest: options.timeout }))
+}
+
+/// What the members of a group compare: 64 bits of SHA-256 over the group's name, scheme, host, port and path. Query and
+/// credentials are left out, since they may be replaced while the destination stays the same.
+///
+/// For many webhooks the path is the secret, and brokers show the digest to whoever may describe the group. It doesn't
+/// give such a path away: a secret of 128 random bits can't be found by trial, and 64 bits would not tell which of the
+/// countless paths with this digest it is. They do confirm a guess of an address that can be guessed. The group's name
+/// keeps tables made for one group useless for another, and one webhook from being recognised in several groups.
+#[cfg(feature = "kafka")]
+fn digest(group: &str, destination: &Destination) -> [u8; 8] {
+    let (origin, target) = (destination.origin().to_ascii_lowercase(), destination.target());
+    let path = target.split('?').next().unwrap_or_default();
+    let socket = destination.socket().map(|socket| socket.to_string_lossy()).unwrap_or_default();
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in ["sluicegate destination 1", group, &origin, &socket, path] {
+        // The lengths keep what belongs to one part from being taken for the next.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let hash = context.finish();
+    hash.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(feature = "kafka")]
@@ -310,4 +355,34 @@ fn connector(
         ..Settings::default()
     };
     Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))
+}
+
+#[cfg(all(test, feature = "kafka", feature = "tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_tells_destinations_apart_and_nothing_else() {
+        let of = |group, url| digest(group, &Destination::parse(url).unwrap());
+        let hook = of("g", "https://example.com/hook/abc");
+        for same in [
+            "https://example.com:443/hook/abc",
+            "HTTPS://EXAMPLE.com/hook/abc",
+            "https://user:password@example.com/hook/abc?token=1#part",
+        ] {
+            assert_eq!(of("g", same), hook, "{same}");
+        }
+        for other in [
+            "http://example.com/hook/abc",
+            "https://example.org/hook/abc",
+            "https://example.com:8443/hook/abc",
+            "https://example.com/hook/ABC",
+            "https://example.com/hook/{{topic}}",
+            "unix:/run/hook.sock:/hook/abc",
+        ] {
+            assert_ne!(of("g", other), hook, "{other}");
+        }
+        assert_ne!(of("h", "https://example.com/hook/abc"), hook);
+        assert_ne!(of("g", "unix:/run/a.sock:/hook"), of("g", "unix:/run/b.sock:/hook"));
+    }
 }

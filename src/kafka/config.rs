@@ -83,8 +83,21 @@ pub struct Config {
     pub metadata_max_age: Duration,
     /// The limit of concurrent requests of all members of the group.
     pub group_limit: Option<GroupLimit>,
+    /// Where the records go, to compare with the other members of the group.
+    pub destination: Option<MemberDestination>,
     /// How errors and notices are put into words.
     pub explain: Explain,
+}
+
+/// Where a member of a group sends the records.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberDestination {
+    /// Equal for equal destinations. Anybody who may describe the group can read it, so it must not reveal the address.
+    pub digest: [u8; 8],
+    /// A member that joins a group whose [members send elsewhere](super::group::destinations) fails. Otherwise there is
+    /// a notice only.
+    pub must_be_shared: bool,
 }
 
 /// A limit shared by all members of a group.
@@ -114,6 +127,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(30),
             group_limit: None,
+            destination: None,
             explain: plainly,
         }
     }

@@ -8,6 +8,7 @@ mod answers;
 mod changes;
 mod closings;
 mod command;
+mod destinations;
 mod reader;
 mod sharing;
 mod strangers;

@@ -57,6 +57,11 @@ pub enum ConsumerError {
         /// The group's name.
         group: String,
     },
+    /// The group's members send to another destination, and came first.
+    SendsElsewhere {
+        /// The group's name.
+        group: String,
+    },
     /// Fixed partitions can't be committed for a group that has members.
     GroupInUse {
         /// The group's name.
@@ -123,6 +128,11 @@ impl fmt::Display for ConsumerError {
                 f,
                 "group {group} has members with group.protocol=consumer, so the broker assigns the partitions and \
                  nobody splits the group's limit"
+            ),
+            Self::SendsElsewhere { group } => write!(
+                f,
+                "group {group} has members that send to another destination, and this one would take a part of their \
+                 records"
             ),
             Self::GroupInUse { group, code } => write!(
                 f,
@@ -238,6 +248,16 @@ pub enum ConsumerNotice {
     NoPartOfLimit,
     /// The group's leader does not split the limit, so nothing may be sent.
     LeaderIgnoresLimit,
+    /// Members of the group send to different destinations.
+    DestinationsDiffer {
+        /// The group's name.
+        group: String,
+    },
+    /// After [`DestinationsDiffer`](Self::DestinationsDiffer): they send to the same one now.
+    DestinationsAgree {
+        /// The group's name.
+        group: String,
+    },
     /// This many notices were left out.
     Omitted(usize),
 }
@@ -247,7 +267,7 @@ impl ConsumerNotice {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Stopped { .. } => Severity::Error,
-            Self::Recovered(_) | Self::NoTopicIds => Severity::Info,
+            Self::Recovered(_) | Self::NoTopicIds | Self::DestinationsAgree { .. } => Severity::Info,
             Self::NothingCommitted { before, .. } if *before == 0 => Severity::Info,
             _ => Severity::Warning,
         }
@@ -296,6 +316,13 @@ impl fmt::Display for ConsumerNotice {
             ),
             Self::LeaderIgnoresLimit => {
                 f.write_str("the leader of the group does not split the group's limit, so nothing is sent")
+            }
+            Self::DestinationsDiffer { group } => write!(
+                f,
+                "members of group {group} send to different destinations, so each record goes to only one of them"
+            ),
+            Self::DestinationsAgree { group } => {
+                write!(f, "all members of group {group} send to the same destination again")
             }
             Self::Omitted(count) => {
                 write!(f, "and {count} more lines of that kind, for other partitions")

@@ -1,12 +1,10 @@
-//! This member's part of the limit that all members of the group share: carries the [claims and
+//! This member's part of the limit that all members of the group share: carries its [claims and
 //! grants](crate::relay::group_limit) between the relay and the group protocol.
 
 use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::GroupLimit;
-use crate::kafka::group::assignor::{Assignor, Subscriber};
-use crate::kafka::group::membership::{Attach, Membership, opaque};
-use crate::record::Partition;
-use crate::relay::group_limit::{self, GroupPermits};
+use crate::kafka::group::membership::Membership;
+use crate::relay::group_limit::GroupPermits;
 use std::time::{Duration, Instant};
 
 /// The member thread's side of the limit.
@@ -24,24 +22,20 @@ impl MemberLimit {
         Self { limit, share, claimed: 0, claim: 0 }
     }
 
-    /// Has the membership split the limit whenever it is the leader.
-    pub(super) fn attach(&self, membership: &mut Membership) {
-        if let Some(limit) = self.limit {
-            membership.attach(splitter(limit.most.get()));
-        }
+    /// What to split as the leader.
+    pub(super) fn most(&self) -> Option<u32> {
+        self.limit.map(|limit| limit.most.get())
     }
 
-    /// Updates the claim sent with the next join, and has the member rejoin once it needs less than it claimed. To be
-    /// called before [`Membership::poll`].
-    pub(super) fn before_asking(&mut self, membership: &mut Membership, is_cooperative: bool) {
-        if self.limit.is_none() {
-            return;
-        }
+    /// The claim to send with the next join. Has the member rejoin once it needs less than it claimed. To be called
+    /// before [`Membership::poll`].
+    pub(super) fn before_asking(&mut self, membership: &mut Membership, is_cooperative: bool) -> Option<u32> {
+        self.limit?;
         if membership.is_settled() && self.share.has_let_go(self.claimed) {
             membership.join_again();
         }
         self.claim = self.share.claim(is_cooperative);
-        membership.set_user_data(group_limit::encode(self.claim));
+        Some(self.claim)
     }
 
     /// A join with the present claim was sent.
@@ -56,10 +50,9 @@ impl MemberLimit {
         is_split_by_nobody.then(|| ConsumerError::LimitNotSplit { group: group.to_owned() })
     }
 
-    /// Applies the grant of a new assignment. Returns a notice if nothing may be sent.
-    pub(super) fn granted(&self, user_data: &[u8]) -> Option<ConsumerNotice> {
+    /// Applies the grant of a new assignment, if there is one. Returns a notice if nothing may be sent.
+    pub(super) fn granted(&self, granted: Option<u32>) -> Option<ConsumerNotice> {
         self.limit?;
-        let granted = group_limit::decode(user_data);
         self.share.grant(granted.unwrap_or(0));
         match granted {
             Some(0) => Some(ConsumerNotice::NoPartOfLimit),
@@ -81,23 +74,4 @@ impl MemberLimit {
         let longest = self.limit.map_or(Duration::ZERO, |limit| limit.longest);
         until.checked_sub(longest).unwrap_or(until)
     }
-}
-
-fn splitter(limit: u32) -> Attach {
-    Box::new(move |assignor: Assignor, members: &[Subscriber], lists: &[Vec<Partition>]| {
-        let member = |(member, list): (&'_ Subscriber, &Vec<Partition>)| {
-            (group_limit::decode(opaque(assignor, &member.subscription)).unwrap_or(0), list.len())
-        };
-        let known: Vec<(u32, usize)> = members.iter().zip(lists).map(member).collect();
-        let members: Vec<group_limit::MemberClaim<'_>> = members
-            .iter()
-            .zip(&known)
-            .map(|(member, (claim, partitions))| group_limit::MemberClaim {
-                id: &member.member_id,
-                claim: *claim,
-                partitions: *partitions,
-            })
-            .collect();
-        group_limit::split(limit, &members).into_iter().map(group_limit::encode).collect()
-    })
 }

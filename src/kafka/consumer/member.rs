@@ -15,13 +15,16 @@ mod request_thread;
 mod requests;
 
 use super::ConsumerError;
+use super::group_destination::DestinationCheck;
 use super::group_limit::MemberLimit;
+use super::leader_data;
 use super::state::Shared;
 use crate::kafka::cluster::{Cluster, ClusterError, Connections};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::group::error::GroupError;
 use crate::kafka::group::exchange::{Answer, Ask, Request};
 use crate::kafka::group::membership::{Event, Membership, Settings, Step};
+use crate::kafka::group::user_data::UserData;
 use crate::record::Partition;
 use crate::relay::jitter::Jitter;
 use crate::relay::lease::Lease;
@@ -53,6 +56,7 @@ pub(super) struct Member {
     subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
     leaving: bool,
     limit: MemberLimit,
+    destination: DestinationCheck,
 }
 
 impl Member {
@@ -62,6 +66,7 @@ impl Member {
         settings: Settings,
         lease: Lease,
         limit: MemberLimit,
+        destination: DestinationCheck,
     ) -> Self {
         Self {
             cluster: Arc::clone(connections.cluster()),
@@ -76,6 +81,7 @@ impl Member {
             subscribed: None,
             leaving: false,
             limit,
+            destination,
         }
     }
 
@@ -111,7 +117,9 @@ impl Member {
 
     fn drive(&mut self, mut membership: Membership, mut thread: RequestThread) {
         let is_cooperative = self.settings.assignors.iter().all(|assignor| assignor.is_cooperative());
-        self.limit.attach(&mut membership);
+        if let Some(attach) = leader_data::attach(self.limit.most(), self.destination.digest()) {
+            membership.attach(attach);
+        }
         let mut clock = Clock::new(Reading::take());
         loop {
             let reading = Reading::take();
@@ -124,7 +132,9 @@ impl Member {
                 self.pass_on(&mut membership, event);
             }
             self.find_sizes();
-            self.limit.before_asking(&mut membership, is_cooperative);
+            let share = self.limit.before_asking(&mut membership, is_cooperative);
+            let user_data = UserData { share, sender: self.destination.sender(), comparison: None };
+            membership.set_user_data(user_data.encode());
             let step = membership.poll(Instant::now());
             while let Some(event) = membership.next_event() {
                 self.pass_on(&mut membership, event);
@@ -227,10 +237,18 @@ impl Member {
                     drop(state);
                     return self.shared.fail(error);
                 }
+                let told = UserData::decode(&user_data);
+                let compared = match self.destination.compared(told.comparison, !added.is_empty()) {
+                    Ok(notice) => notice,
+                    Err(error) => {
+                        // Closing gives the partitions back, of which nothing was read.
+                        drop(state);
+                        return self.shared.fail(error);
+                    }
+                };
                 // The grant goes before the partitions, so that nothing is sent beyond it.
-                if let Some(notice) = self.limit.granted(&user_data) {
-                    state.notify(&notice);
-                }
+                let granted = self.limit.granted(told.share);
+                compared.iter().chain(&granted).for_each(|notice| state.notify(notice));
                 added.into_iter().for_each(|partition| state.add(partition));
             }
             Event::Revoked(partitions) => {

@@ -19,13 +19,17 @@
 //! | [fetcher] | the thread that fetches from one broker |
 //! | [member] | the thread that drives [`group::membership`](crate::kafka::group) |
 //! | `group_limit` | this member's part of the group's limit |
+//! | `group_destination` | whether other members of the group send elsewhere |
+//! | `leader_data` | what the leader sends along with assignments |
 //! | `commit` | commits to the coordinator |
 
 mod commit;
 pub mod cursor;
 mod error;
 pub mod fetcher;
+mod group_destination;
 mod group_limit;
+mod leader_data;
 pub mod member;
 pub mod metadata;
 pub mod note;
@@ -46,6 +50,7 @@ use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceErro
 use commit::Committer;
 use cursor::{Cursor, Phase, Rules, Trouble};
 pub use error::{ConsumerError, ConsumerNotice};
+use group_destination::DestinationCheck;
 use group_limit::MemberLimit;
 use member::Member;
 use metadata::MetadataThread;
@@ -98,8 +103,9 @@ impl Consumer {
             settings.check().map_err(SourceError)?;
             shared.lock().is_member = true;
             let limit = MemberLimit::new(config.group_limit, share.clone());
-            let member =
-                Member::new(connections(), Arc::clone(&shared), settings.clone(), lease.clone(), limit);
+            let destination = DestinationCheck::new(config.destination, &settings.group);
+            let (settings, lease) = (settings.clone(), lease.clone());
+            let member = Member::new(connections(), Arc::clone(&shared), settings, lease, limit, destination);
             spawn("member", &shared, move || member.run())?;
         }
         Ok(Self { shared, config, cluster, lease, share, current: None })
