@@ -158,7 +158,7 @@ fn a_receiver_that_is_absent_is_waited_for_with_one_probe_at_a_time() {
     let port = crate::support::broker::free_port();
     let url = format!("http://127.0.0.1:{port}/hook");
     let running = start(broker, "absent", &url, &["--until-end", "--backoff", "50ms..200ms"]);
-    std::thread::sleep(Duration::from_millis(700)); // the outage
+    eventually("the pause", || running.said().contains("pausing all sending"));
     let receiver = Receiver::start_at(port, |_| Reply::Status(204));
     running.wait().expect(0).saying("pausing all sending").saying("no connection").saying("accepts again");
     assert_eq!(duplicates(&all_of(&receiver, 100)), 0);
