@@ -10,7 +10,7 @@ use crate::webhook::destination::Destination;
 #[cfg(feature = "keep-alive")]
 use crate::webhook::keep_alive::proxy::{Proxy, ProxyError};
 #[cfg(feature = "keep-alive")]
-use crate::webhook::keep_alive::{ClientSettings, KeepAlive};
+use crate::webhook::keep_alive::{ClientError, ClientSettings, KeepAlive};
 #[cfg(feature = "minreq")]
 use crate::webhook::minreq::Minreq;
 #[cfg(feature = "minreq")]
@@ -45,8 +45,7 @@ impl Client {
             #[cfg(feature = "keep-alive")]
             HttpClient::KeepAlive => {
                 let settings = settings(&destination, options)?;
-                let wrong = |error| Failure::usage(format!("the webhook's client: {error}"));
-                let client = KeepAlive::new(destination, settings).map_err(wrong)?;
+                let client = KeepAlive::new(destination, settings).map_err(|error| with_flag(&error))?;
                 Ok(Self::KeepAlive(Box::new(Sender::new(client, requests, options.timeout))))
             }
             #[cfg(feature = "minreq")]
@@ -104,6 +103,17 @@ impl Transport for Client {
             Self::Minreq(minreq) => minreq.target(record),
         }
     }
+}
+
+/// What is wrong with the way to the webhook, by the flag that asks for it.
+#[cfg(feature = "keep-alive")]
+fn with_flag(error: &ClientError) -> Failure {
+    let flag = match error {
+        ClientError::NotHttps => "--https-only",
+        ClientError::PrivateBehindProxy | ClientError::Private(_) => "--deny-private",
+        ClientError::Tls(_) => "TLS with the webhook",
+    };
+    Failure::usage(format!("{flag}: {error}"))
 }
 
 /// Makes clients that fetch access tokens. The endpoint is another party than the webhook, so nothing that proves who

@@ -63,8 +63,7 @@ impl fmt::Display for RunError {
             }
             Self::Uncommitted(positions, cause) => write!(
                 f,
-                "what was delivered last could not be committed and will be sent again: not committed are {positions} \
-                 ({cause})"
+                "what was delivered last could not be committed and will be sent again: {positions} ({cause})"
             ),
             Self::Twice(first, second) => write!(f, "{first}; and then {second}"),
             Self::Threads(error) => {
