@@ -5,7 +5,7 @@ use super::fields::Fields;
 use super::sink::{LONGEST_FLUSH, SINK, is_writer};
 use log::{Level, LevelFilter};
 
-/// Begins to log to stderr, as text or as JSON lines, panics included. Until [`set_verbosity`] only [`say`] is heard.
+/// Begins to log to stderr, as text or as JSON lines, panics included. Until `set_verbosity` only `say` writes lines.
 pub fn start(json: bool) {
     SINK.set_json(json);
     super::panics::log_panics();
@@ -53,7 +53,7 @@ pub(super) fn tell(level: Level, line: impl FnOnce() -> (Fields, String)) {
     }
 }
 
-/// Waits until everything logged is written, at most [`LONGEST_FLUSH`].
+/// Waits until everything logged is written, at most `LONGEST_FLUSH`.
 pub fn flush() {
     SINK.flush(LONGEST_FLUSH);
 }

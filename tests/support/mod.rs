@@ -1,16 +1,20 @@
-//! What the test crates share: a real broker, a receiver that counts and misbehaves, and the binary under test.
+//! What the tests share: a real broker, a receiver that counts and misbehaves, and the binary under test.
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 pub mod admin;
+#[cfg(feature = "cli")]
 pub mod binary;
 pub mod broker;
 pub mod bucket;
 pub mod certificates;
 pub mod cluster;
+#[cfg(feature = "kafka")]
+pub mod coordinator;
 pub mod counter;
 pub mod dice;
 pub mod jvm;
+#[cfg(feature = "cli")]
 pub mod members;
 pub mod numbered;
 pub mod program;

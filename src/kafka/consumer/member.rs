@@ -1,5 +1,5 @@
 //! The thin thread that drives [`Membership`]: it has its requests sent, and passes inputs and events between it and
-//! the other threads. It decides nothing and never waits for a response: a [request thread](request_thread) sends the
+//! the other threads. It decides nothing and never waits for a response: a request thread (`request_thread`) sends the
 //! requests, and another one the heartbeats in parallel to a join or a sync.
 //!
 //! So a heartbeat never waits for a fetch, a commit, a webhook or another member of the group.

@@ -247,8 +247,8 @@ mod tests {
 
     /// Requests that real brokers accepted, at least one for each version of each API.
     const KEPT: [&str; 2] = [
-        include_str!("../../../tests/protocol/golden/2.8.2.hex"),
-        include_str!("../../../tests/protocol/golden/4.3.1.hex"),
+        include_str!("../../../tests/it/protocol/golden/2.8.2.hex"),
+        include_str!("../../../tests/it/protocol/golden/4.3.1.hex"),
     ];
 
     fn requests() -> Vec<Vec<u8>> {

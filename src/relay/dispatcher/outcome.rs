@@ -14,7 +14,7 @@ pub enum Outcome {
     Retrying(Duration),
     /// Retried once the destination is back, or at once.
     Ready,
-    /// Rejected, and on its way to the dead letters: not done until it is [kept](Dispatcher::kept).
+    /// Rejected, and on its way to the dead letters: not done until it is [kept](super::Dispatcher::kept).
     PendingDeadLetter,
     /// Rejected and dropped by explicit wish: done.
     Dropped(Rejection),
