@@ -70,7 +70,7 @@ fn bad_values_name_the_flag_and_the_cure() {
 #[test]
 fn a_way_to_the_webhook_that_cannot_be_is_told() {
     refused(&["--https-only"], &["--https-only", "https://"]);
-    refused(&["--deny-private"], &["--deny-private: http://127.0.0.1:1 is not on the Internet"]);
+    refused(&["--deny-private"], &["--deny-private:", "http://127.0.0.1:1 is not on the Internet"]);
     refused(&["--connect-timeout", "0s"], &["--connect-timeout", "can't be 0"]);
     refused(&["--ca", ""], &["--ca", "the file name is missing"]);
     refused(&["--http-client", "curl"], &["--http-client", "keep-alive, minreq"]);
@@ -81,7 +81,7 @@ fn a_way_to_the_webhook_that_cannot_be_is_told() {
         ended.stderr
     );
     let open = ["--deny-private", "--proxy", "http://proxy.example:3128", "--url", "http://hook.example/"];
-    binary::run(&[&GOOD[..5], &open].concat()).expect(2).saying("can't be kept with a proxy");
+    binary::run(&[&GOOD[..5], &open].concat()).expect(2).saying("can't be denied behind a proxy");
     let secure = ["--url", "https://hook.example/"];
     for (more, text) in [
         (["--ca", "/no/such.pem"], "/no/such.pem"),

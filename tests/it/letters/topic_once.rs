@@ -165,7 +165,7 @@ fn where_brokers_have_no_ids_to_give_letters_are_put_without_and_it_is_told_once
     assert_eq!(sandbox.range("dead", 0), Some((0, 3)));
     let told = TOLD.lock().unwrap();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("the brokers have no InitProducerId"), "{told:?}");
+    assert!(told[0].contains("the brokers do not offer InitProducerId"), "{told:?}");
 }
 
 #[test]
