@@ -38,7 +38,7 @@ fn the_sandbox_serves_until_a_signal_and_run_delivers_from_it() {
 #[test]
 fn what_the_sandbox_cannot_be_is_told() {
     binary::run(&["sandbox", "--listen", "nowhere"]).expect(2).saying("not an address such as");
-    binary::run(&["sandbox", "--partitions", "1,2"]).expect(2).saying("how many a topic gets");
+    binary::run(&["sandbox", "--partitions", "1,2"]).expect(2).saying("number of partitions");
     binary::run(&["sandbox", "--listen", "127.0.0.1:0", "--topic", "no spaces"])
         .expect(2)
         .saying("INVALID_TOPIC");

@@ -131,7 +131,7 @@ fn the_token_endpoint_sees_no_certificate_of_the_webhooks() {
     );
     let trusting = format!("token-ca = {ca}\n");
     let said = checked(&open, &folder, &trusting, &[]);
-    assert!(said.contains("ok     credentials: are there"), "{said}");
+    assert!(said.contains("ok     credentials: are available"), "{said}");
     let strict = Peer::tls(&certificates, true, give_token);
     let said = checked(&strict, &folder, &trusting, &webhooks);
     assert!(
@@ -140,5 +140,5 @@ fn the_token_endpoint_sees_no_certificate_of_the_webhooks() {
     );
     let own = format!("{trusting}token-client-cert = {cert}\ntoken-client-key = {key}\n");
     let said = checked(&strict, &folder, &own, &[]);
-    assert!(said.contains("ok     credentials: are there"), "{said}");
+    assert!(said.contains("ok     credentials: are available"), "{said}");
 }
