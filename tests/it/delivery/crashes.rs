@@ -168,7 +168,7 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
     run(broker, "unknown", &receiver.url(), &[])
         .expect(1)
         .saying("'unknown' does not exist")
-        .saying("--topic");
+        .saying("or create it");
     let ended = run(broker, "known", &receiver.url(), &["--partitions", "9"]);
     ended.expect(1).saying("has no partition 9");
 }
