@@ -42,5 +42,5 @@ fn what_the_sandbox_cannot_be_is_told() {
     binary::run(&["sandbox", "--listen", "127.0.0.1:0", "--topic", "no spaces"])
         .expect(2)
         .saying("INVALID_TOPIC");
-    binary::run(&["run", "--listen", "127.0.0.1:0"]).expect(2).saying("not for run");
+    binary::run(&["run", "--listen", "127.0.0.1:0"]).expect(2).saying("is not a flag of run");
 }
