@@ -2,6 +2,7 @@
 //! cuts, retention. Each record has a number of its own, whatever its offset, so that one of a log is never taken for
 //! one of another.
 
+use crate::leader_epochs::LeaderEpochs;
 use crate::receiver::Reply;
 use sluicegate::kafka::consumer::cursor::EpochEnd;
 use sluicegate::kafka::protocol::Uuid;
@@ -53,8 +54,7 @@ pub struct Log {
     pub partition: usize,
     pub start: i64,
     pub end: i64,
-    /// The leader epochs, each with its first offset; never none.
-    pub reigns: Vec<(i32, i64)>,
+    pub epochs: LeaderEpochs,
     /// The numbers of its records, by offset.
     pub records: Vec<usize>,
     /// How often it lost its end.
@@ -74,7 +74,7 @@ impl Log {
             partition,
             start: 0,
             end: 0,
-            reigns: vec![(0, 0)],
+            epochs: LeaderEpochs::beginning(0, 0),
             records: Vec::new(),
             cuts: 0,
             is_deleted: false,
@@ -84,26 +84,17 @@ impl Log {
     }
 
     pub fn epoch(&self) -> i32 {
-        self.reigns.last().map_or(0, |(epoch, _)| *epoch)
+        self.epochs.last()
     }
 
     /// Under which epoch what lies at this offset was written.
     pub fn epoch_at(&self, offset: i64) -> i32 {
-        self.reigns.iter().rev().find(|(_, from)| *from <= offset).map_or(-1, |(epoch, _)| *epoch)
+        self.epochs.at(offset)
     }
 
     /// As a broker's cache of leader epochs answers.
     pub fn epoch_end(&self, asked: i32) -> EpochEnd {
-        if asked > self.epoch() {
-            return EpochEnd::Unknown;
-        }
-        match self.reigns.iter().rposition(|(epoch, _)| *epoch <= asked) {
-            None => EpochEnd::At { epoch: asked, end: self.reigns[0].1 },
-            Some(at) => {
-                let end = self.reigns.get(at + 1).map_or(self.end, |(_, start)| *start);
-                EpochEnd::At { epoch: self.reigns[at].0, end }
-            }
-        }
+        self.epochs.end_of(asked, self.end)
     }
 }
 
@@ -181,15 +172,14 @@ impl Logs {
         }
         of.cuts += u32::from(cut < of.end);
         of.end = cut;
-        of.reigns.retain(|(_, from)| *from < cut);
-        of.reigns.push((epoch, cut));
+        of.epochs.elect(epoch, cut);
         self.index(log);
     }
 
     /// The leaders' epochs begin anew, as where a cluster was restored; its records are the same.
     pub fn restore(&mut self, log: usize, epoch: i32) {
         let of = &mut self.logs[log];
-        of.reigns = vec![(epoch, of.start)];
+        of.epochs = LeaderEpochs::beginning(epoch, of.start);
         for number in &of.records {
             self.entries[*number].epoch = epoch;
         }
@@ -202,9 +192,7 @@ impl Logs {
             self.entries[number].is_gone = true;
         }
         of.start = start;
-        let first = of.reigns.iter().rposition(|(_, from)| *from <= start).unwrap_or(0);
-        of.reigns.drain(..first);
-        of.reigns[0].1 = of.reigns[0].1.max(start);
+        of.epochs.delete_up_to(start);
         self.index(log);
     }
 

@@ -9,13 +9,16 @@
 #[allow(dead_code, reason = "the model of the group asks for more")]
 #[path = "../support/coordinator.rs"]
 mod coordinator;
+#[path = "../support/dice.rs"]
+mod dice;
+#[path = "../support/leader_epochs.rs"]
+mod leader_epochs;
 
 mod acts;
 mod brokers;
 mod cluster;
 mod commits;
 mod consumer;
-mod dice;
 mod group;
 mod known;
 mod log;

@@ -14,6 +14,8 @@ pub mod coordinator;
 pub mod counter;
 pub mod dice;
 pub mod jvm;
+#[cfg(feature = "kafka")]
+pub mod leader_epochs;
 #[cfg(feature = "cli")]
 pub mod members;
 pub mod numbered;

@@ -10,6 +10,7 @@
 mod trouble;
 
 use crate::support::dice::Dice;
+use crate::support::leader_epochs::LeaderEpochs;
 
 use sluicegate::kafka::config::{Reset, Start};
 use sluicegate::kafka::consumer::cursor::{
@@ -32,13 +33,12 @@ struct Log {
     id: u8,
     start: i64,
     records: Vec<(i32, u64)>,
-    /// The leader epochs, each with its first offset.
-    reigns: Vec<(i32, i64)>,
+    epochs: LeaderEpochs,
 }
 
 impl Log {
     fn new(id: u8) -> Self {
-        Self { id, start: 0, records: Vec::new(), reigns: vec![(0, 0)] }
+        Self { id, start: 0, records: Vec::new(), epochs: LeaderEpochs::beginning(0, 0) }
     }
 
     fn end(&self) -> i64 {
@@ -46,37 +46,25 @@ impl Log {
     }
 
     fn epoch(&self) -> i32 {
-        self.reigns.last().unwrap().0
+        self.epochs.last()
     }
 
     /// As a broker's cache of leader epochs answers.
     fn epoch_end(&self, asked: i32) -> EpochEnd {
-        if asked > self.epoch() {
-            return EpochEnd::Unknown;
-        }
-        match self.reigns.iter().rposition(|(epoch, _)| *epoch <= asked) {
-            None => EpochEnd::At { epoch: asked, end: self.reigns[0].1 },
-            Some(at) => {
-                let end = self.reigns.get(at + 1).map_or(self.end(), |(_, start)| *start);
-                EpochEnd::At { epoch: self.reigns[at].0, end }
-            }
-        }
+        self.epochs.end_of(asked, self.end())
     }
 
     /// Another replica leads, which has no more than what lies before `cut`.
     fn elect(&mut self, cut: i64) {
         let epoch = self.epoch() + 1;
         self.records.truncate((cut - self.start) as usize);
-        self.reigns.retain(|(_, start)| *start < cut || *start == self.start && cut > self.start);
-        self.reigns.push((epoch, cut));
+        self.epochs.elect(epoch, cut);
     }
 
     fn delete_up_to(&mut self, start: i64) {
         self.records.drain(..(start - self.start) as usize);
         self.start = start;
-        let first = self.reigns.iter().rposition(|(_, from)| *from <= start).unwrap_or(0);
-        self.reigns.drain(..first);
-        self.reigns[0].1 = self.reigns[0].1.max(start);
+        self.epochs.delete_up_to(start);
     }
 }
 
@@ -134,7 +122,7 @@ struct World {
 macro_rules! trace {
     ($world:expr, $($word:tt)*) => {
         if $world.is_traced {
-            println!("{} | log {} {:?} {}..{}", format!($($word)*), $world.log.id, $world.log.reigns, $world.log.start,
+            println!("{} | log {} {:?} {}..{}", format!($($word)*), $world.log.id, $world.log.epochs, $world.log.start,
                 $world.log.end());
         }
     };

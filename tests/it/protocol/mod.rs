@@ -1,6 +1,5 @@
 //! The codec: against itself, against broken bytes, against Kafka's schemas and against real brokers.
 
-mod dice;
 mod golden;
 mod jar;
 mod json;

@@ -6,8 +6,8 @@
 //!
 //! [`Reader`]: sluicegate::kafka::protocol::Reader
 
-use super::dice::Dice;
 use super::round_trip::all;
+use crate::support::dice::Dice;
 use sluicegate::kafka::group::consumer_protocol::{
     decode_assignment, decode_subscription, encode_assignment, encode_subscription,
 };
@@ -26,10 +26,10 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
     match dice.below(7) {
         0 => bytes.truncate(at),
         1 => bytes.insert(at, dice.next() as u8),
-        2 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (dice.0 % 8)),
-        3 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = dice.0 as u8),
+        2 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << dice.below(8)),
+        3 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = dice.next() as u8),
         4 => {
-            let extreme = dice.of(&EXTREMES).to_be_bytes();
+            let extreme = dice.one(&EXTREMES).to_be_bytes();
             let piece = if dice.below(2) == 0 { &extreme[..] } else { &extreme[2..] };
             bytes.iter_mut().skip(at).zip(piece).for_each(|(byte, new)| *byte = *new);
         }
@@ -50,10 +50,10 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
 fn run(count: u64, seeds: &[Vec<u8>], dice: &mut Dice, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) -> u64 {
     let mut still_read = 0;
     for _ in 0..count {
-        let mut bytes = dice.of(seeds).clone();
+        let mut bytes = dice.one(seeds);
         for _ in 0..=dice.below(4) {
-            let other: &Vec<u8> = dice.of(seeds);
-            mutate(&mut bytes, other, dice);
+            let other = dice.one(seeds);
+            mutate(&mut bytes, &other, dice);
         }
         if let Some(written) = rewrite(&bytes) {
             still_read += 1;
@@ -66,7 +66,7 @@ fn run(count: u64, seeds: &[Vec<u8>], dice: &mut Dice, rewrite: impl Fn(&[u8]) -
 #[test]
 fn no_broken_frame_makes_the_codec_panic() {
     let asked = std::env::var(MUTATIONS.0).map(|count| count.parse().unwrap()).unwrap_or(MUTATIONS.1);
-    let mut dice = Dice(20_261_124);
+    let mut dice = Dice::seeded(20_261_124);
     let (mut broken, mut still_read) = (0, 0);
     let seeds: Vec<_> = all().filter(|(.., bodies)| bodies.iter().any(|body| !body.is_empty())).collect();
     let each = asked.div_ceil(seeds.len() as u64);
@@ -88,7 +88,7 @@ fn no_broken_subscription_or_assignment_makes_it_panic() {
     .concat();
     let assignment =
         vec![0, 1, 0, 0, 0, 1, 0, 1, b'a', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255];
-    let (seeds, mut dice) = ([subscription, assignment], Dice(1));
+    let (seeds, mut dice) = ([subscription, assignment], Dice::seeded(1));
     let rewrite = |bytes: &[u8]| Some(encode_subscription(&decode_subscription(bytes).ok()?).unwrap());
     assert!(run(20_000, &seeds, &mut dice, rewrite) > 1000);
     let rewrite = |bytes: &[u8]| Some(encode_assignment(&decode_assignment(bytes).ok()?).unwrap());

@@ -1,10 +1,10 @@
 //! Kafka's own schemas, out of the jars of the brokers that the codec must get along with; and messages drawn at
 //! random by them, as bytes and as `Debug` shows our structs.
 
-use super::dice::Dice;
 use super::jar::Jar;
 use super::json::Json;
 use super::messages::Message;
+use crate::support::dice::Dice;
 use crate::support::jvm::{Jars, target};
 use sluicegate::kafka::protocol::Format;
 use std::collections::BTreeSet;
@@ -224,12 +224,12 @@ impl Field {
                 of(value.to_be_bytes().to_vec(), format!("Uuid({value:032x})"))
             }
             "string" => {
-                let name = dice.of(&NAMES);
+                let name = dice.one(&NAMES);
                 let bytes = [length(Some(name.len()), 2, format), name.as_bytes().to_vec()].concat();
                 of(bytes, self.some(format!("{name:?}")))
             }
             "bytes" | "records" => {
-                let slice = dice.of(&SLICES);
+                let slice = dice.one(&SLICES);
                 let bytes = [length(Some(slice.len()), 4, format), slice.to_vec()].concat();
                 let hidden = format!("[{} bytes]", slice.len());
                 of(bytes, self.some(if self.name == SECRET { hidden } else { format!("{slice:?}") }))
@@ -340,6 +340,6 @@ pub fn samples(message: &Message, format: Format, count: usize) -> Vec<Vec<u8>> 
     static NEWEST: LazyLock<Option<Schemas>> = LazyLock::new(|| Schemas::of(crate::support::broker::NEW));
     let Some(schemas) = &*NEWEST else { return Vec::new() };
     let schema = schemas.message(message.name, &message.api.versions());
-    let mut dice = Dice(7);
+    let mut dice = Dice::seeded(7);
     (0..count).map(|_| draw(&schema.fields, format, &mut dice).bytes).collect()
 }

@@ -1,10 +1,10 @@
 //! The codec held against Kafka's own schemas, in each version that is spoken: the names of the fields, their order,
 //! types, defaults and tags, which of them may be null and which may be left out.
 
-use super::dice::Dice;
 use super::messages::{MESSAGES, Message};
 use super::schema::{self, Schema, Schemas, draw};
 use crate::support::broker::{NEW, VERSIONS};
+use crate::support::dice::Dice;
 use crate::support::jvm::Jars;
 use sluicegate::kafka::group::assignor::{Assignment, Subscription};
 use sluicegate::kafka::group::consumer_protocol::{encode_assignment, encode_subscription};
@@ -54,7 +54,7 @@ fn every_version_is_encoded_as_kafkas_schemas_say() {
 }
 
 fn compare(message: &Message, schema: &Schema, format: Format, with_names: bool, name: &str) {
-    let mut dice = Dice(20_261_127);
+    let mut dice = Dice::seeded(20_261_127);
     let mut smallest = usize::MAX;
     for _ in 0..VALUES {
         let drawn = draw(&schema.fields, format, &mut dice);
@@ -76,7 +76,7 @@ fn what_a_version_lacks_is_left_out_only_where_kafka_does() {
     let mut refused = 0;
     for message in MESSAGES {
         let schema = schemas.message(message.name, &message.api.versions());
-        let mut dice = Dice(1);
+        let mut dice = Dice::seeded(1);
         for (from, to) in message.formats().flat_map(|from| message.formats().map(move |to| (from, to))) {
             for _ in 0..VALUES / 10 {
                 let drawn = draw(&schema.fields, from, &mut dice);

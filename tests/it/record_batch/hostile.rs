@@ -3,6 +3,7 @@
 
 use crate::record_batch::golden::{names, segment};
 use crate::record_batch::{Owned, read};
+use crate::support::dice::Dice;
 use sluicegate::kafka::record_batch::{
     BatchError, BatchWriter, Batches, Compression, MAX_UNPACKED, NewRecord, Unpacker, place,
 };
@@ -13,22 +14,6 @@ const LIMIT: usize = 64 << 10;
 const COUNT_AT: usize = 57;
 /// Where its records begin.
 const RECORDS_AT: usize = 61;
-
-/// xorshift64*: the same numbers in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
 
 /// Reads everything there is, without a look at checksums, and holds the records against what their batch says.
 fn read_unchecked(bytes: &[u8], unpacker: &mut Unpacker) -> Option<BatchError> {
@@ -65,28 +50,28 @@ fn read_unchecked(bytes: &[u8], unpacker: &mut Unpacker) -> Option<BatchError> {
     None
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
     // Rather in a batch's records than in its header, which is soon refused.
-    let at = match random.below(4) {
-        0 => random.below(bytes.len()),
-        _ => random.below(bytes.len().saturating_sub(18)) + 18,
+    let at = match dice.below(4) {
+        0 => dice.below(bytes.len()),
+        _ => dice.below(bytes.len().saturating_sub(18)) + 18,
     };
     let at = at.min(bytes.len() - 1);
-    match random.below(7) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
-        2 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+    match dice.below(7) {
+        0 => bytes[at] ^= 1 << dice.below(8),
+        1 => bytes[at] = dice.next() as u8,
+        2 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][dice.below(5)],
         3 => {
             let numbers = [0i32, -1, i32::MIN, i32::MAX, 1 << 16, 1 << 28];
-            let number = numbers[random.below(6)].to_be_bytes();
+            let number = numbers[dice.below(6)].to_be_bytes();
             bytes.iter_mut().skip(at).zip(number).for_each(|(byte, new)| *byte = new);
         }
         4 => {
             bytes.remove(at);
         }
-        5 => bytes.insert(at, random.next() as u8),
+        5 => bytes.insert(at, dice.next() as u8),
         _ => {
-            let (from, len) = (random.below(bytes.len()), random.below(40));
+            let (from, len) = (dice.below(bytes.len()), dice.below(40));
             let piece: Vec<u8> = bytes.iter().skip(from).take(len).copied().collect();
             bytes.iter_mut().skip(at).zip(piece).for_each(|(byte, new)| *byte = new);
         }
@@ -110,14 +95,14 @@ fn first_batches() -> Vec<Vec<u8>> {
 fn no_mutation_of_a_batch_panics_or_leaves_its_bounds() {
     let mutations = std::env::var("SLUICEGATE_MUTATIONS").map_or(200_000, |number| number.parse().unwrap());
     let (batches, mut unpacker) = (first_batches(), Unpacker::new());
-    let mut random = Random(0x51_1ce9a7e);
+    let mut dice = Dice::seeded(0x51_1ce9a7e);
     let (mut refused, mut read) = (0, 0);
     for round in 0..mutations {
         let mut bytes = batches[round % batches.len()].clone();
-        for _ in 0..=random.below(3) {
-            mutate(&mut bytes, &mut random);
+        for _ in 0..=dice.below(3) {
+            mutate(&mut bytes, &mut dice);
         }
-        if random.below(8) > 0 {
+        if dice.below(8) > 0 {
             mend_length(&mut bytes);
         }
         match read_unchecked(&bytes, &mut unpacker) {

@@ -1,31 +1,12 @@
 //! The reading of answers over 100,000 mutated streams of bytes: the same answer however they are split, never a
 //! panic, never more than the bounds.
 
+use crate::support::dice::Dice;
 use sluicegate::webhook::answer::{BODY_LIMIT, HEAD_LIMIT};
 use sluicegate::webhook::keep_alive::response_reader::{Malformed, ResponseReader};
 
 const ROUNDS: usize = 100_000;
 const SEED: u64 = 0x5EED_0F5E_ED00_0001;
-
-/// A stream of random numbers (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a [u8]]) -> &'a [u8] {
-        from[self.below(from.len())]
-    }
-}
 
 const ANSWERS: [&[u8]; 12] = [
     b"HTTP/1.1 200 OK\r\nPHP Warning:  x\r\nA: \x01\r\n y\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
@@ -58,16 +39,16 @@ const PIECES: [&[u8]; 14] = [
     b"HTTP/1.1 ",
 ];
 
-fn mutated(random: &mut Random) -> Vec<u8> {
-    let mut bytes = random.pick(&ANSWERS).to_vec();
-    for _ in 0..random.below(5) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(5) {
+fn mutated(dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = dice.one(&ANSWERS).to_vec();
+    for _ in 0..dice.below(5) {
+        let at = dice.below(bytes.len() + 1);
+        match dice.below(5) {
             0 => bytes.truncate(at),
-            1 if at < bytes.len() => bytes[at] = random.next() as u8,
-            2 => drop(bytes.splice(at..at, random.pick(&PIECES).iter().copied())),
-            3 => drop(bytes.drain(at..(at + random.below(8)).min(bytes.len()))),
-            4 => bytes.extend_from_slice(random.pick(&ANSWERS)),
+            1 if at < bytes.len() => bytes[at] = dice.next() as u8,
+            2 => drop(bytes.splice(at..at, dice.one(&PIECES).iter().copied())),
+            3 => drop(bytes.drain(at..(at + dice.below(8)).min(bytes.len()))),
+            4 => bytes.extend_from_slice(dice.one(&ANSWERS)),
             _ => {}
         }
     }
@@ -107,14 +88,14 @@ fn outcome(reading: &mut ResponseReader, bytes: &[u8], mut length: impl FnMut() 
 
 #[test]
 fn an_answer_is_the_same_however_it_is_split() {
-    let mut random = Random(SEED);
+    let mut dice = Dice::seeded(SEED);
     let (mut whole, mut split) = (ResponseReader::default(), ResponseReader::default());
     let (mut answers, mut reusable) = (0, 0);
     for round in 0..ROUNDS {
-        let bytes = mutated(&mut random);
+        let bytes = mutated(&mut dice);
         let expected = outcome(&mut whole, &bytes, || usize::MAX / 2);
-        let longest = 1 + random.below(20);
-        let got = outcome(&mut split, &bytes, || 1 + random.below(longest));
+        let longest = 1 + dice.below(20);
+        let got = outcome(&mut split, &bytes, || 1 + dice.below(longest));
         assert_eq!(got, expected, "round {round}: {}", bytes.escape_ascii());
         answers += usize::from(expected.is_ok());
         reusable += usize::from(expected.is_ok_and(|it| it.4));
@@ -128,7 +109,7 @@ fn an_answer_is_the_same_however_it_is_split() {
 
 #[test]
 fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
-    let mut random = Random(SEED);
+    let mut dice = Dice::seeded(SEED);
     let (mut whole, mut split) = (ResponseReader::default(), ResponseReader::default());
     for (status, fill) in [(200, "A: b\r\n"), (200, "b"), (103, "A: b\r\n"), (503, "x\n"), (200, " \n")] {
         for more in 0..8 {
@@ -136,7 +117,7 @@ fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
             let bytes = format!("HTTP/1.1 {status} X\r\nA: {fill}\r\nRetry-After: 7\r\n\r\nrest");
             let expected = outcome(&mut whole, bytes.as_bytes(), || usize::MAX / 2);
             for _ in 0..20 {
-                let got = outcome(&mut split, bytes.as_bytes(), || random.below(9_000));
+                let got = outcome(&mut split, bytes.as_bytes(), || dice.below(9_000));
                 assert_eq!(got, expected, "{status} {more}");
             }
         }
@@ -151,7 +132,7 @@ fn an_answer_beyond_the_bounds_is_the_same_however_it_is_split() {
             let bytes = [format!("HTTP/1.1 200 X\r\n{head}\r\n\r\n").as_bytes(), &body].concat();
             let expected = outcome(&mut whole, &bytes, || usize::MAX / 2);
             for _ in 0..20 {
-                assert_eq!(outcome(&mut split, &bytes, || random.below(9_000)), expected, "{head} {more}");
+                assert_eq!(outcome(&mut split, &bytes, || dice.below(9_000)), expected, "{head} {more}");
             }
         }
     }
