@@ -25,12 +25,13 @@ use super::protocol::{ApiKey, ErrorCode};
 use super::record_batch::{Compression, NewRecord, ProducerState};
 use crate::record::Partition;
 use crate::text::terminal::excerpt;
+use crate::text::time::timestamp;
 pub use batches::BATCH_BYTES;
 use batches::{Batch, murmur2, smaller, split, written};
 pub use error::ProducerError;
 use sequences::{Sequences, Written};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How many attempts a batch gets per send, with a refresh of the leaders between them.
 const LEADER_ATTEMPTS: u32 = 3;
@@ -98,14 +99,13 @@ impl<'a> Sending<'a> {
         if some.is_empty() {
             some.clone_from(&batch.records);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = timestamp(SystemTime::now());
         let mut is_changed = false;
         for at in some {
             let (Some(record), Some(count)) = (self.records.get_mut(at), self.timestamps.get_mut(at)) else {
                 continue;
             };
             if *count < MOST_TIMESTAMPS {
-                let now = i64::try_from(now).unwrap_or(i64::MAX);
                 record.timestamp = if *count == 0 { now } else { NO_TIMESTAMP };
                 *count += 1;
                 is_changed = true;
@@ -292,7 +292,7 @@ impl Producer {
     }
 
     fn partitions(&self) -> Result<u32, ProducerError> {
-        let size = self.connections.cluster().sizes().get(self.topic.as_str()).copied().unwrap_or(0);
+        let size = self.connections.cluster().size(&self.topic).unwrap_or(0);
         match u32::try_from(size) {
             Ok(size @ 1..) => Ok(size),
             _ => Err(ProducerError::NoPartitions(self.topic.clone())),

@@ -149,11 +149,11 @@ pub fn encode(share: u32) -> Vec<u8> {
     [&FORM[..], &share.to_be_bytes()].concat()
 }
 
-/// Reads what [`encode`] wrote, also where more follows it; `None` for all else, such as what other programs put
+/// Reads what [`encode`] wrote, with the bytes that follow it; `None` for all else, such as what other programs put
 /// there.
-pub fn decode(user_data: &[u8]) -> Option<u32> {
-    let share = user_data.strip_prefix(&FORM)?.first_chunk()?;
-    Some(u32::from_be_bytes(*share))
+pub fn decode(user_data: &[u8]) -> Option<(u32, &[u8])> {
+    let (share, rest) = user_data.strip_prefix(&FORM)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*share), rest))
 }
 
 #[cfg(test)]
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn foreign_user_data_says_nothing() {
-        assert_eq!(decode(&encode(7)), Some(7));
-        assert_eq!(decode(&[encode(7), vec![1, 2]].concat()), Some(7));
+        assert_eq!(decode(&encode(7)), Some((7, &[][..])));
+        assert_eq!(decode(&[encode(7), vec![1, 2]].concat()), Some((7, &[1, 2][..])));
         for foreign in [&b""[..], b"sg", b"sg\x01", b"sg\x01\0\0\0", b"sg\x02\0\0\0\x07", b"\0\0\0\x05"] {
             assert_eq!(decode(foreign), None);
         }

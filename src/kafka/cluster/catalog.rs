@@ -45,19 +45,34 @@ pub struct Place {
     pub leader: Option<Leader>,
 }
 
+/// What consecutive responses have said, against newer metadata, and how many of them.
+#[derive(Clone, Copy, Debug)]
+struct Streak<T> {
+    said: T,
+    responses: u32,
+}
+
+impl<T: PartialEq> Streak<T> {
+    /// The streak after another response: a longer one, or a new one if it says something else.
+    fn after(before: Option<Self>, said: T) -> Self {
+        let responses = before.filter(|before| before.said == said).map_or(0, |before| before.responses);
+        Self { said, responses: responses + 1 }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Slot {
     leader: Option<Leader>,
-    /// A leader with a lower epoch, and how many consecutive responses have named it.
-    older: Option<(Leader, u32)>,
+    /// A leader with a lower epoch.
+    older: Option<Streak<Leader>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Topic {
     id: Uuid,
     former: VecDeque<Uuid>,
-    /// A former id, and how many consecutive responses have named it.
-    returning: Option<(Uuid, u32)>,
+    /// A former id.
+    returning: Option<Streak<Uuid>>,
     /// A broker has answered a fetch that named the current id.
     served: bool,
     /// Since then a broker has answered that it doesn't know the current id.
@@ -105,8 +120,12 @@ impl Catalog {
 
     /// The number of partitions of each known topic.
     pub fn sizes(&self) -> TopicSizes {
-        let size = |topic: &Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        self.topics.iter().map(|(name, topic)| (Arc::clone(name), size(topic))).collect()
+        self.topics.iter().map(|(name, topic)| (Arc::clone(name), topic.size())).collect()
+    }
+
+    /// The number of partitions of a topic, if it is known.
+    pub fn size(&self, topic: &str) -> Option<i32> {
+        self.topics.get(topic).map(Topic::size)
     }
 
     /// The known leader has denied that it leads: the next response is accepted whatever its epoch.
@@ -226,16 +245,20 @@ impl Catalog {
 }
 
 impl Topic {
+    fn size(&self) -> i32 {
+        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
     /// Whether a response with this former id overrules the current one.
     fn is_overruled_by(&mut self, former: Uuid) -> bool {
-        let said = self.returning.filter(|(id, _)| *id == former).map_or(1, |(_, times)| times + 1);
-        self.returning = Some((former, said));
+        let streak = Streak::after(self.returning, former);
+        self.returning = Some(streak);
         let needed = match (self.served, self.refused) {
             (false, true) => 1,
             (false, false) | (true, true) => CONSISTENT,
             (true, false) => OVERRULES_SERVED,
         };
-        said >= needed
+        streak.responses >= needed
     }
 }
 
@@ -248,10 +271,10 @@ impl Slot {
         if told.epoch < 0 || told.epoch >= known.epoch || !brokers.contains_key(&known.broker) {
             return believed;
         }
-        let said = self.older.filter(|(older, _)| *older == told).map_or(1, |(_, times)| times + 1);
-        match said >= CONSISTENT {
+        let streak = Streak::after(self.older, told);
+        match streak.responses >= CONSISTENT {
             true => believed,
-            false => Self { leader: self.leader, older: Some((told, said)) },
+            false => Self { leader: self.leader, older: Some(streak) },
         }
     }
 }

@@ -106,6 +106,11 @@ impl Cluster {
         self.known().sizes()
     }
 
+    /// The number of partitions of a topic, if it is known.
+    pub fn size(&self, topic: &str) -> Option<i32> {
+        self.known().size(topic)
+    }
+
     /// Learns from a metadata response.
     fn learn(&self, answer: &MetadataResponse<'_>, about_all: bool) -> Result<(), ClusterError> {
         match self.known().learn(answer, about_all) {

@@ -276,7 +276,7 @@ fn find<'a>(entries: &'a [Entry], partition: &Partition) -> Option<&'a Entry> {
 fn is_there(cluster: &Cluster, entries: &[Entry], partition: &Partition) -> bool {
     let read = find(entries, partition).map(|entry| entry.topic);
     let known = cluster.topic_id(partition.topic());
-    let size = cluster.sizes().get(partition.topic()).copied();
+    let size = cluster.size(partition.topic());
     size.is_some_and(|size| partition.number() < size) && read.is_none_or(|read| known == read)
 }
 

@@ -27,7 +27,7 @@ pub enum ConsumerError {
     NoPartition {
         /// Its topic.
         topic: Arc<str>,
-        /// The number of the compression.
+        /// Its number.
         partition: i32,
         /// How many partitions the topic has.
         count: i32,
@@ -113,12 +113,10 @@ impl fmt::Display for ConsumerError {
                 write!(f, "topic {topic} has no partition {partition}: it has {count}")
             }
             Self::NothingReadable(partitions) => {
-                let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-                write!(f, "nothing is left that can be read: {}. The lines above say why", names.join(", "))
+                write!(f, "nothing is left that can be read: {}. The lines above say why", list(partitions))
             }
             Self::EndUnreachable(partitions) => {
-                let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-                write!(f, "{} can't be read to the end: the lines above say why", names.join(", "))
+                write!(f, "{} can't be read to the end: the lines above say why", list(partitions))
             }
             Self::PositionLost { partition, change } => change.write(f, partition),
             Self::Group { group, instance_id, error } => {
@@ -333,12 +331,16 @@ impl fmt::Display for ConsumerNotice {
 
 impl Error for ConsumerNotice {}
 
+fn list(partitions: &[Partition]) -> String {
+    let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
 /// A few names, and how many more there are.
 fn names(partitions: &[Partition]) -> String {
-    let named: Vec<String> = partitions.iter().take(MOST_NAMES).map(ToString::to_string).collect();
-    match partitions.len().saturating_sub(MOST_NAMES) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
+    match partitions.split_at_checked(MOST_NAMES) {
+        Some((named, more)) if !more.is_empty() => format!("{} and {} more", list(named), more.len()),
+        _ => list(partitions),
     }
 }
 

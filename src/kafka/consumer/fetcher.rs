@@ -238,6 +238,7 @@ impl Taker<'_> {
         // Brokers answer in the order of the request, so the search continues after the last match.
         let mut place = 0;
         for topic in &answer.responses {
+            let mut served = None;
             for data in &topic.partitions {
                 let of_it = |asked: &Asked| {
                     let same = match topic.topic {
@@ -253,9 +254,7 @@ impl Taker<'_> {
                 let Some(asked) = asked.get_mut(at) else { continue };
                 match self.take(asked, data) {
                     Ok(()) => {
-                        if topic.topic.is_empty() {
-                            self.cluster.topic_served(asked.partition.topic(), asked.topic);
-                        }
+                        served.get_or_insert_with(|| (asked.partition.clone(), asked.topic));
                         note_preferred_replica(asked, data.preferred_read_replica, self.shared);
                     }
                     Err(Refused::Fatal(error)) => return Err(error),
@@ -272,6 +271,9 @@ impl Taker<'_> {
                         Vec::new()
                     }),
                 }
+            }
+            if let Some((partition, id)) = served.filter(|_| topic.topic.is_empty()) {
+                self.cluster.topic_served(partition.topic(), id);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::offsets;
 use super::outage_notice::OutageNotice;
 use super::state::{Shared, State};
 use super::topics::Topics;
-use super::{ConsumerError, ConsumerNotice};
+use super::{ConsumerError, ConsumerNotice, spawn};
 use crate::kafka::cluster::{Connections, Leader, Place, is_fatal};
 use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::group::assignor::TopicSizes;
@@ -397,14 +397,9 @@ impl MetadataThread {
                 Connections::new(Arc::clone(self.connections.cluster()), self.config.request_timeout);
             let fetcher =
                 Fetcher::new(broker, connections, Arc::clone(&self.shared), Arc::clone(&self.config));
-            let thread = std::thread::Builder::new().name(format!("fetch-{broker}"));
-            let guard = super::PanicGuard { name: "fetch", shared: Arc::clone(&self.shared) };
-            let run = move || {
-                let _guard = guard;
-                fetcher.run();
-            };
-            // The thread is not joined: closing the consumer shuts its socket down, and it ends by itself.
-            if let Err(error) = thread.spawn(run) {
+            // Closing the consumer shuts its socket down.
+            let started = spawn("fetch", format!("fetch-{broker}"), &self.shared, move || fetcher.run());
+            if let Err(error) = started {
                 self.shared.fail(ConsumerError::Thread(error));
             }
         }

@@ -56,6 +56,7 @@ use member::Member;
 use metadata::MetadataThread;
 use state::{Chunk, Shared, State};
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use topics::Topics;
@@ -98,7 +99,8 @@ impl Consumer {
             _ => GroupPermits::unlimited(),
         };
         let metadata = MetadataThread::new(connections(), Arc::clone(&shared), Arc::clone(&config), topics);
-        spawn("metadata", &shared, move || metadata.run())?;
+        let no_thread = |error| SourceError(shared.explain(&ConsumerError::Thread(error)));
+        spawn("metadata", "metadata".into(), &shared, move || metadata.run()).map_err(no_thread)?;
         if let Share::Group(settings) = &config.share {
             settings.check().map_err(SourceError)?;
             shared.lock().is_member = true;
@@ -106,7 +108,7 @@ impl Consumer {
             let destination = DestinationCheck::new(config.destination, &settings.group);
             let (settings, lease) = (settings.clone(), lease.clone());
             let member = Member::new(connections(), Arc::clone(&shared), settings, lease, limit, destination);
-            spawn("member", &shared, move || member.run())?;
+            spawn("member", "member".into(), &shared, move || member.run()).map_err(no_thread)?;
         }
         Ok(Self { shared, config, cluster, lease, share, current: None })
     }
@@ -192,18 +194,21 @@ impl Consumer {
     }
 }
 
+/// Starts a thread whose panic fails the consumer. `name` is what an error calls it.
+///
+/// It is not joined: it may block in a read, and ends by itself once the state is closed.
 fn spawn(
     name: &'static str,
+    thread: String,
     shared: &Arc<Shared>,
     run: impl FnOnce() + Send + 'static,
-) -> Result<(), SourceError> {
+) -> io::Result<()> {
     let guard = PanicGuard { name, shared: Arc::clone(shared) };
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+    let started = std::thread::Builder::new().name(thread).spawn(move || {
         let _guard = guard;
         run();
     });
-    // The thread is not joined: it may block in a read, and ends by itself once the state is closed.
-    thread.map(drop).map_err(|error| SourceError(shared.explain(&ConsumerError::Thread(error))))
+    started.map(drop)
 }
 
 /// Reports a panic of its thread as the consumer's failure; otherwise the consumer would stall silently.

@@ -14,8 +14,6 @@ use crate::relay::group_limit;
 
 /// The beginning of user data without a share.
 const ENTRIES_ALONE: [u8; 3] = *b"sg\x02";
-/// The length of the first form without entries.
-const SHARE_LENGTH: usize = 7;
 /// Tag of a member's [`Sender`]: its digest, then whether it is admitted.
 const SENDER: u8 = 1;
 const SENDER_LENGTH: u8 = 9;
@@ -59,13 +57,11 @@ impl UserData {
 
     /// Reads any bytes; what is not understood is left out.
     pub fn decode(bytes: &[u8]) -> Self {
-        let share = group_limit::decode(bytes);
-        let mut data = Self { share, ..Self::default() };
-        let entries = match share {
-            Some(_) => bytes.get(SHARE_LENGTH..),
-            None => bytes.strip_prefix(&ENTRIES_ALONE),
+        let (share, mut rest) = match group_limit::decode(bytes) {
+            Some((share, entries)) => (Some(share), entries),
+            None => (None, bytes.strip_prefix(&ENTRIES_ALONE).unwrap_or_default()),
         };
-        let mut rest = entries.unwrap_or_default();
+        let mut data = Self { share, ..Self::default() };
         while let [tag, length, following @ ..] = rest
             && let Some((value, after)) = following.split_at_checked(usize::from(*length))
         {
@@ -116,7 +112,7 @@ mod tests {
         assert_eq!(share.encode(), group_limit::encode(7));
         assert_eq!(UserData::decode(&group_limit::encode(7)), share);
         let both = UserData { sender: Some(SENDS), ..share };
-        assert_eq!(group_limit::decode(&both.encode()), Some(7));
+        assert_eq!(group_limit::decode(&both.encode()).map(|(share, _)| share), Some(7));
         let no_share = UserData { share: None, ..both };
         assert_eq!(group_limit::decode(&no_share.encode()), None, "no claim, rather than one of 0");
         assert_eq!(no_share.encode(), b"sg\x02\x01\x09\x01\x02\x03\x04\x05\x06\x07\x08\x01");

@@ -202,7 +202,7 @@ impl Group {
         let ids: Vec<String> = self.members.keys().map(|id| format!("member-{id:03}")).collect();
         let count = ids.len();
         let member = |(at, (id, process)): (usize, (&'_ String, &Process))| {
-            let claim = decode(&encode(process.claimed)).unwrap();
+            let claim = decode(&encode(process.claimed)).unwrap().0;
             let partitions = self.partitions / count + usize::from(at < self.partitions % count);
             (id.clone(), claim, partitions)
         };
@@ -220,7 +220,7 @@ impl Group {
         if let Some(process) = self.nth(n).filter(|process| process.hears())
             && let Some(assignment) = process.assignment.take()
         {
-            process.share.grant(decode(&assignment).unwrap());
+            process.share.grant(decode(&assignment).unwrap().0);
             process.holds = true;
         }
     }

@@ -4,7 +4,7 @@
 use super::requests::{self, Joining, in_time};
 use crate::kafka::cluster::{ClusterError, Connections, Target};
 use crate::kafka::connection::Canceller;
-use crate::kafka::consumer::PanicGuard;
+use crate::kafka::consumer::spawn;
 use crate::kafka::consumer::state::Shared;
 use crate::kafka::group::exchange::{Answer, Ask, Request, RequestId};
 use crate::kafka::protocol;
@@ -85,11 +85,7 @@ impl RequestThread {
             shared: Arc::clone(shared),
             inbox: Arc::clone(inbox),
         };
-        let guard = PanicGuard { name, shared: Arc::clone(shared) };
-        std::thread::Builder::new().name(name.into()).spawn(move || {
-            let _guard = guard;
-            worker.run(&waiting);
-        })?;
+        spawn(name, name.into(), shared, move || worker.run(&waiting))?;
         Ok(Self { jobs, switch, last: None })
     }
 
