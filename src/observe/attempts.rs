@@ -4,7 +4,7 @@ use super::fields::Fields;
 use super::log::tell;
 use super::observer::Named;
 use crate::record::Record;
-use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport};
+use crate::relay::transport::{Answer, Attempt, SendError, Target, Transport, cause};
 use log::Level;
 use std::time::Instant;
 
@@ -21,17 +21,12 @@ impl Transport for LoggedAttempts<'_> {
         let took = begun.elapsed();
         tell(Level::Debug, || {
             let fields = Fields::of("attempt").record(record).number("attempt", attempt.number);
-            let (fields, answered) = match &outcome {
-                Ok(Answer { status, excerpt, .. }) => {
-                    let fields = fields.status(Some(*status));
-                    match excerpt.as_str() {
-                        "" => (fields, format!("status {status}")),
-                        excerpt => (fields.text("cause", excerpt), format!("status {status} ({excerpt})")),
-                    }
-                }
-                Err(error) => (fields.text("cause", &*error.text), error.text.clone()),
+            let fields = match &outcome {
+                Ok(answer) if answer.excerpt.is_empty() => fields.status(Some(answer.status)),
+                Ok(answer) => fields.status(Some(answer.status)).text("cause", &*answer.excerpt),
+                Err(error) => fields.text("cause", &*error.text),
             };
-            let number = attempt.number;
+            let (number, answered) = (attempt.number, cause(&outcome));
             let text = format!("{}: attempt {number}, after {took:.1?}: {answered}", Named(record));
             (fields.millis("duration_ms", took), text)
         });

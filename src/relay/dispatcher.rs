@@ -44,7 +44,6 @@ use crate::record::Record;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-pub(super) use outcome::cause;
 pub use outcome::{Answered, Outcome};
 
 /// Records and targets examined, at most, to find a record to send.

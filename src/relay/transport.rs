@@ -18,6 +18,29 @@ pub struct Answer {
     pub excerpt: String,
 }
 
+impl Answer {
+    /// `status 503 (busy)`: the status, and the excerpt where there is one.
+    pub fn summary(&self) -> String {
+        summary(self.status, &self.excerpt)
+    }
+}
+
+/// An answer of which only these two are kept, as [`Answer::summary`] has it.
+pub(super) fn summary(status: u16, excerpt: &str) -> String {
+    match excerpt {
+        "" => format!("status {status}"),
+        excerpt => format!("status {status} ({excerpt})"),
+    }
+}
+
+/// The result of an attempt as text: the answer, or why there is none.
+pub fn cause(outcome: &Result<Answer, SendError>) -> String {
+    match outcome {
+        Ok(answer) => answer.summary(),
+        Err(error) => error.text.clone(),
+    }
+}
+
 /// The stage at which a request failed, which tells whether the failure is about the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendErrorKind {

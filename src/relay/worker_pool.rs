@@ -13,7 +13,7 @@ use super::semaphore::{Permit, Semaphore};
 use super::settings::OnRejection;
 use super::source::CommitError;
 use super::stop::Stop;
-use super::transport::{Answer, SendError, Transport};
+use super::transport::{Answer, SendError, Transport, cause};
 use crate::record::{Checkpoint, Record};
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -340,14 +340,6 @@ fn rejected(
     action: OnRejection,
 ) {
     observer.on(&Event::Rejected { record, rejection, action });
-}
-
-/// The result of an attempt as text.
-fn cause(outcome: &Result<Answer, SendError>) -> String {
-    match outcome {
-        Ok(answer) => super::dispatcher::cause(&(Some(answer.status), answer.excerpt.clone())),
-        Err(error) => error.to_string(),
-    }
 }
 
 /// Removes a worker when it leaves, and reports a panic to the loop, which would wait for an answer that never comes.

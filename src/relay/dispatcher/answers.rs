@@ -1,6 +1,6 @@
 //! What an answer means for its record, for the destination, and for records that were turned away before.
 
-use super::outcome::{Answered, Outcome, Reason, cause, reason, was_sent};
+use super::outcome::{Answered, Outcome, Reason, reason, was_sent, words};
 use super::{Dispatcher, PendingDeadLetter, Ticket};
 use crate::record::Record;
 use crate::relay::dead_letter::{DeadLetter, Rejection};
@@ -9,7 +9,7 @@ use crate::relay::pause::{PauseEffect, SentRequest};
 use crate::relay::run_error::RunError;
 use crate::relay::schedule::{RecordState, Slot, TurnedAway};
 use crate::relay::settings::OnRejection;
-use crate::relay::transport::{Answer, SendError, Target};
+use crate::relay::transport::{Answer, SendError, Target, cause};
 use crate::relay::verdict::{PauseCause, SetupFault, Verdict};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -102,7 +102,7 @@ impl Dispatcher {
             Verdict::Accepted => self.failing = None,
             Verdict::Retry { .. } | Verdict::Pause { .. } => {
                 let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
-                self.failing = Some((since, cause(&reason(outcome))));
+                self.failing = Some((since, cause(outcome)));
             }
             Verdict::Rejected | Verdict::Stop | Verdict::Again => {}
         }
@@ -354,7 +354,7 @@ impl Dispatcher {
             if self.schedule.suspects() >= self.most_suspects() {
                 return;
             }
-            let cause = cause(&turned_away.answer);
+            let cause = words(&turned_away.answer);
             let place = (slot.partition.clone(), slot.offset);
             self.schedule.suspect(accused);
             let delay = self.delay(1, None);

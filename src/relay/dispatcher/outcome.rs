@@ -2,7 +2,7 @@
 
 use crate::record::Record;
 use crate::relay::dead_letter::Rejection;
-use crate::relay::transport::{Answer, SendError, SendErrorKind};
+use crate::relay::transport::{Answer, SendError, SendErrorKind, summary};
 use std::time::Duration;
 
 /// What became of a record after an attempt.
@@ -48,11 +48,10 @@ pub(super) fn was_sent(outcome: &Result<Answer, SendError>) -> bool {
     !matches!(outcome, Err(SendError { kind: SendErrorKind::Unsendable, .. }))
 }
 
-/// The same as text: `status 503 (busy)`.
-pub(in crate::relay) fn cause(reason: &Reason) -> String {
+/// The same as text, as [`cause`](crate::relay::transport::cause) has it.
+pub(super) fn words(reason: &Reason) -> String {
     match reason {
-        (Some(status), text) if text.is_empty() => format!("status {status}"),
-        (Some(status), text) => format!("status {status} ({text})"),
+        (Some(status), text) => summary(*status, text),
         (None, text) => text.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! Queries: they change nothing but what counts as committed or reported.
 
 use super::Dispatcher;
-use super::outcome::cause;
+use super::outcome::words;
 use crate::record::{Checkpoint, Offset, Partition};
 use crate::relay::event::{Change, Totals};
 use crate::relay::run_error::RunError;
@@ -160,7 +160,7 @@ impl Dispatcher {
             partition: partition.clone(),
             offset: slot.offset,
             attempts: slot.attempts,
-            cause: slot.turned_away.as_ref().map(|turned_away| cause(&turned_away.answer)),
+            cause: slot.turned_away.as_ref().map(|turned_away| words(&turned_away.answer)),
         })
     }
 
