@@ -1,7 +1,5 @@
 //! Where a delivery puts rejected records: planned from the flags, looked at, and opened.
 
-#[cfg(feature = "kafka")]
-use super::Exit;
 use super::Failure;
 use super::options::{DeadLetter, Options};
 use super::source::Brokers;
@@ -173,6 +171,6 @@ fn look_at_topic(name: &str, reach: &Reach) -> Result<Vec<String>, Failure> {
     let about = |text: String| format!("the dead-letter topic '{name}': {text}");
     match crate::kafka::dead_letters::look(cluster(reach), name) {
         Ok(warnings) => Ok(warnings.into_iter().map(about).collect()),
-        Err(error) => Err(Failure { exit: Exit::Failed, text: about(super::advice::sentence(&error)) }),
+        Err(error) => Err(Failure::failed(about(super::advice::sentence(&error)))),
     }
 }

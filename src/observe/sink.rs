@@ -4,6 +4,7 @@
 //! that find the queue full are dropped and counted.
 
 use super::backlog::{Backlog, Line};
+use crate::text::time::millis;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What our lines are filed under.
 const TARGET: &str = "sluicegate";
@@ -207,7 +208,7 @@ fn printable(text: &str) -> Cow<'_, str> {
 
 /// One JSON object: the time of the event in milliseconds since 1970, level, fields if there are any, message.
 fn json(line: &Line) -> String {
-    let time = line.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let time = millis(line.at);
     let message = crate::text::json::escape(&line.text);
     let level = match line.level {
         Level::Error => "error",
@@ -247,6 +248,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_text_line_is_one_line_that_cannot_hurt_a_terminal() {

@@ -1,6 +1,28 @@
 //! Times as people and programs read them.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970; 0 before.
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same as Kafka counts them.
+pub fn timestamp(time: SystemTime) -> i64 {
+    i64::try_from(millis(time)).unwrap_or(i64::MAX)
+}
+
+/// A time from milliseconds since 1970; the latest that there is where the clock knows no such time.
+pub fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+}
+
+/// A time for people: as [`rfc3339`] has it, or a question mark.
+pub fn shown(time: SystemTime) -> String {
+    rfc3339(timestamp(time)).unwrap_or_else(|| "?".into())
+}
 
 /// Milliseconds since 1970 as RFC 3339 has it; `None` below 0 and past the year 9999.
 pub fn rfc3339(milliseconds: i64) -> Option<String> {

@@ -8,7 +8,7 @@
 
 use super::headers::{Headers, percent_encode_unless};
 use crate::record::Record;
-pub use crate::text::time::rfc3339;
+use crate::text::time::rfc3339;
 use std::collections::BTreeMap;
 
 /// The attributes that every event of the Kafka binding's binary mode has.

@@ -6,12 +6,12 @@ use crate::cli::plan::CheckPlan;
 #[cfg(feature = "kafka")]
 use crate::cli::source::Native;
 use crate::cli::source::SourcePlan;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::{Failure, print};
 use crate::observe::advice;
 use crate::record::{Offset, Partition, Record};
-use crate::relay::dead_letter::headers::millis;
-use crate::relay::transport::{Answer, Attempt, Transport};
+use crate::relay::transport::{Attempt, Transport, cause};
 use crate::relay::verdict::{Policy, Verdict};
+use crate::text::time::timestamp;
 use std::time::SystemTime;
 
 /// The topic that a test event says it is from.
@@ -53,8 +53,8 @@ pub(crate) fn run(plan: CheckPlan) -> Result<(), Failure> {
     }
     match report.wrong {
         0 => Ok(()),
-        1 => Err(Failure { exit: Exit::Failed, text: "one check failed: see above".into() }),
-        n => Err(Failure { exit: Exit::Failed, text: format!("{n} checks failed: see above") }),
+        1 => Err(Failure::failed("one check failed: see above")),
+        n => Err(Failure::failed(format!("{n} checks failed: see above"))),
     }
 }
 
@@ -64,15 +64,11 @@ fn warn(text: &str) {
 
 /// Sends one event, and says what its answer means for a run. Its id begins with the topic's name.
 fn send_test(client: &Client, policy: &Policy) -> Result<String, String> {
-    let now = i64::try_from(millis(SystemTime::now())).unwrap_or(i64::MAX);
+    let now = timestamp(SystemTime::now());
     let topic = Partition::new(TEST_TOPIC, 0);
     let record = Record::new(topic, Offset(0), now, None, Some(TEST_BODY));
     let outcome = client.send(&record, Attempt::FIRST);
-    let answered = match &outcome {
-        Ok(Answer { status, excerpt, .. }) if excerpt.is_empty() => format!("status {status}"),
-        Ok(Answer { status, excerpt, .. }) => format!("status {status} ({excerpt})"),
-        Err(error) => error.text.clone(),
-    };
+    let answered = cause(&outcome);
     match policy.judge(&outcome) {
         Verdict::Accepted => Ok(format!("{answered}: accepted")),
         Verdict::Retry { .. } => Err(format!("{answered}: a run would retry such an event again and again")),

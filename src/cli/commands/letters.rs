@@ -1,14 +1,13 @@
 //! Dead letters as `replay` and `tail` read and show them.
 
-use crate::cli::{Exit, Failure};
+use crate::cli::Failure;
 use crate::observe::log;
 use crate::relay::dead_letter::DeadLetter;
 use crate::relay::dead_letter::file_source::{DeadLetterFiles, ReadOptions};
-use crate::relay::dead_letter::headers::millis;
 use crate::relay::dead_letter::replay_progress::{ReplayEntries, ReplayProgress};
 use crate::relay::source::{PollLimit, Polled, Source};
 use crate::text::terminal::excerpt;
-use crate::webhook::cloud_event::rfc3339;
+use crate::text::time::shown;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -48,7 +47,7 @@ pub(super) fn each(
                     break;
                 }
             }
-            Err(error) => return Err(Failure { exit: Exit::Failed, text: error.to_string() }),
+            Err(error) => return Err(Failure::failed(error.to_string())),
         }
     }
     source.close();
@@ -63,8 +62,7 @@ pub(super) fn warn(text: &str) {
 /// A letter in a line: when it was rejected, where it is from, the status, the reason, key and value.
 pub(super) fn line(letter: &DeadLetter) -> String {
     let DeadLetter { record, rejection } = letter;
-    let at =
-        i64::try_from(millis(rejection.last_attempt)).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
+    let at = shown(rejection.last_attempt);
     let status = rejection.status.map_or("no answer".into(), |status| status.to_string());
     let mut line = format!("{at} {}@{} {status}", record.partition(), record.offset());
     // Writing to a String cannot fail.
@@ -87,7 +85,7 @@ mod tests {
     use super::*;
     use crate::record::{Offset, Partition, Record};
     use crate::relay::dead_letter::Rejection;
-    use crate::relay::dead_letter::headers::time;
+    use crate::text::time::time;
 
     #[test]
     fn a_letter_is_one_line_that_cannot_hurt_a_terminal() {

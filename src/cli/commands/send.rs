@@ -10,7 +10,7 @@ use crate::cli::delivery::DeliveryPlan;
 use crate::cli::plan::{Input, SendPlan};
 use crate::observe::log::warning;
 use crate::record::{Offset, Partition, Record};
-use crate::relay::dead_letter::headers::{LONGEST_TOPIC, millis};
+use crate::relay::dead_letter::headers::LONGEST_TOPIC;
 use crate::relay::dead_letter::replay_progress::{FileProgress, ReplayProgress, ResumePoint, path_beside};
 use crate::relay::line_source::deferred_error::DeferredError;
 use crate::relay::line_source::{
@@ -18,6 +18,7 @@ use crate::relay::line_source::{
 };
 use crate::relay::source::CommitError;
 use crate::text::terminal;
+use crate::text::time::timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, stdin};
 use std::path::Path;
@@ -154,10 +155,6 @@ fn pass_line_break(file: &mut File, place: &mut LinePosition) -> io::Result<Opti
     };
     file.seek(SeekFrom::Start(place.byte))?;
     Ok(notice)
-}
-
-fn timestamp(time: SystemTime) -> i64 {
-    i64::try_from(millis(time)).unwrap_or(i64::MAX)
 }
 
 /// The file's name, made fit for a topic.

@@ -1,8 +1,8 @@
 //! `tail`: dead letters for people, one a line; or for programs, as they would stand in a file.
 
 use super::letters::{each, file_source, line, warn};
+use crate::cli::Failure;
 use crate::cli::plan::{LettersFrom, TailPlan};
-use crate::cli::{Exit, Failure};
 use crate::relay::dead_letter::file_source::ReadOptions;
 use crate::relay::dead_letter::headers::restore;
 use crate::relay::dead_letter::replay_progress::ReplayEntries;
@@ -49,7 +49,7 @@ pub(crate) fn run(plan: TailPlan) -> Result<(), Failure> {
     match written {
         // A reader that has gone (`| head`) is no fault of ours.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure { exit: Exit::Failed, text: format!("standard output can't be written: {error}") })
+            Err(Failure::failed(format!("standard output can't be written: {error}")))
         }
         _ => Ok(()),
     }

@@ -3,8 +3,9 @@
 use super::{BASE, Command, Flag, Group, WEBHOOK, choose, switch};
 use crate::cli::options::DeadLetter;
 use crate::cli::values;
-use crate::relay::dead_letter::headers::{is_topic, time};
+use crate::relay::dead_letter::headers::is_topic;
 use crate::relay::settings::OnRejection;
+use crate::text::time::time;
 
 const REPLAY: &[Command] = &[Command::Replay];
 const TAIL: &[Command] = &[Command::Tail];

@@ -78,7 +78,7 @@ impl fmt::Display for DeadLetterFilter {
         let mut parts: Vec<String> = self.statuses.iter().map(status).collect();
         parts.extend(self.reasons.iter().map(|text| format!("reason~{}", text.escape_default())));
         parts.extend(self.topics.iter().map(|name| format!("topic={}", name.escape_default())));
-        parts.extend(self.since.map(|since| format!("since={}", super::headers::millis(since))));
+        parts.extend(self.since.map(|since| format!("since={}", crate::text::time::millis(since))));
         parts.sort();
         parts.dedup();
         f.write_str(&parts.join("&"))
@@ -89,7 +89,8 @@ impl fmt::Display for DeadLetterFilter {
 mod tests {
     use super::*;
     use crate::record::{Offset, Partition};
-    use crate::relay::dead_letter::headers::{time, to_record};
+    use crate::relay::dead_letter::headers::to_record;
+    use crate::text::time::time;
 
     fn letter(topic: &str, status: Option<u16>, reason: &str, at: u64) -> DeadLetter {
         DeadLetter {

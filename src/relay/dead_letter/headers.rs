@@ -6,8 +6,8 @@
 
 use super::{DeadLetter, Rejection};
 use crate::record::{Header, Offset, Partition, Record};
+use crate::text::time::{millis, time};
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the names of all these headers begin with. A record's own headers never do: they would be ours, from before.
 pub const PREFIX: &str = "sluicegate-error-";
@@ -77,17 +77,6 @@ impl ErrorHeader {
 pub fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=LONGEST_TOPIC).contains(&name.len()) && name.bytes().all(legal)
-}
-
-/// Milliseconds since 1970.
-pub fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time from milliseconds since 1970; the latest that there is where the clock knows no such time.
-pub fn time(millis: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
 /// The headers of a dead letter: the record's own in order, then the [error headers](ErrorHeader). Those of an earlier
@@ -214,6 +203,7 @@ fn number<T: std::str::FromStr>(record: &Record, field: ErrorHeader) -> Result<T
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn letter(headers: &[Header<'_>]) -> DeadLetter {
         let at = UNIX_EPOCH + Duration::from_millis(1_500);

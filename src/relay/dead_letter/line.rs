@@ -4,9 +4,10 @@
 //! ones also where that is shorter, so that a line is little longer than its record. Members are written in a fixed
 //! order and read in any; unknown ones are ignored.
 
-use super::headers::{is_topic, millis, time};
+use super::headers::is_topic;
 use super::{DeadLetter, Rejection};
 use crate::record::{Header, Offset, Partition, Record};
+use crate::text::time::{millis, time};
 use crate::text::{base64, json};
 use std::fmt;
 use std::fmt::Write as _;

@@ -13,8 +13,8 @@ mod topic_refusals;
 use crate::support::receiver::Receiver;
 use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
-use sluicegate::relay::dead_letter::headers::time;
 use sluicegate::relay::dead_letter::{DeadLetter, DeadLetters, Rejection};
+use sluicegate::text::time::time;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
