@@ -60,8 +60,7 @@ pub(super) fn long(command: Option<Command>) -> String {
     match command.map(Command::about) {
         None => COMMANDS.iter().for_each(|about| {
             let _ = writeln!(out, "  {}", usage(about));
-            let text = format!("{}. {}", capitalised(about.summary), about.more);
-            wrap(&mut out, 6, text.trim_end());
+            wrap(&mut out, 6, &description(about));
         }),
         Some(about) => {
             if !about.more.is_empty() {
@@ -71,12 +70,8 @@ pub(super) fn long(command: Option<Command>) -> String {
             examples(&mut out, about, usize::MAX);
         }
     }
-    let is_shown = |flag: &&Flag| command.is_none_or(|command| flag.commands.contains(&command));
-    for (group, heading) in Group::ALL {
-        let mut flags = FLAGS.iter().filter(|flag| flag.group == *group).filter(is_shown).peekable();
-        if flags.peek().is_some() {
-            let _ = writeln!(out, "\n{heading}:");
-        }
+    for (heading, flags) in groups(command) {
+        let _ = writeln!(out, "\n{heading}:");
         for flag in flags {
             let _ = writeln!(out, "  {}", head(flag));
             wrap(&mut out, 6, &sentences(flag, command.is_none()));
@@ -89,12 +84,23 @@ pub(super) fn long(command: Option<Command>) -> String {
     out
 }
 
+/// The groups with the flags that a command takes, or with all; groups without any are left out.
+pub(super) fn groups(command: Option<Command>) -> impl Iterator<Item = (&'static str, Vec<&'static Flag>)> {
+    let is_shown = move |flag: &&Flag| command.is_none_or(|command| flag.commands.contains(&command));
+    let of_group = move |group| FLAGS.iter().filter(move |flag| flag.group == group).filter(is_shown);
+    let all = Group::ALL.iter().map(move |(group, heading)| (*heading, of_group(*group).collect::<Vec<_>>()));
+    all.filter(|(_, flags)| !flags.is_empty())
+}
+
 /// The flags that a command takes, in the order of their groups.
 pub(super) fn flags_of(command: Command) -> impl Iterator<Item = &'static Flag> {
-    let of_group = move |group: Group| {
-        FLAGS.iter().filter(move |flag| flag.group == group && flag.commands.contains(&command))
-    };
-    Group::ALL.iter().flat_map(move |(group, _)| of_group(*group))
+    groups(Some(command)).flat_map(|(_, flags)| flags)
+}
+
+/// Everything about a command in sentences.
+pub(super) fn description(about: &About) -> String {
+    let text = format!("{}. {}", capitalised(about.summary), about.more);
+    text.trim_end().to_owned()
 }
 
 /// A command line with everything that has to be on it.
@@ -131,7 +137,7 @@ pub(super) fn head(flag: &Flag) -> String {
 }
 
 /// The first letter in upper case.
-pub(super) fn capitalised(text: &str) -> String {
+fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

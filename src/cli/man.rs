@@ -1,8 +1,7 @@
 //! The man page, in roff, made from the tables of commands and of flags.
 
 use super::command::COMMANDS;
-use super::flags::{FLAGS, Group};
-use super::help::{COMMON, SENTENCE, capitalised, head, sentences, usage};
+use super::help::{COMMON, SENTENCE, description, groups, head, sentences, usage};
 use std::fmt::Write;
 
 /// The page.
@@ -14,19 +13,15 @@ pub(super) fn page() -> String {
         text(SENTENCE)
     );
     for about in COMMANDS {
-        let sentences = format!("{}. {}", capitalised(about.summary), about.more);
         // Writing to a String cannot fail, here and below.
-        let _ = write!(out, ".SS {}\n{}\n", quoted(&usage(about)), text(sentences.trim_end()));
+        let _ = write!(out, ".SS {}\n{}\n", quoted(&usage(about)), text(&description(about)));
         for (what, line) in about.examples {
             let _ = write!(out, ".PP\n{}:\n.PP\n.RS 4\n.nf\n{}\n.fi\n.RE\n", text(what), text(line));
         }
     }
     out.push_str(".SH FLAGS\nThe commands that take a flag stand at its end.\n");
-    for (group, heading) in Group::ALL {
-        let mut flags = FLAGS.iter().filter(|flag| flag.group == *group).peekable();
-        if flags.peek().is_some() {
-            let _ = writeln!(out, ".SS {}", quoted(heading));
-        }
+    for (heading, flags) in groups(None) {
+        let _ = writeln!(out, ".SS {}", quoted(heading));
         for flag in flags {
             let _ = write!(out, ".TP\n\\fB{}\\fR\n{}\n", text(&head(flag)), text(&sentences(flag, true)));
         }
@@ -63,6 +58,7 @@ fn quoted(argument: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::flags::FLAGS;
 
     #[test]
     fn every_flag_and_every_command_is_on_the_page() {
