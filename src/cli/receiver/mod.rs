@@ -13,7 +13,7 @@ mod http;
 mod tally;
 mod verify;
 
-pub(crate) use tally::Tally;
+pub(crate) use tally::Counts;
 pub(crate) use verify::Verifier;
 
 use http::{Fault, Head};
@@ -22,6 +22,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tally::Tally;
 
 /// Connections at once; one more is closed. Above the most events of the demo, which sends them all at once.
 pub(crate) const MOST_CONNECTIONS: usize = 1_024;
@@ -148,8 +149,8 @@ impl Receiver {
     }
 
     /// What it has counted so far.
-    pub(crate) fn tally(&self) -> Tally {
-        self.shared.tally().clone()
+    pub(crate) fn counts(&self) -> Counts {
+        self.shared.tally().counts.clone()
     }
 }
 
@@ -221,9 +222,9 @@ impl Shared {
             tally.end();
             match &signature {
                 _ if accepted => {}
-                _ if !fits => tally.turned_away += 1,
-                Some(Err(_)) => tally.unverified += 1,
-                _ => tally.refused += 1,
+                _ if !fits => tally.counts.turned_away += 1,
+                Some(Err(_)) => tally.counts.unverified += 1,
+                _ => tally.counts.refused += 1,
             }
             accepted && tally.accept(head.id.as_deref())
         };
@@ -255,7 +256,7 @@ impl Shared {
         fault: &Fault,
     ) -> io::Result<()> {
         let (status, reason) = fault.answer();
-        self.tally().unreadable += 1;
+        self.tally().counts.unreadable += 1;
         (self.behaviour.tell)(&Answered {
             status,
             method: "-",
@@ -347,8 +348,8 @@ mod tests {
         let answers = exchange(&receiver, post.repeat(4).as_bytes());
         let statuses: Vec<&str> = answers.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
         assert_eq!(statuses, ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 200 OK"].repeat(2), "{answers}");
-        let tally = receiver.tally();
-        assert_eq!((tally.accepted, tally.duplicates, tally.refused, tally.most), (2, 1, 2, 1));
+        let counts = receiver.counts();
+        assert_eq!((counts.accepted, counts.duplicates, counts.refused, counts.most), (2, 1, 2, 1));
     }
 
     #[test]
@@ -371,7 +372,7 @@ mod tests {
         // An end where a request could begin is no fault; one in the midst of a body is nobody's event.
         assert_eq!(exchange(&receiver, b""), "");
         assert_eq!(exchange(&receiver, b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{}"), "");
-        assert_eq!((receiver.tally().unreadable, receiver.tally().accepted), (7, 0));
+        assert_eq!((receiver.counts().unreadable, receiver.counts().accepted), (7, 0));
     }
 
     #[test]

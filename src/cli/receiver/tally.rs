@@ -11,9 +11,9 @@ pub(crate) const MOST_IDS: usize = 1_000_000;
 /// Moments that are kept for a picture.
 const MOST_FLIGHTS: usize = 100_000;
 
-/// The counters of a receiver.
+/// What a receiver has counted so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counts {
     /// Requests answered with 2xx, duplicates included.
     pub(crate) accepted: usize,
     /// Accepted events that had been accepted before.
@@ -30,6 +30,12 @@ pub(crate) struct Tally {
     pub(crate) most: usize,
     /// How many were in flight from each moment on; kept for pictures only.
     pub(crate) flights: Vec<(Instant, usize)>,
+}
+
+/// Counts requests as they come and go.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) counts: Counts,
     keeps_flights: bool,
     in_flight: usize,
     seen: Seen,
@@ -43,7 +49,7 @@ impl Tally {
     /// Another request is in flight. Returns how many there are.
     pub(super) fn begin(&mut self) -> usize {
         self.in_flight += 1;
-        self.most = self.most.max(self.in_flight);
+        self.counts.most = self.counts.most.max(self.in_flight);
         self.moved();
         self.in_flight
     }
@@ -55,19 +61,21 @@ impl Tally {
     }
 
     fn moved(&mut self) {
-        if self.keeps_flights && self.flights.len() < MOST_FLIGHTS {
-            self.flights.push((Instant::now(), self.in_flight));
+        if self.keeps_flights && self.counts.flights.len() < MOST_FLIGHTS {
+            self.counts.flights.push((Instant::now(), self.in_flight));
         }
     }
 
     /// Counts an accepted event. Returns whether it is a duplicate; without an id none is.
     pub(super) fn accept(&mut self, id: Option<&str>) -> bool {
-        self.accepted += 1;
+        self.counts.accepted += 1;
         let duplicate = id.is_some_and(|id| !self.seen.insert(id));
-        self.duplicates += usize::from(duplicate);
+        self.counts.duplicates += usize::from(duplicate);
         duplicate
     }
+}
 
+impl Counts {
     /// From the first request to the end of the last; zero without [`flights`](Self::flights).
     pub(crate) fn took(&self) -> Duration {
         let ends = self.flights.first().zip(self.flights.last());
@@ -83,7 +91,7 @@ impl Tally {
 
 /// The last ids, as hashes with a key of this process: their length costs nothing, and two of a million share a hash
 /// once in some 40 million runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Seen {
     hasher: RandomState,
     hashes: HashSet<u64>,
@@ -118,18 +126,18 @@ mod tests {
         (0..MOST_IDS).for_each(|n| _ = tally.accept(Some(&n.to_string())));
         assert!(!tally.accept(Some("a")));
         assert_eq!(tally.seen.hashes.len(), MOST_IDS);
-        assert_eq!((tally.duplicates, tally.accepted), (1, MOST_IDS + 4));
+        assert_eq!((tally.counts.duplicates, tally.counts.accepted), (1, MOST_IDS + 4));
     }
 
     #[test]
     fn moments_are_bounded_and_kept_only_where_asked_for() {
         let mut tally = Tally::default();
-        assert_eq!((tally.begin(), tally.begin(), tally.flights.len()), (1, 2, 0));
+        assert_eq!((tally.begin(), tally.begin(), tally.counts.flights.len()), (1, 2, 0));
         let mut tally = Tally::new(true);
         (0..MOST_FLIGHTS).for_each(|_| {
             tally.begin();
             tally.end();
         });
-        assert_eq!((tally.flights.len(), tally.most), (MOST_FLIGHTS, 1));
+        assert_eq!((tally.counts.flights.len(), tally.counts.most), (MOST_FLIGHTS, 1));
     }
 }

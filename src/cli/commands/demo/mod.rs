@@ -13,8 +13,8 @@ mod svg;
 use crate::cli::client::Client;
 use crate::cli::options::Options;
 use crate::cli::plan::DemoPlan;
-use crate::cli::receiver::{Behaviour, Receiver, Tally};
-use crate::cli::{Exit, Failure, open_files, print};
+use crate::cli::receiver::{Behaviour, Counts, Receiver};
+use crate::cli::{Failure, open_files, print};
 use crate::record::{Offset, Partition, Record};
 use crate::relay::Relay;
 use crate::relay::dead_letter::Drop;
@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &DemoPlan) -> Result<(), Failure> {
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure { exit: Exit::Failed, text: format!("the demo's {what}: {error}") }
+    Failure::failed(format!("the demo's {what}: {error}"))
 }
 
 fn start(capacity: usize, delay: Duration) -> Result<(Receiver, Client), Failure> {
@@ -92,7 +92,7 @@ fn two_at_once(plan: &DemoPlan) -> Result<(), Failure> {
         ..RelaySettings::default()
     };
     deliver(settings, events, &client, &Story)?;
-    let seen = receiver.tally();
+    let seen = receiver.counts();
     let pauses = seen.pauses(interval.max(Duration::from_millis(1)));
     print(&format!(
         "\nWhat the receiver counted: {} delivered, at most {} in flight, {pauses} pauses of {interval:?} or more.\n\n",
@@ -129,8 +129,8 @@ fn with_and_without(plan: &DemoPlan) -> Result<(), Failure> {
     let (receiver, client) = start(CAPACITY, plan.delay)?;
     let settings = RelaySettings { max_concurrency: n, ..RelaySettings::default() };
     deliver(settings, events, &client, &Unobserved)?;
-    let limited = receiver.tally();
-    let caption = |seen: &Tally| format!("{:.2} s", seen.took().as_secs_f64());
+    let limited = receiver.counts();
+    let caption = |seen: &Counts| format!("{:.2} s", seen.took().as_secs_f64());
     let pictures = [
         Picture { heading: "a task for each event".into(), flights: &open.flights, caption: caption(&open) },
         Picture {
@@ -157,7 +157,7 @@ fn with_and_without(plan: &DemoPlan) -> Result<(), Failure> {
 }
 
 /// A thread for each event, all at once, and nobody who asks how it went: how the story began.
-fn without_limit(events: usize, delay: Duration) -> Result<Tally, Failure> {
+fn without_limit(events: usize, delay: Duration) -> Result<Counts, Failure> {
     let (receiver, client) = start(CAPACITY, delay)?;
     let partition = Partition::new("demo", 0);
     std::thread::scope(|scope| {
@@ -169,7 +169,7 @@ fn without_limit(events: usize, delay: Duration) -> Result<Tally, Failure> {
             let _ = std::thread::Builder::new().spawn_scoped(scope, task);
         }
     });
-    Ok(receiver.tally())
+    Ok(receiver.counts())
 }
 
 fn width() -> usize {

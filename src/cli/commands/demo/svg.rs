@@ -2,7 +2,7 @@
 //! for light and dark backgrounds.
 
 use super::picture::most_by_column;
-use crate::cli::receiver::Tally;
+use crate::cli::receiver::Counts;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ const STYLE: &str = "\
 
 /// Two small charts: `open` ran without a limit, `limited` with one of `limit` requests, both against a receiver that can
 /// take `capacity` at once.
-pub(super) fn draw(open: &Tally, limited: &Tally, limit: usize, capacity: usize) -> String {
+pub(super) fn draw(open: &Counts, limited: &Counts, limit: usize, capacity: usize) -> String {
     let mut out = String::new();
     let title = format!(
         "Without a limit {} of {} requests fail; with at most {limit} in flight {} of {}.",
@@ -71,7 +71,7 @@ pub(super) fn draw(open: &Tally, limited: &Tally, limit: usize, capacity: usize)
     out
 }
 
-fn curves(out: &mut String, open: &Tally, limited: &Tally, capacity: usize) {
+fn curves(out: &mut String, open: &Counts, limited: &Counts, capacity: usize) {
     let span = open.took().max(limited.took());
     let top = open.most.max(limited.most).max(capacity);
     out.push_str(&text(20, 36, "ink title", "Requests in flight"));
@@ -91,7 +91,7 @@ fn curves(out: &mut String, open: &Tally, limited: &Tally, capacity: usize) {
     out.push_str(&text(right - 36, CURVES.bottom() + 16, "faint", &seconds(span)));
 }
 
-fn bars(out: &mut String, open: &Tally, limited: &Tally) {
+fn bars(out: &mut String, open: &Counts, limited: &Counts) {
     let top = open.turned_away.max(limited.turned_away).max(1);
     out.push_str(&text(BARS.left - 32, 36, "ink title", "Requests that failed (503)"));
     frame(out, &BARS, top);
@@ -125,18 +125,16 @@ mod tests {
     use super::*;
     use std::time::Instant;
 
-    fn tally(most: usize, turned_away: usize, ms: u64) -> Tally {
+    fn counts(most: usize, turned_away: usize, ms: u64) -> Counts {
         let start = Instant::now();
         let end = start + Duration::from_millis(ms);
-        let mut tally = Tally::default();
-        tally.flights = vec![(start, most), (end, 0)];
-        (tally.most, tally.turned_away, tally.accepted) = (most, turned_away, 400 - turned_away);
-        tally
+        let flights = vec![(start, most), (end, 0)];
+        Counts { most, turned_away, accepted: 400 - turned_away, flights, ..Counts::default() }
     }
 
     #[test]
     fn the_picture_is_well_formed_and_has_no_script() {
-        let svg = draw(&tally(400, 384, 40), &tally(16, 0, 500), 16, 16);
+        let svg = draw(&counts(400, 384, 40), &counts(16, 0, 500), 16, 16);
         let opened = svg.matches('<').count() - svg.matches("</").count();
         assert_eq!(opened, svg.matches("</").count() + svg.matches("/>").count(), "{svg}");
         assert!(
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn both_runs_share_one_scale() {
-        let svg = draw(&tally(400, 384, 40), &tally(16, 0, 400), 16, 16);
+        let svg = draw(&counts(400, 384, 40), &counts(16, 0, 400), 16, 16);
         let paths: Vec<&str> = svg.split("<path class=\"curve ").skip(1).collect();
         // The run without a limit is at the top for a tenth of the time, and over after that.
         assert!(paths[0].starts_with("open\" d=\"M52 214V64H54V64"), "{}", paths[0]);
@@ -158,6 +156,6 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        assert!(draw(&Tally::default(), &Tally::default(), 1, 0).ends_with("</svg>\n"));
+        assert!(draw(&Counts::default(), &Counts::default(), 1, 0).ends_with("</svg>\n"));
     }
 }
