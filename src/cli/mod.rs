@@ -84,6 +84,11 @@ impl Failure {
         Self { exit: Exit::Usage, text: text.into() }
     }
 
+    /// What was begun could not be done.
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, text: text.into() }
+    }
+
     /// A file that was named can't be read.
     fn unreadable(path: &Path, error: &io::Error) -> Self {
         let path = terminal::path(path);

@@ -40,14 +40,20 @@ impl Heard {
     }
 }
 
+/// These signals don't end the process from now on, but wait here to be taken.
+///
+/// # Errors
+/// Signals can't be watched.
+pub(super) fn watch_for(signals: &[i32]) -> Result<Signals, Failure> {
+    Signals::new(signals).map_err(|error| Failure::failed(format!("can't watch for signals: {error}")))
+}
+
 /// From now on signals drain the run that `stop` stops.
 ///
 /// # Errors
 /// Signals can't be watched, or there is no thread for it.
 pub(super) fn drain_on_signal(stop: &Stop) -> Result<(), Failure> {
-    let failed = |text: String| Failure { exit: Exit::Failed, text };
-    let mut signals =
-        Signals::new(watched()).map_err(|error| failed(format!("can't watch for signals: {error}")))?;
+    let mut signals = watch_for(&watched())?;
     let stop = stop.clone();
     let watch = move || {
         let mut heard = Heard::default();
@@ -63,7 +69,9 @@ pub(super) fn drain_on_signal(stop: &Stop) -> Result<(), Failure> {
         }
     };
     let started = std::thread::Builder::new().name("signals".into()).spawn(watch);
-    started.map(drop).map_err(|error| failed(format!("no thread can be started ({error}): raise ulimit -u")))
+    started
+        .map(drop)
+        .map_err(|error| Failure::failed(format!("no thread can be started ({error}): raise ulimit -u")))
 }
 
 /// SIGHUP is left alone where it is ignored: that is what `nohup` asks for.

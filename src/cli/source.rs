@@ -95,11 +95,7 @@ impl SourcePlan {
                 use crate::kafka::config::{Config, Share};
                 let Native { config, reach } = *native;
                 let config = Config { share: Share::Fixed(None), commits: false, ..config };
-                let failed = |error: crate::relay::source::SourceError| Failure {
-                    exit: super::Exit::Failed,
-                    text: error.to_string(),
-                };
-                Native { config, reach }.open().map_err(failed)
+                Native { config, reach }.open().map_err(|error| Failure::failed(error.to_string()))
             }
             #[cfg(feature = "kafka-crate")]
             Self::KafkaCrate(_) => Err(Failure::usage("topic:NAME requires --kafka-client native")),

@@ -1,15 +1,15 @@
 //! `receive`: a webhook to try things on. Prints a line for each request, and totals at the end.
 
 use crate::cli::plan::ReceivePlan;
-use crate::cli::receiver::{Answered, Behaviour, MOST_CONNECTIONS, Receiver, Tally};
-use crate::cli::{Exit, Failure, open_files, print};
+use crate::cli::receiver::{Answered, Behaviour, Counts, MOST_CONNECTIONS, Receiver};
+use crate::cli::signals::watch_for;
+use crate::cli::{Failure, open_files, print};
 use crate::observe::log;
 use crate::text::terminal::excerpt;
-use crate::text::time::rfc3339;
+use crate::text::time::shown;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Characters of a body that are shown.
 const BODY_CHARS: usize = 80;
@@ -19,16 +19,15 @@ const NAME_CHARS: usize = 200;
 /// Receives until a signal comes.
 pub(crate) fn run(plan: ReceivePlan) -> Result<(), Failure> {
     let ReceivePlan { listen, capacity, delay, statuses, verifier, warnings } = plan;
-    let failed = |text: String| Failure { exit: Exit::Failed, text };
     // Before the first output: whoever reads it may send a signal at once.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
+    let mut signals = watch_for(&[SIGTERM, SIGINT, SIGHUP])?;
     warnings.iter().for_each(|warning| log::say(::log::Level::Warn, warning));
     open_files::raise_for(MOST_CONNECTIONS);
     let tell = |answered: &Answered<'_>| print(&line(SystemTime::now(), answered));
     let behaviour = Behaviour { capacity, delay, statuses, verifier, tell, ..Behaviour::default() };
     let receiver = Receiver::start(listen, behaviour).map_err(|error| {
-        failed(format!("receive can't listen on {listen}: {error}. Choose another address with --listen"))
+        let text = format!("receive can't listen on {listen}: {error}. Choose another address with --listen");
+        Failure::failed(text)
     })?;
     print(&format!("listening on {}\n", receiver.url()));
     if !receiver.address().ip().is_loopback() {
@@ -36,17 +35,16 @@ pub(crate) fn run(plan: ReceivePlan) -> Result<(), Failure> {
         log::say(::log::Level::Warn, text);
     }
     signals.forever().next();
-    print(&totals(&receiver.tally()));
+    print(&totals(&receiver.counts()));
     Ok(())
 }
 
 /// Time, status, method, path, id and the beginning of the body; then remarks. Control characters are escaped.
 fn line(now: SystemTime, answered: &Answered<'_>) -> String {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let now = i64::try_from(now).ok().and_then(rfc3339).unwrap_or_else(|| "?".into());
-    let shown = |text: &str| excerpt(text.as_bytes(), NAME_CHARS);
-    let (method, path) = (shown(answered.method), shown(answered.path));
-    let id = answered.id.map_or("-".into(), shown);
+    let now = shown(now);
+    let name = |text: &str| excerpt(text.as_bytes(), NAME_CHARS);
+    let (method, path) = (name(answered.method), name(answered.path));
+    let id = answered.id.map_or("-".into(), name);
     let body = excerpt(answered.body, BODY_CHARS);
     let (status, length) = (answered.status, answered.length);
     let mut line = format!("{now} {status} {method} {path} {id} \"{body}\" ({length} bytes)");
@@ -64,8 +62,8 @@ fn line(now: SystemTime, answered: &Answered<'_>) -> String {
     line
 }
 
-fn totals(tally: &Tally) -> String {
-    let Tally { accepted, duplicates, turned_away, unverified, refused, unreadable, most, .. } = tally;
+fn totals(counts: &Counts) -> String {
+    let Counts { accepted, duplicates, turned_away, unverified, refused, unreadable, most, .. } = counts;
     format!(
         "accepted {accepted}, duplicates {duplicates}, over capacity {turned_away}, signature not valid {unverified}, \
          answered otherwise {refused}, unreadable {unreadable}; at most {most} in flight\n"
@@ -75,6 +73,7 @@ fn totals(tally: &Tally) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn an_event_is_one_line_that_cannot_hurt_a_terminal() {

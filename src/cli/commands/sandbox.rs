@@ -1,10 +1,10 @@
 //! `sandbox`: a small Kafka broker in memory, for people who want to try things with nothing to install.
 
 use crate::cli::plan::SandboxPlan;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::signals::watch_for;
+use crate::cli::{Failure, print};
 use crate::kafka::sandbox::{Report, Sandbox, SandboxSettings};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// The topic that the instructions name where none is given.
 const EXAMPLE: &str = "orders";
@@ -12,14 +12,14 @@ const EXAMPLE: &str = "orders";
 /// Serves until a signal comes.
 pub(crate) fn run(plan: SandboxPlan) -> Result<(), Failure> {
     let SandboxPlan { listen, partitions, topics } = plan;
-    let failed = |text: String| Failure { exit: Exit::Failed, text };
     // Before the first output: whoever reads it may send a signal at once.
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| failed(format!("can't watch for signals: {error}")))?;
+    let mut signals = watch_for(&[SIGTERM, SIGINT])?;
     let report = Report::new(|line| print(&format!("{line}\n")));
     let settings = SandboxSettings { listen, partitions, report, ..SandboxSettings::default() };
     let sandbox = Sandbox::start(settings).map_err(|error| {
-        failed(format!("the sandbox can't listen on {listen}: {error}. Choose another address with --listen"))
+        let text =
+            format!("the sandbox can't listen on {listen}: {error}. Choose another address with --listen");
+        Failure::failed(text)
     })?;
     for topic in &topics {
         sandbox
