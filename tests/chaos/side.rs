@@ -3,6 +3,7 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::jvm::program;
+use crate::support::output::{consumed, output};
 use crate::support::program::Program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -148,15 +149,12 @@ impl Writer {
 
 /// The records of a topic as its log has them: number, partition, offset.
 pub fn log_of(brokers: &str, topic: &str) -> BTreeSet<(u64, u32, i64)> {
-    let kcat = Command::new("kcat")
-        .args(["-C", "-b", brokers, "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%s %p %o\\n"])
-        .output()
-        .unwrap();
+    let text = consumed(brokers, topic, &["-f", "%s %p %o\\n"]);
     let records = |line: &str| {
         let mut words = line.split(' ');
         Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
     };
-    String::from_utf8_lossy(&kcat.stdout).lines().filter_map(records).collect()
+    text.lines().filter_map(records).collect()
 }
 
 /// A partition as a broker knows it.
@@ -172,7 +170,7 @@ pub struct Place {
 /// All partitions of all topics, as one of these brokers knows them; none if none answers in time.
 pub fn layout(cluster: &Cluster, nodes: &[usize]) -> Vec<Place> {
     let brokers: Vec<String> = nodes.iter().map(|node| cluster.address(*node).to_string()).collect();
-    let kcat = Command::new("kcat").args(["-L", "-m", "3", "-b", &brokers.join(",")]).output().unwrap();
+    let kcat = output(Command::new("kcat").args(["-L", "-m", "3", "-b", &brokers.join(",")]));
     let (mut places, mut topic) = (Vec::new(), String::new());
     for line in String::from_utf8_lossy(&kcat.stdout).lines() {
         let line = line.trim();

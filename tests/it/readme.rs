@@ -2,6 +2,7 @@
 //! type and page that they name exists.
 
 use crate::support::broker::{Broker, OLD, free_port};
+use crate::support::output::output;
 use crate::support::program::Program;
 use crate::support::receiver::Receiver;
 use crate::support::{binary, eventually};
@@ -93,7 +94,7 @@ impl Place<'_> {
     fn shell(&self, command: &str) -> String {
         let folder = if command.starts_with("cargo ") { root() } else { self.folder };
         let command = self.here(command);
-        let output = Command::new("bash").args(["-ec", &command]).current_dir(folder).output().unwrap();
+        let output = output(Command::new("bash").args(["-ec", &command]).current_dir(folder));
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{command}:\n{text}");
         text

@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::broker::{Broker, NEW};
 use support::jvm::target;
+use support::output::ended;
 use support::{binary, eventually};
 
 const TOPIC: &str = "soak";
@@ -221,7 +222,8 @@ impl Soak {
             eventually("the end", || child.try_wait().unwrap().is_some());
             assert!(child.wait().unwrap().success(), "{}: see its log", NAMES[instance]);
         }
-        assert!(self.command(KILLED, &["--until-end"]).status().unwrap().success());
+        let mut last = self.command(KILLED, &["--until-end"]).spawn().unwrap();
+        assert!(ended(&mut last, STALLED).is_some_and(|status| status.success()), "see its log");
     }
 }
 

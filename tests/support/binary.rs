@@ -3,9 +3,10 @@
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::LONG;
+use super::output::ended;
 
 /// The binary's path: the one cargo built, or the one that `SLUICEGATE_BIN` names.
 pub fn path() -> String {
@@ -86,17 +87,9 @@ impl Running {
     }
 
     pub fn wait_for(mut self, time: Duration) -> Ended {
-        let deadline = Instant::now() + time;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                let stderr = self.stderr.recv_timeout(LONG).unwrap_or_default();
-                panic!("did not end within {time:?}:\n{stderr}");
-            }
-            std::thread::sleep(Duration::from_millis(5)); // between two looks
+        let Some(status) = ended(&mut self.child, time) else {
+            let stderr = self.stderr.recv_timeout(LONG).unwrap_or_default();
+            panic!("did not end within {time:?}:\n{stderr}");
         };
         let text = |from: &mpsc::Receiver<String>| from.recv_timeout(LONG).unwrap_or_default();
         Ended { status, stderr: text(&self.stderr), stdout: text(&self.stdout) }

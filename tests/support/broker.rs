@@ -2,12 +2,12 @@
 
 use super::admin::Admin;
 use super::jvm::{Jars, Leashed, target};
+use super::output::fed;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -182,15 +182,9 @@ impl Broker {
 
     /// Produces what `kcat` reads from `input`, with these further arguments.
     pub fn produce(&self, topic: &str, arguments: &[&str], input: &[u8]) {
-        let mut kcat = Command::new("kcat")
-            .args(["-P", "-b", &self.address(), "-t", topic, "-X", "message.max.bytes=2000000"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        kcat.stdin.take().unwrap().write_all(input).unwrap();
-        let output = kcat.wait_with_output().unwrap();
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-P", "-b", &self.address(), "-t", topic, "-X", "message.max.bytes=2000000"]);
+        let output = fed(kcat.args(arguments), input);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 

@@ -1,10 +1,11 @@
 //! Certificates for tests, made by `openssl` when they are needed.
 
 use super::jvm::target;
+use super::output::output;
+use super::program::Program;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A certificate authority, its files in a folder of its own; they are gone when this is dropped.
@@ -138,53 +139,26 @@ impl Authority {
     }
 
     fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(&self.folder)
-            .output()
-            .expect("openssl runs: ./tests/run installs it");
+        let mut openssl = Command::new("openssl");
+        let output = output(openssl.args(arguments.split_whitespace()).current_dir(&self.folder));
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 /// `openssl s_server` with a certificate, for kinds that a server of rustls can't have. It ends when dropped.
 pub struct Server {
-    child: std::process::Child,
+    _program: Program,
     pub port: u16,
 }
 
 impl Server {
     pub fn start(certificate: &Certificate) -> Self {
-        let mut child = Command::new("openssl")
-            .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1000"])
-            .arg("-cert")
-            .arg(&certificate.certificate)
-            .arg("-key")
-            .arg(&certificate.key)
-            // It would end with its input.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl runs: ./tests/run installs it");
-        let mut said = BufReader::new(child.stdout.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert!(said.read_line(&mut line).unwrap() > 0, "openssl s_server has ended");
-            if let Some(address) = line.strip_prefix("ACCEPT ") {
-                break address.trim().rsplit(':').next().unwrap().parse().unwrap();
-            }
-        };
-        // What it says of each connection has to go somewhere.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, port }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1000"]);
+        openssl.arg("-cert").arg(&certificate.certificate).arg("-key").arg(&certificate.key);
+        let program = Program::start(openssl);
+        let port = program.expect("ACCEPT ").rsplit(':').next().unwrap().parse().unwrap();
+        Self { _program: program, port }
     }
 }
 

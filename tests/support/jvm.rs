@@ -1,5 +1,6 @@
 //! Java with the jars of one version of Kafka: servers and programs, which end when this process does.
 
+use super::output::output;
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -48,7 +49,7 @@ impl Jars {
 
     /// Runs one of Kafka's own tools to its end.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Output {
-        self.java("-Xmx256m", None).arg(class).args(arguments).output().unwrap()
+        output(self.java("-Xmx256m", None).arg(class).args(arguments))
     }
 }
 
@@ -73,12 +74,8 @@ fn compiled(jars: &Jars) -> &'static Path {
         if !classes.exists() {
             let ours = target().join(format!("java-{}", std::process::id()));
             let jars = format!("{}/*", jars.0.display());
-            let javac = Command::new("javac")
-                .args(["-proc:none", "-cp", &jars, "-d"])
-                .arg(&ours)
-                .args(&sources)
-                .output()
-                .expect("javac runs: ./tests/run installs it");
+            let mut javac = Command::new("javac");
+            let javac = output(javac.args(["-proc:none", "-cp", &jars, "-d"]).arg(&ours).args(&sources));
             assert!(javac.status.success(), "{}", String::from_utf8_lossy(&javac.stderr));
             if fs::rename(&ours, &classes).is_err() {
                 // Somebody else was faster.

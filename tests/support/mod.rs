@@ -19,6 +19,7 @@ pub mod leader_epochs;
 #[cfg(feature = "cli")]
 pub mod members;
 pub mod numbered;
+pub mod output;
 pub mod program;
 pub mod proxy;
 pub mod receiver;

@@ -1,6 +1,7 @@
 //! A program that is talked to in lines: Java clients and kcat.
 
 use super::LONG;
+use super::output::ended;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -78,9 +79,16 @@ impl Program {
     #[track_caller]
     pub fn close(mut self) -> Vec<Line> {
         drop(self.stdin.take());
-        let lines: Vec<Line> = self.lines.iter().collect();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {lines:?}");
+        let (mut lines, deadline) = (Vec::new(), Instant::now() + LONG);
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => lines.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("did not end with its input: {lines:?}"),
+            }
+        }
+        let status = ended(&mut self.child, LONG);
+        assert!(status.is_some_and(|status| status.success()), "{status:?}: {lines:?}");
         lines
     }
 

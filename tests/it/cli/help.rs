@@ -1,7 +1,7 @@
 //! Help, man page and completions, as shells and readers take them.
 
 use crate::support::binary;
-use std::io::Write;
+use crate::support::output::fed;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -34,10 +34,8 @@ fn without_a_command_the_short_help_goes_to_stderr() {
 /// Runs a program with this input; `None` where it is not installed.
 fn piped(program: &str, arguments: &[&str], input: &str) -> Option<String> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().ok()?;
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let output = fed(command.args(arguments), input.as_bytes());
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program}: {text}");
     Some(text)

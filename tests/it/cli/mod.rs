@@ -5,6 +5,7 @@ mod last_words;
 mod receive;
 
 use crate::support::binary;
+use crate::support::output::output;
 
 const GOOD: [&str; 7] = ["run", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/"];
 
@@ -172,7 +173,7 @@ fn a_config_file_without_an_end_is_told() {
     std::fs::remove_file(&pipe).unwrap();
     // What a shell makes of <(…) is a pipe that ends.
     let script = r#"exec "$0" run --config <(echo batch-sise=3)"#;
-    let shell = std::process::Command::new("bash").args(["-c", script, &binary::path()]).output().unwrap();
+    let shell = output(std::process::Command::new("bash").args(["-c", script, &binary::path()]));
     let said = String::from_utf8(shell.stderr).unwrap();
     assert!(said.contains("line 1: unknown flag 'batch-sise'"), "{said}");
 }
@@ -192,7 +193,7 @@ fn a_reader_that_goes_away_is_no_fault() {
     for arguments in [&["--help"][..], &["tail", file], &["demo", "--events", "10"]] {
         let mut shell = std::process::Command::new("bash");
         shell.args(["-c", r#"set -o pipefail; "$0" "$@" | head -c 1 >/dev/null"#, &path]).args(arguments);
-        let ended = shell.output().unwrap();
+        let ended = output(&mut shell);
         assert!(ended.status.success() && ended.stderr.is_empty(), "{arguments:?}: {ended:?}");
     }
     std::fs::remove_file(&letters).unwrap();

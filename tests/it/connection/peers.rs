@@ -1,6 +1,7 @@
 //! Peers that misbehave, or just go: each ends in an error that says what happened, in time, and in nothing worse.
 
 use crate::connection::{ask, connector, soon, visit};
+use crate::support::LONG;
 use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, Settings};
 use sluicegate::kafka::protocol::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey,
@@ -281,7 +282,7 @@ fn requests_under_way_are_answered_in_their_order() {
 fn an_idle_connection_that_its_broker_closed_is_noticed() {
     let (close, closes) = std::sync::mpsc::channel();
     let mut connection = met(move |socket| {
-        closes.recv().unwrap();
+        closes.recv_timeout(LONG).unwrap();
         socket.shutdown(Shutdown::Both).unwrap();
     });
     let before = connection.last_used();

@@ -6,10 +6,10 @@ use crate::delivery::{all_of, committed, duplicates, run, shared, start};
 use crate::support::broker::Broker;
 use crate::support::dice::Dice;
 use crate::support::eventually;
+use crate::support::output::consumed;
 use crate::support::receiver::{Handled, Receiver, Reply, Request};
 use sluicegate::relay::{COMMIT_INTERVAL, TICK};
 use std::collections::{BTreeMap, HashMap};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -205,12 +205,8 @@ fn value(line: &str) -> usize {
 
 /// The numbers in a topic, sorted.
 fn values(broker: &Broker, topic: &str) -> Vec<usize> {
-    let kcat = Command::new("kcat")
-        .args(["-C", "-e", "-q", "-b", &broker.address(), "-t", topic, "-o", "beginning", "-f", "%s\\n"])
-        .output()
-        .unwrap();
-    let mut values: Vec<usize> =
-        String::from_utf8(kcat.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    let text = consumed(&broker.address(), topic, &["-f", "%s\\n"]);
+    let mut values: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
     values.sort_unstable();
     values
 }

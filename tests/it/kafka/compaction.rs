@@ -2,17 +2,13 @@
 
 use crate::kafka::{Shared, by_place, deliver, matrix};
 use crate::support::eventually;
+use crate::support::output::consumed;
 use crate::support::receiver::Receiver;
 use std::collections::BTreeMap;
-use std::process::Command;
 
 /// What kcat reads of partition 0: value by offset.
 fn read(shared: &Shared, topic: &str) -> BTreeMap<i64, String> {
-    let output = Command::new("kcat")
-        .args(["-C", "-e", "-q", "-b", &shared.address(), "-t", topic, "-p", "0", "-f", "%o %s\n"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = consumed(&shared.address(), topic, &["-p", "0", "-f", "%o %s\n"]);
     let pair = |line: &str| line.split_once(' ').map(|(at, value)| (at.parse().unwrap(), value.to_owned()));
     text.lines().filter_map(pair).collect()
 }

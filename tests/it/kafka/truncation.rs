@@ -5,21 +5,17 @@ use crate::support::admin::Admin;
 use crate::support::broker::NEW;
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
+use crate::support::output::fed;
 use crate::support::receiver::Receiver;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Produces the numbers to partition 0, acknowledged by all that are in sync: who leads next has them, unless it was
 /// out of sync.
 pub fn produce(brokers: &str, topic: &str, numbers: std::ops::Range<usize>) {
-    let mut kcat = Command::new("kcat")
-        .args(["-P", "-b", brokers, "-t", topic, "-p", "0", "-X", "acks=all"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-P", "-b", brokers, "-t", topic, "-p", "0", "-X", "acks=all"]);
     let lines: String = numbers.map(|number| format!("{number}\n")).collect();
-    std::io::Write::write_all(&mut kcat.stdin.take().unwrap(), lines.as_bytes()).unwrap();
-    assert!(kcat.wait().unwrap().success());
+    assert!(fed(&mut kcat, lines.as_bytes()).status.success());
 }
 
 /// A cluster with a topic of one partition on two nodes, either of which may lead it.

@@ -3,21 +3,13 @@
 use crate::letters::{Folder, may_repeat};
 use crate::support::binary;
 use crate::support::eventually;
+use crate::support::output::fed;
 use crate::support::receiver::{Receiver, Reply};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn from_stdin(input: &[u8], arguments: &[&str]) -> (Option<i32>, String) {
-    let mut child = Command::new(binary::path())
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that has gone shows in its exit code.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
+    let output = fed(Command::new(binary::path()).args(arguments), input);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

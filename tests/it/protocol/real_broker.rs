@@ -6,6 +6,7 @@
 use super::golden::{Exchange, keep};
 use crate::support::broker::{Broker, NEW, OLD, OLDEST};
 use crate::support::jvm::program;
+use crate::support::output::output;
 use crate::support::{LONG, eventually};
 use sluicegate::kafka::group::assignor::{Assignment, Subscription};
 use sluicegate::kafka::group::consumer_protocol::{encode_assignment, encode_subscription};
@@ -411,8 +412,7 @@ fn whole_exchange(version: &str) -> Option<Vec<Exchange>> {
     let admin = broker.admin();
     admin.create(TOPIC, 2, 1, &[]);
     admin.create(COMPACTED, 1, 1, &["cleanup.policy=compact"]);
-    let transactions =
-        program("Transactions").args([&broker.address(), TOPIC, "1", "2", "none"]).output().unwrap();
+    let transactions = output(program("Transactions").args([&broker.address(), TOPIC, "1", "2", "none"]));
     assert!(transactions.status.success(), "{}", String::from_utf8_lossy(&transactions.stderr));
     let mut with = Conversation::with(&broker);
     // The newest version tells the topic's id, which others need.

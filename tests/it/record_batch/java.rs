@@ -1,6 +1,7 @@
 //! Java reads what is written here: Kafka's own `DumpLogSegments`, given a segment of our batches.
 
 use crate::record_batch::Owned;
+use crate::support::output::output;
 use sluicegate::kafka::record_batch::{BatchWriter, Compression, Control, ProducerState, place};
 use std::path::Path;
 use std::process::Command;
@@ -43,12 +44,10 @@ fn java_reads_every_compression() {
     let file = folder.join("00000000000000000000.log");
     let (segment, values) = written();
     std::fs::write(&file, segment).unwrap();
-    let output = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", jars.display())])
-        .args(["org.apache.kafka.tools.DumpLogSegments", "--deep-iteration", "--print-data-log", "--files"])
-        .arg(&file)
-        .output()
-        .unwrap();
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", jars.display())]);
+    java.args(["org.apache.kafka.tools.DumpLogSegments", "--deep-iteration", "--print-data-log", "--files"]);
+    let output = output(java.arg(&file));
     std::fs::remove_dir_all(&folder).unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let batches: Vec<_> = said.lines().filter(|line| line.starts_with("baseOffset")).collect();

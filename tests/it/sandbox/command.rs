@@ -1,9 +1,11 @@
 //! `sluicegate sandbox`, as people run it.
 
+use crate::support::broker::numbers;
+use crate::support::output::fed;
 use crate::support::receiver::Receiver;
 use crate::support::{binary, program::Program};
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn the_sandbox_serves_until_a_signal_and_run_delivers_from_it() {
@@ -13,10 +15,8 @@ fn the_sandbox_serves_until_a_signal_and_run_delivers_from_it() {
     let said = sandbox.expect("A Kafka broker in memory listens on ");
     let address = said.split(';').next().unwrap();
     let mut kcat = Command::new("kcat");
-    kcat.args(["-q", "-b", address, "-P", "-t", "orders"]).stdin(Stdio::piped());
-    let mut kcat = kcat.spawn().unwrap();
-    kcat.stdin.take().unwrap().write_all(crate::support::broker::numbers(0, 100).as_bytes()).unwrap();
-    assert!(kcat.wait().unwrap().success());
+    kcat.args(["-q", "-b", address, "-P", "-t", "orders"]);
+    assert!(fed(&mut kcat, numbers(0, 100).as_bytes()).status.success());
     let receiver = Receiver::accepting();
     let url = receiver.url();
     binary::run(&["run", "--brokers", address, "--topic", "orders", "--url", &url, "--until-end"]).expect(0);

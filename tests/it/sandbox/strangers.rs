@@ -2,28 +2,25 @@
 
 use crate::support::broker::{NEW, numbers};
 use crate::support::jvm::Jars;
+use crate::support::output::fed;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The last version of Kafka's tools that still speaks to brokers of ten years ago.
 const OLD: &str = "3.9.2";
 
 /// Runs a program to its end; gives what it said.
 fn said(mut command: Command, input: &[u8]) -> String {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fed(&mut command, input);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
 fn kcat(sandbox: &Sandbox, arguments: &[&str], input: &[u8]) -> String {
-    let mut kcat = Command::new("timeout");
-    kcat.args(["60", "kcat", "-q", "-b", &sandbox.address().to_string()]).args(arguments);
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-q", "-b", &sandbox.address().to_string()]).args(arguments);
     said(kcat, input)
 }
 

@@ -1,5 +1,6 @@
 //! Requests and answers over kept connections: when one is used again, when not, and what is sent twice.
 
+use crate::support::LONG;
 use crate::support::receiver::{Receiver, Reply};
 use crate::webhook::peer::{Peer, read_request};
 use crate::webhook::{client, client_with, post, relayed, request, soon, status};
@@ -66,7 +67,7 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
         let expected = format!(
             "POST /a?b=c HTTP/1.1\r\nHost: {host}\r\nX-Key: value\r\nContent-Length: 8\r\n\r\n\r\nbody\r\n"
         );
-        assert_eq!(came.recv().unwrap(), expected);
+        assert_eq!(came.recv_timeout(LONG).unwrap(), expected);
     }
     let bad = WireRequest { target: "/a b".into(), headers: Headers::default(), body: b""[..].into() };
     assert!(
@@ -193,7 +194,7 @@ fn an_answer_that_nobody_asked_for_is_never_taken_for_one() {
     let client = client(&peer.url());
     assert_eq!(status(&client), 204);
     asked.send(()).unwrap();
-    tell.recv().unwrap();
+    tell.recv_timeout(LONG).unwrap();
     assert_eq!(status(&client), 204);
     assert_eq!(peer.connections(), 2);
 }

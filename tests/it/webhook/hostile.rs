@@ -1,5 +1,6 @@
 //! Receivers that mean no good: nothing hangs beyond the deadline, panics or grows, and the client goes on.
 
+use crate::support::output::output;
 use crate::webhook::peer::{Peer, read_request, until_gone};
 use crate::webhook::{client, request, status};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind};
@@ -45,7 +46,7 @@ fn no_hostile_answer_costs_much_memory() {
         return;
     }
     let tests = std::env::current_exe().unwrap();
-    let alone = std::process::Command::new(tests).arg("webhook::hostile::").env(ALONE, "1").output().unwrap();
+    let alone = output(std::process::Command::new(tests).arg("webhook::hostile::").env(ALONE, "1"));
     assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stdout));
     assert!(String::from_utf8_lossy(&alone.stdout).contains("no_hostile_answer_costs_much_memory ... ok"));
 }

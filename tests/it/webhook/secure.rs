@@ -1,5 +1,6 @@
 //! https: whom the client trusts, who it is, and how it gets there through a proxy.
 
+use crate::support::LONG;
 use crate::support::receiver::Receiver;
 use crate::webhook::peer::{Certificates, Peer, Tls, read_request, splice, until_gone};
 use crate::webhook::{client_with, post, soon, status};
@@ -49,7 +50,7 @@ fn a_large_body_goes_through_tls() {
     let body = vec![b'x'; 3_000_000];
     for _ in 0..2 {
         client.exchange(&crate::webhook::request(&body), ConnectionChoice::AnyConnection, soon()).unwrap();
-        assert!(tell.recv().unwrap() > body.len());
+        assert!(tell.recv_timeout(LONG).unwrap() > body.len());
     }
     assert_eq!(peer.connections(), 1);
 }
@@ -166,7 +167,7 @@ fn a_proxy_opens_the_way_and_sees_nothing_of_the_request() {
     }
     let expected = "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\
                     Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n";
-    assert_eq!(asked.recv().unwrap(), expected);
+    assert_eq!(asked.recv_timeout(LONG).unwrap(), expected);
     assert_eq!((proxy.connections(), peer.connections()), (1, 1));
 }
 
