@@ -2,6 +2,7 @@
 //!
 //! | Page | what it answers |
 //! |---|---|
+//! | [Trying it out](trying) | `sandbox`, `receive`, `check --send-test`: rehearsals without Kafka or webhook |
 //! | [Delivery](delivery) | what a request looks like; windows, batches, order, rate |
 //! | [Failures](failures) | what each answer leads to; retries, pauses, which record is to blame |
 //! | [Dead letters](dead_letters) | where rejected records go, and how they are sent again |
@@ -20,6 +21,7 @@
 macro_rules! pages {
     ($($name:ident: $file:literal),* $(,)?) => {
         $(
+            #[doc = "[trying it out]: trying"]
             #[doc = "[delivery]: delivery"]
             #[doc = "[failures]: failures"]
             #[doc = "[dead letters]: dead_letters"]
@@ -39,6 +41,7 @@ macro_rules! pages {
 }
 
 pages! {
+    trying: "trying.md",
     delivery: "delivery.md",
     failures: "failures.md",
     dead_letters: "dead_letters.md",
