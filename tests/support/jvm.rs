@@ -34,7 +34,11 @@ impl Jars {
     /// Java with these jars and these further folders of classes.
     fn java(&self, heap: &str, classes: Option<&Path>) -> Command {
         let mut java = Command::new("java");
-        java.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"]);
+        java.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+        // The libraries of the codecs are unpacked there, and stay if Java is killed.
+        let temporary = target().join("java-tmp");
+        fs::create_dir_all(&temporary).unwrap();
+        java.arg(format!("-Djava.io.tmpdir={}", temporary.display())).arg("-cp");
         let classes = classes.map(|folder| format!("{}:", folder.display())).unwrap_or_default();
         java.arg(format!("{classes}{}/*", self.0.display()));
         java

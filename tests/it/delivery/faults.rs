@@ -248,14 +248,15 @@ fn a_poison_record_without_dead_letters_stops_the_run_right_there() {
     assert!((400..=417).contains(&at), "committed to {at}");
 }
 
-/// A file of its own, gone at the end.
+/// A file in a folder of its own, gone at the end with whatever was laid beside it.
 pub struct Scratch(std::path::PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sluicegate-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        Self(path)
+        let folder = std::env::temp_dir().join(format!("sluicegate-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder.join(name))
     }
 
     pub fn path(&self) -> &str {
@@ -269,7 +270,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
     }
 }
 
