@@ -105,7 +105,7 @@ impl fmt::Display for Checkpoint {
 
 impl Checkpoint {
     /// Positions in order, for people: `orders-0@17, orders-1@4`.
-    pub fn list(checkpoints: &[Self]) -> String {
+    pub(crate) fn list(checkpoints: &[Self]) -> String {
         let mut names: Vec<String> = checkpoints.iter().map(Self::to_string).collect();
         names.sort();
         names.join(", ")
@@ -203,7 +203,7 @@ impl Record {
 
     /// The record with a payload of its own, where the shared one is more than twice as large as its parts: who
     /// keeps a record for long would keep all that was fetched with it.
-    pub fn detach(self) -> Self {
+    pub(crate) fn detach(self) -> Self {
         if self.payload.len() / 2 <= self.len() {
             return self;
         }
@@ -213,7 +213,7 @@ impl Record {
     }
 
     /// The bytes that it shares with the records that were fetched with it, its own parts included.
-    pub fn shared_bytes(&self) -> usize {
+    pub(crate) fn shared_bytes(&self) -> usize {
         self.payload.len()
     }
 

@@ -19,9 +19,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub struct FileError {
     /// Its path, as it was given.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What is wrong.
-    pub reason: io::Error,
+    pub(crate) reason: io::Error,
 }
 
 impl FileError {

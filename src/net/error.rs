@@ -81,7 +81,7 @@ pub enum Kind {
 impl NetError {
     /// What an error of a [Stream](super::Stream)'s read or write means. With TLS 1.3 a server's refusal of the
     /// client's certificate arrives only with the first read, so this is where it gets its name.
-    pub fn of_io(host: &str, reason: io::Error) -> Self {
+    pub(crate) fn of_io(host: &str, reason: io::Error) -> Self {
         let host = host.to_owned();
         if matches!(reason.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
             return Self::Timeout { host };

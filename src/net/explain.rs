@@ -20,9 +20,9 @@ const LONGEST_NAME: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Explanation {
     /// What happened.
-    pub cause: String,
+    pub(crate) cause: String,
     /// What to do about it.
-    pub advice: String,
+    pub(crate) advice: String,
 }
 
 impl Explanation {

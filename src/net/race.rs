@@ -32,13 +32,13 @@ const LONGEST_LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Connected {
     /// The connected socket.
-    pub socket: TcpStream,
+    pub(crate) socket: TcpStream,
     /// The address it is connected to.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// How long this attempt alone took.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// Addresses that were tried as well and did not answer, or refused.
-    pub slower: Vec<SocketAddr>,
+    pub(crate) slower: Vec<SocketAddr>,
 }
 
 /// An attempt under way.
@@ -58,7 +58,11 @@ struct Race {
 ///
 /// # Errors
 /// [`NetError::Connect`] with what came of each address that was tried.
-pub fn race(host_shown: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<Connected, NetError> {
+pub(crate) fn race(
+    host_shown: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<Connected, NetError> {
     let begun = Instant::now();
     let mut race = Race { waiting: interleaved(addresses), running: Vec::new(), failed: Vec::new() };
     let mut next = begun;

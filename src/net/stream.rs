@@ -58,12 +58,12 @@ pub struct Canceller(Arc<Socket>);
 
 impl Stream {
     /// Takes a connected socket as it is.
-    pub fn plain(socket: TcpStream) -> Self {
+    pub(crate) fn plain(socket: TcpStream) -> Self {
         Self(Layer::Bare(Timed::new(Socket::Tcp(socket))))
     }
 
     /// Connects to a unix socket, and keeps the deadline for what follows.
-    pub fn unix(path: &Path, deadline: Instant) -> Result<Self, NetError> {
+    pub(crate) fn unix(path: &Path, deadline: Instant) -> Result<Self, NetError> {
         let failed = |reason| NetError::Unix { path: path.display().to_string(), reason };
         let left = deadline.saturating_duration_since(Instant::now()).max(SHORTEST_WAIT);
         let socket =
@@ -78,7 +78,7 @@ impl Stream {
     }
 
     /// Takes a connected unix socket as it is.
-    pub fn local(socket: UnixStream) -> Self {
+    pub(crate) fn local(socket: UnixStream) -> Self {
         Self(Layer::Bare(Timed::new(Socket::Unix(socket))))
     }
 
@@ -116,7 +116,7 @@ impl Stream {
 
     /// Lets the connection end by a reset once it is dropped, and with it its [cancellers](Canceller): what was
     /// written and has not left yet is thrown away, and what the peer has not read yet it need not read.
-    pub fn abort_on_drop(&self) {
+    pub(crate) fn abort_on_drop(&self) {
         if let Socket::Tcp(socket) = &*self.timed().socket {
             // If it fails the connection ends the usual way.
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
@@ -124,7 +124,7 @@ impl Stream {
     }
 
     /// The address of the peer; `None` for a unix socket, or when the connection is gone.
-    pub fn peer_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         match &*self.timed().socket {
             Socket::Tcp(socket) => socket.peer_addr().ok(),
             Socket::Unix(_) => None,
@@ -150,7 +150,7 @@ impl Stream {
     ///
     /// # Errors
     /// The connection is broken. An end of TLS that was not announced is [`io::ErrorKind::UnexpectedEof`].
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let socket = Arc::clone(&self.timed().socket);
         socket.set_nonblocking(true)?;
         let read = match &mut self.0 {

@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Everything that holds attempts back beside the semaphore.
 #[derive(Debug)]
 pub(super) struct Brakes {
-    pub destinations: Destinations,
+    pub(crate) destinations: Destinations,
     most: usize,
     limit: Option<AdaptiveLimit>,
     rate: Option<TokenBucket>,

@@ -41,7 +41,7 @@ const _: () = assert!(FINISH_TIMEOUT.as_millis() + TICK.as_millis() < LONGEST_EN
 /// The longest wait between two tries of them.
 const LAST_RETRY: Duration = Duration::from_millis(250);
 /// How often a lasting state (a pause, a stuck partition) is reported again.
-pub const REMIND_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const REMIND_EVERY: Duration = Duration::from_secs(30);
 /// The shortest wait, so that nothing spins.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Partition events handled per tick, at most.
@@ -219,7 +219,7 @@ impl Control {
     }
 
     /// Ends the run with this error, unless it has one already: later errors tend to follow from the first.
-    pub fn fail(&mut self, error: RunError) {
+    pub(crate) fn fail(&mut self, error: RunError) {
         self.failure.get_or_insert(error);
         self.drain();
     }
@@ -383,7 +383,7 @@ impl Control {
     }
 
     /// The source failed: the run ends with this.
-    pub fn source_failed(&mut self, error: RunError, now: Instant) {
+    pub(crate) fn source_failed(&mut self, error: RunError, now: Instant) {
         self.next_look = now + TICK;
         self.ended = true;
         self.fail(error);
@@ -479,7 +479,7 @@ impl Control {
     }
 
     /// Whether records are admitted while workers send.
-    pub fn takes_more(&self) -> bool {
+    pub(crate) fn takes_more(&self) -> bool {
         self.intake == Intake::Sliding && !self.ended && !self.draining
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Before anything was accepted, this many targets that turn records away pause the origin.
 const ENOUGH_TARGETS: usize = 3;
 /// Targets with a pause of their own, at most. The others share the origin's.
-pub const MOST_TARGETS: usize = 4_096;
+pub(crate) const MOST_TARGETS: usize = 4_096;
 
 /// The pauses of the origin and of its targets.
 #[derive(Debug)]
@@ -222,13 +222,13 @@ impl Destinations {
 /// Which pauses a record probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Probes {
-    pub origin: bool,
-    pub target: bool,
+    pub(crate) origin: bool,
+    pub(crate) target: bool,
 }
 
 /// A request as the origin and as its target see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentRequests {
-    pub origin: SentRequest,
-    pub target: SentRequest,
+    pub(crate) origin: SentRequest,
+    pub(crate) target: SentRequest,
 }

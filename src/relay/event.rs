@@ -22,7 +22,7 @@ impl Observer for Unobserved {
 }
 
 /// Why an attempt was not accepted: `status 503 (busy)`.
-pub type Cause<'a> = &'a str;
+pub(crate) type Cause<'a> = &'a str;
 
 /// An event of a run.
 #[derive(Clone, Debug)]
@@ -183,23 +183,23 @@ pub enum Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Counts since the start.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
     /// Requests in flight.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// The concurrency limit of the moment.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// Records waiting for their next attempt.
-    pub retrying: usize,
+    pub(crate) retrying: usize,
     /// Records admitted and not done.
-    pub under_way: usize,
+    pub(crate) under_way: usize,
     /// Records of the assigned partitions that are not done, where the source knows the end offsets.
-    pub lag: Option<u64>,
+    pub(crate) lag: Option<u64>,
     /// Assigned partitions that can't be read.
-    pub stalled: usize,
+    pub(crate) stalled: usize,
     /// The age of the oldest record under way, since it was admitted.
-    pub oldest: Option<Duration>,
+    pub(crate) oldest: Option<Duration>,
     /// Whether all sending is paused.
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 /// Counts over a whole run.

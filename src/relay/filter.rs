@@ -35,12 +35,12 @@ impl Filter {
     }
 
     /// Whether everything passes.
-    pub fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
     /// Whether the record passes.
-    pub fn passes(&self, record: &Record) -> bool {
+    pub(crate) fn passes(&self, record: &Record) -> bool {
         let wanted = |(name, values): &(Vec<u8>, Vec<Vec<u8>>)| {
             record.headers().any(|header| {
                 header.name.eq_ignore_ascii_case(name)

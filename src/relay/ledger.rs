@@ -44,9 +44,9 @@ struct Track {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WindowBounds {
     /// Records that a partition may be ahead of its oldest unfinished one, that one included.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Bytes of records, over all partitions.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Track {

@@ -32,9 +32,9 @@ const MOST_NOTICES: u64 = 20;
 #[derive(Debug)]
 pub struct ParsedLine {
     /// Its record; `None` if the line is skipped.
-    pub record: Option<Record>,
+    pub(crate) record: Option<Record>,
     /// What is wrong with the line, if anything: the rest of a sentence that begins with the line's number.
-    pub notice: Option<String>,
+    pub(crate) notice: Option<String>,
 }
 
 impl From<Record> for ParsedLine {
@@ -69,10 +69,10 @@ pub trait LineFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineProgress {
     /// Where the first line begins that is not done.
-    pub place: LinePosition,
+    pub(crate) place: LinePosition,
     /// Where the first line begins that was not handed over: what the core notes beside a position concerns lines
     /// before this one.
-    pub handed_over: LinePosition,
+    pub(crate) handed_over: LinePosition,
 }
 
 /// Keeps how far lines are done.

@@ -10,11 +10,11 @@ use std::hash::BuildHasher;
 
 /// A queue, by the hash of its key or partition. Two keys with the same hash share a queue, which costs a little
 /// concurrency and never the order.
-pub type OrderKey = u64;
+pub(crate) type OrderKey = u64;
 
 /// The queues of records under way.
 #[derive(Debug)]
-pub struct OrderQueues {
+pub(crate) struct OrderQueues {
     order: Order,
     hasher: RandomState,
     /// Only the first of each queue may be sent.
@@ -23,17 +23,17 @@ pub struct OrderQueues {
 
 impl OrderQueues {
     /// No queues yet.
-    pub fn new(order: Order) -> Self {
+    pub(crate) fn new(order: Order) -> Self {
         Self { order, hasher: RandomState::new(), queues: HashMap::new() }
     }
 
     /// Whether records are kept in order by key.
-    pub fn is_by_key(&self) -> bool {
+    pub(crate) fn is_by_key(&self) -> bool {
         self.order == Order::Key
     }
 
     /// The queue of a record; `None` if it is not ordered.
-    pub fn of(&self, record: &Record) -> Option<OrderKey> {
+    pub(crate) fn of(&self, record: &Record) -> Option<OrderKey> {
         match self.order {
             Order::None => None,
             Order::Partition => Some(self.hasher.hash_one(record.partition())),
@@ -42,7 +42,7 @@ impl OrderQueues {
     }
 
     /// Appends a record to its queue. Returns whether it is the first.
-    pub fn enter(&mut self, lane: Option<OrderKey>, sequence: u64) -> bool {
+    pub(crate) fn enter(&mut self, lane: Option<OrderKey>, sequence: u64) -> bool {
         let Some(lane) = lane else { return true };
         let queue = self.queues.entry(lane).or_default();
         queue.push_back(sequence);
@@ -50,12 +50,12 @@ impl OrderQueues {
     }
 
     /// Whether nothing of its queue is before the record.
-    pub fn is_first(&self, key: Option<OrderKey>, sequence: u64) -> bool {
+    pub(crate) fn is_first(&self, key: Option<OrderKey>, sequence: u64) -> bool {
         key.is_none_or(|key| self.queues.get(&key).and_then(VecDeque::front) == Some(&sequence))
     }
 
     /// Removes a record from its queue. Returns the record that is first because of it.
-    pub fn leave(&mut self, lane: Option<OrderKey>, sequence: u64) -> Option<u64> {
+    pub(crate) fn leave(&mut self, lane: Option<OrderKey>, sequence: u64) -> Option<u64> {
         let lane = lane?;
         let queue = self.queues.get_mut(&lane)?;
         let was_first = queue.front() == Some(&sequence);

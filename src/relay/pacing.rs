@@ -34,7 +34,7 @@ const TELLING: f64 = 20.0;
 /// The slow rise doubles within this time of peace, and goes on growing.
 const PEACE: f64 = 10.0;
 /// Pacing ends after this time without a request turned away.
-pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 /// A request may be early by this part of the time between two, since threads wake up late.
 const EARLY: f64 = 0.04;
 

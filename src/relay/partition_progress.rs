@@ -118,7 +118,7 @@ impl PartitionProgress {
     }
 
     /// The watermark and the [runs](offset_runs) done beyond it.
-    pub fn position(&self) -> (Offset, String) {
+    pub(crate) fn position(&self) -> (Offset, String) {
         // Invariant 2.
         assert!(
             self.entries.front().is_none_or(|first| !first.done && first.offset >= self.watermark),
@@ -158,7 +158,7 @@ impl PartitionProgress {
     }
 
     /// The number of entries: unfinished records, and finished ones behind them.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 

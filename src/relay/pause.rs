@@ -68,28 +68,28 @@ pub(super) enum ProbeCandidate {
 /// A request in flight, as the pause sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentRequest {
-    pub sequence: u64,
-    pub sent: Instant,
-    pub is_probe: bool,
+    pub(crate) sequence: u64,
+    pub(crate) sent: Instant,
+    pub(crate) is_probe: bool,
     /// How long nothing else was in flight before it was sent; zero if something was.
-    pub alone_for: Duration,
+    pub(crate) alone_for: Duration,
     /// When the last request started that was accepted before this one was sent.
-    pub accepted_before: Option<Instant>,
+    pub(crate) accepted_before: Option<Instant>,
 }
 
 /// What an answer did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct PauseEffect {
     /// It is paused from now on, for this long. Not for a trial.
-    pub paused: Option<Duration>,
+    pub(crate) paused: Option<Duration>,
     /// It is open again after this long.
-    pub reopened: Option<Duration>,
+    pub(crate) reopened: Option<Duration>,
     /// Another record was accepted after these were turned away.
-    pub accused: Vec<u64>,
+    pub(crate) accused: Vec<u64>,
     /// A trial's outcome: load explains nothing of what this record is answered.
-    pub guilty: Option<u64>,
+    pub(crate) guilty: Option<u64>,
     /// Pacing begins at this rate, in requests a second.
-    pub paced: Option<f64>,
+    pub(crate) paced: Option<f64>,
 }
 
 /// The destination, or one target of it.

@@ -38,7 +38,7 @@ impl Rate {
 
 /// A bucket of tokens that fills at a rate, up to its burst.
 #[derive(Clone, Debug)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     interval: Duration,
     /// What all tokens but one are worth.
     slack: Duration,
@@ -48,19 +48,19 @@ pub struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         let slack = rate.interval().saturating_mul(rate.burst() - 1);
         Self { interval: rate.interval(), slack, full_at: None }
     }
 
     /// When the next token is available; `None` if one is now.
-    pub fn free_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn free_at(&self, now: Instant) -> Option<Instant> {
         let free_at = self.full_at?.checked_sub(self.slack)?;
         (free_at > now).then_some(free_at)
     }
 
     /// Takes a token; if none is available, one of those to come.
-    pub fn take(&mut self, now: Instant) {
+    pub(crate) fn take(&mut self, now: Instant) {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
         self.full_at = full_at.checked_add(self.interval).or(self.full_at);
     }

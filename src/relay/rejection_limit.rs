@@ -40,24 +40,24 @@ impl fmt::Display for RejectionLimit {
 
 /// The records accepted and rejected within the span.
 #[derive(Clone, Debug)]
-pub struct RejectionCounter {
+pub(crate) struct RejectionCounter {
     threshold: RejectionLimit,
     recent: SlidingCount<SLICES>,
 }
 
 impl RejectionCounter {
     /// Nothing yet.
-    pub fn new(threshold: RejectionLimit) -> Self {
+    pub(crate) fn new(threshold: RejectionLimit) -> Self {
         Self { threshold, recent: SlidingCount::new(threshold.span) }
     }
 
     /// A record was accepted.
-    pub fn accepted(&mut self, now: Instant) {
+    pub(crate) fn accepted(&mut self, now: Instant) {
         self.recent.add(false, now);
     }
 
     /// A record was rejected. Returns whether that exceeds the limit.
-    pub fn rejected(&mut self, now: Instant) -> bool {
+    pub(crate) fn rejected(&mut self, now: Instant) -> bool {
         self.recent.add(true, now);
         let [accepted, rejected] = self.recent.sums(now);
         match self.threshold.most {

@@ -17,19 +17,19 @@ const SLICES: usize = SPAN.as_secs() as usize;
 
 /// The attempts of the span, and whether another retry fits.
 #[derive(Clone, Debug)]
-pub struct RetryBudget {
+pub(crate) struct RetryBudget {
     share: Percent,
     recent: SlidingCount<SLICES>,
 }
 
 impl RetryBudget {
     /// Nothing attempted yet.
-    pub fn new(share: Percent) -> Self {
+    pub(crate) fn new(share: Percent) -> Self {
         Self { share, recent: SlidingCount::new(SPAN) }
     }
 
     /// When to ask again; `None` if a retry may go now. First attempts earn more until then.
-    pub fn free_at(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn free_at(&mut self, now: Instant) -> Option<Instant> {
         let [firsts, retries] = self.recent.sums(now);
         let beyond_the_floor = (retries + 1).saturating_sub(FLOOR_A_SECOND * SPAN.as_secs());
         let exceeded = self.share.is_exceeded_by(beyond_the_floor, firsts + beyond_the_floor);
@@ -37,7 +37,7 @@ impl RetryBudget {
     }
 
     /// An attempt goes out.
-    pub fn attempted(&mut self, is_retry: bool, now: Instant) {
+    pub(crate) fn attempted(&mut self, is_retry: bool, now: Instant) {
         self.recent.add(is_retry, now);
     }
 }

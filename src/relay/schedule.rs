@@ -31,28 +31,28 @@ pub(super) enum RecordState {
 #[derive(Clone, Debug)]
 pub(super) struct TurnedAway {
     /// When, for the first time since it was last accepted or since its first attempt.
-    pub first: Instant,
+    pub(crate) first: Instant,
     /// When, for the last time.
-    pub last: Instant,
+    pub(crate) last: Instant,
     /// How often.
-    pub times: u32,
+    pub(crate) times: u32,
     /// How often at least, before the record is suspected.
-    pub patience: u32,
+    pub(crate) patience: u32,
     /// Whether load may explain the last one.
-    pub may_be_load: bool,
+    pub(crate) may_be_load: bool,
     /// Whether load can't explain the last one: it was sent alone after a fair wait, or answered what load is no reason
     /// for.
-    pub no_load: bool,
+    pub(crate) no_load: bool,
     /// When the last request started that was accepted before the last one was sent.
-    pub accepted_before: Option<Instant>,
+    pub(crate) accepted_before: Option<Instant>,
     /// Another record was accepted after it: the record itself may be the reason.
-    pub is_suspect: bool,
+    pub(crate) is_suspect: bool,
     /// The last one was counted against the record.
-    pub is_counted: bool,
+    pub(crate) is_counted: bool,
     /// The time of the last one by the wall clock.
-    pub wall: SystemTime,
+    pub(crate) wall: SystemTime,
     /// What the last answer was: the status, if there was one, and the reason.
-    pub answer: (Option<u16>, String),
+    pub(crate) answer: (Option<u16>, String),
 }
 
 /// A record under way.
@@ -61,21 +61,21 @@ pub(super) struct Slot {
     state: RecordState,
     /// `None` while a worker or the dead letters have it.
     record: Option<Record>,
-    pub partition: Partition,
-    pub offset: Offset,
+    pub(crate) partition: Partition,
+    pub(crate) offset: Offset,
     /// The epoch of the assignment under which it was admitted.
-    pub epoch: u64,
-    pub target: Target,
-    pub weight: usize,
-    pub admitted: Instant,
+    pub(crate) epoch: u64,
+    pub(crate) target: Target,
+    pub(crate) weight: usize,
+    pub(crate) admitted: Instant,
     /// How often it was sent.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Failures that count against the record.
-    pub failures: u32,
-    pub first_attempt: Option<(Instant, SystemTime)>,
-    pub turned_away: Option<TurnedAway>,
+    pub(crate) failures: u32,
+    pub(crate) first_attempt: Option<(Instant, SystemTime)>,
+    pub(crate) turned_away: Option<TurnedAway>,
     /// Its last sending found a kept connection closed.
-    pub was_stale: bool,
+    pub(crate) was_stale: bool,
     lane: Option<OrderKey>,
 }
 
@@ -92,10 +92,10 @@ impl Slot {
 /// A record to admit.
 #[derive(Debug)]
 pub(super) struct NewRecord {
-    pub record: Record,
-    pub epoch: u64,
-    pub target: Target,
-    pub now: Instant,
+    pub(crate) record: Record,
+    pub(crate) epoch: u64,
+    pub(crate) target: Target,
+    pub(crate) now: Instant,
 }
 
 /// The records that are ready, by the sequence in which they were taken in.

@@ -24,7 +24,7 @@ impl Stop {
     }
 
     /// Whether it was asked for.
-    pub fn requested(&self) -> bool {
+    pub(crate) fn requested(&self) -> bool {
         *self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -20,7 +20,7 @@ pub struct Answer {
 
 impl Answer {
     /// `status 503 (busy)`: the status, and the excerpt where there is one.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         summary(self.status, &self.excerpt)
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn summary(status: u16, excerpt: &str) -> String {
 }
 
 /// The result of an attempt as text: the answer, or why there is none.
-pub fn cause(outcome: &Result<Answer, SendError>) -> String {
+pub(crate) fn cause(outcome: &Result<Answer, SendError>) -> String {
     match outcome {
         Ok(answer) => answer.summary(),
         Err(error) => error.text.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The record is done.
     Accepted,
     /// Perhaps because of the record: it is retried after a backoff of its own, others go on.
@@ -34,7 +34,7 @@ pub enum Verdict {
 
 /// What may explain that a destination turns a record away, for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseCause {
+pub(crate) enum PauseCause {
     /// Too many requests in too short a time (429).
     Rate,
     /// Overload or a short outage (502, 503, 504).
@@ -47,12 +47,12 @@ pub enum PauseCause {
 
 impl PauseCause {
     /// Whether load or a short outage may explain it.
-    pub fn may_be_load(self) -> bool {
+    pub(crate) fn may_be_load(self) -> bool {
         !matches!(self, Self::Setup(_))
     }
 
     /// What is wrong with credentials or address, where that is known.
-    pub fn fault(self) -> Option<SetupFault> {
+    pub(crate) fn fault(self) -> Option<SetupFault> {
         if let Self::Setup(fault) = self { fault } else { None }
     }
 }
@@ -176,7 +176,7 @@ impl Policy {
     }
 
     /// The verdict on the result of an attempt.
-    pub fn judge(&self, outcome: &Result<Answer, SendError>) -> Verdict {
+    pub(crate) fn judge(&self, outcome: &Result<Answer, SendError>) -> Verdict {
         match outcome {
             Ok(answer) => self
                 .rule(answer.status)

@@ -17,7 +17,7 @@ pub fn is_json(text: &str) -> bool {
 
 /// Walks over the members of the object that `text` is, in order: name and raw value. `None` where `text` is no JSON
 /// object, or as soon as `visit` says so.
-pub fn members<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str) -> Option<()>) -> Option<()> {
+pub(crate) fn members<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str) -> Option<()>) -> Option<()> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.items(b'{', b'}', |reader| {
         let name = string(reader.slice(text, Reader::string)?)?;
@@ -28,7 +28,7 @@ pub fn members<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str) -> Option
 }
 
 /// Walks over the items of the array that `text` is: each raw. `None` as with [`members`].
-pub fn items<'a>(text: &'a str, mut visit: impl FnMut(&'a str) -> Option<()>) -> Option<()> {
+pub(crate) fn items<'a>(text: &'a str, mut visit: impl FnMut(&'a str) -> Option<()>) -> Option<()> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.items(b'[', b']', |reader| visit(reader.slice(text, |reader| reader.value(1))?))?;
     reader.end()

@@ -8,7 +8,7 @@ const PATH_CHARS: usize = 8 << 10;
 
 /// The beginning of bytes, at most so many characters: what would move a terminal's cursor, change its colours, turn
 /// its text around or can't be seen is escaped, and so are bytes that are no text.
-pub fn excerpt(bytes: &[u8], most: usize) -> String {
+pub(crate) fn excerpt(bytes: &[u8], most: usize) -> String {
     let mut text = String::new();
     let mut count = 0;
     // A character has at most four bytes.
@@ -39,7 +39,7 @@ pub fn excerpt(bytes: &[u8], most: usize) -> String {
 }
 
 /// A path as people know it, unless its name could hurt a terminal or break a line.
-pub fn path(path: &Path) -> String {
+pub(crate) fn path(path: &Path) -> String {
     match path.to_str().filter(|text| !text.contains(is_harmful)) {
         Some(text) => text.to_owned(),
         None => format!("\"{}\"", excerpt(path.as_os_str().as_encoded_bytes(), PATH_CHARS)),
@@ -63,7 +63,7 @@ pub fn json(text: &str) -> String {
 
 /// Control characters, those that change the direction of text or end a line without being one, and those that show
 /// nothing.
-pub fn is_harmful(c: char) -> bool {
+pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

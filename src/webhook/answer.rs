@@ -22,7 +22,13 @@ pub fn blames_destination(status: u16) -> bool {
 }
 
 /// The core's answer to a request for `target`.
-pub fn answer(target: &str, status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Answer {
+pub(crate) fn answer(
+    target: &str,
+    status: u16,
+    retry_after: Option<&[u8]>,
+    body: &[u8],
+    now: SystemTime,
+) -> Answer {
     let text = conceal(String::from_utf8_lossy(body), target);
     Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(&text) }
 }
@@ -62,7 +68,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// The text without control and invisible characters; white space, line breaks included, becomes a space.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let seen = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     seen.filter(|c| !c.is_control() && !is_invisible(*c)).collect()
 }

@@ -26,7 +26,7 @@ impl Authorization {
     ///
     /// # Errors
     /// No token could be fetched and no valid one is left.
-    pub fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
+    pub(crate) fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
         match self {
             Self::File(file) => Ok(file.value(Instant::now())),
             Self::OAuth2(client) => client.value(deadline),
@@ -34,7 +34,7 @@ impl Authorization {
     }
 
     /// The destination answered 401 to this value. Returns whether another one is, or may become, available.
-    pub fn renew(&self, used: &str) -> bool {
+    pub(crate) fn renew(&self, used: &str) -> bool {
         match self {
             Self::File(file) => file.renew(used, Instant::now()),
             Self::OAuth2(client) => client.renew(used, Instant::now()),

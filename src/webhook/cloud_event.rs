@@ -33,7 +33,7 @@ pub struct CloudEvents {
 
 /// A part of a record that could not become an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OmittedAttribute {
+pub(crate) enum OmittedAttribute {
     /// The key is longer than allowed.
     Key,
     /// A header `ce_…`, by its name: that is not letters and digits, or the value is not UTF-8.
@@ -43,7 +43,7 @@ pub enum OmittedAttribute {
 impl CloudEvents {
     /// Adds the event's attributes as headers. Returns what was left out. `id` is the record's webhook-id. A key of
     /// more than `max_key` bytes, as it would be sent, is left out.
-    pub fn describe(
+    pub(crate) fn describe(
         &self,
         record: &Record,
         id: &str,

@@ -118,28 +118,28 @@ impl Destination {
     }
 
     /// Whether requests stay on this machine: a loopback address or a unix socket.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
         self.socket.is_some() || self.host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// The unix socket to connect to, if it is one.
-    pub fn socket(&self) -> Option<&Path> {
+    pub(crate) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
     /// Whether it is reached over TLS.
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.https
     }
 
     /// The host's name or address, without brackets.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The port.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
@@ -157,23 +157,23 @@ impl Destination {
     }
 
     /// User name and password, for Basic authentication (RFC 7617).
-    pub fn credentials(&self) -> Option<&[u8]> {
+    pub(crate) fn credentials(&self) -> Option<&[u8]> {
         self.credentials.as_deref()
     }
 
     /// `scheme://host`, with the port where it is not the scheme's own (RFC 6454 §6.2).
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.host_field())
     }
 
     /// What the header `Host` holds (RFC 9110 §7.2): the host, with the port where it is not the scheme's own.
-    pub fn host_field(&self) -> String {
+    pub(crate) fn host_field(&self) -> String {
         let standard = if self.https { 443 } else { 80 };
         if self.port == standard { self.bracketed() } else { self.authority() }
     }
 
     /// `host:port`, as a proxy is asked for it.
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.bracketed(), self.port)
     }
 

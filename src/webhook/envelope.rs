@@ -15,7 +15,7 @@ use crate::text::json::{self, is_json};
 use std::fmt::Write as _;
 
 /// The record as a JSON object in one line, unless its value holds line breaks between tokens.
-pub fn envelope(record: &Record) -> String {
+pub(crate) fn envelope(record: &Record) -> String {
     let partition = record.partition();
     let value = record.value();
     let mut out = String::with_capacity(256 + value.map_or(0, <[u8]>::len));

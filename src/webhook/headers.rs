@@ -7,12 +7,12 @@ use std::fmt;
 use std::fmt::Write as _;
 
 /// Whether it is a valid header name, a token (RFC 9110 §5.6.2).
-pub fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
 /// Whether it is a valid header value: visible ASCII, spaces and tabs inside, and bytes beyond ASCII.
-pub fn is_value(bytes: &[u8]) -> bool {
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
     let edge = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
     !edge(bytes.first())
         && !edge(bytes.last())
@@ -33,7 +33,7 @@ impl fmt::Debug for Headers {
 
 impl Headers {
     /// Empty, with room for this many bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { lines: String::with_capacity(bytes) }
     }
 
@@ -43,7 +43,7 @@ impl Headers {
     }
 
     /// Adds a header with a value that implements `Display`.
-    pub fn add_shown(&mut self, name: &str, value: impl fmt::Display) {
+    pub(crate) fn add_shown(&mut self, name: &str, value: impl fmt::Display) {
         self.add_with(name, |line| {
             // Writing to a String cannot fail.
             let _ = write!(line, "{value}");
@@ -51,7 +51,7 @@ impl Headers {
     }
 
     /// Adds a header whose value is appended by `write`.
-    pub fn add_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+    pub(crate) fn add_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         let start = self.lines.len();
         self.lines.push_str(name);
         self.lines.push_str(": ");
@@ -66,7 +66,7 @@ impl Headers {
     }
 
     /// Appends lines made before.
-    pub fn append(&mut self, other: &Self) {
+    pub(crate) fn append(&mut self, other: &Self) {
         self.lines.push_str(&other.lines);
     }
 
@@ -88,12 +88,12 @@ impl Headers {
 
 /// Appends bytes percent-encoded as far as a header value needs it: spaces, `%` and all but visible ASCII (RFC 3986
 /// §2.1).
-pub fn percent_encode(bytes: &[u8], line: &mut String) {
+pub(crate) fn percent_encode(bytes: &[u8], line: &mut String) {
     percent_encode_unless(bytes, line, |byte| byte.is_ascii_graphic() && byte != b'%');
 }
 
 /// Appends bytes, percent-encoding those that are not `plain`.
-pub fn percent_encode_unless(bytes: &[u8], line: &mut String, plain: impl Fn(u8) -> bool) {
+pub(crate) fn percent_encode_unless(bytes: &[u8], line: &mut String, plain: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
         if plain(*byte) && byte.is_ascii() {

@@ -42,13 +42,13 @@ impl Minreq {
     }
 
     /// What makes the requests.
-    pub fn requests(&self) -> &Requests {
+    pub(crate) fn requests(&self) -> &Requests {
         &self.requests
     }
 
     /// Connects and, for https, verifies the certificate, by asking for the options of the address; no event is
     /// sent. An answer of any kind means that TLS works.
-    pub fn probe(&self, timeout: Duration) -> Result<String, String> {
+    pub(crate) fn probe(&self, timeout: Duration) -> Result<String, String> {
         let reached = reach(&self.destination, timeout)?;
         if !self.destination.is_https() {
             return Ok(reached);

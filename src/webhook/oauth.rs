@@ -43,19 +43,19 @@ pub trait TokenFetcher: Send + Sync {
 }
 
 /// Makes the client for the token endpoint that settings name. An error is a sentence.
-pub type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>, String> + Send + Sync;
+pub(crate) type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>, String> + Send + Sync;
 
 /// How the token endpoint is reached; nothing is taken from the settings of the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenRoute {
+pub(crate) struct TokenRoute {
     /// `token-ca`: the CA certificates to trust; they replace the system's.
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// `token-client-cert`
-    pub client_cert: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
     /// `token-client-key`
-    pub client_key: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
     /// `token-proxy`; parsed where it is used.
-    pub proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
 }
 
 /// The settings of a token endpoint and its client, from a file.
@@ -325,7 +325,7 @@ impl ClientCredentials {
     }
 
     /// Where tokens are fetched, as the file says now.
-    pub fn endpoint(&self, now: Instant) -> Destination {
+    pub(crate) fn endpoint(&self, now: Instant) -> Destination {
         self.client.get(now).settings.endpoint.clone()
     }
 
@@ -338,7 +338,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     /// There is no token and none can be fetched: nothing can be sent.
-    pub fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
+    pub(crate) fn value(&self, deadline: Instant) -> Result<Arc<str>, SendError> {
         let mut tokens = self.lock();
         loop {
             let now = Instant::now();
@@ -365,7 +365,7 @@ impl ClientCredentials {
     }
 
     /// See [`Authorization::renew`](super::authorization::Authorization::renew).
-    pub fn renew(&self, used: &str, now: Instant) -> bool {
+    pub(crate) fn renew(&self, used: &str, now: Instant) -> bool {
         self.lock().refused(used, now)
     }
 

@@ -81,12 +81,12 @@ impl SecretFile {
     }
 
     /// What stands in `Authorization`.
-    pub fn value(&self, now: Instant) -> Arc<str> {
+    pub(crate) fn value(&self, now: Instant) -> Arc<str> {
         Arc::clone(&self.0.get(now))
     }
 
     /// Reads the file at once. Returns whether it holds anything but `used`.
-    pub fn renew(&self, used: &str, now: Instant) -> bool {
+    pub(crate) fn renew(&self, used: &str, now: Instant) -> bool {
         **self.0.renew(now) != *used
     }
 }

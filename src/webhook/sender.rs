@@ -23,12 +23,12 @@ impl Sender {
     }
 
     /// What makes the requests.
-    pub fn requests(&self) -> &Requests {
+    pub(crate) fn requests(&self) -> &Requests {
         &self.requests
     }
 
     /// The client.
-    pub fn client(&self) -> &KeepAlive {
+    pub(crate) fn client(&self) -> &KeepAlive {
         &self.client
     }
 }

@@ -112,7 +112,7 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
 
 /// Path and query of requests, perhaps with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub enum RequestTarget {
+pub(crate) enum RequestTarget {
     /// The same for every record.
     Fixed(String),
     /// Made for each record.
@@ -128,7 +128,7 @@ impl fmt::Debug for RequestTarget {
 
 /// A target with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TargetTemplate {
+pub(crate) struct TargetTemplate {
     /// What stands between the slashes of the path.
     segments: Vec<Vec<Part>>,
     query: Option<Vec<Part>>,
@@ -153,12 +153,12 @@ impl RequestTarget {
     }
 
     /// Whether it is the same for every record.
-    pub fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         matches!(self, Self::Fixed(_))
     }
 
     /// Path and query for this record.
-    pub fn of(&self, record: &Record) -> Cow<'_, str> {
+    pub(crate) fn of(&self, record: &Record) -> Cow<'_, str> {
         match self {
             Self::Fixed(target) => Cow::Borrowed(target),
             Self::Template(made) => Cow::Owned(made.of(record)),
@@ -262,7 +262,7 @@ fn encode_twice(dots: usize, out: &mut String) {
 
 /// The value of a header, with placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HeaderTemplate(Vec<Part>);
+pub(crate) struct HeaderTemplate(Vec<Part>);
 
 /// Its text may be a secret.
 impl fmt::Debug for HeaderTemplate {

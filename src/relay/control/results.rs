@@ -57,7 +57,7 @@ impl Control {
     }
 
     /// How many commits in a row have failed.
-    pub fn failed_commits(&self) -> u32 {
+    pub(crate) fn failed_commits(&self) -> u32 {
         self.commits.failures
     }
 

@@ -35,9 +35,9 @@ const FOREIGN: &str = "it is no file of dead letters: its first line is somethin
 pub struct ReadOptions {
     /// Skip a line of JSON that is not a dead letter, with a warning; otherwise the run ends there, since somebody
     /// edited it.
-    pub skips_strangers: bool,
+    pub(crate) skips_strangers: bool,
     /// A file is begun once the one before it is done, as for the order of one partition.
-    pub one_by_one: bool,
+    pub(crate) one_by_one: bool,
 }
 
 /// A file that was there at the start.

@@ -43,7 +43,7 @@ impl DeadLetterFilter {
     }
 
     /// Whether all dead letters are selected.
-    pub fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
@@ -53,7 +53,7 @@ impl DeadLetterFilter {
     }
 
     /// Whether the record is a [letter](super::headers), and wanted.
-    pub fn wants_record(&self, record: &Record) -> bool {
+    pub(crate) fn wants_record(&self, record: &Record) -> bool {
         match (origin(record), rejection(record)) {
             (Ok(origin), Ok(rejection)) => self.is_met(origin.topic, &rejection),
             _ => false,

@@ -13,7 +13,7 @@ use std::fmt;
 pub const PREFIX: &str = "sluicegate-error-";
 
 /// The longest name of a topic.
-pub const LONGEST_TOPIC: usize = 249;
+pub(crate) const LONGEST_TOPIC: usize = 249;
 
 /// The headers, each named once. Numbers are written in decimal, times in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum ErrorHeader {
 
 impl ErrorHeader {
     /// All of them, in the order in which they are written.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub(crate) const ALL: [(Self, &'static str); 9] = [
         (Self::Topic, "sluicegate-error-topic"),
         (Self::Partition, "sluicegate-error-partition"),
         (Self::Offset, "sluicegate-error-offset"),
@@ -53,7 +53,7 @@ impl ErrorHeader {
     ];
 
     /// The header's name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
 
@@ -74,7 +74,7 @@ impl ErrorHeader {
 }
 
 /// Whether it is a valid topic name: an edited file must not bring a line break into the headers of a request.
-pub fn is_topic(name: &str) -> bool {
+pub(crate) fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=LONGEST_TOPIC).contains(&name.len()) && name.bytes().all(legal)
 }
@@ -134,20 +134,20 @@ pub fn restore(record: &Record) -> Result<DeadLetter, NotADeadLetter> {
 
 /// Where a letter is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// The topic.
-    pub topic: &'a str,
+    pub(crate) topic: &'a str,
     /// The partition's number.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
 }
 
 /// Where the letter that a record is came from.
 ///
 /// # Errors
 /// As of [`restore`].
-pub fn origin(record: &Record) -> Result<Origin<'_>, NotADeadLetter> {
+pub(crate) fn origin(record: &Record) -> Result<Origin<'_>, NotADeadLetter> {
     let topic = text(record, ErrorHeader::Topic)
         .filter(|topic| is_topic(topic))
         .ok_or(NotADeadLetter(ErrorHeader::Topic))?;
@@ -172,7 +172,7 @@ pub fn check(record: &Record) -> Result<(), NotADeadLetter> {
 ///
 /// # Errors
 /// As of [`restore`].
-pub fn rejection(record: &Record) -> Result<Rejection, NotADeadLetter> {
+pub(crate) fn rejection(record: &Record) -> Result<Rejection, NotADeadLetter> {
     let status = match value(record, ErrorHeader::Status).ok_or(NotADeadLetter(ErrorHeader::Status))? {
         None => None,
         Some(_) => Some(number(record, ErrorHeader::Status)?),

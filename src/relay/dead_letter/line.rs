@@ -13,14 +13,14 @@ use std::fmt;
 use std::fmt::Write as _;
 
 /// How each of our lines begins. It stands nowhere else in a line: quotes in a value are escaped.
-pub const BEGIN: &[u8] = b"{\"topic\":\"";
+pub(crate) const BEGIN: &[u8] = b"{\"topic\":\"";
 /// The longest line that is written or read, in bytes. A record of 128 MB, the most that the Kafka client unpacks,
 /// fits with all its headers.
-pub const LONGEST: usize = 256 << 20;
+pub(crate) const LONGEST: usize = 256 << 20;
 /// Smaller values stay readable text, however much of them is escaped.
 const READABLE: usize = 4 << 10;
 /// How much of a file is looked at to tell whether it is one of dead letters.
-pub const HEAD_BYTES: usize = 64 << 10;
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
 /// Appends the line, with its line break.
 pub fn write(line: &mut String, letter: &DeadLetter) {
@@ -92,7 +92,7 @@ fn text(line: &mut String, name: &str, value: &str) {
 ///
 /// # Errors
 /// Why not.
-pub fn is_readable(letter: &DeadLetter) -> Result<(), LineError> {
+pub(crate) fn is_readable(letter: &DeadLetter) -> Result<(), LineError> {
     let record = &letter.record;
     let partition = record.partition();
     match () {
@@ -105,7 +105,7 @@ pub fn is_readable(letter: &DeadLetter) -> Result<(), LineError> {
 
 /// Whether a file or a line with this beginning is one of ours, perhaps damaged: a power cut leaves NUL bytes or
 /// half a line.
-pub fn is_beginning(head: &[u8]) -> bool {
+pub(crate) fn is_beginning(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
     let sound = line.split(|byte| *byte == 0).next().unwrap_or(line);
     let is_torn = sound.len() < line.len() || line.len() == head.len();

@@ -16,7 +16,7 @@ const REPLACED: &str = "it was replaced by another file while it was opened";
 ///
 /// # Errors
 /// It can't be made or opened, is a symbolic link, or no regular file.
-pub fn open_or_create(path: &Path) -> io::Result<File> {
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     for _ in 0..ATTEMPTS {
         match create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -35,7 +35,7 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As of [`open_or_create`].
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let seen = regular(path)?;
     let file = OpenOptions::new().read(true).append(true).open(path)?;
     // What was looked at is what was opened, and no link led elsewhere.
@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists), or it can't be made.
-pub fn create(path: &Path) -> io::Result<File> {
+pub(crate) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create_new(true);
     #[cfg(unix)]
@@ -58,7 +58,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// It is something else, or can't be looked at.
-pub fn regular(path: &Path) -> io::Result<Metadata> {
+pub(crate) fn regular(path: &Path) -> io::Result<Metadata> {
     let seen = std::fs::symlink_metadata(path)?;
     let kind = seen.file_type();
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
@@ -74,7 +74,7 @@ pub fn regular(path: &Path) -> io::Result<Metadata> {
 ///
 /// # Errors
 /// [`WouldBlock`](io::ErrorKind::WouldBlock): another process has it.
-pub fn lock(file: &File) -> io::Result<()> {
+pub(crate) fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -112,7 +112,7 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<File> {
 }
 
 /// The folder that a path is in.
-pub fn folder(path: &Path) -> &Path {
+pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -121,7 +121,7 @@ pub fn folder(path: &Path) -> &Path {
 /// # Errors
 /// The folder can't be synced.
 #[cfg(unix)]
-pub fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
 }
 
@@ -130,25 +130,25 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// None.
 #[cfg(not(unix))]
-pub fn sync_folder(_path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
 /// What tells a file from all others while it is there; `None` where that isn't known.
 #[cfg(unix)]
-pub fn number(seen: &Metadata) -> Option<(u64, u64)> {
+pub(crate) fn number(seen: &Metadata) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     Some((seen.dev(), seen.ino()))
 }
 
 /// Elsewhere an open file can't be moved or removed.
 #[cfg(not(unix))]
-pub fn number(_seen: &Metadata) -> Option<(u64, u64)> {
+pub(crate) fn number(_seen: &Metadata) -> Option<(u64, u64)> {
     None
 }
 
 /// Whether two files are one, as far as that is known.
-pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
+pub(crate) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     number(one) == number(other)
 }
 
@@ -156,7 +156,7 @@ pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
 ///
 /// # Errors
 /// The path can't be looked at.
-pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match std::fs::symlink_metadata(path) {
         Ok(there) => Ok(is_same(&there, &ours)),
@@ -185,6 +185,6 @@ pub fn exposure(seen: &Metadata) -> Option<String> {
 
 /// Elsewhere nothing is known of that.
 #[cfg(not(unix))]
-pub fn exposure(_seen: &Metadata) -> Option<String> {
+pub(crate) fn exposure(_seen: &Metadata) -> Option<String> {
     None
 }

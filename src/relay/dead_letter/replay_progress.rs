@@ -72,11 +72,11 @@ impl ResumePoint {
 #[derive(Debug)]
 pub struct FileProgress<'a> {
     /// The file.
-    pub file: &'a File,
+    pub(crate) file: &'a File,
     /// How far it is done.
-    pub done: LineProgress,
+    pub(crate) done: LineProgress,
     /// What the core notes beside that.
-    pub metadata: &'a str,
+    pub(crate) metadata: &'a str,
 }
 
 /// The name of the file beside `lines` in which progress is kept.

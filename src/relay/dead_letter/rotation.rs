@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Rotated files, at most: beyond that the file is no longer renamed, and grows.
-pub const MOST_ROTATED: usize = 10_000;
+pub(crate) const MOST_ROTATED: usize = 10_000;
 
 /// `NAME.7`
-pub fn numbered(path: &Path, number: u64) -> PathBuf {
+pub(crate) fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()
@@ -21,7 +21,7 @@ pub fn numbered(path: &Path, number: u64) -> PathBuf {
 ///
 /// # Errors
 /// The folder can't be read.
-pub fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut start = path.file_name().map(OsString::from).unwrap_or_default();
     start.push(".");
     let start = start.as_encoded_bytes();
@@ -40,7 +40,7 @@ pub fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 ///
 /// # Errors
 /// As of [`rotated`].
-pub fn next_number(path: &Path) -> io::Result<Option<u64>> {
+pub(crate) fn next_number(path: &Path) -> io::Result<Option<u64>> {
     let all = rotated(path)?;
     let highest = all.last().map_or(0, |(number, _)| *number);
     Ok((all.len() < MOST_ROTATED).then_some(highest).and_then(|highest| highest.checked_add(1)))

@@ -46,13 +46,13 @@ pub struct Line {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DamagedPart {
     /// How many bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// How many of them are NUL.
-    pub zeros: u64,
+    pub(crate) zeros: u64,
     /// The first few of them.
-    pub head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// Whether the line was longer than [`LineLimits::longest`].
-    pub too_long: bool,
+    pub(crate) too_long: bool,
 }
 
 /// Which lines are read.
