@@ -105,7 +105,10 @@ fn of_group(error: GroupError) -> Option<Advice> {
 fn of_notice(notice: &ConsumerNotice) -> Option<Advice> {
     let text = match notice {
         ConsumerNotice::Moved {
-            change: PositionChange::Deleted { .. } | PositionChange::BeyondEnd { .. },
+            change:
+                PositionChange::Deleted { .. }
+                | PositionChange::BeyondEnd { .. }
+                | PositionChange::Diverged { .. },
             ..
         } => " (--offset-reset)",
         ConsumerNotice::Stopped { trouble: Trouble::Corrupt(_), .. } => {

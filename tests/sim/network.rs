@@ -340,7 +340,7 @@ impl Sim {
             }
             consumer.change(asked.at, &self.cluster, now, |cursor, serials| match found {
                 Ok(Reply::Bounds(bounds)) => cursor.bounds_were(asked.ask, bounds, &RULES, instant, serials),
-                Ok(Reply::EpochEnd(end)) => cursor.epoch_end_was(asked.ask, end, &RULES, serials),
+                Ok(Reply::EpochEnd(end)) => cursor.epoch_end_was(asked.ask, end, &RULES, instant, serials),
                 Err(code) => cursor.failed(asked.ask, Trouble::Refused(code), instant, serials),
             });
             let is_open = consumer.cursors.get(&asked.at).is_some_and(|cursor| cursor.trouble().is_some());

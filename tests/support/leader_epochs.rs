@@ -44,6 +44,30 @@ impl LeaderEpochs {
         self.0.push((epoch, cut));
     }
 
+    /// The present leader's epoch, and its first offset.
+    pub fn newest(&self) -> (i32, i64) {
+        *self.0.last().unwrap()
+    }
+
+    /// The offset before which everything was written under epochs up to this one, in a log that ends at `log_end`.
+    pub fn written_up_to(&self, epoch: i32, log_end: i64) -> i64 {
+        self.0.iter().find(|(of, _)| *of > epoch).map_or(log_end, |(_, from)| *from)
+    }
+
+    /// Whether an epoch begins here, or a little before.
+    pub fn begins_near(&self, offset: i64) -> bool {
+        self.0.iter().any(|(_, from)| (*from..from + 8).contains(&offset))
+    }
+
+    /// A leader that was restored from a backup, which ends at `cut`, goes on under this epoch: the last one there, or a
+    /// later one.
+    pub fn restore(&mut self, epoch: i32, cut: i64) {
+        self.0.retain(|(_, from)| *from < cut);
+        if self.0.last().is_none_or(|(last, _)| *last < epoch) {
+            self.0.push((epoch, cut));
+        }
+    }
+
     /// What lies before `start` is deleted.
     pub fn delete_up_to(&mut self, start: i64) {
         let first = self.0.iter().rposition(|(_, from)| *from <= start).unwrap_or(0);

@@ -368,6 +368,13 @@ impl PositionChange {
                 "the log of {partition} was cut off at offset {at}, below our position {position}: records from there \
                  on that were already sent are no longer in the topic"
             ),
+            Self::Diverged { position, bounds } => write!(
+                f,
+                "the log of {partition}, which holds {} to {}, is not the one that was read up to {position}: its \
+                 leader epochs went backwards, as after a restore from a backup, and where the two part is unknown. \
+                 Records may be sent again",
+                bounds.first, bounds.end
+            ),
             Self::TopicRecreated { position } => write!(
                 f,
                 "topic {} was deleted and created anew; partition {} was read up to {position}, and is read from its \

@@ -130,7 +130,7 @@ impl Fetcher {
         let found = offsets::epoch_ends(&mut self.connections, self.broker, &asked)?;
         let of_it: Vec<&Asked> = ends.iter().map(|(asked, _)| *asked).collect();
         self.answer(&of_it, found, |cursor, asked, end, rules, serials| {
-            cursor.epoch_end_was(asked.ask, end, rules, serials)
+            cursor.epoch_end_was(asked.ask, end, rules, Instant::now(), serials)
         });
         Ok(())
     }

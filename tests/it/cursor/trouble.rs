@@ -88,7 +88,7 @@ fn a_position_that_is_committed_again_keeps_its_epoch() {
     cursor.committed_was(cursor.ask(), Ok(committed), "", &mut serials);
     cursor.bounds_were(cursor.ask(), Bounds { first: 0, end: 9, at: None }, &RULES, now, &mut serials);
     assert_eq!(cursor.question(now).map(|(question, _)| question), Some(Question::EpochEnd(3)));
-    cursor.epoch_end_was(cursor.ask(), EpochEnd::At { epoch: 3, end: 8 }, &RULES, &mut serials);
+    cursor.epoch_end_was(cursor.ask(), EpochEnd::At { epoch: 3, end: 8 }, &RULES, now, &mut serials);
     assert_eq!((cursor.next(), cursor.epoch_before(5)), (5, 3));
 }
 
@@ -104,9 +104,12 @@ fn a_late_answer_counts_for_nothing() {
     assert_eq!(cursor.failed(asked, Trouble::TooLarge(String::new()), now, &mut serials), []);
     let question = cursor.ask();
     let fine = EpochEnd::At { epoch: 0, end: 4 };
-    assert_eq!(cursor.epoch_end_was(question, fine, &RULES, &mut serials), []);
+    assert_eq!(cursor.epoch_end_was(question, fine, &RULES, now, &mut serials), []);
     assert_eq!((cursor.phase(), cursor.next()), (&Phase::Reading, 4));
-    assert_eq!(cursor.epoch_end_was(question, EpochEnd::At { epoch: 0, end: 1 }, &RULES, &mut serials), []);
+    assert_eq!(
+        cursor.epoch_end_was(question, EpochEnd::At { epoch: 0, end: 1 }, &RULES, now, &mut serials),
+        []
+    );
     assert_eq!(cursor.phase(), &Phase::Reading);
 }
 
@@ -121,7 +124,7 @@ fn an_election_behind_a_moment_without_a_leader_is_one() {
     // What that leader answers counts no more once there is another.
     let asked = cursor.ask();
     cursor.metadata_was(Uuid([1; 16]), Some((3, 2)), now, &mut serials);
-    cursor.epoch_end_was(asked, EpochEnd::At { epoch: 0, end: 9 }, &RULES, &mut serials);
+    cursor.epoch_end_was(asked, EpochEnd::At { epoch: 0, end: 9 }, &RULES, now, &mut serials);
     assert_eq!(cursor.phase(), &Phase::Checking);
 }
 

@@ -1,8 +1,7 @@
-//! Changes of the log under a cursor: a new leader, new bounds, a truncation, a recreated topic.
+//! Changes of the log under a cursor: a new leader, new bounds, a recreated topic.
 
 use super::{
-    Ask, Beginning, Bounds, Cursor, EpochEnd, Output, Phase, PositionChange, RETRY, Reset, Rules, Serials,
-    Trouble,
+    Ask, Beginning, Bounds, Cursor, Output, Phase, PositionChange, RETRY, Reset, Rules, Serials, Trouble,
 };
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use std::time::Instant;
@@ -101,85 +100,25 @@ impl Cursor {
             Reset::Latest => bounds.end,
         };
         let mut out = vec![Output::Moved(change, next)];
-        out.extend(self.fetch_succeeded(None));
-        self.epochs.clear();
         if next > position && self.pending.is_none() {
             // Records fetched before are still delivered.
             self.next = next;
         } else {
             self.begins_at(next);
         }
+        out.extend(self.goes_on(bounds, serials));
+        out
+    }
+
+    /// Reads on at a position that was reset, without known epochs.
+    pub(super) fn goes_on(&mut self, bounds: Bounds, serials: &mut Serials) -> Vec<Output> {
+        let mut out = self.fetch_succeeded(None);
+        self.epochs.clear();
         self.log_end = Some(bounds.end);
         if let Some(end) = &mut self.end {
             *end = (*end).min(bounds.end);
         }
         out.extend(self.read(serials));
-        out
-    }
-
-    /// The end of the leader epoch in question (KIP-320).
-    pub fn epoch_end_was(
-        &mut self,
-        ask: Ask,
-        answer: EpochEnd,
-        rules: &Rules,
-        serials: &mut Serials,
-    ) -> Vec<Output> {
-        if self.phase != Phase::Checking || !self.is_current(ask) {
-            return Vec::new();
-        }
-        let mut out = self.answered();
-        match answer {
-            EpochEnd::At { epoch, end } => out.extend(self.compare(epoch, end, rules, serials)),
-            EpochEnd::Unchecked => out.extend(self.checked(serials)),
-            EpochEnd::Unknown if self.topic == Uuid::ZERO => {
-                // A log that never had that leader epoch is another one.
-                let position = self.next;
-                self.begin_new_topic(position, serials);
-            }
-            EpochEnd::Unknown => {
-                // The same topic without the records that were read: its bounds decide.
-                self.epochs.clear();
-                self.enter(Phase::Outside, serials);
-            }
-        }
-        out
-    }
-
-    /// Compares what was read with the leader's log: they agree up to the end of the largest epoch that both know.
-    fn compare(&mut self, epoch: i32, end: i64, rules: &Rules, serials: &mut Serials) -> Vec<Output> {
-        let parted = self.epochs.iter().find(|(_, of)| *of > epoch).map(|(from, _)| *from);
-        let cut = parted.map_or(end, |from| from.min(end));
-        self.epochs.retain(|(_, of)| *of <= epoch);
-        let (position, reach) = (self.next, self.reach.max(self.next));
-        let mut out = Vec::new();
-        if cut < position || (cut < reach && self.pending.is_none()) {
-            // Records done beyond the position may be other ones now.
-            let change = PositionChange::Truncated { position: reach, at: cut };
-            if rules.reset == Reset::Fail {
-                return vec![Output::ResetForbidden(change)];
-            }
-            // Records below the truncation that are not done are still there and still wanted.
-            let next = if self.announced { cut.min(self.committed) } else { cut };
-            self.epochs.retain(|(from, _)| *from < next);
-            if next == cut && next > 0 {
-                self.note_epoch(next.saturating_sub(1), epoch);
-            }
-            self.assignment = serials.draw();
-            self.begins_at(next);
-            self.enter(Phase::Placing(Beginning::At(next)), serials);
-            return vec![Output::Moved(change, next)];
-        }
-        if let Some(begin) = self.pending.as_mut().filter(|_| reach > position && cut < reach) {
-            begin.text.clear();
-            self.reach = position;
-            out.push(Output::Moved(PositionChange::ProgressDropped { position, reach }, position));
-        }
-        // If the leader answered for an earlier epoch, an epoch of ours before that is still to be checked.
-        match parted.is_some() && self.epochs.last().is_some_and(|(_, of)| *of < epoch) {
-            true => self.enter(Phase::Checking, serials),
-            false => out.extend(self.checked(serials)),
-        }
         out
     }
 }

@@ -8,6 +8,7 @@
 //!        |                      ^  |                ^   |                  |  |
 //!        |                      |  +----> Outside --+   +-- cut ---> Placing  |
 //!        |                      |            ^------ out_of_range ----+       |
+//!        |                      |                       +-- unknown --> Diverged --> Reading
 //!        |                      +------------- another topic -----------------+
 //!        +-> any phase: Revoked (its records may finish), Stopped (until a restart)
 //! ```
@@ -22,12 +23,16 @@
 //! |---|---|
 //! | `types` | inputs and outputs |
 //! | `log` | changes of the log |
+//! | `divergence` | truncated and restored logs |
 
+mod divergence;
 mod log;
 mod types;
 
 use crate::kafka::config::{Reset, Start};
 use crate::kafka::protocol::{ErrorCode, Uuid};
+pub use divergence::EPOCHS_LAG;
+use divergence::Inquiry;
 use std::time::{Duration, Instant};
 pub use types::{
     Ask, Beginning, Bounds, Committed, EpochEnd, OngoingTrouble, Output, Phase, PositionChange, Question,
@@ -94,6 +99,8 @@ pub struct Cursor {
     ongoing: Option<OngoingTrouble>,
     /// The position is outside the log; the epochs are checked first, to find where the logs part.
     is_outside: bool,
+    /// While it checks: the epoch in question.
+    inquiry: Inquiry,
     /// An [`Output::Begins`] was given.
     announced: bool,
     /// The [`Output::Begins`] to give once it can be read.
@@ -126,6 +133,7 @@ impl Cursor {
             failures: 0,
             ongoing: None,
             is_outside: false,
+            inquiry: Inquiry::Latest,
             announced: false,
             pending: Some(Begin::default()),
             awaits_commit: false,
@@ -239,8 +247,8 @@ impl Cursor {
                 Question::Bounds { uncommitted: false, at: Some(*at) }
             }
             Phase::Placing(_) => Question::Bounds { uncommitted: false, at: None },
-            Phase::Outside => Question::Bounds { uncommitted: true, at: None },
-            Phase::Checking => Question::EpochEnd(self.epochs.last().map_or(-1, |(_, epoch)| *epoch)),
+            Phase::Outside | Phase::Diverged => Question::Bounds { uncommitted: true, at: None },
+            Phase::Checking => Question::EpochEnd(self.epoch_in_question()),
             Phase::Reading | Phase::Revoked | Phase::Stopped => return None,
         };
         Some((question, self.ask()))
@@ -338,6 +346,7 @@ impl Cursor {
                 out.extend(self.place(beginning, bounds, rules, serials));
             }
             Phase::Outside => out.extend(self.reset(bounds, rules, now, serials)),
+            Phase::Diverged => out.extend(self.diverged(bounds, rules, serials)),
             _ => {}
         }
         out
@@ -577,18 +586,7 @@ impl Cursor {
     }
 
     fn enter(&mut self, phase: Phase, serials: &mut Serials) {
-        self.phase = phase;
+        (self.phase, self.inquiry) = (phase, Inquiry::Latest);
         self.ticket = serials.draw();
-    }
-
-    /// Remembers a leader epoch, if it is newer than those known.
-    fn note_epoch(&mut self, from: i64, epoch: i32) {
-        let last = self.epochs.last().copied();
-        if epoch < 0 || last.is_some_and(|(offset, last)| offset >= from || last >= epoch) {
-            return;
-        }
-        self.epochs.push((from, epoch));
-        let surplus = self.epochs.len().saturating_sub(MOST_EPOCHS);
-        self.epochs.drain(..surplus);
     }
 }

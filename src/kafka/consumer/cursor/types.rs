@@ -40,6 +40,8 @@ pub enum Phase {
     Checking,
     /// Waits for the bounds of the log, because the position seems to be outside.
     Outside,
+    /// Waits for the bounds of the log, to move by the reset policy: the log is another one from an unknown offset on.
+    Diverged,
     /// Fetches records.
     Reading,
     /// Revoked: its records may finish, then it is removed.
@@ -107,7 +109,7 @@ pub enum EpochEnd {
         /// The offset after its last record.
         end: i64,
     },
-    /// The leader knows neither this epoch nor an earlier one.
+    /// Undefined: all epochs that the leader knows are earlier, or it knows none.
     Unknown,
     /// The broker lacks OffsetForLeaderEpoch. The check is skipped then, as in Java's client.
     Unchecked,
@@ -189,6 +191,13 @@ pub enum PositionChange {
         position: i64,
         /// The offset where both logs part.
         at: i64,
+    },
+    /// The log is another one than the one that was read, from an unknown offset on: its leader epochs went backwards.
+    Diverged {
+        /// The old position.
+        position: i64,
+        /// The bounds of the log.
+        bounds: Bounds,
     },
     /// The topic was deleted and created again.
     TopicRecreated {
