@@ -26,7 +26,14 @@ impl Sim {
             }
             Act::Leaderless(partition) => self.cluster.leaderless(partition, time),
             Act::Retention(partition) => self.cluster.retention(partition, time, &mut self.dice),
-            Act::Restore(partition) => self.cluster.restore(partition, time, &mut self.dice),
+            Act::Restore(partition) => {
+                let lost = self.cluster.restore(partition, time, &mut self.dice) as usize;
+                if lost > 0 && self.dice.chance(80) {
+                    // Mostly it has grown past what was lost before anybody looks.
+                    let records = lost + self.dice.between(0, 10);
+                    self.append(partition, records);
+                }
+            }
             Act::Recreate(topic) => self.recreate(topic),
             Act::Grow(topic) => {
                 let partition = self.cluster.grow(topic, time, &mut self.dice);

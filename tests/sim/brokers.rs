@@ -104,9 +104,26 @@ impl Plan {
         at.min(self.calm_at - Duration::from_millis(1))
     }
 
+    /// After some elections the cluster is restored from a backup, while records are read or nobody is there.
+    fn restored(&mut self, dice: &mut Dice) {
+        let partition = dice.below(self.partitions);
+        let at = self.calm_at.mul_f64(0.5) + self.when(dice).mul_f64(0.5);
+        for _ in 0..dice.between(1, 3) {
+            let before = at.saturating_sub(dice.millis(200, 1_500));
+            self.acts.push((before, Act::Elect { partition, is_unclean: false }));
+            self.append(before + dice.millis(0, 100), partition, dice.one(&[1, 5, 20]));
+        }
+        if dice.chance(60) {
+            self.acts.push((at, Act::Kill));
+        }
+        let after = self.before_calm(at + dice.millis(0, 20));
+        self.acts.push((after, Act::Restore(partition)));
+    }
+
     /// What becomes of topics, leaders and logs.
     pub fn trouble_brokers(&mut self, dice: &mut Dice) {
-        if dice.chance(35) {
+        let loses_end = dice.chance(35);
+        if loses_end {
             // While nobody reads, a log loses its end: what is done beyond the position may be of it.
             let partition = dice.below(self.partitions);
             let at = self.calm_at.mul_f64(0.5) + self.when(dice).mul_f64(0.5);
@@ -125,9 +142,12 @@ impl Plan {
             self.append(self.before_calm(after + dice.millis(0, 200)), partition, dice.one(&[1, 5, 20]));
         }
         // What was cut off under epochs that come again, nobody can tell from what is there.
-        let restores = !self.acts.iter().any(|(_, act)| matches!(act, Act::Elect { .. })) && dice.chance(30);
+        let restores = !loses_end && dice.chance(40);
+        if restores && dice.chance(50) {
+            self.restored(dice);
+        }
         for _ in 0..if dice.chance(60) { dice.below(8) } else { 0 } {
-            let (at, partition) = (self.when(dice), dice.below(self.partitions));
+            let (at, partition) = (self.before_calm(self.when(dice)), dice.below(self.partitions));
             let act = match dice.below(10) {
                 0..=1 => Act::Elect { partition, is_unclean: false },
                 2..=3 => Act::Elect { partition, is_unclean: !restores },

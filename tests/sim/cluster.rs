@@ -154,7 +154,12 @@ impl Cluster {
     /// Another leader, with all of the log or without its end.
     pub fn elect(&mut self, at: usize, is_unclean: bool, now: Duration, dice: &mut Dice) {
         let log = self.parts[at].log;
-        let (start, end) = (self.logs.logs[log].start, self.logs.logs[log].end);
+        let of = &mut self.logs.logs[log];
+        // An epoch that was given twice ends elsewhere than the first time, or nobody could tell.
+        while of.former.as_ref().is_some_and(|former| former.epochs.begins_near(of.end)) {
+            of.end += 1;
+        }
+        let (start, end) = (of.start, of.end);
         let cut = if is_unclean { end - dice.below((end - start).min(12) as usize + 1) as i64 } else { end };
         let epoch = self.logs.logs[log].epoch() + dice.between(1, 2) as i32;
         self.logs.elect(log, cut, epoch);
@@ -173,14 +178,32 @@ impl Cluster {
         self.changed(now);
     }
 
-    /// The epochs of the leaders begin anew.
-    pub fn restore(&mut self, at: usize, now: Duration, dice: &mut Dice) {
-        let log = self.parts[at].log;
-        let epoch = dice.below(self.logs.logs[log].epoch() as usize + 1) as i32;
-        self.logs.restore(log, epoch);
+    /// The epochs of the leaders go back, and mostly the log, too. Gives how many offsets were lost.
+    pub fn restore(&mut self, at: usize, now: Duration, dice: &mut Dice) -> i64 {
+        let number = self.parts[at].log;
+        let log = &self.logs.logs[number];
+        if log.former.is_some() {
+            return 0;
+        }
+        let ((newest, from), end) = (log.epochs.newest(), log.end);
+        let cut = log.start + dice.below((from - log.start) as usize + 1) as i64;
+        let backed_up = log.epoch_at(cut - 1).max(0);
+        let cuts = !log.is_restored && backed_up < newest && dice.chance(80);
+        let epoch = if cuts {
+            // What was backed up last goes on, or elections followed.
+            let epoch = dice.between(backed_up as usize, newest as usize - 1) as i32;
+            self.logs.restore(number, cut, epoch);
+            epoch
+        } else {
+            let epoch = dice.below(newest as usize + 1) as i32;
+            self.logs.forget_epochs(number, epoch);
+            epoch
+        };
         self.parts[at].leader = Some(dice.below(BROKERS as usize) as i32);
-        trace!(now, "{}: restored, epoch {epoch}", self.parts[at].name);
+        let kept = self.logs.logs[number].end;
+        trace!(now, "{}: restored up to {kept} of {end}, epoch {epoch}", self.parts[at].name);
         self.changed(now);
+        end - kept
     }
 
     pub fn retention(&mut self, at: usize, now: Duration, dice: &mut Dice) {
@@ -343,6 +366,10 @@ impl Cluster {
         };
         let note = Note::decode(&metadata).unwrap_or_default();
         if note.topic != Uuid::ZERO && note.topic != log.topic {
+            return (log.start, Vec::new());
+        }
+        if epoch > log.epoch() || note.epoch > log.epoch() {
+            // The epochs went backwards.
             return (log.start, Vec::new());
         }
         let end_of = |epoch: i32| match log.epoch_end(epoch) {

@@ -45,6 +45,15 @@ pub fn number(record: &Record) -> usize {
     record.timestamp() as usize
 }
 
+/// A log before it was restored from a backup.
+#[derive(Clone, Debug)]
+pub struct Former {
+    pub epochs: LeaderEpochs,
+    pub end: i64,
+    /// Where the backup ended.
+    pub cut: i64,
+}
+
 /// The log of a partition. A topic that is made anew has another one.
 #[derive(Debug)]
 pub struct Log {
@@ -57,6 +66,10 @@ pub struct Log {
     pub epochs: LeaderEpochs,
     /// The numbers of its records, by offset.
     pub records: Vec<usize>,
+    /// It was restored from a backup.
+    pub is_restored: bool,
+    /// What it was before it was restored without its end.
+    pub former: Option<Former>,
     /// How often it lost its end.
     pub cuts: u32,
     /// Its topic was deleted.
@@ -76,6 +89,8 @@ impl Log {
             end: 0,
             epochs: LeaderEpochs::beginning(0, 0),
             records: Vec::new(),
+            is_restored: false,
+            former: None,
             cuts: 0,
             is_deleted: false,
             first_open: 0,
@@ -90,6 +105,14 @@ impl Log {
     /// Under which epoch what lies at this offset was written.
     pub fn epoch_at(&self, offset: i64) -> i32 {
         self.epochs.at(offset)
+    }
+
+    /// Whether nobody can tell that what lies here is not what was there before the log was restored: the same epochs
+    /// were given to both.
+    pub fn is_mistakable(&self, offset: i64) -> bool {
+        self.former.as_ref().is_some_and(|former| {
+            (former.cut..former.epochs.written_up_to(self.epoch(), former.end)).contains(&offset)
+        })
     }
 
     /// As a broker's cache of leader epochs answers.
@@ -130,8 +153,8 @@ impl Logs {
         if let Some(key) = entry.key {
             of.keys.entry(key).or_default().0.push(place);
         }
-        let (is_done, now) = (entry.is_done, entry.appended);
         let (offset, epoch) = (of.end, of.epoch());
+        let (is_done, now) = (entry.is_done || of.is_mistakable(offset), entry.appended);
         of.end += 1;
         of.records.push(number);
         self.entries.push(Entry { log, offset, epoch, is_done: false, ..entry });
@@ -165,6 +188,17 @@ impl Logs {
 
     /// Another replica leads, which has no more than what lies before `cut`.
     pub fn elect(&mut self, log: usize, cut: i64, epoch: i32) {
+        self.cut(log, cut);
+        self.logs[log].epochs.elect(epoch, cut);
+        let is_mistakable = |number: &usize| self.logs[log].is_mistakable(self.entries[*number].offset);
+        let mistakable: Vec<usize> = self.logs[log].records.iter().copied().filter(is_mistakable).collect();
+        for number in mistakable {
+            let appended = self.entries[number].appended;
+            self.done(number, appended);
+        }
+    }
+
+    fn cut(&mut self, log: usize, cut: i64) {
         let kept = self.logs[log].records.len() - self.from(log, cut).len();
         let of = &mut self.logs[log];
         for number in of.records.drain(kept..) {
@@ -172,13 +206,22 @@ impl Logs {
         }
         of.cuts += u32::from(cut < of.end);
         of.end = cut;
-        of.epochs.elect(epoch, cut);
         self.index(log);
     }
 
-    /// The leaders' epochs begin anew, as where a cluster was restored; its records are the same.
-    pub fn restore(&mut self, log: usize, epoch: i32) {
+    /// The cluster is restored from a backup that ends at `cut`; its leader goes on under this epoch.
+    pub fn restore(&mut self, log: usize, cut: i64, epoch: i32) {
         let of = &mut self.logs[log];
+        of.former = Some(Former { epochs: of.epochs.clone(), end: of.end, cut });
+        of.is_restored = true;
+        of.epochs.restore(epoch, cut);
+        self.cut(log, cut);
+    }
+
+    /// The leaders' epochs begin anew, as where all but the logs was lost; its records are the same.
+    pub fn forget_epochs(&mut self, log: usize, epoch: i32) {
+        let of = &mut self.logs[log];
+        of.is_restored = true;
         of.epochs = LeaderEpochs::beginning(epoch, of.start);
         for number in &of.records {
             self.entries[*number].epoch = epoch;

@@ -127,7 +127,7 @@ fn random_schedules_keep_the_invariants_and_make_progress() {
     println!("{schedules} schedules in {took:.1} s ({:.0} a second): {all:?}", schedules as f64 / took);
     assert_eq!(failed.load(Ordering::Relaxed), 0, "a schedule failed: see above");
     let relay = [all.sent, all.refused, all.stops, all.kills];
-    let logs = [all.deleted, all.cut, all.anew, all.dropped];
+    let logs = [all.deleted, all.cut, all.anew, all.dropped, all.diverged];
     let is_enough = schedules < SCHEDULES || relay.into_iter().chain(logs).all(|count| count > 0);
     assert!(is_enough, "what never happens proves nothing");
 }

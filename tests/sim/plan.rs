@@ -49,7 +49,7 @@ pub enum Act {
     Leaderless(usize),
     /// The first records are deleted.
     Retention(usize),
-    /// The epochs of the leaders begin anew.
+    /// The cluster is restored from a backup: the epochs of the leaders go back, and the log, too.
     Restore(usize),
     /// The topic is deleted and made anew: other logs of the same name.
     Recreate(usize),

@@ -35,11 +35,13 @@ pub struct Tally {
     pub batches: u64,
     pub kills: u64,
     pub stops: u64,
-    /// Positions moved: records were deleted, cut off, the topic was made anew, or notes were dropped.
+    /// Positions moved: records were deleted, cut off, the topic was made anew, notes were dropped, or the log
+    /// was restored.
     pub deleted: u64,
     pub cut: u64,
     pub anew: u64,
     pub dropped: u64,
+    pub diverged: u64,
 }
 
 impl Tally {
@@ -49,6 +51,7 @@ impl Tally {
             PositionChange::Truncated { .. } => self.cut += 1,
             PositionChange::TopicRecreated { .. } => self.anew += 1,
             PositionChange::ProgressDropped { .. } => self.dropped += 1,
+            PositionChange::Diverged { .. } => self.diverged += 1,
             _ => {}
         }
     }
@@ -65,6 +68,7 @@ impl std::ops::AddAssign for Tally {
         self.cut += other.cut;
         self.anew += other.anew;
         self.dropped += other.dropped;
+        self.diverged += other.diverged;
     }
 }
 
@@ -339,11 +343,17 @@ impl Sim {
         self.cluster.parts.iter().map(|part| &self.cluster.logs.logs[part.log])
     }
 
+    /// What never works of a partition: of its log as it is, and what was deleted while it was tried.
+    fn endless(&self, partition: usize) -> impl Iterator<Item = &Entry> {
+        let log = self.cluster.log(partition);
+        let deleted = self.cluster.logs.entries.iter().filter(move |entry| {
+            entry.log == self.cluster.parts[partition].log && entry.offset < log.start && !entry.is_done
+        });
+        self.entries(log).chain(deleted).filter(move |entry| self.is_endless(entry, partition))
+    }
+
     fn has_endless(&self) -> bool {
-        let is_open = |log: &Log| {
-            self.entries(log).any(|entry| !entry.is_done && self.is_endless(entry, log.partition))
-        };
-        self.logs().any(is_open)
+        (0..self.cluster.parts.len()).any(|partition| self.endless(partition).any(|entry| !entry.is_done))
     }
 
     /// What is not done or not committed, but for what never will be and may hold back others. What logs have lost, or
@@ -351,12 +361,9 @@ impl Sim {
     fn open(&self, but_endless: bool) -> Vec<String> {
         let settings = &self.plan.settings;
         let mut open = Vec::new();
-        let endless = |log: &Log| -> Vec<Option<u8>> {
-            // What was kept as a letter without a word of it is tried on.
-            let of_it = self.entries(log).filter(|entry| self.is_endless(entry, log.partition));
-            of_it.map(|entry| entry.key).collect()
-        };
-        let all: Vec<Vec<Option<u8>>> = self.logs().map(endless).collect();
+        // What was kept as a letter without a word of it is tried on.
+        let keys = |partition| self.endless(partition).map(|entry| entry.key).collect();
+        let all: Vec<Vec<Option<u8>>> = (0..self.cluster.parts.len()).map(keys).collect();
         let stuck: usize = all.iter().map(Vec::len).sum();
         let is_chaos = self.plan.profile == Profile::Chaos;
         if but_endless && is_chaos && stuck > 0 && !self.plan.leaves_room_beside(stuck) {
