@@ -1,12 +1,15 @@
-//! A log that was cut short and written on by another leader: its new records must not pass for the old ones.
+//! A log that was cut short and written on by another leader, or restored from a backup: its new records must not pass
+//! for the old ones.
 
-use crate::kafka::{bodies, deliver, numbered};
+use crate::kafka::{bodies, deliver, numbered, start};
 use crate::support::admin::Admin;
-use crate::support::broker::NEW;
+use crate::support::broker::{Broker, NEW};
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
+use crate::support::jvm::target;
 use crate::support::output::fed;
 use crate::support::receiver::Receiver;
+use std::path::Path;
 use std::process::Command;
 
 /// Produces the numbers to partition 0, acknowledged by all that are in sync: who leads next has them, unless it was
@@ -82,4 +85,61 @@ fn a_position_beyond_a_shorter_log_goes_back_to_where_the_logs_part() {
     let ended = deliver(&brokers, topic, &receiver, &["--offset-reset", "latest"]);
     assert_eq!(bodies(&receiver), numbered(100..102), "{}", ended.stderr);
     ended.saying("cut off at offset 10");
+}
+
+/// Makes `to` a copy of a folder.
+fn copy(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[test]
+fn the_records_of_a_restored_log_are_delivered_though_it_has_grown_past_the_position() {
+    let folder = target().join("broker").join(format!("restored-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (logs, backup) = (folder.join("logs"), folder.join("backup"));
+    let Some(mut broker) = Broker::with(NEW, &[("log.dirs", logs.to_str().unwrap())]) else { return };
+    let (admin, address) = (broker.admin(), broker.address());
+    let topics = ["restored", "restored-late"];
+    let produce_to_both = |broker: &Broker, first, count| {
+        topics.iter().for_each(|topic| broker.produce_numbers(topic, first, count));
+    };
+    topics.iter().for_each(|topic| admin.create(topic, 1, 1, &[]));
+    produce_to_both(&broker, 0, 10);
+    let (early, late) = (Receiver::accepting(), Receiver::accepting());
+    let first = start(&address, topics[0], &early, &["--partitions", "0"]);
+    eventually("what is in the backup", || bodies(&early) == numbered(0..10));
+    broker.kill();
+    copy(&logs, &backup);
+    // Each start of the broker begins a leader epoch.
+    broker.boot();
+    produce_to_both(&broker, 10, 5);
+    eventually("the records of the second epoch", || bodies(&early) == numbered(0..15));
+    broker.kill();
+    broker.boot();
+    // It knows nothing of the epochs before the last one.
+    let second = start(&address, topics[1], &late, &["--partitions", "0", "--start", "latest"]);
+    eventually("its position", || admin.committed(topics[1]).values().sum::<i64>() == 15);
+    produce_to_both(&broker, 15, 15);
+    eventually("the records of the third epoch", || bodies(&early) == numbered(0..30));
+    eventually("those of the other topic", || bodies(&late) == numbered(15..30));
+    broker.kill();
+    copy(&backup, &logs);
+    broker.boot();
+    produce_to_both(&broker, 100, 30);
+    let all = |parts: &[std::ops::Range<usize>]| {
+        let mut all: Vec<String> = parts.iter().flat_map(|part| numbered(part.clone())).collect();
+        all.sort();
+        all
+    };
+    eventually("what came after the backup", || bodies(&early) == all(&[0..30, 100..130]));
+    eventually("all of a log that can't be compared", || bodies(&late) == all(&[15..30, 0..10, 100..130]));
+    first.signal("TERM");
+    first.wait().expect(0).saying("restored-0 was cut off at offset 10");
+    second.signal("TERM");
+    second.wait().expect(0).saying("leader epochs went backwards").saying("Going on at 0 (--offset-reset)");
+    drop(broker);
+    std::fs::remove_dir_all(&folder).unwrap();
 }
