@@ -13,12 +13,14 @@
 //!                                                                      └──► dead letters
 //! ```
 //!
-//! Arrows point inwards: adapters import [`relay`], never the other way; [`relay`] imports [`record`] and [`text`]
-//! alone.
+//! Arrows point inwards: adapters import [`relay`], never the other way; [`relay`] imports [`record`], [`notice`],
+//! [`timing`] and [`text`] alone.
 //!
 //! | room | what is in it | feature |
 //! |---|---|---|
 //! | [record] | what everything stands on: records, partitions, offsets, checkpoints | always |
+//! | [notice] | a sentence for the log, from what does not log itself | always |
+//! | [timing] | when to retry, and until when one may act: backoff, jitter, lease | always |
 //! | [relay] | the product: what is sent when, and what may be committed | always |
 //! | `kafka` | where records come from | `kafka`, `kafka-crate` |
 //! | `webhook` | where they go | `keep-alive`, `minreq` |
@@ -42,10 +44,12 @@ pub mod kafka;
 pub mod manual;
 #[cfg(any(feature = "kafka", feature = "keep-alive"))]
 pub mod net;
+pub mod notice;
 #[cfg(feature = "cli")]
 pub mod observe;
 pub mod record;
 pub mod relay;
 pub mod text;
+pub mod timing;
 #[cfg(any(feature = "keep-alive", feature = "minreq"))]
 pub mod webhook;

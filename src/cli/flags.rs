@@ -21,7 +21,7 @@ use super::command::Command;
 use super::options::{LogFormat, Options};
 use super::values;
 use crate::kafka::config::Start;
-use crate::relay::backoff::Backoff;
+use crate::timing::backoff::Backoff;
 use std::num::NonZeroU32;
 
 /// Where a flag stands in `--help`.

@@ -16,12 +16,12 @@ mod results;
 
 use super::dispatcher::{Dispatcher, PendingDeadLetter};
 use super::event::Change;
-use super::jitter::Jitter;
 use super::run_error::RunError;
 use super::settings::{Intake, RelaySettings};
 use super::source::{Assigned, Outage, PollLimit};
 use super::transport::Target;
 use crate::record::{Checkpoint, Partition, Position, Record};
+use crate::timing::jitter::Jitter;
 use job::Job;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

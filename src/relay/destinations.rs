@@ -5,11 +5,11 @@
 //! origin is paused only where several targets in a row turn records away before any was accepted, or where no
 //! connection can be made. Pure.
 
-use super::backoff::Backoff;
-use super::jitter::Jitter;
 use super::pause::{Pause, PauseEffect, Readiness, SentRequest};
 use super::transport::Target;
 use super::verdict::PauseCause;
+use crate::timing::backoff::Backoff;
+use crate::timing::jitter::Jitter;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};

@@ -32,7 +32,6 @@ use super::brakes::Brakes;
 use super::dead_letter::DeadLetter;
 use super::destinations::{Probes, SentRequests};
 use super::event::{Change, Totals};
-use super::jitter::Jitter;
 use super::ledger::{Ledger, WindowBounds};
 use super::pause::{ProbeCandidate, Readiness, SentRequest};
 use super::rejection_limit::RejectionCounter;
@@ -41,6 +40,7 @@ use super::schedule::Schedule;
 use super::settings::{Intake, RelaySettings};
 use super::transport::{Attempt, Target};
 use crate::record::Record;
+use crate::timing::jitter::Jitter;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 

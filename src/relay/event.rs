@@ -1,9 +1,9 @@
 //! What the core reports to its observer: it prints and logs nothing itself.
 
 use super::dead_letter::Rejection;
-use super::notice::Notice;
 use super::settings::OnRejection;
 use super::verdict::SetupFault;
+use crate::notice::Notice;
 use crate::record::{Checkpoint, Offset, Partition, Record};
 use std::time::Duration;
 

@@ -11,7 +11,7 @@
 //!
 //! So the claims of all members never exceed the limit, whichever of them have the last assignment. One assumption lies
 //! outside of this file: the requests of a member that is cut off from the group have ended by the time the coordinator
-//! removes it, so its [lease](super::lease::Lease) must end earlier
+//! removes it, so its [lease](crate::timing::lease::Lease) must end earlier
 //! than its session by the time that a request may take.
 
 use super::semaphore::Semaphore;

@@ -13,8 +13,8 @@ mod reader;
 
 pub use reader::{DamagedPart, LONGEST_LINE, Line, LineLimits, LinePosition};
 
-use super::notice::{Notice, Severity};
 use super::source::{Assigned, Commit, CommitError, PollLimit, Polled, Source, SourceError};
+use crate::notice::{Notice, Severity};
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
 use reader::{Last, Piece, read};
 use std::collections::VecDeque;

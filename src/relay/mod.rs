@@ -22,11 +22,10 @@
 //! | [semaphore] | the one count of requests in flight |
 //! | [adaptive_limit] | the concurrency that a destination handles well |
 //! | [group_limit] | how much of the limit of a consumer group a member may use |
-//! | [backoff], [jitter] | the wait before a retry |
 //! | [verdict] | what an answer means |
 //! | [filter] | which records are delivered |
 //! | [rejection_limit], `sliding_count` | how many rejected records are too many |
-//! | [source], [lease], [notice] | the interface to the topic |
+//! | [source] | the interface to the topic |
 //! | [transport] | the interface to the destination |
 //! | [dead_letter] | where rejected records go |
 //! | [line_source], [memory_source] | sources of lines and of records in memory |
@@ -38,7 +37,7 @@
 //! A relay from memory to a transport of one's own:
 //!
 //! ```
-//! use sluicegate::relay::backoff::Backoff;
+//! use sluicegate::timing::backoff::Backoff;
 //! use sluicegate::relay::dead_letter::Drop;
 //! use sluicegate::relay::event::Unobserved;
 //! use sluicegate::relay::memory_source::MemorySource;
@@ -81,7 +80,6 @@
 
 pub mod adaptive_limit;
 mod background;
-pub mod backoff;
 mod brakes;
 pub mod control;
 pub mod dead_letter;
@@ -90,12 +88,9 @@ pub mod dispatcher;
 pub mod event;
 pub mod filter;
 pub mod group_limit;
-pub mod jitter;
-pub mod lease;
 mod ledger;
 pub mod line_source;
 pub mod memory_source;
-pub mod notice;
 pub mod offset_runs;
 pub mod order_queues;
 mod pacing;

@@ -14,11 +14,11 @@
 //!
 //! Pure: takes `now`, never sleeps. It knows records only by their sequence number.
 
-use super::backoff::Backoff;
-use super::jitter::Jitter;
 use super::pacing::Pacing;
 use super::sliding_count::SlidingCount;
 use super::verdict::PauseCause;
+use crate::timing::backoff::Backoff;
+use crate::timing::jitter::Jitter;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 

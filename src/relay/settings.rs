@@ -1,12 +1,12 @@
 //! The settings of a run, with their defaults.
 
 use super::adaptive_limit::ConcurrencyBounds;
-use super::backoff::Backoff;
 use super::filter::Filter;
 use super::percent::Percent;
 use super::rate::Rate;
 use super::rejection_limit::RejectionLimit;
 use super::verdict::Policy;
+use crate::timing::backoff::Backoff;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 

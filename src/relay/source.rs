@@ -5,9 +5,9 @@
 //! records are being sent: that is how revocations come through.
 
 use super::group_limit::GroupPermits;
-use super::lease::Lease;
-use super::notice::Notice;
+use crate::notice::Notice;
 use crate::record::{Checkpoint, Offset, Partition, Position, Record};
+use crate::timing::lease::Lease;
 use std::fmt;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use crate::cluster::BROKERS;
 use crate::machine::{Event, Sim};
 use crate::plan::Act;
 use crate::trace::trace;
-use sluicegate::relay::lease::Lease;
+use sluicegate::timing::lease::Lease;
 use std::time::Duration;
 
 impl Sim {

@@ -11,7 +11,7 @@ use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
 use sluicegate::kafka::group::membership::{self, Membership, Settings, Step};
 use sluicegate::record::Partition;
-use sluicegate::relay::jitter::Jitter;
+use sluicegate::timing::jitter::Jitter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

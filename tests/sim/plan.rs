@@ -5,11 +5,11 @@ use crate::dice::Dice;
 use crate::known;
 use crate::receiver::{Fault, Kind, Reply};
 use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::percent::Percent;
 use sluicegate::relay::rate::Rate;
 use sluicegate::relay::rejection_limit::{RejectionBound, RejectionLimit};
 use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
+use sluicegate::timing::backoff::Backoff;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 

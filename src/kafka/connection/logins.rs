@@ -7,8 +7,8 @@
 //! SASL_AUTHENTICATION_FAILED above its limit of new connections (20 per second and broker, 4 on its smallest). Takes
 //! `now`, and knows no sockets.
 
-use crate::relay::backoff::Backoff;
-use crate::relay::jitter::Jitter;
+use crate::timing::backoff::Backoff;
+use crate::timing::jitter::Jitter;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

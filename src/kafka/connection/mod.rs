@@ -34,7 +34,7 @@ use super::protocol::sasl_handshake::SaslHandshakeRequest;
 use super::protocol::{ApiKey, ErrorCode, Hidden, Request};
 use super::security::Sasl;
 use crate::net::Stream;
-use crate::relay::jitter::Jitter;
+use crate::timing::jitter::Jitter;
 use sasl::{Exchange, MOST_MESSAGES, Step};
 use std::fmt;
 use std::time::{Duration, Instant};

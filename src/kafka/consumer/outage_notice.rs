@@ -3,7 +3,7 @@
 
 use super::ConsumerError;
 use super::state::Shared;
-use crate::relay::notice::Severity;
+use crate::notice::Severity;
 use std::time::{Duration, Instant};
 
 /// The minimum time between two notices of the same outage.

@@ -6,11 +6,11 @@
 use super::version::{self, Verdict};
 use super::{Config, Fault, LONG_POLL, Shared, client, guarded};
 use crate::kafka::config::Start;
+use crate::notice::Severity;
 use crate::record::{Offset, Partition, Position, Record};
-use crate::relay::backoff::Backoff;
-use crate::relay::jitter::Jitter;
-use crate::relay::notice::Severity;
 use crate::relay::source::{Polled, SourceError};
+use crate::timing::backoff::Backoff;
+use crate::timing::jitter::Jitter;
 use ::kafka::client::fetch::Response;
 use ::kafka::client::{FetchGroupOffset, FetchOffset, FetchPartition, KafkaClient};
 use std::collections::BTreeMap;

@@ -28,8 +28,8 @@ pub mod probe;
 mod version;
 
 use super::config::Start;
+use crate::notice::{Notice, Severity};
 use crate::record::{Offset, Partition, Position, Record};
-use crate::relay::notice::{Notice, Severity};
 use crate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use commit::Committer;
 use std::collections::{HashMap, VecDeque};

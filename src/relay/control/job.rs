@@ -1,7 +1,7 @@
 //! A kind of work that a background thread does for the loop, one job at a time, retried after a backoff.
 
-use crate::relay::backoff::Backoff;
-use crate::relay::jitter::Jitter;
+use crate::timing::backoff::Backoff;
+use crate::timing::jitter::Jitter;
 use std::time::{Duration, Instant};
 
 /// The bounds of the wait before a failed commit or put is tried again.

@@ -9,11 +9,11 @@ use super::line::{self, LineError};
 use super::private_file;
 use super::replay_progress::{FileProgress, ReplayEntries, ReplayProgress, ResumePoint};
 use super::rotation::{MOST_ROTATED, rotated};
+use crate::notice::{Notice, Severity};
 use crate::record::{Checkpoint, Offset, Partition};
 use crate::relay::line_source::{
     Line, LineFormat, LineLimits, LinePosition, LinePositions, LineProgress, LineSource, ParsedLine,
 };
-use crate::relay::notice::{Notice, Severity};
 use crate::relay::source::{Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use crate::text::terminal;
 use std::collections::{BTreeMap, HashSet, VecDeque};

@@ -7,9 +7,9 @@ use super::headers::{check, restore};
 use super::{DeadLetter, DeadLetterError, DeadLetters};
 use crate::record::{Offset, Partition, Record};
 use crate::relay::group_limit::GroupPermits;
-use crate::relay::lease::Lease;
 use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceError};
 use crate::relay::transport::{Answer, Attempt, SendError, SendErrorKind, Target, Transport};
+use crate::timing::lease::Lease;
 use std::time::Duration;
 
 /// A source of dead letters: a record that is not a dead letter ends the run, so that nothing is sent under a wrong id.

@@ -3,8 +3,8 @@
 
 use crate::record::{Checkpoint, Offset, Partition};
 use crate::relay::group_limit::GroupPermits;
-use crate::relay::lease::Lease;
 use crate::relay::source::{Commit, CommitError, Outage, PollLimit, Polled, Source, SourceError};
+use crate::timing::lease::Lease;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

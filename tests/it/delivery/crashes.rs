@@ -7,7 +7,7 @@ use crate::support::receiver::{Receiver, Reply};
 use crate::support::{binary, eventually};
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::connection::{Connector, Settings};
-use sluicegate::relay::jitter::Jitter;
+use sluicegate::timing::jitter::Jitter;
 use std::time::Duration;
 
 const COUNT: usize = 6_000;

@@ -6,7 +6,7 @@ use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Ask, Joined, Request};
 use sluicegate::kafka::group::membership::{CommitFate, Event, Membership, Settings, Step, opaque};
 use sluicegate::record::Partition;
-use sluicegate::relay::jitter::Jitter;
+use sluicegate::timing::jitter::Jitter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -2,12 +2,12 @@
 
 use crate::relay::double::partition;
 use sluicegate::record::{Offset, Position, Record};
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
 use sluicegate::relay::event::Change;
-use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, OnRejection, RelaySettings};
 use sluicegate::relay::transport::{Answer, SendError, SendErrorKind, Target};
+use sluicegate::timing::backoff::Backoff;
+use sluicegate::timing::jitter::Jitter;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant, SystemTime};
 

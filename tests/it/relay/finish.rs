@@ -4,9 +4,9 @@ use crate::relay::double::partition;
 use sluicegate::record::{Offset, Position};
 use sluicegate::relay::TICK;
 use sluicegate::relay::control::{Control, FINISH_TIMEOUT, Step};
-use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::RelaySettings;
 use sluicegate::relay::source::CommitError;
+use sluicegate::timing::jitter::Jitter;
 use std::time::{Duration, Instant};
 
 /// Long enough for the backoff of commits to reach its longest.

@@ -3,10 +3,10 @@
 use crate::relay::double::{FnTransport, Letters, Told, partition, status};
 use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::settings::{Intake, Order, RelaySettings};
 use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
+use sluicegate::timing::backoff::Backoff;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Condvar, Mutex};

@@ -3,9 +3,9 @@
 use crate::relay::double::{partition, status};
 use sluicegate::record::{HeaderRange, Offset, Position, Record};
 use sluicegate::relay::dispatcher::{Dispatcher, Next};
-use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, Order, RelaySettings};
 use sluicegate::relay::transport::Target;
+use sluicegate::timing::jitter::Jitter;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};

@@ -4,11 +4,11 @@
 use crate::relay::double::{partition, status};
 use sluicegate::record::{Offset, Position, Record};
 use sluicegate::relay::adaptive_limit::{AdaptiveLimit, ConcurrencyBounds};
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dispatcher::{Dispatcher, Next, Ticket};
-use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::{Intake, RelaySettings};
 use sluicegate::relay::transport::Target;
+use sluicegate::timing::backoff::Backoff;
+use sluicegate::timing::jitter::Jitter;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroUsize;

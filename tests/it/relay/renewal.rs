@@ -3,10 +3,10 @@
 use crate::relay::double::partition;
 use sluicegate::record::{Checkpoint, Offset, Position};
 use sluicegate::relay::control::{Control, Step};
-use sluicegate::relay::jitter::Jitter;
 use sluicegate::relay::settings::RelaySettings;
 use sluicegate::relay::source::{Assigned, CommitError};
 use sluicegate::relay::{RENEW_AFTER, RENEW_ASSIGNED_AFTER};
+use sluicegate::timing::jitter::Jitter;
 use std::time::{Duration, Instant};
 
 /// Longer than anything the loop waits for.

@@ -1,19 +1,19 @@
 //! The whole loop, with real threads.
 
 use crate::relay::double::{FnTransport, Letters, ListSource, Told, partition, status};
+use sluicegate::notice::{Notice, Severity};
 use sluicegate::record::Record;
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::dead_letter::DeadLetterError;
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::group_limit::GroupPermits;
-use sluicegate::relay::lease::Lease;
-use sluicegate::relay::notice::{Notice, Severity};
 use sluicegate::relay::rejection_limit::{RejectionBound, RejectionLimit};
 use sluicegate::relay::settings::{OnRejection, Order, RelaySettings};
 use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::{Answer, SendError, Transport};
 use sluicegate::relay::{Relay, RunError};
+use sluicegate::timing::backoff::Backoff;
+use sluicegate::timing::lease::Lease;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};

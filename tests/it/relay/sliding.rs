@@ -4,12 +4,12 @@ use crate::relay::double::{Commits, FnTransport, Letters, ListSource, Told, part
 use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
-use sluicegate::relay::backoff::Backoff;
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
 use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
 use sluicegate::relay::transport::Transport;
+use sluicegate::timing::backoff::Backoff;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex};

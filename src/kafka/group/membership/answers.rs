@@ -4,7 +4,7 @@ use super::leader::Role;
 use super::{CommitFate, Event, GroupError, Membership, Phase, RETRY_FLOOR};
 use crate::kafka::group::assignor::{Assignment, Assignor};
 use crate::kafka::group::exchange::{Answer, Joined, Request, RequestId, Stamp};
-use crate::relay::notice::Severity;
+use crate::notice::Severity;
 use std::collections::BTreeSet;
 use std::time::Instant;
 

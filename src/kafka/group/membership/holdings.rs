@@ -1,8 +1,8 @@
 //! The partitions that a member holds, and which of them it is giving up.
 
 use super::{Event, Membership, Phase};
+use crate::notice::Severity;
 use crate::record::Partition;
-use crate::relay::notice::Severity;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts assignments, so that a partition that was lost and assigned again differs from one that was kept.

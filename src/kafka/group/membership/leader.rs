@@ -2,8 +2,8 @@
 
 use super::{Event, Membership, Phase};
 use crate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
+use crate::notice::Severity;
 use crate::record::Partition;
-use crate::relay::notice::Severity;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 
 use super::{GroupError, LeaseBasis, Membership, Outstanding, RETRY_MAX, Step};
 use crate::kafka::group::exchange::{Answer, Ask, Request, Stamp};
-use crate::relay::notice::Severity;
+use crate::notice::Severity;
 use std::time::{Duration, Instant};
 
 impl Membership {
