@@ -62,7 +62,7 @@ impl SourcePlan {
         match self {
             #[cfg(feature = "kafka")]
             Self::Native(native) => {
-                let Native { config, reach } = &mut **native;
+                let Native { config, reach, .. } = &mut **native;
                 let is_named =
                     options.group.is_some() || reach.properties.group.as_ref() == Some(&config.group);
                 config.destination = Some(crate::kafka::config::MemberDestination {
@@ -93,9 +93,10 @@ impl SourcePlan {
             #[cfg(feature = "kafka")]
             Self::Native(native) => {
                 use crate::kafka::config::{Config, Share};
-                let Native { config, reach } = *native;
+                let Native { config, reach, .. } = *native;
                 let config = Config { share: Share::Fixed(None), commits: false, ..config };
-                Native { config, reach }.open().map_err(|error| Failure::failed(error.to_string()))
+                let native = Native { config, group_limit: None, reach };
+                native.open().map_err(|error| Failure::failed(error.to_string()))
             }
             #[cfg(feature = "kafka-crate")]
             Self::KafkaCrate(_) => Err(Failure::usage("topic:NAME requires --kafka-client native")),
@@ -172,15 +173,16 @@ fn of_crate(options: &Options) -> Result<kafka_crate::Config, Failure> {
 #[cfg(feature = "kafka")]
 pub(super) struct Native {
     pub(super) config: crate::kafka::config::Config,
+    group_limit: Option<crate::kafka::config::GroupLimit>,
     pub(super) reach: Reach,
 }
 
 #[cfg(feature = "kafka")]
 impl Native {
     fn open(self) -> Result<Box<dyn Source>, crate::relay::source::SourceError> {
-        let Self { config, reach } = self;
-        let consumer = crate::kafka::consumer::Consumer::open(config, reach.connector, reach.brokers)?;
-        Ok(Box::new(consumer))
+        let Self { config, group_limit, reach } = self;
+        let Reach { connector, brokers, .. } = reach;
+        Ok(Box::new(crate::kafka::source::KafkaSource::open(config, group_limit, connector, brokers)?))
     }
 }
 
@@ -246,13 +248,12 @@ fn native(options: &Options, reach: &Reach) -> Result<Native, Failure> {
         rack: options.kafka.rack.clone().or(properties.client_rack.clone()).unwrap_or_default(),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         metadata_max_age: properties.metadata_max_age.unwrap_or(defaults.metadata_max_age),
-        group_limit: group_limit(options)?,
         destination: None,
         explain: super::advice::sentence,
     };
     crate::kafka::consumer::topics::Topics::parse(&config.topics)
         .map_err(|error| Failure::usage(format!("--topic: {error}")))?;
-    Ok(Native { config, reach: reach.clone() })
+    Ok(Native { config, group_limit: group_limit(options)?, reach: reach.clone() })
 }
 
 /// `--group-max-concurrency`, which only a group can keep, and only while its members are sure to be heard of.

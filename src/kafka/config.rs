@@ -81,8 +81,6 @@ pub struct Config {
     pub request_timeout: Duration,
     /// The maximum age of metadata: new partitions, and new topics that match a pattern, are found within this time.
     pub metadata_max_age: Duration,
-    /// The limit of concurrent requests of all members of the group.
-    pub group_limit: Option<GroupLimit>,
     /// Where the records go, to compare with the other members of the group.
     pub destination: Option<MemberDestination>,
     /// How errors and notices are put into words.
@@ -100,13 +98,13 @@ pub struct MemberDestination {
     pub must_be_shared: bool,
 }
 
-/// A limit shared by all members of a group.
+/// A limit [shared](super::group::limit_shares) by all members of a group.
 #[cfg(feature = "kafka")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupLimit {
-    /// The maximum number of concurrent requests.
+    /// How much all members may use together.
     pub most: std::num::NonZeroU32,
-    /// The maximum duration of a request. A member that is cut off stops sending this long before its session ends.
+    /// The longest time that one use may take. The lease of a member ends this long before its session.
     pub longest: Duration,
 }
 
@@ -126,7 +124,6 @@ impl Default for Config {
             rack: String::new(),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(30),
-            group_limit: None,
             destination: None,
             explain: plainly,
         }

@@ -1,6 +1,7 @@
-//! Kafka clients, which are [`Source`](crate::relay::source::Source)s of records.
+//! Kafka clients.
 //!
-//! The native client, bottom up; each layer knows only those above it in this table:
+//! The native client, bottom up; each layer knows only those above it in this table. It is usable on its own: only
+//! [source] and [dead_letters], and the other client, know the relay.
 //!
 //! | room | what it is |
 //! |---|---|
@@ -11,10 +12,12 @@
 //! | [cluster] | brokers, leaders, coordinators |
 //! | [group] | membership in a consumer group, a state machine |
 //! | [consumer] | fetches records ahead of delivery, and commits positions |
-//! | [producer], [dead_letters] | write records to a topic; dead letters |
+//! | [producer] | writes records to a topic |
+//! | [source] | the consumer as the relay's source |
+//! | [dead_letters] | a topic as the place of the relay's dead letters |
 //! | [probe] | inspects a cluster |
 //! | [sandbox] | a broker for tests and first steps |
-//! | `kafka_crate` | another client, for brokers up to 3.9 |
+//! | `kafka_crate` | another client, for brokers up to 3.9: a source of the relay too |
 //!
 //! Each of cluster, consumer and producer has one error type, which keeps its cause and says whether a retry may help.
 //! Errors state facts; advice is up to the program that uses the client ([`Explain`](config::Explain)).
@@ -26,11 +29,10 @@
 //! use sluicegate::kafka::cluster::Address;
 //! use sluicegate::kafka::config::{Config, Share};
 //! use sluicegate::kafka::connection::{Connector, Settings};
-//! use sluicegate::kafka::consumer::Consumer;
+//! use sluicegate::kafka::consumer::{Consumer, ConsumerEvent, MaxPoll};
 //! use sluicegate::kafka::record_batch::NewRecord;
 //! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
 //! use sluicegate::record::Partition;
-//! use sluicegate::relay::source::{Commit, Polled, Source, PollLimit};
 //! use std::time::Duration;
 //!
 //! let sandbox = Sandbox::start(SandboxSettings::default())?;
@@ -48,18 +50,18 @@
 //!     ..Config::default()
 //! };
 //! let brokers = vec![Address::parse(&sandbox.address().to_string()).ok_or("HOST:PORT")?];
-//! let mut consumer = Consumer::open(config, Connector::new(Settings::default())?, brokers)?;
+//! let mut consumer = Consumer::open(config, None, Connector::new(Settings::default())?, brokers)?;
 //! let mut committer = consumer.committer();
-//! let want = PollLimit { records: 100, bytes: 1 << 20 };
+//! let most = MaxPoll { records: 100, bytes: 1 << 20 };
 //! let (mut values, mut checkpoints) = (Vec::new(), Vec::new());
 //! loop {
-//!     match consumer.poll(want, Duration::from_millis(50))? {
+//!     match consumer.poll(most, Duration::from_millis(50))? {
 //!         // Where the group starts. Committed first, so that it starts there again after a crash.
-//!         Polled::Assigned(assigned) => {
+//!         Some(ConsumerEvent::Assigned(assigned)) => {
 //!             checkpoints = assigned.into_iter().map(|one| one.checkpoint).collect();
 //!             committer.commit(&checkpoints)?;
 //!         }
-//!         Polled::Records(records) => {
+//!         Some(ConsumerEvent::Records(records)) => {
 //!             for record in &records {
 //!                 values.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
 //!                 for checkpoint in &mut checkpoints {
@@ -71,7 +73,7 @@
 //!             }
 //!             committer.commit(&checkpoints)?;
 //!         }
-//!         Polled::End => break,
+//!         Some(ConsumerEvent::End) => break,
 //!         _ => {}
 //!     }
 //! }
@@ -109,3 +111,5 @@ pub mod record_batch;
 pub mod sandbox;
 #[cfg(feature = "kafka")]
 pub mod security;
+#[cfg(feature = "kafka")]
+pub mod source;

@@ -3,13 +3,12 @@
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::config::{Config, Share};
 use sluicegate::kafka::connection::{Connector, Settings};
-use sluicegate::kafka::consumer::Consumer;
-use sluicegate::relay::source::{PollLimit, Polled, Source};
+use sluicegate::kafka::consumer::{Consumer, ConsumerEvent, MaxPoll};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(10);
 /// What a batch of the relay may hold.
-const WANT: PollLimit = PollLimit { records: 500, bytes: 8 << 20 };
+const MOST: MaxPoll = MaxPoll { records: 500, bytes: 8 << 20 };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -25,21 +24,22 @@ fn main() {
     let brokers = vec![Address::parse(brokers).expect("HOST:PORT")];
     let mut consumer = Consumer::open(
         config,
+        None,
         Connector::new(Settings::default()).expect("plain text needs no files"),
         brokers,
     )
     .expect("the topic's name is good");
     let (mut got, mut bytes) = (0, 0);
     while got < count {
-        match consumer.poll(WANT, WAIT).expect("nothing fails on loopback") {
-            Polled::Records(records) => {
+        match consumer.poll(MOST, WAIT).expect("nothing fails on loopback") {
+            Some(ConsumerEvent::Records(records)) => {
                 if got == 0 {
                     println!("first");
                 }
                 got += records.len();
                 bytes += records.iter().map(|record| record.value().unwrap_or_default().len()).sum::<usize>();
             }
-            Polled::Nothing => panic!("{got} of {count} came"),
+            None => panic!("{got} of {count} came"),
             _ => {}
         }
     }

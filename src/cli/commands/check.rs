@@ -104,7 +104,7 @@ fn look(report: &mut Report, native: Native, named: &str, partitions: Option<&[i
     use crate::cli::advice::sentence;
     use crate::kafka::consumer::topics::Topics;
     use crate::kafka::probe::{FoundTopics, Probe};
-    let Native { config, reach } = native;
+    let Native { config, reach, .. } = native;
     let topics = match Topics::parse(&config.topics) {
         Ok(topics) => topics,
         Err(error) => return report.tell("topics", Err(format!("--topic: {error}"))),

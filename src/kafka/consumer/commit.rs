@@ -13,8 +13,9 @@ use crate::kafka::protocol::offset_commit::{
 };
 use crate::kafka::protocol::{ApiKey, ErrorCode, Uuid};
 use crate::record::{Checkpoint, Partition};
-use crate::relay::source::{Commit, CommitError};
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,10 @@ const MOST_BYTES: usize = 500_000;
 
 /// The shortest and the longest rest of a partition whose position was refused; others don't wait for it. The first ones
 /// are short, so that the last commit of a run is tried again in the little time that is left.
-const REFUSED_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
+pub const REFUSED_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 
 /// Commits positions for the group.
-pub(super) struct Committer {
+pub struct Committer {
     connections: Connections,
     config: Arc<Config>,
     shared: Arc<Shared>,
@@ -69,19 +70,64 @@ impl Refusals {
     }
 }
 
-/// Why a commit failed as a whole.
+/// Why positions were not committed.
 #[derive(Debug)]
-enum CommitFailure {
+pub enum CommitFailure {
+    /// Those of some partitions were refused for now; the others were committed. A notice says why.
+    Partitions {
+        /// Those that were refused.
+        refused: Vec<Partition>,
+        /// Why, of one of them.
+        cause: ConsumerError,
+    },
     /// The metadata beside the positions is too large: it may be accepted with less.
     Metadata,
     /// This client is not a member of the group at present.
     NotMember,
-    /// The commit carries another generation or member than the group has.
+    /// The commit carries another generation or member than the group has. If partitions are lost, an event says so.
     Membership(Stamp, ErrorCode),
     /// Another broker coordinates the group, or none does for now.
     Coordinator(ErrorCode),
     /// Anything else.
-    Other(ClusterError),
+    Other(ConsumerError),
+}
+
+impl CommitFailure {
+    /// Whether a retry would fail in the same way.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Other(error) if error.is_fatal())
+    }
+}
+
+impl fmt::Display for CommitFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(cause) if !self.is_fatal() => write!(f, "the commit failed: {cause}"),
+            Self::Partitions { cause, .. } | Self::Other(cause) => cause.fmt(f),
+            Self::Metadata => f.write_str("the broker refused the commit's metadata"),
+            Self::NotMember => f.write_str("the commit failed: not a member of the group at present"),
+            Self::Membership(_, code) => {
+                write!(f, "the commit waits for the group: the broker answered {code}")
+            }
+            Self::Coordinator(code) => write!(f, "the commit failed: the broker answered {code}"),
+        }
+    }
+}
+
+impl From<ClusterError> for CommitFailure {
+    fn from(error: ClusterError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl Error for CommitFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Partitions { cause, .. } | Self::Other(cause) => Some(cause),
+            Self::Membership(_, code) | Self::Coordinator(code) => Some(code),
+            Self::Metadata | Self::NotMember => None,
+        }
+    }
 }
 
 impl Committer {
@@ -90,12 +136,62 @@ impl Committer {
         Self { connections, config, shared, coordinator: None, refusals: Refusals::default(), outage_notice }
     }
 
+    /// Commits positions, within the request timeout. A checkpoint of an assignment that is over is left out.
+    ///
+    /// # Errors
+    /// Why not all of them are committed.
+    pub fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitFailure> {
+        let now = Instant::now();
+        self.refusals.expire(now);
+        let (mut asked, mut left) = (Vec::new(), Vec::new());
+        for checkpoint in checkpoints {
+            match self.refusals.resting(&checkpoint.position.partition, now) {
+                None => asked.push(checkpoint.clone()),
+                Some(code) => left.push((checkpoint.position.partition.clone(), code)),
+            }
+        }
+        let refused = if asked.is_empty() { Vec::new() } else { self.commit_current(&asked)? };
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        for checkpoint in &asked {
+            let partition = &checkpoint.position.partition;
+            let code = refused.iter().find(|(one, _)| one == partition).map(|(_, code)| *code);
+            match code {
+                None => self.refusals.accepted(partition),
+                Some(code) => self.refusals.refused(partition, code, now),
+            }
+            let is_current = state.is_current(checkpoint);
+            let Some(cursor) = state.cursors.get_mut(partition).filter(|_| is_current) else { continue };
+            match code {
+                None => cursor.committed_to(checkpoint.position.next.0),
+                Some(code) => cursor.commit_refused(code, now),
+            }
+        }
+        drop(state);
+        // Partitions that waited for their first commit can be fetched now.
+        shared.wake_fetchers();
+        if !asked.is_empty() {
+            match refused.first() {
+                None => self.outage_notice.recovered(&shared),
+                Some((partition, code)) => {
+                    let (partition, code) = (partition.clone(), *code);
+                    self.outage_notice.failed(&shared, &ConsumerError::CommitRefused { partition, code });
+                }
+            }
+        }
+        left.extend(refused);
+        let Some((partition, code)) = left.first().cloned() else { return Ok(()) };
+        let cause = ConsumerError::CommitRefused { partition, code };
+        let refused = left.into_iter().map(|(partition, _)| partition).collect();
+        Err(CommitFailure::Partitions { refused, cause })
+    }
+
     /// Commits these positions, and retries with less metadata if the broker finds it too large. Returns the partitions
     /// that were refused.
     fn commit_current(
         &mut self,
         checkpoints: &[Checkpoint],
-    ) -> Result<Vec<(Partition, ErrorCode)>, CommitError> {
+    ) -> Result<Vec<(Partition, ErrorCode)>, CommitFailure> {
         let shared = Arc::clone(&self.shared);
         let mut outcome = Err(CommitFailure::Metadata);
         for detail in [Detail::All, Detail::Identity, Detail::Nothing] {
@@ -103,36 +199,22 @@ impl Committer {
                 outcome = self.attempt(&shared, checkpoints, detail);
             }
         }
-        outcome.map_err(|refused| match refused {
-            CommitFailure::Metadata => {
-                CommitError::Retriable("the broker refused the commit's metadata".into())
-            }
-            CommitFailure::NotMember => {
-                CommitError::Retriable("the commit failed: not a member of the group at present".into())
-            }
-            CommitFailure::Coordinator(code) => {
-                self.coordinator = None;
-                CommitError::Retriable(format!("the commit failed: the broker answered {code}"))
-            }
+        outcome.map_err(|failure| match failure {
             CommitFailure::Membership(_, code) if matches!(self.config.share, Share::Fixed(_)) => {
-                let error = ConsumerError::GroupInUse { group: self.config.group.clone(), code };
-                CommitError::Fatal((self.config.explain)(&error))
+                CommitFailure::Other(ConsumerError::GroupInUse { group: self.config.group.clone(), code })
             }
             CommitFailure::Membership(stamp, code) => {
-                shared.lock().commit_errors.push((stamp, code));
+                shared.lock().commit_errors.push((stamp.clone(), code));
                 shared.wake();
                 // Whether partitions are lost is up to the membership: the generation that refused the commit may be
                 // one that this member is about to enter with the same partitions.
-                CommitError::Retriable(format!("the commit waits for the group: the broker answered {code}"))
+                CommitFailure::Membership(stamp, code)
             }
-            CommitFailure::Other(error) => {
-                let text = (self.config.explain)(&error);
-                if error.is_fatal() {
-                    return CommitError::Fatal(text);
-                }
+            failure @ (CommitFailure::Coordinator(_) | CommitFailure::Other(_)) => {
                 self.coordinator = None;
-                CommitError::Retriable(format!("the commit failed: {text}"))
+                failure
             }
+            failure => failure,
         })
     }
 
@@ -163,7 +245,7 @@ impl Committer {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let id = connections.coordinator_unless(coordinator, &config.group).map_err(CommitFailure::Other)?;
+        let id = connections.coordinator_unless(coordinator, &config.group)?;
         let mut left = Vec::new();
         for entries in split(&entries) {
             let request = OffsetCommitRequest {
@@ -175,7 +257,7 @@ impl Committer {
                 ..OffsetCommitRequest::default()
             };
             let answer = connections.call(Target::Broker(id), &request, |answer| refusals(&answer, entries));
-            let mut refused = answer.map_err(CommitFailure::Other)?;
+            let mut refused = answer?;
             for (entry, code) in refused.iter().filter_map(|(of, code)| Some((find(entries, of)?, *code))) {
                 cluster.topic_refused(entry.partition.topic(), entry.topic, code);
             }
@@ -295,54 +377,6 @@ fn refusals(answer: &OffsetCommitResponse<'_>, entries: &[Entry]) -> Vec<(Partit
     refused
 }
 
-impl Commit for Committer {
-    fn commit(&mut self, checkpoints: &[Checkpoint]) -> Result<(), CommitError> {
-        let now = Instant::now();
-        self.refusals.expire(now);
-        let (mut asked, mut left) = (Vec::new(), Vec::new());
-        for checkpoint in checkpoints {
-            match self.refusals.resting(&checkpoint.position.partition, now) {
-                None => asked.push(checkpoint.clone()),
-                Some(code) => left.push((checkpoint.position.partition.clone(), code)),
-            }
-        }
-        let refused = if asked.is_empty() { Vec::new() } else { self.commit_current(&asked)? };
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        for checkpoint in &asked {
-            let partition = &checkpoint.position.partition;
-            let code = refused.iter().find(|(one, _)| one == partition).map(|(_, code)| *code);
-            match code {
-                None => self.refusals.accepted(partition),
-                Some(code) => self.refusals.refused(partition, code, now),
-            }
-            let is_current = state.is_current(checkpoint);
-            let Some(cursor) = state.cursors.get_mut(partition).filter(|_| is_current) else { continue };
-            match code {
-                None => cursor.committed_to(checkpoint.position.next.0),
-                Some(code) => cursor.commit_refused(code, now),
-            }
-        }
-        drop(state);
-        // Partitions that waited for their first commit can be fetched now.
-        shared.wake_fetchers();
-        if !asked.is_empty() {
-            match refused.first() {
-                None => self.outage_notice.recovered(&shared),
-                Some((partition, code)) => {
-                    let (partition, code) = (partition.clone(), *code);
-                    self.outage_notice.failed(&shared, &ConsumerError::CommitRefused { partition, code });
-                }
-            }
-        }
-        left.extend(refused);
-        let Some((partition, code)) = left.first().cloned() else { return Ok(()) };
-        let cause = (self.config.explain)(&ConsumerError::CommitRefused { partition, code });
-        let partitions = left.into_iter().map(|(partition, _)| partition).collect();
-        Err(CommitError::Partial { partitions, cause })
-    }
-}
-
 fn topics(entries: &[Entry]) -> Vec<OffsetCommitRequestTopic<'_>> {
     let mut topics: BTreeMap<(&str, Uuid), Vec<OffsetCommitRequestPartition<'_>>> = BTreeMap::new();
     for Entry { partition, topic, next, epoch, metadata } in entries {
@@ -372,7 +406,7 @@ fn meaning(code: ErrorCode, stamp: &Stamp, group: &str) -> Option<CommitFailure>
         | ErrorCode::COORDINATOR_NOT_AVAILABLE
         | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Some(CommitFailure::Coordinator(code)),
         ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::INVALID_GROUP_ID => {
-            Some(CommitFailure::Other(ClusterError::of_group(ApiKey::OffsetCommit, group, code)))
+            Some(ClusterError::of_group(ApiKey::OffsetCommit, group, code).into())
         }
         _ => None,
     }
@@ -381,7 +415,6 @@ fn meaning(code: ErrorCode, stamp: &Stamp, group: &str) -> Option<CommitFailure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::control::FINISH_TIMEOUT;
 
     fn entry(number: i32, metadata: usize) -> Entry {
         let (partition, metadata) = (Partition::new("topic", number), "x".repeat(metadata));
@@ -389,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_position_rests_a_little_longer_each_time_and_is_asked_for_again_before_a_run_ends() {
+    fn a_refused_position_rests_a_little_longer_each_time() {
         let (start, partition) = (Instant::now(), Partition::new("topic", 0));
         let at = |millis| start + Duration::from_millis(millis);
         let mut refusals = Refusals::default();
@@ -402,8 +435,6 @@ mod tests {
             }
         }
         assert_eq!(asked, [0, 500, 1_500, 3_500, 6_500, 9_500]);
-        let in_time = asked.iter().filter(|millis| u128::from(**millis) < FINISH_TIMEOUT.as_millis());
-        assert_eq!(in_time.count(), 4);
         assert_eq!(refusals.resting(&partition, at(12_000)), Some(ErrorCode::KAFKA_STORAGE_ERROR));
         assert_eq!(refusals.resting(&Partition::new("topic", 1), at(12_000)), None, "others don't wait");
 

@@ -76,6 +76,8 @@ pub enum ConsumerError {
         /// Its error code.
         code: ErrorCode,
     },
+    /// Settings that make no sense.
+    Settings(String),
     /// A thread can't be started.
     Thread(io::Error),
     /// A thread of this client panicked; its name.
@@ -140,6 +142,7 @@ impl fmt::Display for ConsumerError {
             Self::CommitRefused { partition, code } => {
                 write!(f, "the position of {partition} can't be committed: the broker answered {code}")
             }
+            Self::Settings(text) => f.write_str(text),
             Self::Thread(error) => write!(f, "no thread can be started: {error}"),
             Self::Panicked(name) => write!(f, "the {name} thread panicked; please report this"),
         }

@@ -3,10 +3,10 @@
 
 use crate::kafka::group::assignor::{Assignor, Subscriber};
 use crate::kafka::group::destinations::{Digest, Sender, compare};
+use crate::kafka::group::limit_shares::{MemberClaim, split};
 use crate::kafka::group::membership::{Attach, opaque};
 use crate::kafka::group::user_data::UserData;
 use crate::record::Partition;
-use crate::relay::group_limit::{MemberClaim, split};
 
 /// Writes the user data of all assignments. `limit` is the group's, `digest` that of this member's destination. `None`
 /// if there is nothing to send along.
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::kafka::group::assignor::Subscription;
     use crate::kafka::group::destinations::Comparison;
-    use crate::relay::group_limit;
+    use crate::kafka::group::limit_shares;
 
     #[test]
     fn members_of_other_clients_and_of_older_versions_are_left_alone() {
@@ -61,7 +61,7 @@ mod tests {
         let said = [
             sends(1, Some(2)).encode(),
             sends(2, None).encode(),
-            group_limit::encode(3),
+            limit_shares::encode(3),
             b"\0\0\0\x01\0\x01t".to_vec(),
             Vec::new(),
         ];

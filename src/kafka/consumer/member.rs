@@ -15,6 +15,7 @@ mod request_thread;
 mod requests;
 
 use super::ConsumerError;
+use super::event::ConsumerEvent;
 use super::group_destination::DestinationCheck;
 use super::group_limit::MemberLimit;
 use super::leader_data;
@@ -26,7 +27,6 @@ use crate::kafka::group::exchange::{Answer, Ask, Request};
 use crate::kafka::group::membership::{Event, Membership, Settings, Step};
 use crate::kafka::group::user_data::UserData;
 use crate::record::Partition;
-use crate::relay::source::Polled;
 use crate::timing::jitter::Jitter;
 use crate::timing::lease::Lease;
 use clock::{Clock, Reading};
@@ -253,11 +253,11 @@ impl Member {
             }
             Event::Revoked(partitions) => {
                 let closed = state.closed;
-                // The core has to release the partitions that it knows; once closed, nobody polls any more.
+                // The caller has to release the partitions that it knows; once closed, nobody polls any more.
                 let (known, unknown): (Vec<Partition>, Vec<Partition>) =
                     partitions.into_iter().partition(|partition| state.revoke(partition) && !closed);
                 if !known.is_empty() {
-                    state.events.push_back(Polled::Revoked(known));
+                    state.events.push_back(ConsumerEvent::Revoked(known));
                 }
                 if !unknown.is_empty() {
                     unknown.iter().for_each(|partition| {
@@ -270,11 +270,11 @@ impl Member {
                 let known: Vec<Partition> =
                     partitions.into_iter().filter(|partition| state.remove(partition)).collect();
                 if !known.is_empty() {
-                    state.events.push_back(Polled::Lost(known));
+                    state.events.push_back(ConsumerEvent::Lost(known));
                 }
             }
             Event::NeedSizes(topics) => self.needed = Some((topics, Instant::now())),
-            Event::Notice(notice) => state.events.push_back(Polled::Notice(notice)),
+            Event::Notice(notice) => state.events.push_back(ConsumerEvent::Notice(notice)),
             Event::Fatal(error) => {
                 drop(state);
                 let (group, instance_id) = (self.settings.group.clone(), self.settings.instance_id.clone());

@@ -5,6 +5,7 @@
 //! partition, the gap and the reason.
 
 use super::cursor::{Cursor, Phase, Trouble, doubled};
+use super::event::{ConsumerEvent, Unreachable};
 use super::fetcher::Fetcher;
 use super::note;
 use super::offsets;
@@ -17,7 +18,6 @@ use crate::kafka::config::{Config, Share, Start};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::protocol::{ErrorCode, Uuid};
 use crate::record::Partition;
-use crate::relay::source::{Outage, Polled};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ impl MetadataThread {
         while self.await_work() {
             match self.work() {
                 Ok(()) => {
-                    self.shared.lock().outage = None;
+                    self.shared.lock().unreachable = None;
                     self.outage_notice.recovered(&self.shared);
                 }
                 Err(error) if error.is_fatal() => {
@@ -102,7 +102,7 @@ impl MetadataThread {
                     break;
                 }
                 Err(error) => {
-                    self.note_outage(&self.shared.explain(&error));
+                    self.note_unreachable(&self.shared.explain(&error));
                     self.outage_notice.failed(&self.shared, &error);
                     self.shared.want_metadata();
                     if !self.shared.pause(doubled(RETRY, self.outage_notice.failures().saturating_add(1))) {
@@ -113,10 +113,10 @@ impl MetadataThread {
         }
     }
 
-    fn note_outage(&self, cause: &str) {
+    fn note_unreachable(&self, cause: &str) {
         let mut state = self.shared.lock();
-        let since = state.outage.as_ref().map_or_else(Instant::now, |outage| outage.since);
-        state.outage = Some(Outage { since, cause: cause.to_owned() });
+        let since = state.unreachable.as_ref().map_or_else(Instant::now, |before| before.since);
+        state.unreachable = Some(Unreachable { since, cause: cause.to_owned() });
     }
 
     /// Waits until something is due. Returns `false` once closed.
@@ -277,7 +277,7 @@ impl MetadataThread {
         let gone: Vec<Partition> = gone.cloned().collect();
         let told: Vec<Partition> = gone.into_iter().filter(|partition| state.remove(partition)).collect();
         if !told.is_empty() {
-            state.events.push_back(Polled::Lost(told));
+            state.events.push_back(ConsumerEvent::Lost(told));
         }
         state.settled |= all_known;
     }

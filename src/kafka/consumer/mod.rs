@@ -1,4 +1,4 @@
-//! The native client as a [`Source`].
+//! A consumer: the records of topics, and the group's positions in them.
 //!
 //! Five kinds of threads share a state: the polling thread, which decodes records; the committer; the [metadata]
 //! thread, which refreshes topics and leaders and looks up committed positions; one [fetcher] per broker, which fetches
@@ -7,6 +7,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
+//! | `event` | what a poll asks for and returns |
 //! | [cursor] | the state machine of one partition |
 //! | `state` | the state shared by the threads |
 //! | `error` | [`ConsumerError`], [`ConsumerNotice`] |
@@ -26,6 +27,7 @@
 mod commit;
 pub mod cursor;
 mod error;
+mod event;
 pub mod fetcher;
 mod group_destination;
 mod group_limit;
@@ -40,16 +42,16 @@ mod state;
 pub mod topics;
 
 use super::cluster::{Address, Cluster, Connections};
-use super::config::{Config, Share};
+use super::config::{Config, GroupLimit, Share};
 use super::connection::Connector;
+use super::group::limit_shares::GroupShare;
 use crate::net::Canceller;
 use crate::record::{Offset, Partition, Record};
-use crate::relay::group_limit::GroupPermits;
-use crate::relay::source::{Commit, Outage, PollLimit, Polled, Source, SourceError};
 use crate::timing::lease::Lease;
-use commit::Committer;
+pub use commit::{CommitFailure, Committer, REFUSED_AGAIN};
 use cursor::{Cursor, Phase, Rules, Trouble};
 pub use error::{ConsumerError, ConsumerNotice};
+pub use event::{AssignedPartition, ConsumerEvent, MaxPoll, Unreachable};
 use group_destination::DestinationCheck;
 use group_limit::MemberLimit;
 use member::Member;
@@ -72,7 +74,6 @@ pub struct Consumer {
     config: Arc<Config>,
     cluster: Arc<Cluster>,
     lease: Lease,
-    share: GroupPermits,
     /// The batch that is being delivered.
     current: Option<Chunk>,
 }
@@ -81,10 +82,18 @@ impl Consumer {
     /// Starts the threads, which begin to fetch. Unreachable brokers are retried; a fatal error of a broker comes out
     /// of a poll.
     ///
+    /// With a `limit`, the members of the group split it, and this one is told its share. Without a group it is
+    /// ignored.
+    ///
     /// # Errors
     /// An invalid topic pattern, invalid group settings, or a thread that can't be started.
-    pub fn open(config: Config, connector: Connector, brokers: Vec<Address>) -> Result<Self, SourceError> {
-        let topics = Topics::parse(&config.topics).map_err(SourceError)?;
+    pub fn open(
+        config: Config,
+        limit: Option<(GroupLimit, Arc<dyn GroupShare>)>,
+        connector: Connector,
+        brokers: Vec<Address>,
+    ) -> Result<Self, ConsumerError> {
+        let topics = Topics::parse(&config.topics).map_err(ConsumerError::Settings)?;
         let config = Arc::new(config);
         let Config { reset, until_end, commits, explain, .. } = *config;
         let shared = Arc::new(Shared::new(Rules { reset, until_end, commits }, explain));
@@ -94,33 +103,152 @@ impl Consumer {
             Share::Fixed(_) => Lease::unlimited(),
             Share::Group(_) => Lease::expired(Instant::now()),
         };
-        let share = match config.group_limit {
-            Some(_) if matches!(config.share, Share::Group(_)) => GroupPermits::none(),
-            _ => GroupPermits::unlimited(),
-        };
         let metadata = MetadataThread::new(connections(), Arc::clone(&shared), Arc::clone(&config), topics);
-        let no_thread = |error| SourceError(shared.explain(&ConsumerError::Thread(error)));
-        spawn("metadata", "metadata".into(), &shared, move || metadata.run()).map_err(no_thread)?;
+        spawn("metadata", "metadata".into(), &shared, move || metadata.run())
+            .map_err(ConsumerError::Thread)?;
         if let Share::Group(settings) = &config.share {
-            settings.check().map_err(SourceError)?;
+            settings.check().map_err(ConsumerError::Settings)?;
             shared.lock().is_member = true;
-            let limit = MemberLimit::new(config.group_limit, share.clone());
+            let limit = MemberLimit::new(limit);
             let destination = DestinationCheck::new(config.destination, &settings.group);
             let (settings, lease) = (settings.clone(), lease.clone());
             let member = Member::new(connections(), Arc::clone(&shared), settings, lease, limit, destination);
-            spawn("member", "member".into(), &shared, move || member.run()).map_err(no_thread)?;
+            spawn("member", "member".into(), &shared, move || member.run()).map_err(ConsumerError::Thread)?;
         }
-        Ok(Self { shared, config, cluster, lease, share, current: None })
+        Ok(Self { shared, config, cluster, lease, current: None })
     }
 
-    /// Decodes up to `want` records of the batches that were fetched.
-    fn take(&mut self, want: PollLimit) -> Vec<Record> {
-        let mut taken = Vec::with_capacity(want.records.min(RECORDS_AT_ONCE));
+    /// Returns as soon as there is an event; `None` if there is none within `timeout`. To be called again soon even if
+    /// no records are wanted: that is how revocations come through.
+    ///
+    /// # Errors
+    /// The consumer can't go on; further polls return the same error.
+    pub fn poll(
+        &mut self,
+        most: MaxPoll,
+        timeout: Duration,
+    ) -> Result<Option<ConsumerEvent>, Arc<ConsumerError>> {
+        let deadline = Instant::now() + timeout;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            state.report_events();
+            if let Some(event) = state.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if let Some(error) = &state.failure {
+                return Err(Arc::clone(error));
+            }
+            if let Some(chunk) = self.current.take() {
+                self.current = state.put_back(chunk);
+            }
+            if most.records > 0 && (self.current.is_some() || state.has_chunks()) {
+                drop(state);
+                let records = self.take(most);
+                if !records.is_empty() {
+                    return Ok(Some(ConsumerEvent::Records(records)));
+                }
+                state = shared.lock();
+                continue;
+            }
+            let has_records = self.current.is_some() || !state.chunks.is_empty();
+            let skipped = if has_records { Vec::new() } else { state.skipped() };
+            if !skipped.is_empty() {
+                return Ok(Some(ConsumerEvent::Skipped(skipped)));
+            }
+            if most.records > 0
+                && let Some(end) = self.at_end(&state)
+            {
+                return end.map(Some).map_err(Arc::new);
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            state = shared.wait_for_events(state, deadline);
+        }
+    }
+
+    /// Commits positions for this consumer, perhaps in another thread.
+    pub fn committer(&self) -> Committer {
+        let connections = Connections::new(Arc::clone(&self.cluster), self.config.request_timeout);
+        Committer::new(connections, Arc::clone(&self.config), Arc::clone(&self.shared))
+    }
+
+    /// Since when no broker can be reached, if so.
+    pub fn unreachable(&self) -> Option<Unreachable> {
+        self.shared.lock().unreachable.clone()
+    }
+
+    /// Throttles exactly these partitions until the next call; the others go on.
+    pub fn throttle(&mut self, partitions: &[Partition]) {
+        let mut state = self.shared.lock();
+        let throttled: HashSet<&Partition> = partitions.iter().collect();
+        for (partition, cursor) in &mut state.cursors {
+            cursor.throttle(throttled.contains(partition));
+        }
+        drop(state);
+        self.shared.wake_fetchers();
+    }
+
+    /// Releases revoked partitions, which other members may have then.
+    pub fn release(&mut self, partitions: &[Partition]) {
+        let mut state = self.shared.lock();
+        for partition in partitions {
+            // A partition that was lost meanwhile, and perhaps assigned again, is not the one to release.
+            let revoked =
+                state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
+            if revoked {
+                state.remove(partition);
+                state.released.push(partition.clone());
+            }
+        }
+        drop(state);
+        self.shared.wake();
+    }
+
+    /// The end offsets of the assigned partitions, as far as known.
+    pub fn end_offsets(&self) -> Vec<(Partition, Offset)> {
+        let state = self.shared.lock();
+        let known =
+            state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end()?)));
+        known.map(|(partition, end)| (partition.clone(), Offset(end))).collect()
+    }
+
+    /// The number of partitions that could not be read for long.
+    pub fn stalled(&self) -> usize {
+        self.shared.lock().stalled(Instant::now())
+    }
+
+    /// Until when the assigned partitions are this member's without hearing from the coordinator.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    /// Leaves the group and closes, within [`LEAVE_TIMEOUT`]. Nothing is committed after it.
+    pub fn close(&mut self) {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return;
+        }
+        state.closed = true;
+        state.cancellers.values().for_each(Canceller::cancel);
+        self.shared.wake();
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        while state.is_member && Instant::now() < deadline {
+            state = self.shared.wait_for_events(state, deadline);
+        }
+        state.chunks.clear();
+        self.current = None;
+    }
+
+    /// Decodes up to `most` records of the batches that were fetched.
+    fn take(&mut self, most: MaxPoll) -> Vec<Record> {
+        let mut taken = Vec::with_capacity(most.records.min(RECORDS_AT_ONCE));
         let mut bytes = 0;
-        while taken.len() < want.records && (bytes < want.bytes || taken.is_empty()) {
+        while taken.len() < most.records && (bytes < most.bytes || taken.is_empty()) {
             let Some(end) = self.next_chunk() else { break };
             let Some(chunk) = &mut self.current else { break };
-            let finished = take_apart(chunk, end, want, &mut taken, &mut bytes);
+            let finished = take_apart(chunk, end, most, &mut taken, &mut bytes);
             match finished {
                 Ok(false) => break,
                 Ok(true) => self.finish_chunk(),
@@ -175,13 +303,13 @@ impl Consumer {
         self.shared.change(partition, |cursor, serials| cursor.stop(trouble, serials));
     }
 
-    fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<Polled, SourceError>> {
+    fn at_end(&self, state: &MutexGuard<'_, State>) -> Option<Result<ConsumerEvent, ConsumerError>> {
         let has_records = self.current.is_some() || !state.chunks.is_empty();
         if !self.config.until_end || has_records || !state.settled || !state.events.is_empty() {
             return None;
         }
         if state.cursors.values().all(Cursor::has_ended) {
-            return Some(Ok(Polled::End));
+            return Some(Ok(ConsumerEvent::End));
         }
         let (stopped, rest): (Vec<_>, Vec<_>) =
             state.cursors.iter().partition(|(_, cursor)| *cursor.phase() == Phase::Stopped);
@@ -189,8 +317,7 @@ impl Consumer {
             return None;
         }
         let stopped = stopped.into_iter().map(|(partition, _)| partition.clone()).collect();
-        let error = ConsumerError::EndUnreachable(stopped);
-        Some(Err(SourceError((self.config.explain)(&error))))
+        Some(Err(ConsumerError::EndUnreachable(stopped)))
     }
 }
 
@@ -229,12 +356,12 @@ impl Drop for PanicGuard {
 fn take_apart(
     chunk: &mut Chunk,
     end: Option<i64>,
-    want: PollLimit,
+    most: MaxPoll,
     taken: &mut Vec<Record>,
     bytes: &mut usize,
 ) -> Result<bool, String> {
     let payload = Arc::clone(chunk.records.payload());
-    while taken.len() < want.records && (*bytes < want.bytes || taken.is_empty()) {
+    while taken.len() < most.records && (*bytes < most.bytes || taken.is_empty()) {
         let Some(raw) = chunk.records.next() else { return Ok(true) };
         let raw = raw.map_err(|error| error.to_string())?;
         if end.is_some_and(|end| raw.offset >= end) {
@@ -256,119 +383,6 @@ fn take_apart(
         taken.push(record);
     }
     Ok(false)
-}
-
-impl Source for Consumer {
-    fn poll(&mut self, want: PollLimit, wait: Duration) -> Result<Polled, SourceError> {
-        let deadline = Instant::now() + wait;
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        loop {
-            state.report_events();
-            if let Some(event) = state.events.pop_front() {
-                return Ok(event);
-            }
-            if let Some(error) = &state.failure {
-                return Err(error.clone());
-            }
-            if let Some(chunk) = self.current.take() {
-                self.current = state.put_back(chunk);
-            }
-            if want.records > 0 && (self.current.is_some() || state.has_chunks()) {
-                drop(state);
-                let records = self.take(want);
-                if !records.is_empty() {
-                    return Ok(Polled::Records(records));
-                }
-                state = shared.lock();
-                continue;
-            }
-            let has_records = self.current.is_some() || !state.chunks.is_empty();
-            let passed = if has_records { Vec::new() } else { state.skipped() };
-            if !passed.is_empty() {
-                return Ok(Polled::Skipped(passed));
-            }
-            if want.records > 0
-                && let Some(end) = self.at_end(&state)
-            {
-                return end;
-            }
-            if Instant::now() >= deadline {
-                return Ok(Polled::Nothing);
-            }
-            state = shared.wait_for_events(state, deadline);
-        }
-    }
-
-    fn committer(&mut self) -> Box<dyn Commit> {
-        let connections = Connections::new(Arc::clone(&self.cluster), self.config.request_timeout);
-        Box::new(Committer::new(connections, Arc::clone(&self.config), Arc::clone(&self.shared)))
-    }
-
-    fn outage(&self) -> Option<Outage> {
-        self.shared.lock().outage.clone()
-    }
-
-    fn hold(&mut self, partitions: &[Partition]) -> bool {
-        let mut state = self.shared.lock();
-        let held: HashSet<&Partition> = partitions.iter().collect();
-        for (partition, cursor) in &mut state.cursors {
-            cursor.throttle(held.contains(partition));
-        }
-        drop(state);
-        self.shared.wake_fetchers();
-        true
-    }
-
-    fn release(&mut self, partitions: &[Partition]) {
-        let mut state = self.shared.lock();
-        for partition in partitions {
-            // A partition that was lost meanwhile, and perhaps assigned again, is not the one to release.
-            let revoked =
-                state.cursors.get(partition).is_some_and(|cursor| *cursor.phase() == Phase::Revoked);
-            if revoked {
-                state.remove(partition);
-                state.released.push(partition.clone());
-            }
-        }
-        drop(state);
-        self.shared.wake();
-    }
-
-    fn ends(&self) -> Vec<(Partition, Offset)> {
-        let state = self.shared.lock();
-        let known =
-            state.cursors.iter().filter_map(|(partition, cursor)| Some((partition, cursor.log_end()?)));
-        known.map(|(partition, end)| (partition.clone(), Offset(end))).collect()
-    }
-
-    fn stalled(&self) -> usize {
-        self.shared.lock().stalled(Instant::now())
-    }
-
-    fn lease(&self) -> Lease {
-        self.lease.clone()
-    }
-
-    fn share(&self) -> GroupPermits {
-        self.share.clone()
-    }
-
-    fn close(&mut self) {
-        let mut state = self.shared.lock();
-        if state.closed {
-            return;
-        }
-        state.closed = true;
-        state.cancellers.values().for_each(Canceller::cancel);
-        self.shared.wake();
-        let deadline = Instant::now() + LEAVE_TIMEOUT;
-        while state.is_member && Instant::now() < deadline {
-            state = self.shared.wait_for_events(state, deadline);
-        }
-        state.chunks.clear();
-        self.current = None;
-    }
 }
 
 impl Drop for Consumer {

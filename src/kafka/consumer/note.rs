@@ -1,7 +1,7 @@
 //! The metadata committed with a position: the identity of the log, and which records beyond the position are done.
 //!
 //! `sg2;TOPIC;CLUSTER;POSITION;REACH;EPOCH;TEXT`, on one line: the topic id, the cluster id, the committed position,
-//! the offset after the last record that is done, the leader epoch of that record, and the core's own text. Unknown
+//! the offset after the last record that is done, the leader epoch of that record, and the caller's own text. Unknown
 //! fields are empty.
 //!
 //! Tools that copy positions between clusters copy the metadata too, and other members of a group write none. So a note
@@ -14,6 +14,10 @@ use crate::text::base64;
 const PREFIX: &str = "sg2";
 /// The maximum length of a cluster id, in characters: that of the ids that Kafka generates.
 const LONGEST_CLUSTER_ID: usize = 22;
+
+/// The longest [text](Note::text), in bytes, with which a note fits into what brokers take by default
+/// (`offset.metadata.max.bytes`, 4,096).
+pub const LONGEST_TEXT: usize = 3_950;
 
 /// The metadata of a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub struct Note {
     pub reach: i64,
     /// The leader epoch of the last record before [`reach`](Self::reach); -1 if it is not known.
     pub epoch: i32,
-    /// The core's own text.
+    /// The caller's own text.
     pub text: String,
 }
 
@@ -72,7 +76,6 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::offset_runs;
     use proptest::prelude::*;
 
     /// The longest metadata that a broker takes by default (`offset.metadata.max.bytes`).
@@ -86,7 +89,7 @@ mod tests {
             position: i64::MAX - 1,
             reach: i64::MAX,
             epoch: i32::MAX,
-            text: "y".repeat(offset_runs::LONGEST),
+            text: "y".repeat(LONGEST_TEXT),
         };
         let text = note.encode();
         assert!(text.len() <= MOST_METADATA, "{}", text.len());

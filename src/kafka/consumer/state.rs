@@ -8,6 +8,7 @@
 //! the buffer by at most one per fetcher, whatever their unpacked size. No lock is held across I/O.
 
 use super::cursor::{Ask, Cursor, Output, Phase, Question, Rules, Serials, Trouble};
+use super::event::{AssignedPartition, ConsumerEvent, Unreachable};
 use super::report::Report;
 use super::{ConsumerError, ConsumerNotice};
 use crate::kafka::config::Explain;
@@ -18,7 +19,6 @@ use crate::kafka::record_batch::Records;
 use crate::net::Canceller;
 use crate::notice::{Notice, Severity};
 use crate::record::{Checkpoint, Offset, Partition, Position};
-use crate::relay::source::{Assigned, Outage, Polled, SourceError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,11 +46,11 @@ pub(crate) struct State {
     /// The size of all batches in bytes, including the one that is being delivered.
     pub bytes: usize,
     /// Delivered before any records.
-    pub events: VecDeque<Polled>,
+    pub events: VecDeque<ConsumerEvent>,
     /// Set while the brokers can't be reached.
-    pub outage: Option<Outage>,
+    pub unreachable: Option<Unreachable>,
     /// The fatal error; the first one counts.
-    pub failure: Option<SourceError>,
+    pub failure: Option<Arc<ConsumerError>>,
     /// Partitions are assigned and no rebalance is known to be under way.
     pub settled: bool,
     /// A refresh of the metadata was requested.
@@ -191,13 +191,13 @@ impl Shared {
 
     /// Queues a notice with the caller's text.
     pub fn notify_of(&self, severity: Severity, text: String) {
-        self.lock().events.push_back(Polled::Notice(Notice { severity, text }));
+        self.lock().events.push_back(ConsumerEvent::Notice(Notice { severity, text }));
         self.wake();
     }
 
     /// Ends the consumer with an error. The first error counts.
     pub fn fail(&self, error: impl Into<ConsumerError>) {
-        self.lock().fail(&error.into());
+        self.lock().fail(error.into());
         self.wake();
     }
 
@@ -310,7 +310,7 @@ impl State {
             chunks: VecDeque::new(),
             bytes: 0,
             events: VecDeque::new(),
-            outage: None,
+            unreachable: None,
             failure: None,
             settled: false,
             metadata_wanted: false,
@@ -332,13 +332,13 @@ impl State {
     /// Queues a notice for the next poll.
     pub fn notify(&mut self, notice: &ConsumerNotice) {
         let (severity, text) = (notice.severity(), (self.explain)(notice));
-        self.events.push_back(Polled::Notice(Notice { severity, text }));
+        self.events.push_back(ConsumerEvent::Notice(Notice { severity, text }));
     }
 
     /// Ends the consumer with an error. The first error counts.
-    fn fail(&mut self, error: &ConsumerError) {
+    fn fail(&mut self, error: ConsumerError) {
         if self.failure.is_none() {
-            self.failure = Some(SourceError((self.explain)(error)));
+            self.failure = Some(Arc::new(error));
         }
     }
 
@@ -424,7 +424,7 @@ impl State {
                     self.begins(partition, next, text, uncommitted);
                 }
                 Output::ResetForbidden(change) => {
-                    self.fail(&ConsumerError::PositionLost { partition: partition.clone(), change });
+                    self.fail(ConsumerError::PositionLost { partition: partition.clone(), change });
                 }
                 other => self.report.hear(partition, other),
             }
@@ -439,11 +439,11 @@ impl State {
         let position = Position { partition: partition.clone(), next: Offset(next) };
         let assignment = cursor.assignment();
         let checkpoint = Checkpoint { metadata: text, assignment, ..Checkpoint::from(position) };
-        let assigned = Assigned { checkpoint, uncommitted };
-        match self.events.iter_mut().rev().find(|event| !matches!(event, Polled::Notice(_))) {
+        let assigned = AssignedPartition { checkpoint, uncommitted };
+        match self.events.iter_mut().rev().find(|event| !matches!(event, ConsumerEvent::Notice(_))) {
             // Partitions that begin together share an event.
-            Some(Polled::Assigned(list)) => list.push(assigned),
-            _ => self.events.push_back(Polled::Assigned(vec![assigned])),
+            Some(ConsumerEvent::Assigned(list)) => list.push(assigned),
+            _ => self.events.push_back(ConsumerEvent::Assigned(vec![assigned])),
         }
     }
 
@@ -464,7 +464,7 @@ impl State {
         self.cursors.values().filter(|cursor| super::report::is_stalled(cursor, now)).count()
     }
 
-    /// Revokes a partition. Returns whether the core knows it, and so has to release it first.
+    /// Revokes a partition. Returns whether the caller knows it, and so has to release it first.
     pub fn revoke(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         let Some(cursor) = self.cursors.get_mut(partition) else { return false };
@@ -476,7 +476,7 @@ impl State {
         true
     }
 
-    /// Removes a partition. Returns whether the core knew it.
+    /// Removes a partition. Returns whether the caller knew it.
     pub fn remove(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         self.cursors.remove(partition).is_some_and(|cursor| cursor.is_announced())
@@ -515,7 +515,7 @@ impl State {
 
     /// Whether an assignment, revocation or loss is queued, which goes before any further record.
     pub fn has_partition_events(&self) -> bool {
-        self.events.iter().any(|event| !matches!(event, Polled::Notice(_)))
+        self.events.iter().any(|event| !matches!(event, ConsumerEvent::Notice(_)))
     }
 
     /// Whether the partition has been assigned without interruption since this checkpoint was made, with the same log.

@@ -9,6 +9,7 @@
 //! | [error] | the coordinator's error codes |
 //! | [membership] | the state machine of a member |
 //! | [user_data] | what members of this client tell each other |
+//! | [limit_shares] | how a limit is split among the members |
 //! | [destinations] | whether all members send to the same destination |
 
 pub mod assignor;
@@ -16,6 +17,7 @@ pub mod consumer_protocol;
 pub mod destinations;
 pub mod error;
 pub mod exchange;
+pub mod limit_shares;
 pub mod membership;
 mod sticky;
 mod subscription;

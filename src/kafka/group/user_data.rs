@@ -2,7 +2,7 @@
 //!
 //! Two forms, told apart by their first bytes:
 //!
-//! - `sg` 1: a [share of the group's limit](group_limit), then entries. Versions that knew of nothing but shares sent
+//! - `sg` 1: a [share of the group's limit](limit_shares), then entries. Versions that knew of nothing but shares sent
 //!   and read this form without entries; they ignore what follows the share.
 //! - `sg` 2: entries alone. Those versions take it for foreign bytes, which is right: it has no share.
 //!
@@ -10,7 +10,7 @@
 //! are skipped, so later versions can add both. The bytes come from any client: what makes no sense says nothing.
 
 use super::destinations::{Comparison, Sender};
-use crate::relay::group_limit;
+use super::limit_shares;
 
 /// The beginning of user data without a share.
 const ENTRIES_ALONE: [u8; 3] = *b"sg\x02";
@@ -49,7 +49,7 @@ impl UserData {
             entries.extend([COMPARISON, 1, number]);
         }
         match self.share {
-            Some(share) => [group_limit::encode(share), entries].concat(),
+            Some(share) => [limit_shares::encode(share), entries].concat(),
             None if entries.is_empty() => entries,
             None => [&ENTRIES_ALONE[..], &entries].concat(),
         }
@@ -57,7 +57,7 @@ impl UserData {
 
     /// Reads any bytes; what is not understood is left out.
     pub fn decode(bytes: &[u8]) -> Self {
-        let (share, mut rest) = match group_limit::decode(bytes) {
+        let (share, mut rest) = match limit_shares::decode(bytes) {
             Some((share, entries)) => (Some(share), entries),
             None => (None, bytes.strip_prefix(&ENTRIES_ALONE).unwrap_or_default()),
         };
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn members_that_know_only_the_limit_are_understood_and_understand() {
         let share = UserData { share: Some(7), ..UserData::default() };
-        assert_eq!(share.encode(), group_limit::encode(7));
-        assert_eq!(UserData::decode(&group_limit::encode(7)), share);
+        assert_eq!(share.encode(), limit_shares::encode(7));
+        assert_eq!(UserData::decode(&limit_shares::encode(7)), share);
         let both = UserData { sender: Some(SENDS), ..share };
-        assert_eq!(group_limit::decode(&both.encode()).map(|(share, _)| share), Some(7));
+        assert_eq!(limit_shares::decode(&both.encode()).map(|(share, _)| share), Some(7));
         let no_share = UserData { share: None, ..both };
-        assert_eq!(group_limit::decode(&no_share.encode()), None, "no claim, rather than one of 0");
+        assert_eq!(limit_shares::decode(&no_share.encode()), None, "no claim, rather than one of 0");
         assert_eq!(no_share.encode(), b"sg\x02\x01\x09\x01\x02\x03\x04\x05\x06\x07\x08\x01");
         assert!(UserData::default().encode().is_empty());
     }

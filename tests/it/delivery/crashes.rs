@@ -176,9 +176,8 @@ fn an_unknown_topic_or_partition_is_told_at_start() {
 /// Commits a position for the group that is named like the topic.
 fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     use sluicegate::kafka::config::{Config, Share};
-    use sluicegate::kafka::consumer::Consumer;
+    use sluicegate::kafka::consumer::{Consumer, ConsumerEvent, MaxPoll};
     use sluicegate::record::{Checkpoint, Offset};
-    use sluicegate::relay::source::{PollLimit, Polled, Source};
     let config = Config {
         topics: vec![topic.into()],
         group: topic.into(),
@@ -186,12 +185,12 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
         ..Config::default()
     };
     let connector = Connector::new(Settings::default()).unwrap();
-    let mut source =
-        Consumer::open(config, connector, vec![Address::parse(&broker.address()).unwrap()]).unwrap();
+    let mut consumer =
+        Consumer::open(config, None, connector, vec![Address::parse(&broker.address()).unwrap()]).unwrap();
     let mut checkpoint: Option<Checkpoint> = None;
     eventually("a partition", || {
-        if let Ok(Polled::Assigned(assigned)) =
-            source.poll(PollLimit { records: 0, bytes: 0 }, Duration::ZERO)
+        if let Ok(Some(ConsumerEvent::Assigned(assigned))) =
+            consumer.poll(MaxPoll { records: 0, bytes: 0 }, Duration::ZERO)
         {
             checkpoint = assigned.into_iter().map(|one| one.checkpoint).next();
         }
@@ -199,7 +198,7 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
     });
     let mut checkpoint = checkpoint.expect("it was waited for");
     checkpoint.position.next = Offset(next);
-    let mut committer = source.committer();
+    let mut committer = consumer.committer();
     eventually("the commit", || committer.commit(&[checkpoint.clone()]).is_ok());
 }
 

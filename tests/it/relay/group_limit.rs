@@ -2,7 +2,8 @@
 //! interrupted: what all members together have in flight never exceeds it, and in the end it is all handed out.
 
 use proptest::prelude::*;
-use sluicegate::relay::group_limit::{GroupPermits, MemberClaim, decode, encode, split, targets};
+use sluicegate::kafka::group::limit_shares::{GroupShare, MemberClaim, decode, encode, split, targets};
+use sluicegate::relay::group_limit::GroupPermits;
 use sluicegate::relay::semaphore::{Permit, Semaphore};
 use std::collections::BTreeMap;
 use std::sync::Arc;

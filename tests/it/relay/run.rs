@@ -393,7 +393,7 @@ fn no_more_go_at_once_than_the_group_grants() {
     let share = GroupPermits::none();
     let mut source = Shared(ListSource::of(100), share.clone());
     let transport = FnTransport::new(|_, _| {
-        assert!(share.claim(false) <= 3);
+        assert!(share.granted_and_used().1 <= 3);
         status(200)
     });
     Relay {
@@ -408,7 +408,7 @@ fn no_more_go_at_once_than_the_group_grants() {
     .unwrap();
     assert_eq!(source.0.committed.of(0), Some(100));
     assert!(transport.most.into_inner() <= 3);
-    assert_eq!(share.claim(false), 0, "all of it was given back");
+    assert_eq!(share.granted_and_used().1, 0, "all of it was given back");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use crate::support::LONG;
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::config::{Config, Share};
 use sluicegate::kafka::connection::{Connector, Settings};
-use sluicegate::kafka::consumer::Consumer;
 use sluicegate::kafka::group::assignor::Assignor;
 use sluicegate::kafka::group::membership;
 use sluicegate::kafka::record_batch::NewRecord;
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
+use sluicegate::kafka::source::KafkaSource;
 use sluicegate::record::{Checkpoint, Offset, Partition, Position};
 use sluicegate::relay::source::{Assigned, Commit, CommitError, PollLimit, Polled, Source, SourceError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ pub fn config(share: Share) -> Config {
 
 /// A consumer and what it handed over.
 pub struct Reader {
-    pub consumer: Consumer,
+    pub consumer: KafkaSource,
     committer: Box<dyn Commit>,
     /// The number of each partition's assignment.
     assignments: BTreeMap<Partition, u64>,
@@ -100,7 +100,8 @@ impl Reader {
         };
         let address = sandbox.address();
         let brokers = vec![Address { host: address.ip().to_string(), port: address.port() }];
-        let mut consumer = Consumer::open(config, Connector::new(settings).unwrap(), brokers).unwrap();
+        let connector = Connector::new(settings).unwrap();
+        let mut consumer = KafkaSource::open(config, None, connector, brokers).unwrap();
         Self {
             committer: consumer.committer(),
             assignments: BTreeMap::new(),

@@ -33,11 +33,11 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
     use crate::kafka::cluster::{Address, Cluster, Connections};
     use crate::kafka::config::{Config, Share};
     use crate::kafka::connection::{Connector, Settings};
-    use crate::kafka::consumer::Consumer;
     use crate::kafka::group::membership;
     use crate::kafka::producer::Producer;
     use crate::kafka::record_batch::NewRecord;
     use crate::kafka::sandbox::{Sandbox, SandboxSettings};
+    use crate::kafka::source::KafkaSource;
     use std::sync::Arc;
 
     let sandbox = Sandbox::start(SandboxSettings::default()).map_err(|error| failed("broker", &error))?;
@@ -62,8 +62,9 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
         until_end: true,
         ..config
     };
-    let consumer = Consumer::open(config, connector, brokers).map_err(|error| failed("consumer", &error))?;
-    Ok(Events { source: Box::new(consumer), _sandbox: sandbox })
+    let source =
+        KafkaSource::open(config, None, connector, brokers).map_err(|error| failed("consumer", &error))?;
+    Ok(Events { source: Box::new(source), _sandbox: sandbox })
 }
 
 /// Milliseconds since 1970.
