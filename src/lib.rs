@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Arrows point inwards: adapters import [`relay`], never the other way; [`relay`] imports [`record`], [`notice`],
-//! [`timing`] and [`text`] alone.
+//! [`timing`] and [`text`] alone. The Kafka client does not know the relay either: `kafka::source` and
+//! `kafka::dead_letters` fit the one to the other.
 //!
 //! | room | what is in it | feature |
 //! |---|---|---|

@@ -16,6 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("text", &[]),
     ("files", &[]),
     ("net", &["text", "files"]),
+    // The relay in its adapters alone: see `modules.rs`.
     ("kafka", &["record", "notice", "timing", "relay", "net", "text", "files"]),
     ("webhook", &["record", "relay", "net", "text", "files"]),
     ("observe", &["record", "notice", "relay", "text"]),

@@ -138,8 +138,17 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 /// The layers of the Kafka client: each may import those before it.
-const LAYERS: [&str; 7] =
-    ["protocol", "record_batch", "connection", "cluster", "group", "consumer", "producer"];
+const LAYERS: [&str; 9] = [
+    "protocol",
+    "record_batch",
+    "connection",
+    "cluster",
+    "group",
+    "consumer",
+    "producer",
+    "source",
+    "dead_letters",
+];
 
 #[test]
 fn layers_of_the_kafka_client_import_only_those_below() {
@@ -156,6 +165,30 @@ fn layers_of_the_kafka_client_import_only_those_below() {
             let above = layer(other).filter(|other| *other > own);
             assert_eq!(above, None, "{} imports {}", module.join("::"), other.join("::"));
         }
+    }
+}
+
+/// What fits a Kafka client to the relay. The crate `kafka` is wrapped as a source and nothing else.
+const ADAPTERS: [&str; 3] = ["source", "dead_letters", "kafka_crate"];
+
+#[test]
+fn the_kafka_client_is_usable_without_the_relay() {
+    let is_adapter = |module: &Module| {
+        module[0] == "kafka" && module.get(1).is_some_and(|name| ADAPTERS.contains(&name.as_str()))
+    };
+    let modules = Modules::read();
+    assert!(ADAPTERS.iter().all(|adapter| modules.all().any(|it| it[..] == ["kafka", *adapter])));
+    for module in modules.all().filter(|module| module.first().is_some_and(|room| room == "kafka")) {
+        let mut imports = modules.imports(module);
+        let wrong = imports.find(|other| other[0] == "relay" || is_adapter(other));
+        assert!(is_adapter(module) || wrong.is_none(), "{} imports {wrong:?}", module.join("::"));
+    }
+    // Nor do its documentation, its examples and its tests.
+    for (path, text) in sources("src/kafka") {
+        let adapts = ADAPTERS.iter().any(|it| path.with_extension("").starts_with(format!("src/kafka/{it}")));
+        let named =
+            text.lines().find(|line| line.contains("crate::relay") || line.contains("sluicegate::relay"));
+        assert!(adapts || named.is_none(), "{path:?}: {named:?}");
     }
 }
 
