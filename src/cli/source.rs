@@ -268,7 +268,7 @@ fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLi
     let session = options
         .kafka
         .session_timeout
-        .unwrap_or(crate::kafka::group::membership::Settings::default().session_timeout);
+        .unwrap_or(crate::kafka::group::membership::MembershipSettings::default().session_timeout);
     if options.timeout.saturating_mul(2) > session {
         return Err(Failure::usage(
             "--group-max-concurrency requires that --timeout is at most half of --session-timeout: lower the one, or raise \
@@ -305,15 +305,15 @@ fn membership(
     options: &Options,
     properties: &crate::kafka::properties::Properties,
     group: &str,
-) -> Result<crate::kafka::group::membership::Settings, Failure> {
-    use crate::kafka::group::membership::Settings;
-    let defaults = Settings::default();
+) -> Result<crate::kafka::group::membership::MembershipSettings, Failure> {
+    use crate::kafka::group::membership::MembershipSettings;
+    let defaults = MembershipSettings::default();
     let flags = &options.kafka;
     let session_timeout =
         flags.session_timeout.or(properties.session_timeout).unwrap_or(defaults.session_timeout);
     let interval =
         properties.heartbeat_interval.unwrap_or(defaults.heartbeat_interval.min(session_timeout / 3));
-    let settings = Settings {
+    let settings = MembershipSettings {
         group: group.to_owned(),
         instance_id: flags.instance_id.clone().or(properties.instance_id.clone()),
         assignors: [&flags.assignors, &properties.assignors, &defaults.assignors]
@@ -338,18 +338,18 @@ fn membership(
 fn connector(
     properties: &crate::kafka::properties::Properties,
 ) -> Result<crate::kafka::connection::Connector, Failure> {
-    use crate::kafka::connection::{Connector, Settings};
-    let defaults = Settings::default();
+    use crate::kafka::connection::{Connector, ConnectorSettings};
+    let defaults = ConnectorSettings::default();
     let mut security = properties.security.clone();
     security.tls.reporter = REPORTER;
-    let settings = Settings {
+    let settings = ConnectorSettings {
         security,
         client_id: properties.client_id.clone().unwrap_or(defaults.client_id),
         max_idle: properties.max_idle.unwrap_or(defaults.max_idle),
         connect_timeout: properties.connect_timeout.unwrap_or(defaults.connect_timeout),
         request_timeout: properties.request_timeout.unwrap_or(defaults.request_timeout),
         reporter: REPORTER,
-        ..Settings::default()
+        ..ConnectorSettings::default()
     };
     Connector::new(settings).map_err(|error| Failure::usage(format!("--kafka-config: {error}")))
 }

@@ -1,7 +1,7 @@
 //! The settings of the Kafka clients.
 
 #[cfg(feature = "kafka")]
-use super::group::membership::Settings;
+use super::group::membership::MembershipSettings;
 #[cfg(feature = "kafka")]
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub enum Reset {
 #[derive(Clone, Debug)]
 pub enum Share {
     /// The members of a consumer group share the partitions.
-    Group(Settings),
+    Group(MembershipSettings),
     /// These partitions of each topic, or all of them, without joining a group. Positions are committed under the
     /// group's name all the same.
     Fixed(Option<Vec<i32>>),

@@ -28,7 +28,7 @@
 #![cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
 //! use sluicegate::kafka::cluster::Address;
 //! use sluicegate::kafka::config::{Config, Share};
-//! use sluicegate::kafka::connection::{Connector, Settings};
+//! use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 //! use sluicegate::kafka::consumer::{Consumer, ConsumerEvent, MaxPoll};
 //! use sluicegate::kafka::record_batch::NewRecord;
 //! use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
@@ -50,7 +50,7 @@
 //!     ..Config::default()
 //! };
 //! let brokers = vec![Address::parse(&sandbox.address().to_string()).ok_or("HOST:PORT")?];
-//! let mut consumer = Consumer::open(config, None, Connector::new(Settings::default())?, brokers)?;
+//! let mut consumer = Consumer::open(config, None, Connector::new(ConnectorSettings::default())?, brokers)?;
 //! let mut committer = consumer.committer();
 //! let most = MaxPoll { records: 100, bytes: 1 << 20 };
 //! let (mut values, mut checkpoints) = (Vec::new(), Vec::new());

@@ -501,9 +501,9 @@ mod tests {
     #[test]
     fn a_right_that_was_there_may_come_back() {
         use crate::kafka::cluster::Cluster;
-        use crate::kafka::connection::{Connector, Settings};
+        use crate::kafka::connection::{Connector, ConnectorSettings};
         use std::sync::Arc;
-        let connector = Connector::new(Settings::default()).unwrap();
+        let connector = Connector::new(ConnectorSettings::default()).unwrap();
         let connections = Connections::new(Arc::new(Cluster::new(connector, Vec::new())), Duration::ZERO);
         let mut producer = Producer::new(connections, "dead".into(), Duration::ZERO);
         let error = |producer: &Producer| producer.refused(0, ErrorCode::TOPIC_AUTHORIZATION_FAILED);

@@ -47,7 +47,7 @@ pub(crate) type Connect = dyn Fn(&OAuthSettings) -> Result<Box<dyn TokenFetcher>
 
 /// How the token endpoint is reached; nothing is taken from the settings of the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TokenRoute {
+pub struct TokenRoute {
     /// `token-ca`: the CA certificates to trust; they replace the system's.
     pub(crate) ca: Option<PathBuf>,
     /// `token-client-cert`

@@ -2,7 +2,7 @@
 
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::config::{Config, Share};
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::consumer::{Consumer, ConsumerEvent, MaxPoll};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn main() {
     let mut consumer = Consumer::open(
         config,
         None,
-        Connector::new(Settings::default()).expect("plain text needs no files"),
+        Connector::new(ConnectorSettings::default()).expect("plain text needs no files"),
         brokers,
     )
     .expect("the topic's name is good");

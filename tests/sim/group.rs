@@ -9,7 +9,7 @@ use crate::trace::trace;
 use sluicegate::kafka::group::assignor::TopicSizes;
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
-use sluicegate::kafka::group::membership::{self, Membership, Settings, Step};
+use sluicegate::kafka::group::membership::{self, Membership, MembershipSettings, Step};
 use sluicegate::record::Partition;
 use sluicegate::timing::jitter::Jitter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -129,7 +129,7 @@ impl Sim {
         }
         let group = &self.plan.group;
         let is_static = slot == OURS && group.is_static;
-        let settings = Settings {
+        let settings = MembershipSettings {
             group: "g".into(),
             instance_id: is_static.then(|| "ours".into()),
             assignors: vec![group.assignor],

@@ -29,7 +29,7 @@ pub fn share(left: Duration, others: usize) -> Duration {
 
 /// The settings of a client's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ConnectorSettings {
     /// TLS and SASL.
     pub security: Security,
     /// The client's name in the brokers' logs and quotas (`client.id`).
@@ -47,7 +47,7 @@ pub struct Settings {
     pub reporter: Reporter,
 }
 
-impl Default for Settings {
+impl Default for ConnectorSettings {
     fn default() -> Self {
         Self {
             security: Security::default(),
@@ -77,7 +77,7 @@ impl Eq for Connector {}
 
 #[derive(Debug)]
 struct Shared {
-    settings: Settings,
+    settings: ConnectorSettings,
     #[cfg(feature = "tls")]
     tls: Option<TlsClient>,
     logins: Mutex<Logins>,
@@ -100,7 +100,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`ConnectionError::Settings`], or [`ConnectionError::Net`] for a file that can't be used.
-    pub fn new(settings: Settings) -> Result<Self, ConnectionError> {
+    pub fn new(settings: ConnectorSettings) -> Result<Self, ConnectionError> {
         settings.security.check()?;
         #[cfg(feature = "tls")]
         let tls = match settings.security.protocol.has_tls() {
@@ -116,7 +116,7 @@ impl Connector {
     }
 
     /// The settings of all its connections.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &ConnectorSettings {
         &self.0.settings
     }
 

@@ -23,7 +23,7 @@ mod versions;
 mod wire;
 
 pub use crate::net::Canceller;
-pub use connector::{Connector, Settings, share};
+pub use connector::{Connector, ConnectorSettings, share};
 pub use error::ConnectionError;
 pub use versions::{Missing, Versions};
 pub use wire::Ticket;
@@ -128,7 +128,7 @@ impl Connection {
         self.wire.stream().canceller()
     }
 
-    /// Whether it has been idle for longer than [`Settings::max_idle`].
+    /// Whether it has been idle for longer than [`ConnectorSettings::max_idle`].
     pub fn is_stale(&self, now: Instant) -> bool {
         let most = self.connector.settings().max_idle;
         !most.is_zero() && now.saturating_duration_since(self.last_used) > most

@@ -24,7 +24,7 @@ use crate::kafka::cluster::{Cluster, ClusterError, Connections};
 use crate::kafka::group::assignor::TopicSizes;
 use crate::kafka::group::error::GroupError;
 use crate::kafka::group::exchange::{Answer, Ask, Request};
-use crate::kafka::group::membership::{Event, Membership, Settings, Step};
+use crate::kafka::group::membership::{Event, Membership, MembershipSettings, Step};
 use crate::kafka::group::user_data::UserData;
 use crate::record::Partition;
 use crate::timing::jitter::Jitter;
@@ -43,7 +43,7 @@ const SIZES_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Member {
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
-    settings: Settings,
+    settings: MembershipSettings,
     lease: Lease,
     inbox: Arc<Inbox>,
     /// Sends requests in parallel to one that waits; started when it is first needed.
@@ -63,7 +63,7 @@ impl Member {
     pub(super) fn new(
         connections: Connections,
         shared: Arc<Shared>,
-        settings: Settings,
+        settings: MembershipSettings,
         lease: Lease,
         limit: MemberLimit,
         destination: DestinationCheck,

@@ -3,7 +3,7 @@
 use crate::connection::secured::{BRIEF_SESSION, Secured, secured, trusting};
 use crate::connection::{ask, connector, soon, visit};
 use crate::support::LONG;
-use sluicegate::kafka::connection::{ConnectionError, Connector, Settings};
+use sluicegate::kafka::connection::{ConnectionError, Connector, ConnectorSettings};
 use sluicegate::kafka::properties::Properties;
 use sluicegate::kafka::protocol::api_versions::ApiVersionsRequest;
 use sluicegate::kafka::security::{Protocol, Sasl, Secret, Security, TokenSource};
@@ -195,7 +195,7 @@ fn a_file_of_properties_is_all_it_takes() {
         secured.authority.pem().display(),
     );
     let properties = Properties::parse(&text).unwrap();
-    let settings = Settings { security: properties.security, ..Settings::default() };
+    let settings = ConnectorSettings { security: properties.security, ..ConnectorSettings::default() };
     let connector = Connector::new(settings).unwrap();
     let (host, port) = properties.brokers[0].split_once(':').unwrap();
     assert_eq!(visit(&connector, host, port.parse().unwrap()).unwrap(), 1);

@@ -10,7 +10,7 @@ mod refusals;
 mod secured;
 mod trust;
 
-use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, Settings};
+use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, ConnectorSettings};
 use sluicegate::kafka::protocol::metadata::MetadataRequest;
 use sluicegate::kafka::security::Security;
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ fn soon() -> Instant {
 
 /// A connector with these security settings.
 fn connector(security: Security) -> Connector {
-    Connector::new(Settings { security, ..Settings::default() }).unwrap_or_else(|error| panic!("{error}"))
+    Connector::new(ConnectorSettings { security, ..ConnectorSettings::default() })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Something that only those are answered who were let in: how many brokers there are.

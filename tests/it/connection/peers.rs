@@ -2,7 +2,7 @@
 
 use crate::connection::{ask, connector, soon, visit};
 use crate::support::LONG;
-use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, Settings};
+use sluicegate::kafka::connection::{Connection, ConnectionError, Connector, ConnectorSettings};
 use sluicegate::kafka::protocol::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseKey,
 };
@@ -167,7 +167,7 @@ fn a_dripping_answer_does_not_prolong_the_wait() {
 #[test]
 fn a_peer_that_never_greets_is_given_up() {
     let port = peer(|_| {});
-    let settings = Settings { request_timeout: SHORT, ..Settings::default() };
+    let settings = ConnectorSettings { request_timeout: SHORT, ..ConnectorSettings::default() };
     let error = Connector::new(settings).unwrap().open("127.0.0.1", port, soon()).unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }

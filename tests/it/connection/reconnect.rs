@@ -4,21 +4,21 @@ use crate::connection::double::{self, Double, Mood};
 use crate::support::broker::{Broker, NEW};
 use crate::support::proxy::{Proxy, Way};
 use sluicegate::kafka::cluster::{Address, Cluster, ClusterError, Connections, Target};
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TIME: Duration = Duration::from_secs(8);
 
-fn links_with(settings: Settings, bootstrap: &[SocketAddr]) -> Connections {
+fn links_with(settings: ConnectorSettings, bootstrap: &[SocketAddr]) -> Connections {
     let address = |address: &SocketAddr| Address { host: address.ip().to_string(), port: address.port() };
     let cluster = Cluster::new(Connector::new(settings).unwrap(), bootstrap.iter().map(address).collect());
     Connections::new(Arc::new(cluster), TIME)
 }
 
 fn connections(bootstrap: &[SocketAddr]) -> Connections {
-    links_with(Settings::default(), bootstrap)
+    links_with(ConnectorSettings::default(), bootstrap)
 }
 
 fn addresses(doubles: &[Double]) -> Vec<SocketAddr> {
@@ -220,7 +220,8 @@ fn one_named_at_the_start_is_asked_while_those_it_names_are_out_of_reach() {
 fn a_connection_that_is_idle_for_too_long_is_closed_whoever_is_asked() {
     let doubles = double::cluster(2);
     let max_idle = Duration::from_millis(50);
-    let mut connections = links_with(Settings { max_idle, ..Settings::default() }, &addresses(&doubles)[..1]);
+    let mut connections =
+        links_with(ConnectorSettings { max_idle, ..ConnectorSettings::default() }, &addresses(&doubles)[..1]);
     connections.refresh(None).unwrap();
     for id in [1, 2] {
         connections.open(Target::Broker(id)).unwrap();

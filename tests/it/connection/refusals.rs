@@ -7,7 +7,7 @@ use crate::connection::{soon, visit};
 use crate::support::eventually;
 use sluicegate::files::Reporter;
 use sluicegate::kafka::cluster::{Address, Cluster, Connections, Target};
-use sluicegate::kafka::connection::{ConnectionError, Connector, Settings};
+use sluicegate::kafka::connection::{ConnectionError, Connector, ConnectorSettings};
 use sluicegate::kafka::security::{Protocol, Sasl, Secret, Security};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn telling(security: Security) -> Connector {
     let reporter = Reporter { warn: |text| TOLD.lock().unwrap().push(text.to_owned()), info: |_| () };
-    Connector::new(Settings { security, reporter, ..Settings::default() }).unwrap()
+    Connector::new(ConnectorSettings { security, reporter, ..ConnectorSettings::default() }).unwrap()
 }
 
 fn with_password() -> Security {

@@ -6,7 +6,7 @@ use crate::support::broker::{Broker, NEW};
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::{binary, eventually};
 use sluicegate::kafka::cluster::Address;
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::timing::jitter::Jitter;
 use std::time::Duration;
 
@@ -184,7 +184,7 @@ fn commit_by_hand(broker: &Broker, topic: &str, next: i64) {
         share: Share::Fixed(None),
         ..Config::default()
     };
-    let connector = Connector::new(Settings::default()).unwrap();
+    let connector = Connector::new(ConnectorSettings::default()).unwrap();
     let mut consumer =
         Consumer::open(config, None, connector, vec![Address::parse(&broker.address()).unwrap()]).unwrap();
     let mut checkpoint: Option<Checkpoint> = None;

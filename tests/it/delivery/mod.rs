@@ -21,7 +21,7 @@ use crate::support::binary::{self, Running};
 use crate::support::broker::{Broker, NEW, OLD, numbers};
 use crate::support::receiver::Receiver;
 use sluicegate::kafka::cluster::Address;
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::consumer::topics::Topics;
 use sluicegate::kafka::probe::{PartitionState, Probe};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ fn committed(broker: &Broker, topic: &str) -> i64 {
 }
 
 fn states(broker: &Broker, topic: &str) -> Vec<PartitionState> {
-    let connector = Connector::new(Settings::default()).unwrap();
+    let connector = Connector::new(ConnectorSettings::default()).unwrap();
     let address = Address::parse(&broker.address()).unwrap();
     let mut probe = Probe::new(connector, vec![address], LONG);
     let topics = probe.topics(&Topics::parse(&[topic.into()]).unwrap()).unwrap();

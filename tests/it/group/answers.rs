@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sluicegate::kafka::group::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Ask, Joined, Request};
-use sluicegate::kafka::group::membership::{CommitFate, Event, Membership, Settings, Step, opaque};
+use sluicegate::kafka::group::membership::{CommitFate, Event, Membership, MembershipSettings, Step, opaque};
 use sluicegate::record::Partition;
 use sluicegate::timing::jitter::Jitter;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ impl Talk {
     pub fn new(assignor: Assignor, instance_id: Option<&str>) -> Self {
         let now = Instant::now();
         let instance_id = instance_id.map(str::to_owned);
-        let settings = Settings { assignors: vec![assignor], instance_id, ..Settings::default() };
+        let settings =
+            MembershipSettings { assignors: vec![assignor], instance_id, ..MembershipSettings::default() };
         settings.check().unwrap();
         let member = Membership::new(settings, [Arc::from("t")].into(), Jitter::seeded(1), now);
         Self { member, now }
@@ -108,7 +109,7 @@ fn a_new_member_joins_again_with_the_id_it_is_given() {
     talk.answer(&ask, Answer::Refused { error, member_id: "m-1".into() });
     let (ask, member_id, _) = talk.asks_to_join();
     assert_eq!(member_id, "m-1");
-    assert_eq!(ask.deadline - talk.now, Settings::default().rebalance_timeout + 5 * SECOND);
+    assert_eq!(ask.deadline - talk.now, MembershipSettings::default().rebalance_timeout + 5 * SECOND);
 }
 
 #[test]
@@ -293,7 +294,7 @@ fn what_is_not_released_in_time_is_lost_before_the_rebalance_ends() {
         }
     }
     assert_eq!(talk.events(), [Event::Lost(vec![p(0)])]);
-    assert_eq!(talk.now - begun, Settings::default().rebalance_timeout - 5 * SECOND);
+    assert_eq!(talk.now - begun, MembershipSettings::default().rebalance_timeout - 5 * SECOND);
 }
 
 #[test]
@@ -425,8 +426,8 @@ fn a_leader_makes_everybody_join_when_a_topic_grows() {
 
 #[test]
 fn settings_that_contradict_themselves_are_refused_with_a_sentence() {
-    let with = |change: fn(&mut Settings)| {
-        let mut settings = Settings::default();
+    let with = |change: fn(&mut MembershipSettings)| {
+        let mut settings = MembershipSettings::default();
         change(&mut settings);
         settings.check()
     };

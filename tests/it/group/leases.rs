@@ -4,14 +4,14 @@ use super::answers::{SECOND, Talk, p};
 use sluicegate::kafka::group::assignor::{Assignment, Assignor};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Joined, Request};
-use sluicegate::kafka::group::membership::{Event, Settings, Step};
+use sluicegate::kafka::group::membership::{Event, MembershipSettings, Step};
 
 /// The lease counts from the asking; once it is over everything is lost, and the member joins again.
 #[test]
 fn a_member_that_is_not_heard_loses_everything_within_the_session_timeout() {
     let mut talk = Talk::settled(Assignor::CooperativeSticky, None, &[p(0)]);
     let ask = talk.ask();
-    let (asked, session) = (talk.now, Settings::default().session_timeout);
+    let (asked, session) = (talk.now, MembershipSettings::default().session_timeout);
     talk.now += 2 * SECOND;
     talk.answer(&ask, Answer::Done);
     assert_eq!(talk.member.lease_until(), Some(asked + session));
@@ -50,10 +50,10 @@ fn a_join_that_brings_no_new_generation_prolongs_nothing() {
         assert!(beaten > lease, "the heartbeat was heard");
         talk.now += 2 * SECOND;
         talk.member.coordinator_lost("gone", talk.now);
-        let asked_first = ask.deadline - Settings::default().rebalance_timeout - 5 * SECOND;
+        let asked_first = ask.deadline - MembershipSettings::default().rebalance_timeout - 5 * SECOND;
         let (ask, _, _) = talk.asks_to_join();
         talk.answer(&ask, Answer::Joined(joined));
-        let begun_anew = asked_first + Settings::default().session_timeout;
+        let begun_anew = asked_first + MembershipSettings::default().session_timeout;
         assert_eq!(talk.member.lease_until(), if generation == 1 { beaten } else { Some(begun_anew) });
     }
 }
@@ -80,7 +80,7 @@ fn a_member_that_seems_to_have_slept_sends_nothing_until_it_is_heard_again() {
         let refused = |error| Answer::Refused { error, member_id: String::new() };
         let synced = Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] });
         talk.answer(&ask, error.map_or(synced, refused));
-        let lease = kept.then(|| talk.now + Settings::default().session_timeout);
+        let lease = kept.then(|| talk.now + MembershipSettings::default().session_timeout);
         assert_eq!(talk.member.lease_until(), lease);
         let kept_all = Event::Assigned { added: vec![], user_data: vec![] };
         assert_eq!(talk.events(), [if kept { kept_all } else { Event::Lost(vec![p(0)]) }]);
@@ -106,7 +106,7 @@ fn a_short_sleep_takes_its_time_off_the_lease_and_a_silent_coordinator_ends_it()
         }
         (talk.events() == [Event::Lost(vec![p(0)])]).then_some(now)
     });
-    assert_eq!(lost, Some(begun + Settings::default().session_timeout));
+    assert_eq!(lost, Some(begun + MembershipSettings::default().session_timeout));
 }
 
 /// Other members may have had the partitions since.
@@ -117,7 +117,7 @@ fn an_assignment_that_comes_after_its_lease_is_asked_for_once_more() {
     let (protocol, leader, member_id) = ("cooperative-sticky".into(), "other".into(), "m".into());
     talk.answer(&ask, Answer::Joined(Joined { generation: 1, protocol, leader, member_id, members: vec![] }));
     let ask = talk.ask();
-    talk.now += Settings::default().session_timeout + SECOND;
+    talk.now += MembershipSettings::default().session_timeout + SECOND;
     talk.answer(&ask, Answer::Synced(Assignment { partitions: vec![p(0)], user_data: vec![] }));
     assert_eq!(talk.events(), []);
     assert!(!talk.member.may_commit(&p(0)) && !talk.member.is_settled());

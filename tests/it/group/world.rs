@@ -6,7 +6,7 @@ use crate::support::coordinator::{Coordinator, JoinRequest, NOBODY, Token};
 use sluicegate::kafka::group::assignor::{Assignor, Subscription, TopicSizes};
 use sluicegate::kafka::group::error::GroupError;
 use sluicegate::kafka::group::exchange::{Answer, Request, RequestId, Stamp};
-use sluicegate::kafka::group::membership::{Event, Membership, Settings, Step};
+use sluicegate::kafka::group::membership::{Event, Membership, MembershipSettings, Step};
 use sluicegate::record::Partition;
 use sluicegate::timing::jitter::Jitter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -159,7 +159,7 @@ impl World {
             return;
         }
         let ms = Duration::from_millis;
-        let settings = Settings {
+        let settings = MembershipSettings {
             group: "g".into(),
             instance_id: self.plan.statics[slot].then(|| format!("i{slot}")),
             assignors: self.plan.assignors.clone(),

@@ -8,7 +8,7 @@ use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Reply};
 use sluicegate::kafka::cluster::{self, Address, Connections};
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::producer::Producer;
 use sluicegate::kafka::record_batch::NewRecord;
@@ -25,7 +25,7 @@ pub fn shared() -> Option<&'static Broker> {
 }
 
 pub fn cluster(addresses: &str) -> Arc<cluster::Cluster> {
-    let connector = Connector::new(Settings::default()).unwrap();
+    let connector = Connector::new(ConnectorSettings::default()).unwrap();
     let addresses = addresses.split(',').map(|address| Address::parse(address).unwrap()).collect();
     Arc::new(cluster::Cluster::new(connector, addresses))
 }

@@ -6,7 +6,7 @@ use crate::support::admin::Admin;
 use crate::support::broker::{Broker, NEW, OLDEST, free_port};
 use sluicegate::files::Reporter;
 use sluicegate::kafka::cluster::{Address, Cluster};
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::dead_letters::DeadLetterTopic;
 use sluicegate::kafka::protocol::{ApiKey, ErrorCode};
 use sluicegate::kafka::sandbox::faults::Fault;
@@ -156,7 +156,7 @@ fn where_brokers_have_no_ids_to_give_letters_are_put_without_and_it_is_told_once
         Sandbox::start(SandboxSettings { versions: Some(versions), ..SandboxSettings::default() }).unwrap();
     sandbox.create("dead", 1).unwrap();
     let reporter = Reporter { warn: |_| (), info: |text| TOLD.lock().unwrap().push(text.to_owned()) };
-    let connector = Connector::new(Settings { reporter, ..Settings::default() }).unwrap();
+    let connector = Connector::new(ConnectorSettings { reporter, ..ConnectorSettings::default() }).unwrap();
     let address = Address { host: "127.0.0.1".into(), port: sandbox.address().port() };
     let mut topic = DeadLetterTopic::new(Arc::new(Cluster::new(connector, vec![address])), "dead".into());
     for number in 0..3 {
@@ -193,7 +193,7 @@ fn told_with(
     sandbox.create("dead", 1).unwrap();
     sandbox.faults().inject(api, Fault::Error(code), times);
     let reporter = Reporter { warn: |_| (), info };
-    let connector = Connector::new(Settings { reporter, ..Settings::default() }).unwrap();
+    let connector = Connector::new(ConnectorSettings { reporter, ..ConnectorSettings::default() }).unwrap();
     let address = Address { host: "127.0.0.1".into(), port: sandbox.address().port() };
     let mut topic = DeadLetterTopic::new(Arc::new(Cluster::new(connector, vec![address])), "dead".into());
     topic.put(&letters(0..1)).unwrap_or_else(|error| panic!("{api} {code}: {error}"));

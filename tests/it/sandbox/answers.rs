@@ -179,8 +179,10 @@ fn a_static_member_that_is_replaced_says_so() {
     let sandbox = sandbox(1);
     write(&sandbox, 1);
     let named = || {
-        let settings =
-            sluicegate::kafka::group::membership::Settings { instance_id: Some("one".into()), ..group() };
+        let settings = sluicegate::kafka::group::membership::MembershipSettings {
+            instance_id: Some("one".into()),
+            ..group()
+        };
         Reader::open(&sandbox, crate::sandbox::reader::config(Share::Group(settings)))
     };
     let mut first = named();

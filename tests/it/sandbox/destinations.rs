@@ -16,7 +16,7 @@ const REFUSED: &str = "has members that send to another destination";
 const DEFAULT_GROUP: &str = "sluicegate";
 
 fn member(sandbox: &Sandbox, assignor: Assignor, digest: u8, must_be_shared: bool) -> Reader {
-    let settings = membership::Settings { assignors: vec![assignor], ..group() };
+    let settings = membership::MembershipSettings { assignors: vec![assignor], ..group() };
     let destination = Some(MemberDestination { digest: [digest; 8], must_be_shared });
     Reader::open(sandbox, Config { destination, ..config(Share::Group(settings)) })
 }

@@ -3,7 +3,7 @@
 use crate::support::LONG;
 use sluicegate::kafka::cluster::Address;
 use sluicegate::kafka::config::{Config, Share};
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::group::assignor::Assignor;
 use sluicegate::kafka::group::membership;
 use sluicegate::kafka::record_batch::NewRecord;
@@ -49,15 +49,15 @@ pub fn ends(sandbox: &Sandbox) -> BTreeMap<Partition, i64> {
     (0..4).map(|n| (Partition::new(TOPIC, n), sandbox.range(TOPIC, n).unwrap().1)).collect()
 }
 
-pub fn group() -> membership::Settings {
-    membership::Settings {
+pub fn group() -> membership::MembershipSettings {
+    membership::MembershipSettings {
         group: GROUP.into(),
         assignors: vec![Assignor::CooperativeSticky],
         session_timeout: Duration::from_millis(1_500),
         rebalance_timeout: Duration::from_millis(3_000),
         heartbeat_interval: Duration::from_millis(100),
         request_timeout: REQUEST_TIMEOUT,
-        ..membership::Settings::default()
+        ..membership::MembershipSettings::default()
     }
 }
 
@@ -93,10 +93,10 @@ pub struct Reader {
 
 impl Reader {
     pub fn open(sandbox: &Sandbox, config: Config) -> Self {
-        let settings = Settings {
+        let settings = ConnectorSettings {
             request_timeout: REQUEST_TIMEOUT,
             connect_timeout: REQUEST_TIMEOUT,
-            ..Settings::default()
+            ..ConnectorSettings::default()
         };
         let address = sandbox.address();
         let brokers = vec![Address { host: address.ip().to_string(), port: address.port() }];

@@ -34,7 +34,7 @@ impl Ledger {
 }
 
 fn member(sandbox: &Sandbox, assignor: Assignor) -> Reader {
-    let settings = membership::Settings { assignors: vec![assignor], ..group() };
+    let settings = membership::MembershipSettings { assignors: vec![assignor], ..group() };
     Reader::open(sandbox, config(Share::Group(settings)))
 }
 

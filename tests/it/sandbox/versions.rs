@@ -4,7 +4,7 @@
 use crate::sandbox::reader::{GROUP, Reader, TOPIC, config, write};
 use sluicegate::kafka::cluster::{Address, Cluster, Connections};
 use sluicegate::kafka::config::Share;
-use sluicegate::kafka::connection::{Connector, Settings};
+use sluicegate::kafka::connection::{Connector, ConnectorSettings};
 use sluicegate::kafka::dead_letters;
 use sluicegate::kafka::probe::Probe;
 use sluicegate::kafka::producer::Producer;
@@ -103,7 +103,7 @@ fn brokers(sandbox: &Sandbox) -> Vec<Address> {
 }
 
 fn connector() -> Connector {
-    Connector::new(Settings::default()).unwrap()
+    Connector::new(ConnectorSettings::default()).unwrap()
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
 pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Failure> {
     use crate::kafka::cluster::{Address, Cluster, Connections};
     use crate::kafka::config::{Config, Share};
-    use crate::kafka::connection::{Connector, Settings};
+    use crate::kafka::connection::{Connector, ConnectorSettings};
     use crate::kafka::group::membership;
     use crate::kafka::producer::Producer;
     use crate::kafka::record_batch::NewRecord;
@@ -43,7 +43,8 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
     let sandbox = Sandbox::start(SandboxSettings::default()).map_err(|error| failed("broker", &error))?;
     // One partition: the events come in the order in which they are counted.
     sandbox.create(TOPIC, 1).map_err(|error| failed("topic", &error))?;
-    let connector = Connector::new(Settings::default()).map_err(|error| failed("connections", &error))?;
+    let connector =
+        Connector::new(ConnectorSettings::default()).map_err(|error| failed("connections", &error))?;
     let listens = sandbox.address();
     let brokers = vec![Address { host: listens.ip().to_string(), port: listens.port() }];
 
@@ -58,7 +59,7 @@ pub(super) fn open(values: impl Iterator<Item = Vec<u8>>) -> Result<Events, Fail
 
     let config = Config {
         topics: vec![TOPIC.into()],
-        share: Share::Group(membership::Settings::default()),
+        share: Share::Group(membership::MembershipSettings::default()),
         until_end: true,
         ..config
     };

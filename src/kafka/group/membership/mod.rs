@@ -57,7 +57,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `settings` | [`Settings`] |
+//! | `settings` | [`MembershipSettings`] |
 //! | `answers` | responses and errors |
 //! | `holdings`, `leader` | the held partitions; the duties of the leader |
 //! | `parallel`, `suspend` | heartbeats during a rebalance; suspended machines |
@@ -71,7 +71,7 @@ mod suspend;
 
 pub use holdings::Epoch;
 pub use leader::{Attach, opaque};
-pub use settings::Settings;
+pub use settings::MembershipSettings;
 
 use super::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
 use super::error::GroupError;
@@ -202,7 +202,7 @@ struct LeaseBasis {
 
 /// A membership, from the first join to LeaveGroup.
 pub struct Membership {
-    settings: Settings,
+    settings: MembershipSettings,
     topics: BTreeSet<Arc<str>>,
     user_data: Vec<u8>,
     attach: Option<Attach>,
@@ -255,8 +255,13 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A member that will join and subscribe to `topics`. The caller has [checked](Settings::check) the settings.
-    pub fn new(settings: Settings, topics: BTreeSet<Arc<str>>, jitter: Jitter, now: Instant) -> Self {
+    /// A member that will join and subscribe to `topics`. The caller has [checked](MembershipSettings::check) the settings.
+    pub fn new(
+        settings: MembershipSettings,
+        topics: BTreeSet<Arc<str>>,
+        jitter: Jitter,
+        now: Instant,
+    ) -> Self {
         Self {
             settings,
             topics,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The settings of a membership.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct MembershipSettings {
     /// The group's name (`group.id`).
     pub group: String,
     /// The instance id of a static member (`group.instance.id`, KIP-345).
@@ -26,7 +26,7 @@ pub struct Settings {
     pub rack: Option<String>,
 }
 
-impl Default for Settings {
+impl Default for MembershipSettings {
     fn default() -> Self {
         Self {
             group: "sluicegate".into(),
@@ -41,7 +41,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl MembershipSettings {
     /// Checks whether the settings are consistent.
     ///
     /// # Errors
