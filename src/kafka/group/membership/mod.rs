@@ -19,32 +19,6 @@
 //! [`Event::Lost`]. Eager members give up all partitions before they rejoin. Cooperative members keep them, claim them
 //! in the join, learn which are taken away, give up those alone, and rejoin once more (KIP-429).
 //!
-//! # The lease
-//!
-//! The lease ends before the coordinator could have assigned a partition to another member, whatever messages got lost.
-//! The coordinator removes a member (1) after the session timeout without a request of it, and (2) after a rebalance
-//! has waited for it for the rebalance timeout. So the lease ends at the earlier of
-//!
-//! 1. the time when the last request that is known to have arrived was *sent*, plus the session timeout, and
-//! 2. the time when the last request was sent whose response showed a stable group, plus the rebalance timeout that the
-//!    coordinator was told: a rebalance that this member has not heard of yet began after that.
-//!
-//! A join in flight may not have arrived, so it does not extend the lease; heartbeats in parallel to it extend the
-//! session alone. If its response brings a new generation, the session was renewed after the join was sent, and the
-//! partitions claimed in it are safe in that generation. Partitions that are held beyond the lease are lost at once, in
-//! any phase.
-//!
-//! A heartbeat sent after the end of the lease does not extend it: a coordinator that is still loading the group's
-//! state answers it without a check. A late assignment, or a suspended machine ([`Membership::slept`]), is resolved by
-//! a sync.
-//!
-//! So a rebalance may take as long as the coordinator was told to wait, and nothing is lost. That is longer than this
-//! member takes for itself ([`COORDINATOR_PATIENCE`]), since other members take their own time.
-//!
-//! All this assumes that a request arrives before its connection is closed, or never. So an abandoned connection has to
-//! be reset (see [`Request::FindCoordinator`]): a join that arrives after a later one would claim partitions that this
-//! member held long ago.
-//!
 //! # Limits of static membership
 //!
 //! A static member that returns to a stable group takes its old place without a rebalance (KIP-345). So changes during
@@ -60,17 +34,19 @@
 //! | `settings` | [`MembershipSettings`] |
 //! | `answers` | responses and errors |
 //! | `holdings`, `leader` | the held partitions; the duties of the leader |
-//! | `parallel`, `suspend` | heartbeats during a rebalance; suspended machines |
+//! | `lease` | until when partitions are held without hearing from the coordinator; suspended machines |
+//! | `parallel` | heartbeats during a rebalance |
 
 mod answers;
 mod holdings;
 mod leader;
+mod lease;
 mod parallel;
 mod settings;
-mod suspend;
 
 pub use holdings::Epoch;
 pub use leader::{Attach, opaque};
+use lease::LeaseBasis;
 pub use settings::MembershipSettings;
 
 use super::assignor::{Assignment, Assignor, Subscriber, Subscription, TopicSizes};
@@ -191,15 +167,6 @@ struct Outstanding {
     deadline: Instant,
 }
 
-/// The requests that the lease counts from: see the module.
-#[derive(Clone, Copy)]
-struct LeaseBasis {
-    /// When the last request was sent that is known to have renewed the session.
-    heard: Instant,
-    /// When the last request was sent whose response showed a stable group.
-    at_rest: Instant,
-}
-
 /// A membership, from the first join to LeaveGroup.
 pub struct Membership {
     settings: MembershipSettings,
@@ -255,7 +222,8 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A member that will join and subscribe to `topics`. The caller has [checked](MembershipSettings::check) the settings.
+    /// A member that will join and subscribe to `topics`. The caller has [checked](MembershipSettings::check) the
+    /// settings.
     pub fn new(
         settings: MembershipSettings,
         topics: BTreeSet<Arc<str>>,
@@ -386,12 +354,6 @@ impl Membership {
     /// The next event, in order.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// Until when records of the held partitions may be sent without hearing from the coordinator; `None` for not at
-    /// all.
-    pub fn lease_until(&self) -> Option<Instant> {
-        self.lease_end().filter(|_| self.doubted_until.is_none())
     }
 
     /// The identity that a commit carries now; `None` while not a member.

@@ -1,4 +1,31 @@
-//! What happens to the lease when the machine was suspended.
+//! The lease: until when a member holds its partitions without hearing from the coordinator.
+//!
+//! The lease ends before the coordinator could have assigned a partition to another member, whatever messages got lost.
+//! The coordinator removes a member (1) after the session timeout without a request of it, and (2) after a rebalance
+//! has waited for it for the rebalance timeout. So the lease ends at the earlier of
+//!
+//! 1. the time when the last request that is known to have arrived was *sent*, plus the session timeout, and
+//! 2. the time when the last request was sent whose response showed a stable group, plus the rebalance timeout that the
+//!    coordinator was told: a rebalance that this member has not heard of yet began after that.
+//!
+//! A join in flight may not have arrived, so it does not extend the lease; heartbeats in parallel to it extend the
+//! session alone. If its response brings a new generation, the session was renewed after the join was sent, and the
+//! partitions claimed in it are safe in that generation. Partitions that are held beyond the lease are lost at once, in
+//! any phase.
+//!
+//! A heartbeat sent after the end of the lease does not extend it: a coordinator that is still loading the group's
+//! state answers it without a check. A late assignment, or a suspended machine ([`Membership::slept`]), is resolved by
+//! a sync.
+//!
+//! So a rebalance may take as long as the coordinator was told to wait, and nothing is lost. That is longer than this
+//! member takes for itself ([`COORDINATOR_PATIENCE`](super::COORDINATOR_PATIENCE)), since other members take their own
+//! time.
+//!
+//! All this assumes that a request arrives before its connection is closed, or never. So an abandoned connection has to
+//! be reset (see [`FindCoordinator`](crate::kafka::group::exchange::Request::FindCoordinator)): a join that arrives
+//! after a later one would claim partitions that this member held long ago.
+//!
+//! # Suspended machines
 //!
 //! A monotonic clock stops while its machine is suspended, the coordinator's goes on, so the last response is older
 //! than it seems. The driver notices by the wall clock, but that may also have been set, without a suspension. So a
@@ -9,7 +36,22 @@
 use super::{Membership, Phase};
 use std::time::{Duration, Instant};
 
+/// The requests that the lease counts from.
+#[derive(Clone, Copy)]
+pub(super) struct LeaseBasis {
+    /// When the last request was sent that is known to have renewed the session.
+    pub(super) heard: Instant,
+    /// When the last request was sent whose response showed a stable group.
+    pub(super) at_rest: Instant,
+}
+
 impl Membership {
+    /// Until when records of the held partitions may be sent without hearing from the coordinator; `None` for not at
+    /// all.
+    pub fn lease_until(&self) -> Option<Instant> {
+        self.lease_end().filter(|_| self.doubted_until.is_none())
+    }
+
     /// The monotonic clock stood still for `gap` since the last call.
     pub fn slept(&mut self, gap: Duration, now: Instant) {
         self.now = self.now.max(now);
