@@ -137,10 +137,18 @@ impl DeadLetterFiles {
         let topic: Arc<str> = terminal::path(Path::new(path.file_name().unwrap_or_default())).into();
         let mut any_known = false;
         for (found, number) in source.choose()?.into_iter().zip(0..) {
-            let file = File::open(&found.path)?;
+            let is_named = found.path == *path;
+            let file = match source.open_found(&found) {
+                Ok(file) => file,
+                Err(error) if is_named => return Err(error),
+                Err(error) => {
+                    let text = format!("{} is skipped: {error}", terminal::path(&found.path));
+                    source.tell(Severity::Warning, text);
+                    continue;
+                }
+            };
             let mut head = Vec::new();
             Read::take(&file, line::HEAD_BYTES as u64).read_to_end(&mut head)?;
-            let is_named = found.path == *path;
             if !line::is_beginning(&head) {
                 if is_named {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN));
@@ -229,24 +237,30 @@ impl DeadLetterFiles {
         Ok((found, notices))
     }
 
-    /// Begins a file, under whatever name it has by now.
+    /// Opens a file under whatever name it has by now: it may be renamed at any moment, and another may take its name.
+    fn open_found(&self, Found { path, seen }: &Found) -> io::Result<File> {
+        let is_it = |now: &Metadata| private_file::is_same(now, seen);
+        let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|now| is_it(&now));
+        for _ in 0..LOOKS {
+            let mut names = vec![path.clone()];
+            if !is_there(path) {
+                names = rotated(&self.base)?.into_iter().map(|(_, path)| path).rev().collect();
+            }
+            let Some(now) = names.into_iter().find(|path| is_there(path)) else { continue };
+            match File::open(&now) {
+                Ok(file) if is_it(&file.metadata()?) => return Ok(file),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "it was removed meanwhile"))
+    }
+
+    /// Begins a file.
     fn begin(&mut self, waiting: Waiting) -> io::Result<()> {
-        let Waiting { found: Found { path, seen }, partition, resume } = waiting;
-        let is_there =
-            |path: &Path| std::fs::metadata(path).is_ok_and(|now| private_file::is_same(&now, &seen));
-        let mut names = vec![path.clone()];
-        if !is_there(&path) {
-            names = rotated(&self.base)?.into_iter().map(|(_, path)| path).rev().collect();
-        }
-        let Some(now) = names.into_iter().find(|path| is_there(path)) else {
-            return Err(io::Error::other("it was removed meanwhile"));
-        };
-        let (mut text, prints) = (File::open(&now)?, File::open(&now)?);
-        if !private_file::is_same(&text.metadata()?, &seen)
-            || !private_file::is_same(&prints.metadata()?, &seen)
-        {
-            return Err(io::Error::other("it was replaced while it was opened"));
-        }
+        let Waiting { found, partition, resume } = waiting;
+        let (mut text, prints) = (self.open_found(&found)?, self.open_found(&found)?);
+        let Found { path, seen } = found;
         text.seek(SeekFrom::Start(resume.place.byte))?;
         let rest = text.take(seen.len().saturating_sub(resume.place.byte));
         let start = (resume.place, resume.metadata);
