@@ -2,12 +2,11 @@
 //! kcat and franz-go, on the same broker and the same bytes. Rounds are interleaved, and ratios are taken within
 //! a round, since a machine is not the same from minute to minute.
 
-use crate::measured::Measured;
+use crate::measured::{Measured, built, example, median};
 use crate::support::admin::Admin;
 use crate::support::broker::{Broker, NEW};
-use crate::support::jvm::{program, target};
+use crate::support::jvm::program;
 use crate::support::program::Program;
-use std::path::PathBuf;
 use std::process::Command;
 
 const PARTITIONS: usize = 4;
@@ -26,7 +25,7 @@ impl Client {
     /// `None` where what it takes is not installed.
     fn command(self, brokers: &str, topic: &str, count: usize) -> Option<Command> {
         let mut command = match self {
-            Self::Ours => Command::new(ours()),
+            Self::Ours => Command::new(example("consume")),
             Self::Librdkafka => Command::new(built("librdkafka")?),
             Self::Franz => Command::new(built("franz")?),
             Self::Kcat => {
@@ -40,36 +39,11 @@ impl Client {
     }
 }
 
-/// Our consumer, built with the tests' own profile if cargo has not done so.
-fn ours() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let consume = profile.join("examples/consume");
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.args(["build", "-q", "--all-features", "--example", "consume"]);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    assert!(cargo.status().unwrap().success());
-    consume
-}
-
-/// One of the others, which `tests/bench/run` builds.
-fn built(name: &str) -> Option<PathBuf> {
-    Some(target().join("bench").join(name)).filter(|path| path.exists())
-}
-
 /// What the rounds of one client came to.
 #[derive(Clone, Debug)]
 struct Rounds {
     client: Client,
     runs: Vec<Measured>,
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Rounds {
@@ -99,7 +73,8 @@ fn compare(broker: &Broker, admin: &Admin, codecs: &[&str], count: usize, size: 
     for &codec in codecs {
         let topic = format!("bench-{size}-{codec}");
         let address = broker.address();
-        admin.create(&topic, PARTITIONS as u32, 1, &[]);
+        // The records of `Fill` are years old.
+        admin.create(&topic, PARTITIONS as u32, 1, &["retention.ms=-1"]);
         let mut fill = program("Fill");
         let (partitions, count_text) = (PARTITIONS.to_string(), count.to_string());
         fill.args([&address, &topic, &partitions, &count_text, &size.to_string(), codec]);
@@ -109,7 +84,7 @@ fn compare(broker: &Broker, admin: &Admin, codecs: &[&str], count: usize, size: 
         for round in 0..rounds {
             for client in clients {
                 let Some(command) = client.command(&address, &topic, count) else { continue };
-                let run = Measured::run(command);
+                let run = Measured::run(command).expect("it ends in time");
                 let bytes = run.lines.iter().find_map(|(_, line)| line.strip_prefix("bytes "));
                 assert!(
                     bytes.is_none_or(|bytes| bytes == (count * size).to_string()),

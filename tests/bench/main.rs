@@ -6,3 +6,5 @@ mod support;
 mod consumption;
 mod delivery;
 mod measured;
+mod options;
+mod plot;
