@@ -8,6 +8,9 @@ use std::fmt::Write;
 /// Values nested deeper are not taken for JSON; most parsers stop somewhere near it.
 pub const DEEPEST: usize = 128;
 
+/// Bytes of a string that are looked at together.
+const PLAIN_CHUNK: usize = 32;
+
 /// Whether this is one JSON value that every parser takes: strictly by the grammar, nested at most [`DEEPEST`] deep,
 /// with no escaped half of a surrogate pair.
 pub fn is_json(text: &str) -> bool {
@@ -224,14 +227,26 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Option<()> {
         self.take(b'"')?;
+        self.plain();
         loop {
             match self.next()? {
                 b'"' => return Some(()),
-                b'\\' => self.escape()?,
+                b'\\' => {
+                    self.escape()?;
+                    self.plain();
+                }
                 0..=0x1f => return None,
                 _ => {}
             }
         }
+    }
+
+    /// Passes over what stands for itself in a string, a chunk at a time: the compiler makes a few instructions of that.
+    fn plain(&mut self) {
+        let is_special = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+        let (chunks, _) = self.bytes.get(self.at..).unwrap_or_default().as_chunks::<PLAIN_CHUNK>();
+        let is_plain = |chunk: &&[u8; PLAIN_CHUNK]| !chunk.iter().fold(false, |any, b| any | is_special(b));
+        self.at += PLAIN_CHUNK * chunks.iter().take_while(is_plain).count();
     }
 
     fn escape(&mut self) -> Option<()> {
@@ -376,6 +391,22 @@ mod tests {
             let raw = format!("\"{}\"", escape(&text));
             prop_assert!(is_json(&raw));
             prop_assert_eq!(string(&raw), Some(text));
+        }
+
+        #[test]
+        fn a_byte_that_may_not_stand_in_a_string_is_found_wherever_it_is(
+            length in 1..100_usize,
+            at in 0..100_usize,
+            bad in prop_oneof![Just('"'), Just('\\'), prop::char::range('\0', '\x1f')],
+        ) {
+            let plain = "é".repeat(length / 2) + &"x".repeat(length);
+            let is_string = |text: &str| is_json(&["\"", text, "\""].concat());
+            prop_assert!(is_string(&plain));
+            let mut broken: Vec<char> = plain.chars().collect();
+            let at = at % broken.len();
+            broken[at] = bad;
+            let broken: String = broken.into_iter().collect();
+            prop_assert!(!is_string(&broken));
         }
     }
 }
