@@ -350,6 +350,10 @@ impl Ledger {
                 self.throttled += 1;
             }
         }
+        // Its records may all have been done since it was found full: then none is left whose end would tell of the room.
+        let (alone, free) = (self.tracks.len() == 1, self.free());
+        let has_room = |track: &Track| track.throttled && !self.is_full(track, alone, free);
+        self.room_freed |= self.tracks.values().any(has_room);
     }
 
     /// Whether records were admitted since the last call of [`full`](Self::full).

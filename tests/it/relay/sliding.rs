@@ -4,16 +4,18 @@ use crate::relay::double::{Commits, FnTransport, Letters, ListSource, Told, part
 use sluicegate::record::{Offset, Partition, Position, Record};
 use sluicegate::relay::Relay;
 use sluicegate::relay::adaptive_limit::ConcurrencyBounds;
+use sluicegate::relay::dispatcher::{Dispatcher, Next};
 use sluicegate::relay::event::Totals;
 use sluicegate::relay::settings::{Intake, OnRejection, Order, RelaySettings};
 use sluicegate::relay::source::{Commit, PollLimit, Polled, Source, SourceError};
 use sluicegate::relay::stop::Stop;
-use sluicegate::relay::transport::Transport;
+use sluicegate::relay::transport::{Target, Transport};
 use sluicegate::timing::backoff::Backoff;
+use sluicegate::timing::jitter::Jitter;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 fn settings(concurrency: usize, window: usize) -> RelaySettings {
     RelaySettings {
@@ -163,6 +165,26 @@ impl Source for Two {
         self.held = partitions.to_vec();
         true
     }
+}
+
+#[test]
+fn a_partition_that_is_done_before_its_throttle_takes_effect_is_read_on() {
+    let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+    let mut dispatcher = Dispatcher::new(settings(2, 50), Jitter::seeded(1));
+    dispatcher.assign(&Position { partition: partition(0), next: Offset(0) }.into(), now);
+    for offset in 0..50 {
+        let record = Record::new(partition(0), Offset(offset), 0, None, Some(b"v"));
+        dispatcher.admit(record, Target::ONLY, now);
+    }
+    let full = dispatcher.full();
+    assert_eq!(full, [partition(0)]);
+    // Workers go on while the source is told.
+    while let Next::Send(ticket) = dispatcher.next((), now, wall) {
+        let _ = dispatcher.answered(ticket, &status(200), 1, now, wall);
+    }
+    dispatcher.throttle(&full);
+    assert!(dispatcher.is_empty() && dispatcher.wants_more(), "nothing else would ever tell of the room");
+    assert_eq!(dispatcher.full(), []);
 }
 
 #[test]
