@@ -306,7 +306,7 @@ impl Dispatcher {
         let is_probe = probes.origin || probes.target;
         let attempt = Attempt { number, new_connection: is_probe || std::mem::take(&mut slot.was_stale) };
         // Invariant 6.
-        assert!(!self.ledger.is_leaving(record.partition()), "nothing new of a revoked partition is sent");
+        assert!(!self.ledger.is_leaving(epoch), "nothing new of a revoked partition is sent");
         self.ledger.mark_busy(epoch);
         let accepted_before = self.brakes.destinations.of(target).accepted_sent();
         let alone_for = self.brakes.destinations.sent(target, sequence, probes, now);

@@ -166,8 +166,8 @@ impl Ledger {
     }
 
     /// Whether the partition is being given up, or gone: nothing new of it is sent.
-    pub(super) fn is_leaving(&self, partition: &Partition) -> bool {
-        self.of(partition).is_none_or(|track| track.revoked)
+    pub(super) fn is_leaving(&self, epoch: u64) -> bool {
+        self.tracks.get(&epoch).is_none_or(|track| track.revoked)
     }
 
     /// Revoked partitions with nothing in flight and nothing left to commit.

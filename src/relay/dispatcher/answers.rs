@@ -372,7 +372,7 @@ impl Dispatcher {
 
     /// The record waits for its next attempt, unless its partition is being given up.
     fn put_back(&mut self, sequence: u64, record: &Record, due: Option<(Instant, Duration)>) -> Outcome {
-        if self.ledger.is_leaving(record.partition()) {
+        if self.schedule.get(sequence).is_some_and(|slot| self.ledger.is_leaving(slot.epoch)) {
             self.remove(sequence);
             return Outcome::Forgotten;
         }
@@ -420,14 +420,14 @@ impl Dispatcher {
             self.finish(sequence);
             return Outcome::Dropped(letter.rejection);
         }
-        if self.ledger.is_leaving(letter.record.partition()) {
+        let Some(epoch) = self.schedule.get(sequence).map(|slot| slot.epoch) else {
+            return Outcome::Forgotten;
+        };
+        if self.ledger.is_leaving(epoch) {
             // The next owner of the partition will see the same rejection.
             self.remove(sequence);
             return Outcome::Forgotten;
         }
-        let Some(epoch) = self.schedule.get(sequence).map(|slot| slot.epoch) else {
-            return Outcome::Forgotten;
-        };
         self.schedule.await_dead_letter(sequence);
         self.letters.push(PendingDeadLetter { sequence, epoch, letter });
         Outcome::PendingDeadLetter
@@ -487,12 +487,11 @@ impl Dispatcher {
     /// These could not be written for now: they are tried again, unless their partition was revoked or lost.
     pub fn not_dead_lettered(&mut self, letters: Vec<PendingDeadLetter>) {
         for pending in letters {
-            let partition = pending.letter.record.partition();
             if !self.is_pending(pending.sequence) || !self.ledger.is_current(pending.epoch) {
                 continue;
             }
             self.ledger.unmark_busy(pending.epoch);
-            if self.ledger.is_leaving(partition) {
+            if self.ledger.is_leaving(pending.epoch) {
                 self.remove(pending.sequence);
             } else {
                 self.letters.push(pending);
