@@ -106,6 +106,15 @@ pub struct Permit<'a> {
     semaphore: &'a Semaphore,
 }
 
+impl Permit<'_> {
+    /// Whether it may be used once more instead of being given back: nobody waits for it, the bounds allow it, and the
+    /// semaphore is not closed.
+    pub fn may_go_on(&self) -> bool {
+        let state = self.semaphore.lock();
+        !state.closed && state.queue.is_empty() && state.in_use <= state.limit.min(state.ceiling)
+    }
+}
+
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.semaphore.lock();
@@ -314,6 +323,24 @@ mod tests {
         assert_eq!(entered.into_inner(), 64 * 500);
         assert_eq!(semaphore.in_use(), 0);
         assert_eq!(semaphore.most_in_use(), 5);
+    }
+
+    #[test]
+    fn a_permit_goes_on_only_while_nobody_waits_and_the_bounds_allow_it() {
+        let semaphore = Semaphore::new(2);
+        let (first, second) = (semaphore.acquire().unwrap(), semaphore.acquire().unwrap());
+        assert!(first.may_go_on() && second.may_go_on());
+        semaphore.set_ceiling(1);
+        assert!(!first.may_go_on(), "one has to go");
+        drop(second);
+        assert!(first.may_go_on());
+        thread::scope(|scope| {
+            scope.spawn(|| semaphore.acquire().map(drop));
+            await_waiting(&semaphore, 1);
+            assert!(!first.may_go_on(), "another is before it");
+            semaphore.close();
+        });
+        assert!(!first.may_go_on(), "it is closed");
     }
 
     #[test]

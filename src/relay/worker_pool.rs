@@ -47,7 +47,10 @@ pub(super) struct PoolState {
     workers: BTreeSet<usize>,
     /// The size of the semaphore.
     permits: usize,
+    /// Workers that sleep and were not woken.
     idle_workers: usize,
+    /// Workers that were woken and are not awake yet.
+    woken_workers: usize,
     /// The idle worker that keeps the time for all, and when it wakes. The others sleep until they are woken.
     timekeeper: Option<(usize, Instant)>,
     /// Records answered since the loop last looked.
@@ -68,12 +71,30 @@ pub(super) enum Completion {
 
 impl PoolState {
     /// Whether another idle worker is to be woken: for another ready record, or for a due time that no timekeeper
-    /// covers.
-    fn wants_another(&self) -> bool {
+    /// covers. It counts as woken from now on.
+    fn wakes_another(&mut self) -> bool {
         let dispatcher = &self.control.dispatcher;
         let is_kept = |due: Instant| self.timekeeper.is_some_and(|(_, at)| at <= due);
         self.idle_workers > 0
             && (dispatcher.has_ready() || dispatcher.next_due_at().is_some_and(|due| !is_kept(due)))
+            && self.wakes(1) == 1
+    }
+
+    /// How many idle workers are to be woken, at most this many.
+    fn wakes(&mut self, most: usize) -> usize {
+        let count = most.min(self.idle_workers);
+        self.idle_workers -= count;
+        self.woken_workers += count;
+        count
+    }
+
+    /// A worker is awake, woken or not. Where one woke by itself in place of one that was woken, that one will count for
+    /// it: only their numbers matter.
+    fn is_awake(&mut self) {
+        match self.woken_workers.checked_sub(1) {
+            Some(woken) => self.woken_workers = woken,
+            None => self.idle_workers -= 1,
+        }
     }
 }
 
@@ -89,6 +110,7 @@ impl WorkerPool {
             workers: BTreeSet::new(),
             permits,
             idle_workers: 0,
+            woken_workers: 0,
             timekeeper: None,
             finished: 0,
             loop_is_due: false,
@@ -130,8 +152,8 @@ impl WorkerPool {
 
     /// Wakes as many workers as records were admitted.
     pub(super) fn wake_for(&self, records: usize) {
-        let idle = self.lock().idle_workers;
-        (0..records.min(idle)).for_each(|_| self.go.notify_one());
+        let count = self.lock().wakes(records);
+        (0..count).for_each(|_| self.go.notify_one());
     }
 
     /// Adds a result of a background thread.
@@ -190,17 +212,18 @@ impl WorkerPool {
     }
 
     /// One worker: a permit first, then the next record, until nothing is left. The permit is held for the request
-    /// alone.
+    /// alone, and for the next one if there is one to send right after it.
     pub(super) fn work(&self, number: usize, transport: &dyn Transport, observer: &dyn Observer) {
         let _alarm = Alarm(self, number);
+        let mut passed_on = None;
         loop {
             observer.on(&Event::WorkerWaiting(number));
-            let Some(ticket) = self.next_ticket(number) else { return };
+            let Some(ticket) = passed_on.or_else(|| self.next_ticket(number)) else { return };
             observer.on(&Event::WorkerRunning(number));
             if ticket.is_probe() {
                 observer.on(&Event::Probing { record: ticket.record() });
             }
-            self.send(ticket, number, transport, observer);
+            passed_on = self.send(ticket, number, transport, observer);
         }
     }
 
@@ -222,9 +245,9 @@ impl WorkerPool {
                 return None;
             }
             let mut state = self.lock();
-            match self.next(&mut state, permit) {
+            match self.next(&mut state, permit, SystemTime::now()) {
                 Next::Send(ticket) => {
-                    let wake = state.wants_another();
+                    let wake = state.wakes_another();
                     drop(state);
                     if wake {
                         self.go.notify_one();
@@ -241,13 +264,14 @@ impl WorkerPool {
         }
     }
 
-    fn next<'a>(&self, state: &mut PoolState, permit: Permit<'a>) -> Next<Permit<'a>> {
+    fn next<'a>(&self, state: &mut PoolState, permit: Permit<'a>, wall: SystemTime) -> Next<Permit<'a>> {
+        // Read under the lock, so that no record seems to be sent before one that was sent earlier.
         let now = Instant::now();
         // Where there is nothing more to do the worker leaves: the loop may be waiting to join it.
         if !self.lease.holds(now) && !state.control.dispatcher.is_finished() {
             return Next::Wait(Some(now + TICK));
         }
-        state.control.dispatcher.next(permit, now, SystemTime::now())
+        state.control.dispatcher.next(permit, now, wall)
     }
 
     /// Sleeps until woken, or until `until` unless another worker wakes before that anyway.
@@ -260,22 +284,23 @@ impl WorkerPool {
         state.idle_workers += 1;
         let (mut state, _) =
             self.go.wait_timeout(state, longest.min(LONGEST_WAIT)).unwrap_or_else(PoisonError::into_inner);
-        state.idle_workers -= 1;
+        state.is_awake();
         state.timekeeper = state.timekeeper.filter(|(keeper, _)| *keeper != number);
     }
 
-    fn send(
-        &self,
-        ticket: Ticket<Permit<'_>>,
+    /// Sends, and returns what to send next with the same permit, if there is anything.
+    fn send<'a>(
+        &'a self,
+        ticket: Ticket<Permit<'a>>,
         number: usize,
         transport: &dyn Transport,
         observer: &dyn Observer,
-    ) {
+    ) -> Option<Ticket<Permit<'a>>> {
         let attempt = ticket.attempt();
         let started = Instant::now();
         // Invariant 5: no lock is held here. `lock` is called after it.
         let outcome = transport.send(ticket.record(), attempt);
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), SystemTime::now());
         let mut state = self.lock();
         let in_flight = self.semaphore.in_use();
         // Invariant 1.
@@ -283,14 +308,37 @@ impl WorkerPool {
             (1..=self.max_concurrency).contains(&in_flight),
             "each request has a permit, and no more are in flight"
         );
-        let answered = state.control.dispatcher.answered(ticket, &outcome, in_flight, now, SystemTime::now());
-        self.after_answer(state);
+        let Answered { record, outcome: became, permit } =
+            state.control.dispatcher.answered(ticket, &outcome, in_flight, now, wall);
+        let next = self.pass_on(&mut state, permit, number, wall);
+        self.after_answer(state, next.is_some());
         observer.on(&Event::WorkerReleased(number));
-        tell(observer, &answered, &outcome, attempt.number, now.saturating_duration_since(started));
+        let took = now.saturating_duration_since(started);
+        tell(observer, (&record, &became), &outcome, attempt.number, took);
+        next
     }
 
-    /// Resizes the semaphore to the limit, and wakes the loop if it has something to do.
-    fn after_answer(&self, mut state: MutexGuard<'_, PoolState>) {
+    /// The next record, with the permit of the last one: what a worker does nearly always, so it is done under the same
+    /// lock. In all other cases the permit is given back, and the worker asks for another like any other.
+    fn pass_on<'a>(
+        &'a self,
+        state: &mut PoolState,
+        permit: Permit<'a>,
+        number: usize,
+        wall: SystemTime,
+    ) -> Option<Ticket<Permit<'a>>> {
+        let limit = state.control.dispatcher.limit();
+        if limit < number || limit != state.permits || self.stop.requested() || !permit.may_go_on() {
+            return None;
+        }
+        match self.next(state, permit, wall) {
+            Next::Send(ticket) => Some(ticket),
+            Next::Wait(_) | Next::Finished => None,
+        }
+    }
+
+    /// Resizes the semaphore to the limit, and wakes the loop and another worker if they have something to do.
+    fn after_answer(&self, mut state: MutexGuard<'_, PoolState>, goes_on: bool) {
         let limit = state.control.dispatcher.limit();
         let resize = std::mem::replace(&mut state.permits, limit) != limit;
         state.finished += 1;
@@ -303,8 +351,12 @@ impl WorkerPool {
         let had_news = state.loop_is_due;
         state.loop_is_due |= news;
         let news = news && !had_news;
-        // This worker takes the next ready record; whoever takes one wakes another worker for the rest.
+        // Whoever takes a record wakes another worker for the rest; one that has none yet is about to.
+        let wake = goes_on && state.wakes_another();
         drop(state);
+        if wake {
+            self.go.notify_one();
+        }
         if resize {
             self.semaphore.resize(limit);
         }
@@ -316,7 +368,7 @@ impl WorkerPool {
 
 fn tell(
     observer: &dyn Observer,
-    Answered { record, outcome: became }: &Answered,
+    (record, became): (&Record, &Outcome),
     outcome: &Result<Answer, SendError>,
     attempt: u32,
     took: Duration,

@@ -27,7 +27,8 @@ struct At {
 }
 
 impl Dispatcher {
-    /// An attempt has ended; `in_flight` requests were under way, this one included.
+    /// An attempt has ended; `in_flight` requests were under way, this one included. The permit comes back: it may be
+    /// passed on to the next request.
     pub fn answered<P>(
         &mut self,
         ticket: Ticket<P>,
@@ -35,7 +36,7 @@ impl Dispatcher {
         in_flight: usize,
         now: Instant,
         wall: SystemTime,
-    ) -> Answered {
+    ) -> Answered<P> {
         let verdict = match self.settings.policy.judge(outcome) {
             // A new connection can't be stale.
             Verdict::Again if ticket.attempt.new_connection => Verdict::Retry { after: None },
@@ -45,7 +46,6 @@ impl Dispatcher {
         let effects = self.tell_destinations(&ticket, (verdict, was_sent(outcome)), now);
         self.note_failing(verdict, outcome, now);
         let Ticket { sequence, epoch, record, target, sendings, permit, .. } = ticket;
-        drop(permit);
         let at = At { now, wall };
         let outcome = if self.ledger.is_current(epoch) {
             self.ledger.unmark_busy(epoch);
@@ -62,7 +62,7 @@ impl Dispatcher {
         if self.schedule.is_empty() {
             self.failing = None;
         }
-        Answered { record, outcome }
+        Answered { record, outcome, permit }
     }
 
     fn tell_destinations<P>(

@@ -26,11 +26,13 @@ pub enum Outcome {
 
 /// A record and what became of it.
 #[derive(Debug)]
-pub struct Answered {
+pub struct Answered<P> {
     /// The record that was sent.
     pub record: Record,
     /// What became of it.
     pub outcome: Outcome,
+    /// The permit that it was sent with.
+    pub permit: P,
 }
 
 /// The result of an attempt: the status of its answer, and the excerpt or error text.
