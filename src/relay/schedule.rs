@@ -73,7 +73,8 @@ pub(super) struct Slot {
     /// Failures that count against the record.
     pub(crate) failures: u32,
     pub(crate) first_attempt: Option<(Instant, SystemTime)>,
-    pub(crate) turned_away: Option<TurnedAway>,
+    /// Few records ever have one, and all are moved in and out.
+    pub(crate) turned_away: Option<Box<TurnedAway>>,
     /// Its last sending found a kept connection closed.
     pub(crate) was_stale: bool,
     lane: Option<OrderKey>,
@@ -122,6 +123,10 @@ impl Ready {
 
     fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.again.is_empty()
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.fresh.first().into_iter().chain(self.again.first()).min().copied()
     }
 
     fn iter_from(&self, from: u64) -> impl Iterator<Item = u64> {
@@ -461,7 +466,7 @@ impl Schedule {
 
     /// The first one that is ready.
     pub(super) fn first(&self) -> Option<u64> {
-        self.ready.iter_from(0).next()
+        self.ready.first()
     }
 
     /// The first one that is ready and was never sent.

@@ -73,7 +73,7 @@ impl Dispatcher {
     ) -> [PauseEffect; 2] {
         let limit = self.brakes.limit();
         let turned_away =
-            self.schedule.get(ticket.sequence).and_then(|slot: &Slot| slot.turned_away.as_ref());
+            self.schedule.get(ticket.sequence).and_then(|slot: &Slot| slot.turned_away.as_deref());
         let is_suspect = turned_away.is_some_and(|before| before.is_suspect);
         let has_changed = turned_away.is_some_and(|before| before.no_load);
         let (destinations, sendings, jitter) =
@@ -206,7 +206,7 @@ impl Dispatcher {
             answer: answer.clone(),
         };
         let (target, times, is_suspect, first) = (slot.target, now.times, now.is_suspect, now.first);
-        slot.turned_away = Some(now);
+        slot.turned_away = Some(Box::new(now));
         if !is_suspect {
             return self.put_back(sequence, record, None);
         }
@@ -312,7 +312,7 @@ impl Dispatcher {
         if let Some(delay) = effect.paused {
             self.totals.pauses += 1;
             let (_, cause) = self.failing.clone().unwrap_or((at.now, String::new()));
-            let of_it = self.schedule.get(sequence).and_then(|slot| slot.turned_away.as_ref());
+            let of_it = self.schedule.get(sequence).and_then(|slot| slot.turned_away.as_deref());
             let fault = of_it.filter(|of_it| !of_it.may_be_load).and_then(|_| self.fault(of_it));
             self.changes.push_back(Change::Paused {
                 record: record.clone(),
@@ -347,7 +347,7 @@ impl Dispatcher {
     fn accuse(&mut self, accused: u64, accepted_sent: Instant, at: At) {
         let Some(slot) = self.schedule.get(accused) else { return };
         let is_enough = |it: &&TurnedAway| it.last < accepted_sent && it.times >= it.patience;
-        let Some(turned_away) = slot.turned_away.as_ref().filter(is_enough) else { return };
+        let Some(turned_away) = slot.turned_away.as_deref().filter(is_enough) else { return };
         let (target, may_be_load, since) =
             (slot.target, turned_away.may_be_load, turned_away.accepted_before);
         if !turned_away.is_suspect {
