@@ -29,7 +29,10 @@ pub(crate) fn answer(
     body: &[u8],
     now: SystemTime,
 ) -> Answer {
-    let text = conceal(String::from_utf8_lossy(body), target);
+    let text = match body {
+        [] => Cow::Borrowed(""),
+        _ => conceal(String::from_utf8_lossy(body), target),
+    };
     Answer { status, retry_after: retry_after.and_then(|value| wait(value, now)), excerpt: excerpt(&text) }
 }
 

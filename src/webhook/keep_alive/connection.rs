@@ -201,18 +201,22 @@ impl Connection {
     /// Whether all was written; if not, the final answer has come before, or the other side has closed.
     fn write(&mut self, body: &[u8], deadline: Instant) -> Result<bool, ExchangeError> {
         let total = self.output.len().saturating_add(body.len());
-        let mut done = 0;
+        let (mut done, mut now) = (0, self.begun);
         while done < total {
             let head = self.output.get(done..).unwrap_or_default();
             let rest = body.get(done.saturating_sub(self.output.len())..).unwrap_or_default();
-            let now = Instant::now();
             if now >= deadline {
                 return if self.hear()? { Ok(false) } else { Err(ExchangeError::Timeout) };
             }
             self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
             match self.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest)]) {
                 Ok(0) => return Err(ExchangeError::Io(ErrorKind::WriteZero.into())),
-                Ok(written) => done = done.saturating_add(written),
+                Ok(written) => {
+                    done = done.saturating_add(written);
+                    if done >= total {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Interim answers are no reason to stop: many servers send `100 Continue` unasked.
                 Err(error) if is_timeout(&error) => {
@@ -222,18 +226,15 @@ impl Connection {
                 }
                 Err(error) => return Err(ExchangeError::Io(error)),
             }
+            now = Instant::now();
         }
         self.flush(deadline)
     }
 
-    /// TLS may still have some of what was written in its buffer. Whether all of it went out.
+    /// TLS may still have some of what was written in its buffer. Whether all of it went out. The first try is bound by
+    /// the deadline of the last write.
     fn flush(&mut self, deadline: Instant) -> Result<bool, ExchangeError> {
         loop {
-            let now = Instant::now();
-            if now >= deadline {
-                return if self.hear()? { Ok(false) } else { Err(ExchangeError::Timeout) };
-            }
-            self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
             match self.stream.flush() {
                 Ok(()) => return Ok(true),
                 Err(error) if is_timeout(&error) => {
@@ -243,6 +244,11 @@ impl Connection {
                 }
                 Err(error) => return Err(ExchangeError::Io(error)),
             }
+            let now = Instant::now();
+            if now >= deadline {
+                return if self.hear()? { Ok(false) } else { Err(ExchangeError::Timeout) };
+            }
+            self.stream.set_deadline(deadline.min(now.checked_add(WRITE_SLICE).unwrap_or(deadline)));
         }
     }
 

@@ -251,7 +251,9 @@ impl KeepAlive {
         let connection = self.converse(request, over, ResponseScope::Status, deadline)?;
         let reading = &connection.reading;
         let (status, retry_after) = (reading.status(), reading.retry_after());
-        let answer = answer(&request.target, status, retry_after, reading.body(), SystemTime::now());
+        // Only a date in `Retry-After` is compared with it.
+        let now = retry_after.map_or(SystemTime::UNIX_EPOCH, |_| SystemTime::now());
+        let answer = answer(&request.target, status, retry_after, reading.body(), now);
         self.settle(connection, over);
         Ok(answer)
     }
@@ -287,7 +289,8 @@ impl KeepAlive {
         if over == ConnectionChoice::NewConnection && self.troubled.swap(false, Ordering::Relaxed) {
             self.pool.clear();
         }
-        self.pool.put(connection, Instant::now());
+        let now = connection.last_used;
+        self.pool.put(connection, now);
     }
 
     /// The next new connection goes to another address, if the name has one; and if it fares better, the kept ones
