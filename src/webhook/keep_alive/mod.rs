@@ -281,7 +281,7 @@ impl KeepAlive {
     }
 
     /// Keeps or closes the connection.
-    fn settle(&self, connection: Connection, over: ConnectionChoice) {
+    fn settle(&self, connection: Box<Connection>, over: ConnectionChoice) {
         if blames_destination(connection.reading.status()) {
             self.had_trouble(&connection);
             return;
@@ -319,7 +319,7 @@ impl KeepAlive {
         over: ConnectionChoice,
         wanted: ResponseScope,
         deadline: Instant,
-    ) -> Result<Connection, SendError> {
+    ) -> Result<Box<Connection>, SendError> {
         let begun = Instant::now();
         let kept = match over {
             ConnectionChoice::AnyConnection => self.pool.take(begun),
@@ -340,11 +340,11 @@ impl KeepAlive {
         }
     }
 
-    fn connect(&self, deadline: Instant) -> Result<Connection, SendError> {
+    fn connect(&self, deadline: Instant) -> Result<Box<Connection>, SendError> {
         let now = Instant::now();
         let own = now.checked_add(self.connect_timeout).unwrap_or(deadline);
         match self.dial.connect(deadline.min(own)) {
-            Ok(reached) => Ok(Connection::new(reached, Instant::now())),
+            Ok(reached) => Ok(Box::new(Connection::new(reached, Instant::now()))),
             Err(why) => Err(self.unconnected(&why)),
         }
     }

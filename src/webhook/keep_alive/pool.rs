@@ -40,7 +40,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Idle {
     /// The one used last is at the end.
-    connections: Vec<Connection>,
+    /// Boxed: a connection is large, and each request moves one out and in.
+    connections: Vec<Box<Connection>>,
     /// Whether there is a sweeper.
     sweeping: bool,
     /// The pool has gone.
@@ -55,7 +56,7 @@ impl Pool {
     }
 
     /// A connection that seems alive.
-    pub fn take(&self, now: Instant) -> Option<Connection> {
+    pub fn take(&self, now: Instant) -> Option<Box<Connection>> {
         // Each turn removes one, and other threads put back no more than there are permits.
         for _ in 0..=self.most {
             let mut connection = self.shared.lock().connections.pop()?;
@@ -67,7 +68,7 @@ impl Pool {
     }
 
     /// Keeps the connection if it is reusable, and closes expired ones.
-    pub fn put(&self, mut connection: Connection, now: Instant) {
+    pub fn put(&self, mut connection: Box<Connection>, now: Instant) {
         if !connection.is_reusable() || !self.shared.is_young(&connection, now) {
             return;
         }
@@ -75,7 +76,7 @@ impl Pool {
         let mut idle = self.shared.lock();
         // The oldest are in front, nearly always; the sweeper finds the others.
         let old = idle.connections.iter().take_while(|it| !self.shared.is_young(it, now)).count();
-        let old: Vec<Connection> = idle.connections.drain(..old).collect();
+        let old: Vec<Box<Connection>> = idle.connections.drain(..old).collect();
         let surplus = if idle.connections.len() < self.most {
             idle.connections.push(connection);
             None
@@ -120,7 +121,7 @@ impl Shared {
         let mut idle = self.lock();
         loop {
             let now = Instant::now();
-            let old: Vec<Connection> =
+            let old: Vec<Box<Connection>> =
                 idle.connections.extract_if(.., |connection| !self.is_young(connection, now)).collect();
             if !old.is_empty() {
                 drop(idle);
