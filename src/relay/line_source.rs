@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Chunks read ahead.
-const PIECES_AHEAD: usize = 2;
+const PIECES_AHEAD: usize = 3;
 /// At most this many skipped lines are reported one by one; the others are counted.
 const MOST_NOTICES: u64 = 20;
 

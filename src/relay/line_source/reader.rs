@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 /// The longest line of text that is read, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
 /// Lines are handed over once they add up to this many bytes, or when the writer pauses.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 128 << 10;
 /// Bytes of a damaged part that are kept for the log.
 const LOST_HEAD: usize = 64;
 
@@ -92,7 +92,7 @@ pub(super) fn read(
     bounds: LineLimits,
     send: &SyncSender<Piece>,
 ) {
-    let mut from = BufReader::with_capacity(PIECE_BYTES / 4, from);
+    let mut from = BufReader::with_capacity(PIECE_BYTES, from);
     let (mut lines, mut bytes) = (Vec::new(), 0);
     let last = loop {
         let line = match read_line(&mut from, next, bounds) {
