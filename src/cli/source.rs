@@ -287,17 +287,17 @@ fn group_limit(options: &Options) -> Result<Option<crate::kafka::config::GroupLi
 /// keeps tables made for one group useless for another, and one webhook from being recognised in several groups.
 #[cfg(feature = "kafka")]
 fn digest(group: &str, destination: &Destination) -> [u8; 8] {
+    use sha2::{Digest as _, Sha256};
     let (origin, target) = (destination.origin().to_ascii_lowercase(), destination.target());
     let path = target.split('?').next().unwrap_or_default();
     let socket = destination.socket().map(|socket| socket.to_string_lossy()).unwrap_or_default();
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut hash = Sha256::new();
     for part in ["sluicegate destination 1", group, &origin, &socket, path] {
         // The lengths keep what belongs to one part from being taken for the next.
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
     }
-    let hash = context.finish();
-    hash.as_ref().first_chunk().copied().unwrap_or_default()
+    hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(feature = "kafka")]

@@ -38,8 +38,8 @@ impl Exchange {
                 }
                 Ok((Self::Plain, format!("\0{username}\0{password}").into_bytes()))
             }
-            Sasl::ScramSha256 { username, password } => Self::scram(Hash::sha256(), username, password),
-            Sasl::ScramSha512 { username, password } => Self::scram(Hash::sha512(), username, password),
+            Sasl::ScramSha256 { username, password } => Self::scram(Hash::Sha256, username, password),
+            Sasl::ScramSha512 { username, password } => Self::scram(Hash::Sha512, username, password),
             Sasl::OauthBearer(source) => {
                 let token = token::read(source, deadline)?;
                 // RFC 7628 §3.1

@@ -6,8 +6,9 @@
 
 use crate::kafka::security::Secret;
 use crate::text::base64;
-use ring::{digest, hmac, pbkdf2, rand};
-use std::num::NonZeroU32;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use pbkdf2::pbkdf2_hmac_array;
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// With fewer iterations an eavesdropper could guess the password too easily (RFC 7677 §4).
 const FEWEST_ITERATIONS: u32 = 4096;
@@ -22,20 +23,48 @@ const NO_BINDING_BASE64: &str = "biws";
 
 /// A hash function with the algorithms based on it.
 #[derive(Clone, Copy)]
-pub(super) struct Hash {
-    digest: &'static digest::Algorithm,
-    hmac: hmac::Algorithm,
-    pbkdf2: pbkdf2::Algorithm,
+pub(super) enum Hash {
+    Sha256,
+    Sha512,
 }
 
 impl Hash {
-    pub(super) fn sha256() -> Self {
-        Self { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
+    fn digest(self, data: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::digest(data).to_vec(),
+            Self::Sha512 => Sha512::digest(data).to_vec(),
+        }
     }
 
-    pub(super) fn sha512() -> Self {
-        Self { digest: &digest::SHA512, hmac: hmac::HMAC_SHA512, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA512 }
+    fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => sha256_hmac(key, data).finalize().into_bytes().to_vec(),
+            Self::Sha512 => sha512_hmac(key, data).finalize().into_bytes().to_vec(),
+        }
     }
+
+    /// Whether `hmac` belongs to the data, in constant time.
+    fn verify(self, key: &[u8], data: &[u8], hmac: &[u8]) -> bool {
+        match self {
+            Self::Sha256 => sha256_hmac(key, data).verify_slice(hmac).is_ok(),
+            Self::Sha512 => sha512_hmac(key, data).verify_slice(hmac).is_ok(),
+        }
+    }
+
+    fn pbkdf2(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
+        match self {
+            Self::Sha256 => pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec(),
+            Self::Sha512 => pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec(),
+        }
+    }
+}
+
+fn sha256_hmac(key: &[u8], data: &[u8]) -> Hmac<Sha256> {
+    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length").chain_update(data)
+}
+
+fn sha512_hmac(key: &[u8], data: &[u8]) -> Hmac<Sha512> {
+    Hmac::<Sha512>::new_from_slice(key).expect("HMAC takes keys of any length").chain_update(data)
 }
 
 /// An exchange. Errors are sentences without secrets.
@@ -46,14 +75,13 @@ pub(super) struct Scram {
     /// The first message without its header; the proof covers it.
     first: String,
     /// After the proof: the key and the text that the broker's signature has to match.
-    expected: Option<(hmac::Key, String)>,
+    expected: Option<(Vec<u8>, String)>,
 }
 
 impl Scram {
     pub(super) fn new(hash: Hash, username: &str, password: &Secret) -> Result<Self, &'static str> {
         let mut random = [0; NONCE];
-        let system = rand::SystemRandom::new();
-        rand::SecureRandom::fill(&system, &mut random).map_err(|_| "this host gives no random numbers")?;
+        getrandom::getrandom(&mut random).map_err(|_| "this host gives no random numbers")?;
         Ok(Self::with_nonce(hash, username, password, base64::encode(&random)))
     }
 
@@ -74,7 +102,7 @@ impl Scram {
         let message = std::str::from_utf8(message).map_err(|_| "the broker's message is not UTF-8")?;
         match self.expected.take() {
             None => self.prove(message).map(Some),
-            Some((key, signed)) => verify(message, &key, &signed).map(|()| None),
+            Some((key, signed)) => verify(self.hash, message, &key, &signed).map(|()| None),
         }
     }
 
@@ -95,41 +123,37 @@ impl Scram {
                 "the broker asks for fewer than 4096 iterations, which would put the password at risk",
             );
         }
-        let iterations = NonZeroU32::new(iterations)
-            .filter(|iterations| iterations.get() <= MOST_ITERATIONS)
-            .ok_or("the broker asks for more than 1000000 iterations")?;
+        if iterations > MOST_ITERATIONS {
+            return Err("the broker asks for more than 1000000 iterations");
+        }
 
         let final_without_proof = format!("c={NO_BINDING_BASE64},r={nonce}");
         let signed = format!("{},{challenge},{final_without_proof}", self.first);
-        let mut salted = vec![0; self.hash.digest.output_len()];
-        let password = self.password.reveal().as_bytes();
-        pbkdf2::derive(self.hash.pbkdf2, iterations, &salt, password, &mut salted);
-        let salted = hmac::Key::new(self.hash.hmac, &salted);
-        let client_key = hmac::sign(&salted, b"Client Key");
-        let stored_key = digest::digest(self.hash.digest, client_key.as_ref());
-        let signature = hmac::sign(&hmac::Key::new(self.hash.hmac, stored_key.as_ref()), signed.as_bytes());
-        let proof: Vec<u8> = client_key
-            .as_ref()
-            .iter()
-            .zip(signature.as_ref())
-            .map(|(key, signature)| key ^ signature)
-            .collect();
-        let server_key = hmac::sign(&salted, b"Server Key");
-        self.expected = Some((hmac::Key::new(self.hash.hmac, server_key.as_ref()), signed));
+        let hash = self.hash;
+        let salted = hash.pbkdf2(self.password.reveal().as_bytes(), &salt, iterations);
+        let client_key = hash.hmac(&salted, b"Client Key");
+        let stored_key = hash.digest(&client_key);
+        let signature = hash.hmac(&stored_key, signed.as_bytes());
+        let proof: Vec<u8> =
+            client_key.iter().zip(&signature).map(|(key, signature)| key ^ signature).collect();
+        self.expected = Some((hash.hmac(&salted, b"Server Key"), signed));
         Ok(format!("{final_without_proof},p={}", base64::encode(&proof)))
     }
 }
 
-/// Verifies the broker's signature, in constant time.
-fn verify(message: &str, key: &hmac::Key, signed: &str) -> Result<(), &'static str> {
+/// Verifies the broker's signature.
+fn verify(hash: Hash, message: &str, key: &[u8], signed: &str) -> Result<(), &'static str> {
     let field = message.split(',').next().unwrap_or_default();
     if field.starts_with("e=") {
         return Err("the broker did not accept the proof of the password");
     }
     let signature = field.strip_prefix("v=").and_then(base64::decode);
     let signature = signature.ok_or("the broker's last message is malformed")?;
-    hmac::verify(key, signed.as_bytes(), &signature)
-        .map_err(|_| "the broker does not know the password itself: it may be an impostor")
+    if hash.verify(key, signed.as_bytes(), &signature) {
+        Ok(())
+    } else {
+        Err("the broker does not know the password itself: it may be an impostor")
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +164,7 @@ mod tests {
     /// The exchange of RFC 7677 §3.
     fn pencil() -> Scram {
         let password = Secret::new("pencil");
-        Scram::with_nonce(Hash::sha256(), "user", &password, "rOprNGfwEbeRWgbNEkqO".into())
+        Scram::with_nonce(Hash::Sha256, "user", &password, "rOprNGfwEbeRWgbNEkqO".into())
     }
 
     const CHALLENGE: &str =
@@ -194,13 +218,13 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_what_would_end_it() {
-        let scram = Scram::with_nonce(Hash::sha512(), "a=b,c", &Secret::new("x"), "n".into());
+        let scram = Scram::with_nonce(Hash::Sha512, "a=b,c", &Secret::new("x"), "n".into());
         assert_eq!(scram.first(), "n,,n=a=3Db=2Cc,r=n");
     }
 
     #[test]
     fn no_two_exchanges_have_the_same_nonce() {
-        let nonce = || Scram::new(Hash::sha256(), "u", &Secret::new("p")).unwrap().nonce;
+        let nonce = || Scram::new(Hash::Sha256, "u", &Secret::new("p")).unwrap().nonce;
         assert_ne!(nonce(), nonce());
         assert_eq!(nonce().len(), 32);
     }
