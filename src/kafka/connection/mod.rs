@@ -97,11 +97,17 @@ impl Connection {
 
     /// Sends a request without waiting. Responses have to be [received](Self::receive) in the order of their requests.
     pub fn send<R: Request>(&mut self, request: &R, deadline: Instant) -> Result<Ticket, ConnectionError> {
+        let version = self.prepare(R::API, request.newest(), deadline)?;
+        self.wire.send(request, version, deadline)
+    }
+
+    /// Reauthenticates if that is due, and gives the version to call an API in, at most `newest`.
+    fn prepare(&mut self, api: ApiKey, newest: i16, deadline: Instant) -> Result<i16, ConnectionError> {
         let now = Instant::now();
         self.reauthenticate_if_due(now, deadline)?;
-        let version = self.version(R::API, request.newest())?;
+        let version = self.version(api, newest)?;
         self.last_used = now;
-        self.wire.send(request, version, deadline)
+        Ok(version)
     }
 
     /// Waits for the response to the request `R` that returned the ticket.
@@ -111,16 +117,14 @@ impl Connection {
         deadline: Instant,
     ) -> Result<R::Response<'_>, ConnectionError> {
         let Self { wire, connector, proven, .. } = self;
-        let (broker, protocol) = (wire.broker.clone(), connector.settings().security.protocol);
-        match (wire.receive::<R>(ticket, deadline), *proven) {
-            (Ok(response), _) => {
-                *proven = true;
-                Ok(response)
-            }
-            (Err(error), true) => Err(error),
+        let greeted = (!*proven).then(|| (wire.broker.clone(), connector.settings().security.protocol));
+        let response = wire.receive::<R>(ticket, deadline).map_err(|error| match greeted {
             // A SASL listener closes the connection at the first request of a client that does not authenticate.
-            (Err(error), false) => Err(error.at_greeting(&broker, protocol)),
-        }
+            Some((broker, protocol)) => error.at_greeting(&broker, protocol),
+            None => error,
+        })?;
+        *proven = true;
+        Ok(response)
     }
 
     /// Lets another thread end the reads and writes of this connection, which then fail.

@@ -2,7 +2,7 @@
 
 use super::ConnectionError;
 use super::inbox::{FrameError, Inbox};
-use crate::kafka::protocol::{Reader, Request, frame, response_body};
+use crate::kafka::protocol::{ApiKey, DecodeError, Reader, Request, frame, response_body};
 use crate::net::{NetError, Stream};
 use std::io::{self, Write};
 use std::time::Instant;
@@ -31,6 +31,25 @@ pub(super) struct Wire {
     next_answer: i32,
     next_request: i32,
     unusable: bool,
+}
+
+/// A response whose body is still to be decoded. The wire is usable again once it is accepted.
+struct Unread<'a> {
+    broker: &'a str,
+    api: ApiKey,
+    next_answer: &'a mut i32,
+    unusable: &'a mut bool,
+}
+
+impl Unread<'_> {
+    fn accepted(self) {
+        *self.next_answer = self.next_answer.wrapping_add(1);
+        *self.unusable = false;
+    }
+
+    fn refused(&self, reason: DecodeError) -> ConnectionError {
+        ConnectionError::Decode { broker: self.broker.to_owned(), api: self.api, reason }
+    }
 }
 
 impl Wire {
@@ -71,16 +90,11 @@ impl Wire {
     ) -> Result<Ticket, ConnectionError> {
         self.must_be_usable()?;
         self.outbox.clear();
-        let correlation_id = self.next_request;
-        frame(request, version, correlation_id, &self.client_id, &mut self.outbox)
+        frame(request, version, self.next_request, &self.client_id, &mut self.outbox)
             .map_err(|reason| ConnectionError::Encode { api: R::API, reason })?;
-        self.unusable = true; // until all of it is written
-        self.stream.set_deadline(deadline);
-        let written = self.stream.write_all(&self.outbox).and_then(|()| self.stream.flush());
-        written.map_err(|reason| self.broken(reason))?;
-        self.outbox.shrink_to(KEPT);
+        self.write_outbox(deadline)?;
+        let correlation_id = self.next_request;
         self.next_request = correlation_id.wrapping_add(1);
-        self.unusable = false;
         Ok(Ticket { correlation_id, version })
     }
 
@@ -90,29 +104,52 @@ impl Wire {
         ticket: Ticket,
         deadline: Instant,
     ) -> Result<R::Response<'_>, ConnectionError> {
+        let (reader, unread) = self.body(&ticket, R::API, deadline)?;
+        let mut response = reader.whole().map_err(|reason| unread.refused(reason))?;
+        R::restore(&mut response, ticket.version);
+        unread.accepted();
+        Ok(response)
+    }
+
+    // What is not generic stays in functions of its own, since each request has a copy of those that are.
+
+    fn write_outbox(&mut self, deadline: Instant) -> Result<(), ConnectionError> {
+        self.unusable = true; // until all of it is written
+        self.stream.set_deadline(deadline);
+        let written = self.stream.write_all(&self.outbox).and_then(|()| self.stream.flush());
+        written.map_err(|reason| self.broken(reason))?;
+        self.outbox.shrink_to(KEPT);
+        self.unusable = false;
+        Ok(())
+    }
+
+    /// Waits for a response, and reads its header.
+    fn body(
+        &mut self,
+        ticket: &Ticket,
+        api: ApiKey,
+        deadline: Instant,
+    ) -> Result<(Reader<'_>, Unread<'_>), ConnectionError> {
         self.must_be_usable()?;
-        self.unusable = true; // until all of it is read
-        let (broker, expected) = (&self.broker, self.next_answer);
+        let Self { broker, stream, inbox, next_answer, unusable, .. } = self;
+        *unusable = true; // until all of it is read
+        let expected = *next_answer;
         let out_of_order = |got| ConnectionError::Order { broker: broker.clone(), expected, got };
         if ticket.correlation_id != expected {
             return Err(out_of_order(ticket.correlation_id));
         }
-        self.stream.set_deadline(deadline);
-        let frame = self.inbox.frame(&mut self.stream, self.largest_frame).map_err(|error| match error {
+        stream.set_deadline(deadline);
+        let frame = inbox.frame(stream, self.largest_frame).map_err(|error| match error {
             FrameError::Io(reason) => NetError::of_io(broker, reason).into(),
             FrameError::Length(reason) => ConnectionError::Frame { broker: broker.clone(), reason },
         })?;
-        let unreadable = |reason| ConnectionError::Decode { broker: broker.clone(), api: R::API, reason };
         let mut reader = Reader::new(frame);
-        let got = response_body(&mut reader, R::API, ticket.version).map_err(unreadable)?;
+        let unread = Unread { broker, api, next_answer, unusable };
+        let got = response_body(&mut reader, api, ticket.version).map_err(|reason| unread.refused(reason))?;
         if got != expected {
             return Err(out_of_order(got));
         }
-        let mut response = reader.whole().map_err(unreadable)?;
-        R::restore(&mut response, ticket.version);
-        self.next_answer = expected.wrapping_add(1);
-        self.unusable = false;
-        Ok(response)
+        Ok((reader, unread))
     }
 
     /// Sends a request and waits for its response.
