@@ -10,6 +10,7 @@
 //! | [Kafka](kafka) | groups, positions, brokers, `client.properties` |
 //! | [Flags](flags) | flags by task, exit codes, configuration |
 //! | [Library](library) | the relay, the semaphore and the Kafka client in a program of one's own |
+//! | [Ports](ports) | what a system has to offer; builds for other processors; sizes and memory |
 //! | [Architecture](architecture) | rooms; the life of a record, an answer, a flag, a dead letter; locks and threads |
 //! | [Glossary](glossary) | each term, one meaning |
 //! | [Contributing](contributing) | how to add a flag, a Kafka API, a verdict |
@@ -29,6 +30,7 @@ macro_rules! pages {
             #[doc = "[kafka]: kafka"]
             #[doc = "[flags]: flags"]
             #[doc = "[library]: library"]
+            #[doc = "[ports]: ports"]
             #[doc = "[architecture]: architecture"]
             #[doc = "[glossary]: glossary"]
             #[doc = "[contributing]: contributing"]
@@ -49,6 +51,7 @@ pages! {
     kafka: "kafka.md",
     flags: "flags.md",
     library: "library.md",
+    ports: "ports.md",
     architecture: "architecture.md",
     glossary: "glossary.md",
     contributing: "contributing.md",
