@@ -40,7 +40,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Idle {
     /// The one used last is at the end.
-    /// Boxed: a connection is large, and each request moves one out and in.
+    #[allow(clippy::vec_box, reason = "a connection is large, and each request moves one out and in")]
     connections: Vec<Box<Connection>>,
     /// Whether there is a sweeper.
     sweeping: bool,
