@@ -14,7 +14,8 @@ use std::process::Command;
 /// The README, in words: longer, and nobody reads it.
 const MOST_WORDS: usize = 1_200;
 /// What people build and test with; `tests/run` and `tests/cross/run` do the same.
-const RUN_ELSEWHERE: [&str; 5] = ["cargo build ", "cargo test ", "RUSTFLAGS=", "./tests/run", "./tests/cross/run"];
+const RUN_ELSEWHERE: [&str; 5] =
+    ["cargo build ", "cargo test ", "RUSTFLAGS=", "./tests/run", "./tests/cross/run"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

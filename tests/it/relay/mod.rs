@@ -5,6 +5,7 @@ mod blame;
 mod double;
 mod filter;
 mod finish;
+#[cfg(feature = "kafka")]
 mod group_limit;
 mod idle;
 mod invariants;

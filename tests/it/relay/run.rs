@@ -90,7 +90,7 @@ fn all_n_are_used_at_once() {
 
 #[test]
 fn rests_between_batches_and_not_after_the_last() {
-    let interval = Duration::from_millis(200);
+    let interval = Duration::from_secs(1);
     let ends = Mutex::new(Vec::new());
     let mut scene =
         Scene::new(RelaySettings { batch_interval: interval, ..settings(2, 2) }, ListSource::of(6));
