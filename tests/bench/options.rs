@@ -48,6 +48,7 @@ fn measure(broker: &Broker, count: usize, name: &str, options: &[&str]) {
     let receiver = Receiver::accepting();
     let (address, url) = (broker.address(), receiver.url());
     let group: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let group = format!("options-{group}");
     let mut command = Command::new(binary::path());
     command.args(["run", "--brokers", &address, "--topic", "bench", "--group", &group, "--url", &url]);
     command.args(["--max-concurrency", "16", "--until-end", "--partitions", "0", "-q"]).args(options);
