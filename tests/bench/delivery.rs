@@ -14,7 +14,6 @@ use sluicegate::relay::dead_letter::replay_progress::path_beside;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TOPIC: &str = "delivery";
 const PARTITIONS: usize = 4;
 const RECORD: usize = 1_000;
 /// `--batch-size`, as it is by default.
@@ -22,7 +21,7 @@ const BATCH: usize = 500;
 /// A machine of which more than this percentage is busy before a round is not quiet.
 const QUIET: u64 = 10;
 
-/// A receiver, and how many requests it gets at once.
+/// A receiver, how many requests it gets at once, and of how many records.
 struct Scenario {
     name: &'static str,
     /// Its answers take between these times, in microseconds.
@@ -31,6 +30,13 @@ struct Scenario {
     /// This part of the records is enough.
     part: usize,
     is_tls: bool,
+}
+
+impl Scenario {
+    /// The topic with its part of the records, which all of them read to the end.
+    fn topic(&self) -> String {
+        format!("delivery-{}", self.part)
+    }
 }
 
 const SCENARIOS: [Scenario; 4] = [
@@ -73,7 +79,7 @@ impl Sender {
         let brokers = setup.broker.address();
         let peer = |name| {
             let mut peer = Command::new(built(name).filter(|_| !scenario.is_tls)?);
-            peer.args([&brokers, TOPIC, &PARTITIONS.to_string(), &count, port, &permits]);
+            peer.args([&brokers, &scenario.topic(), &PARTITIONS.to_string(), &count, port, &permits]);
             Some(peer)
         };
         let mut command = Command::new(binary::path());
@@ -91,7 +97,7 @@ impl Sender {
             Self::Sliding | Self::Batch => {
                 let window = if self == Self::Sliding { "sliding" } else { "batch" };
                 let group = format!("{window}-{}-{round}", scenario.name.replace([' ', ','], "-"));
-                command.args(["run", "--brokers", &brokers, "--topic", TOPIC, "--group", &group]);
+                command.args(["run", "--brokers", &brokers, "--topic", &scenario.topic(), "--group", &group]);
                 command.args(["--partitions", "0,1,2,3", "--until-end", "--window", window]);
             }
             Self::File => {
@@ -252,18 +258,15 @@ fn requests_a_second_and_what_they_cost() {
     let (count, rounds) =
         (wanted("SLUICEGATE_BENCH").unwrap_or(2_000), wanted("SLUICEGATE_ROUNDS").unwrap_or(1));
     let Some(broker) = Broker::start(NEW) else { return };
-    // The records of `Fill` are years old.
-    broker.admin().create(TOPIC, PARTITIONS as u32, 1, &["retention.ms=-1"]);
-    let mut fill = program("Fill");
-    fill.args([
-        &broker.address(),
-        TOPIC,
-        &PARTITIONS.to_string(),
-        &count.to_string(),
-        &RECORD.to_string(),
-        "none",
-    ]);
-    assert_eq!(Program::start(fill).close().last().unwrap().text, "done");
+    for scenario in &SCENARIOS {
+        let (topic, part) = (scenario.topic(), count / scenario.part);
+        // The records of `Fill` are years old.
+        broker.admin().create(&topic, PARTITIONS as u32, 1, &["retention.ms=-1"]);
+        let mut fill = program("Fill");
+        fill.args([broker.address(), topic, PARTITIONS.to_string(), part.to_string()]);
+        fill.args([&RECORD.to_string(), "none"]);
+        assert_eq!(Program::start(fill).close().last().unwrap().text, "done");
+    }
     let lines = target().join("bench-lines");
     write_lines(&lines, SCENARIOS.iter().map(|scenario| count / scenario.part));
     let authority = Authority::new();
