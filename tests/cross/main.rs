@@ -8,14 +8,14 @@ mod support;
 mod terminator;
 
 use sluicegate::kafka::sandbox::{Sandbox, SandboxSettings};
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use support::binary::{self, Running};
 use support::broker::numbers;
 use support::certificates::Authority;
 use support::eventually;
+use support::folder::Folder;
+use support::output::fed;
 use support::receiver::{Receiver, Reply};
 use terminator::{Terminator, VERSIONS, http, kafka};
 
@@ -31,36 +31,9 @@ fn sandbox(topics: &[&str]) -> Sandbox {
 
 /// Writes lines to a topic by a client that is not ours.
 fn kcat(sandbox: &Sandbox, topic: &str, codec: &str, lines: &str) {
-    let mut command = Command::new("kcat");
-    let address = sandbox.address().to_string();
-    command.args(["-q", "-b", &address, "-P", "-t", topic, "-z", codec]).stdin(Stdio::piped());
-    let mut kcat = command.spawn().expect("kcat is installed");
-    kcat.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    assert!(kcat.wait().unwrap().success());
-}
-
-/// A folder of its own for each test, gone at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sluicegate-cross-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// Writes a file in it; its path, as an argument.
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-q", "-b", &sandbox.address().to_string(), "-P", "-t", topic, "-z", codec]);
+    assert!(fed(&mut kcat, lines.as_bytes()).status.success());
 }
 
 fn accepted_once(receiver: &Receiver, count: usize) {
@@ -81,7 +54,7 @@ fn a_webhook_is_spoken_to_over_either_version_of_tls() {
     let (ca, folder) = (authority.pem(), Folder::new("webhook"));
     for (round, version) in VERSIONS.into_iter().enumerate() {
         // A file that was sent is not sent again.
-        let lines = folder.file(&format!("lines-{round}"), &numbers(0, 20));
+        let lines = folder.write(&format!("lines-{round}"), &numbers(0, 20));
         let receiver = Receiver::accepting();
         let secure = Terminator::start(0, version, &certificate, http, receiver.address).unwrap();
         let url = format!("https://{}/hook", secure.address);
@@ -117,7 +90,7 @@ fn a_broker_is_read_over_either_version_of_tls() {
         authority.pem().display()
     );
     let folder = Folder::new("broker");
-    let config = folder.file("client.properties", &properties);
+    let config = folder.write("client.properties", &properties);
     for version in VERSIONS {
         let (sandbox, before) = secured(version, &authority);
         kcat(&sandbox, "orders", "lz4", &numbers(0, EACH));
@@ -159,7 +132,7 @@ fn dead_letters_are_kept_in_a_file_and_in_a_topic_and_replayed_from_both() {
     let address = sandbox.address().to_string();
     kcat(&sandbox, "orders", "zstd", &numbers(0, EACH));
     let folder = Folder::new("dead");
-    let file = folder.file("dead.jsonl", "");
+    let file = folder.write("dead.jsonl", "");
     for (group, place) in [("file", &*file), ("topic", "topic:dead")] {
         let receiver =
             Receiver::start(|request| Reply::Status(if request.text().ends_with('7') { 422 } else { 204 }));

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod coordinator;
 pub mod counter;
 pub mod dice;
+pub mod folder;
 pub mod jvm;
 #[cfg(feature = "kafka")]
 pub mod leader_epochs;

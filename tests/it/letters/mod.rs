@@ -10,35 +10,14 @@ mod topic;
 mod topic_once;
 mod topic_refusals;
 
+use crate::support::folder::Folder;
 use crate::support::receiver::Receiver;
 use sluicegate::record::{Header, Offset, Partition, Record};
 use sluicegate::relay::dead_letter::file::DeadLetterFile;
 use sluicegate::relay::dead_letter::{DeadLetter, DeadLetters, Rejection};
 use sluicegate::text::time::time;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A folder of its own for each test, gone at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sluicegate-letters-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// A path in it, as an argument.
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A letter from `orders-0` with its number as value, refused with this status at that many seconds.
 fn letter(number: i64, status: u16, seconds: u64) -> DeadLetter {

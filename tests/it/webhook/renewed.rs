@@ -3,6 +3,7 @@
 use crate::support::binary;
 use crate::support::certificates::Authority;
 use crate::support::eventually;
+use crate::support::folder::Folder;
 use crate::webhook::peer::{Certificates, Peer, Tls, read_request};
 use crate::webhook::{client_with, post, soon, status};
 use sluicegate::files::Reporter;
@@ -11,37 +12,11 @@ use sluicegate::webhook::keep_alive::ClientSettings;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder that is gone when the test is.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = format!("sluicegate-renewed-{}-{number}", std::process::id());
-        let folder = Self(std::env::temp_dir().join(folder));
-        std::fs::create_dir_all(&folder.0).unwrap();
-        folder
-    }
-
-    /// Writes a copy of a file.
-    fn copy(&self, name: &str, from: &Path) -> PathBuf {
-        std::fs::copy(from, self.0.join(name)).unwrap();
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        std::fs::write(self.0.join(name), text).unwrap();
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Writes a copy of a file into a folder.
+fn copy(folder: &Folder, name: &str, from: &Path) -> PathBuf {
+    std::fs::copy(from, folder.0.join(name)).unwrap();
+    folder.0.join(name)
 }
 
 fn accept(_: usize, tls: &mut Tls<'_>) {
@@ -54,21 +29,21 @@ fn accept(_: usize, tls: &mut Tls<'_>) {
 fn a_renewed_client_certificate_counts_for_new_connections() {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let warn = |text: &str| TOLD.lock().unwrap().push(text.to_owned());
-    let (certificates, folder) = (Certificates::new(), Folder::new());
+    let (certificates, folder) = (Certificates::new(), Folder::new("renewed"));
     let other = Authority::new();
     let foreign = other.issue("client", "DNS:client");
     let peer = Peer::tls(&certificates, true, accept);
     let tls = TlsSettings {
         ca: Some(certificates.authority.pem().into()),
-        client_cert: Some(folder.copy("cert.pem", &foreign.certificate).into()),
-        client_key: Some(folder.copy("key.pem", &foreign.key).into()),
+        client_cert: Some(copy(&folder, "cert.pem", &foreign.certificate).into()),
+        client_key: Some(copy(&folder, "key.pem", &foreign.key).into()),
         reporter: Reporter { warn, ..Reporter::SILENT },
     };
     let client = client_with(&peer.https(), ClientSettings { tls, ..ClientSettings::default() });
     let error = post(&client).unwrap_err();
     assert!(error.text.contains("give a client certificate that it trusts"), "{error}");
-    folder.copy("cert.pem", &certificates.client.certificate);
-    folder.copy("key.pem", &certificates.client.key);
+    copy(&folder, "cert.pem", &certificates.client.certificate);
+    copy(&folder, "key.pem", &certificates.client.key);
     eventually("the renewed certificate is shown", || post(&client).is_ok_and(|answer| answer.status == 204));
     let connections = peer.connections();
     // Half a file, for longer than anybody writes at one.
@@ -86,15 +61,15 @@ fn a_renewed_client_certificate_counts_for_new_connections() {
 
 #[test]
 fn a_renewed_ca_counts_for_new_connections() {
-    let (certificates, folder, foreign) = (Certificates::new(), Folder::new(), Authority::new());
+    let (certificates, folder, foreign) = (Certificates::new(), Folder::new("renewed"), Authority::new());
     let peer = Peer::tls(&certificates, false, accept);
-    let ca = folder.copy("ca.pem", &foreign.pem());
+    let ca = copy(&folder, "ca.pem", &foreign.pem());
     let tls = TlsSettings { ca: Some(ca.into()), ..TlsSettings::default() };
     let client = client_with(&peer.https(), ClientSettings { tls, ..ClientSettings::default() });
     assert!(post(&client).unwrap_err().text.contains("signed by none of the CAs"));
-    folder.copy("ca.pem", &certificates.authority.pem());
+    copy(&folder, "ca.pem", &certificates.authority.pem());
     eventually("the renewed CA is trusted", || post(&client).is_ok());
-    folder.copy("ca.pem", &foreign.pem());
+    copy(&folder, "ca.pem", &foreign.pem());
     eventually("the removed CA is trusted no more", || client.probe(soon()).is_err());
     assert_eq!(status(&client), 204, "a connection that is there stays");
 }
@@ -102,7 +77,7 @@ fn a_renewed_ca_counts_for_new_connections() {
 /// What `check` says of a token endpoint with TLS.
 fn checked(peer: &Peer, folder: &Folder, lines: &str, more: &[&str]) -> String {
     let text = format!("token-url = {}\nclient-id = me\nclient-secret = s\n{lines}", peer.https());
-    let auth = format!("oauth2:{}", folder.write("oauth", &text).display());
+    let auth = format!("oauth2:{}", folder.write("oauth", &text));
     let usual =
         ["check", "--brokers", "127.0.0.1:1", "--topic", "t", "--url", "http://127.0.0.1:1/", "--auth"];
     binary::run(&[&usual[..], &[&auth], more].concat()).expect(1).stdout
@@ -116,7 +91,7 @@ fn give_token(_: usize, tls: &mut Tls<'_>) {
 
 #[test]
 fn the_token_endpoint_sees_no_certificate_of_the_webhooks() {
-    let (certificates, folder) = (Certificates::new(), Folder::new());
+    let (certificates, folder) = (Certificates::new(), Folder::new("renewed"));
     let ca = certificates.authority.pem().display().to_string();
     let client = &certificates.client;
     let (cert, key) = (client.certificate.display().to_string(), client.key.display().to_string());
