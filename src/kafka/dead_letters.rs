@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The time limit of a request: short, since revocations wait for dead letters.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The brokers' time limit for replication: shorter, so that their response comes within the request's.
-pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The bit of `topic_authorized_operations` for WRITE (KIP-430).
 const MAY_WRITE: i32 = 1 << 4;

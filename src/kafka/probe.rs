@@ -44,13 +44,13 @@ pub struct FoundTopics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberState {
     /// The member id, given by the coordinator.
-    pub member_id: String,
+    pub(crate) member_id: String,
     /// The instance id of a static member, given by its operator.
-    pub instance_id: Option<String>,
+    pub(crate) instance_id: Option<String>,
     /// The client id, followed by the host.
-    pub client: String,
+    pub(crate) client: String,
     /// Its assignment.
-    pub partitions: Vec<Partition>,
+    pub(crate) partitions: Vec<Partition>,
 }
 
 /// The state of a group.
@@ -88,7 +88,7 @@ impl Probe {
     }
 
     /// Connects to each broker of the metadata. Returns a sentence about each.
-    pub fn brokers(&mut self) -> Vec<(Address, Result<String, ClusterError>)> {
+    pub(crate) fn brokers(&mut self) -> Vec<(Address, Result<String, ClusterError>)> {
         let known: BTreeMap<i32, Address> = self.connections.cluster().brokers();
         let mut said = Vec::new();
         for (id, address) in known {

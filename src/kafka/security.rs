@@ -22,7 +22,7 @@ impl Protocol {
     const ALL: [Self; 4] = [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl];
 
     /// Kafka's name for it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plaintext => "PLAINTEXT",
             Self::Ssl => "SSL",
@@ -32,17 +32,17 @@ impl Protocol {
     }
 
     /// Parses Kafka's name for it, in upper or lower case.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
     }
 
     /// Whether it uses TLS.
-    pub fn has_tls(self) -> bool {
+    pub(crate) fn has_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
     /// Whether it uses SASL.
-    pub fn has_sasl(self) -> bool {
+    pub(crate) fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
@@ -58,7 +58,7 @@ impl Secret {
     }
 
     /// The text, to be sent or hashed but never shown.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -120,7 +120,7 @@ pub enum TokenSource {
 
 impl TokenSource {
     /// Splits a command line at white space. `None` if it is empty.
-    pub fn command(line: &str) -> Option<Self> {
+    pub(crate) fn command(line: &str) -> Option<Self> {
         let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
         (!words.is_empty()).then_some(Self::Command(words))
     }
@@ -139,7 +139,7 @@ pub struct Security {
 
 impl Security {
     /// Checks whether the settings are consistent and supported by this build.
-    pub fn check(&self) -> Result<(), SecurityError> {
+    pub(crate) fn check(&self) -> Result<(), SecurityError> {
         if self.protocol.has_tls() && cfg!(not(feature = "tls")) {
             return Err(SecurityError::NoTls(self.protocol));
         }
@@ -150,7 +150,7 @@ impl Security {
     }
 
     /// The credentials, if the protocol has SASL.
-    pub fn credentials(&self) -> Option<&Sasl> {
+    pub(crate) fn credentials(&self) -> Option<&Sasl> {
         self.sasl.as_ref().filter(|_| self.protocol.has_sasl())
     }
 }

@@ -92,17 +92,17 @@ pub struct Catalog {
 
 impl Catalog {
     /// The cluster id, if a broker has reported it.
-    pub fn id(&self) -> Option<&Arc<str>> {
+    pub(crate) fn id(&self) -> Option<&Arc<str>> {
         self.id.as_ref()
     }
 
     /// The brokers by id, from the latest metadata.
-    pub fn brokers(&self) -> &BTreeMap<i32, Address> {
+    pub(crate) fn brokers(&self) -> &BTreeMap<i32, Address> {
         &self.brokers
     }
 
     /// Adds a broker that another response than metadata has named.
-    pub fn add_broker(&mut self, id: i32, address: Address) {
+    pub(crate) fn add_broker(&mut self, id: i32, address: Address) {
         self.brokers.insert(id, address);
     }
 
@@ -124,7 +124,7 @@ impl Catalog {
     }
 
     /// The number of partitions of a topic, if it is known.
-    pub fn size(&self, topic: &str) -> Option<i32> {
+    pub(crate) fn size(&self, topic: &str) -> Option<i32> {
         self.topics.get(topic).map(Topic::size)
     }
 

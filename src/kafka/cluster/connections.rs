@@ -53,7 +53,7 @@ impl Connections {
     }
 
     /// The time limit of a request.
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
@@ -63,7 +63,7 @@ impl Connections {
     }
 
     /// Where messages about these connections go.
-    pub fn reporter(&self) -> Reporter {
+    pub(crate) fn reporter(&self) -> Reporter {
         self.cluster.connector.settings().reporter
     }
 
@@ -79,7 +79,7 @@ impl Connections {
     }
 
     /// Like [`call`](Self::call) with another time limit, for requests that the broker holds back.
-    pub fn call_within<R: Request, T>(
+    pub(crate) fn call_within<R: Request, T>(
         &mut self,
         target: Target,
         request: &R,
@@ -133,7 +133,7 @@ impl Connections {
     }
 
     /// Whether the broker offers this API in a version spoken here.
-    pub fn supports(&mut self, target: Target, api: ApiKey) -> Result<bool, ClusterError> {
+    pub(crate) fn supports(&mut self, target: Target, api: ApiKey) -> Result<bool, ClusterError> {
         Ok(self.open(target)?.versions().supports(api))
     }
 
@@ -151,7 +151,7 @@ impl Connections {
     }
 
     /// Resets a connection, so that requests still in flight on it are discarded if they have not arrived yet.
-    pub fn reset(&mut self, target: Target) {
+    pub(crate) fn reset(&mut self, target: Target) {
         if let Some(connection) = self.take(target) {
             connection.reset();
         }

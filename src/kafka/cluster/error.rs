@@ -92,22 +92,22 @@ pub enum Subject {
 
 impl ClusterError {
     /// An error code in the response to a request about the cluster as a whole.
-    pub fn of_cluster(api: ApiKey, code: ErrorCode) -> Self {
+    pub(crate) fn of_cluster(api: ApiKey, code: ErrorCode) -> Self {
         Self::Broker { api, subject: Subject::Cluster, code }
     }
 
     /// An error code in the response to a request about a topic.
-    pub fn of_topic(api: ApiKey, topic: &str, code: ErrorCode) -> Self {
+    pub(crate) fn of_topic(api: ApiKey, topic: &str, code: ErrorCode) -> Self {
         Self::Broker { api, subject: Subject::Topic(topic.into()), code }
     }
 
     /// An error code in the response to a request about a partition.
-    pub fn of_partition(api: ApiKey, partition: &Partition, code: ErrorCode) -> Self {
+    pub(crate) fn of_partition(api: ApiKey, partition: &Partition, code: ErrorCode) -> Self {
         Self::Broker { api, subject: Subject::Partition(partition.clone()), code }
     }
 
     /// An error code in the response to a request about a group.
-    pub fn of_group(api: ApiKey, group: &str, code: ErrorCode) -> Self {
+    pub(crate) fn of_group(api: ApiKey, group: &str, code: ErrorCode) -> Self {
         Self::Broker { api, subject: Subject::Group(group.into()), code }
     }
 
@@ -132,7 +132,7 @@ impl ClusterError {
     }
 
     /// The broker's error code, where a broker has answered with one.
-    pub fn code(&self) -> Option<ErrorCode> {
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Broker { code, .. } => Some(*code),
             _ => None,

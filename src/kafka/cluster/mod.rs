@@ -82,12 +82,12 @@ impl Cluster {
     }
 
     /// The cluster id, if a broker has reported it.
-    pub fn id(&self) -> Option<Arc<str>> {
+    pub(crate) fn id(&self) -> Option<Arc<str>> {
         self.known().id().cloned()
     }
 
     /// The id of a topic; zero if it is not known.
-    pub fn topic_id(&self, topic: &str) -> Uuid {
+    pub(crate) fn topic_id(&self, topic: &str) -> Uuid {
         self.known().topic_id(topic)
     }
 
@@ -97,17 +97,17 @@ impl Cluster {
     }
 
     /// The broker id and the epoch of a partition's leader.
-    pub fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
         self.place(topic, partition).leader.map(|leader| (leader.broker, leader.epoch))
     }
 
     /// The number of partitions of each known topic.
-    pub fn sizes(&self) -> TopicSizes {
+    pub(crate) fn sizes(&self) -> TopicSizes {
         self.known().sizes()
     }
 
     /// The number of partitions of a topic, if it is known.
-    pub fn size(&self, topic: &str) -> Option<i32> {
+    pub(crate) fn size(&self, topic: &str) -> Option<i32> {
         self.known().size(topic)
     }
 
@@ -120,18 +120,18 @@ impl Cluster {
     }
 
     /// The known leader has denied that it leads: the next metadata is accepted whatever its epoch.
-    pub fn leader_refused(&self, topic: &str, partition: i32) {
+    pub(crate) fn leader_refused(&self, topic: &str, partition: i32) {
         self.known().leader_refused(topic, partition);
     }
 
     /// A broker has answered a request about the topic of this id with an error. If it doesn't know the topic, metadata
     /// that names a former id is believed sooner.
-    pub fn topic_refused(&self, topic: &str, id: Uuid, code: ErrorCode) {
+    pub(crate) fn topic_refused(&self, topic: &str, id: Uuid, code: ErrorCode) {
         self.known().topic_refused(topic, id, code);
     }
 
     /// A broker has answered a fetch that named the topic by this id: a lagging broker can't bring back a former one.
-    pub fn topic_served(&self, topic: &str, id: Uuid) {
+    pub(crate) fn topic_served(&self, topic: &str, id: Uuid) {
         self.known().topic_served(topic, id);
     }
 }

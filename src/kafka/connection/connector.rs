@@ -116,7 +116,7 @@ impl Connector {
     }
 
     /// The settings of all its connections.
-    pub fn settings(&self) -> &ConnectorSettings {
+    pub(crate) fn settings(&self) -> &ConnectorSettings {
         &self.0.settings
     }
 

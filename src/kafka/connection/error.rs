@@ -127,7 +127,7 @@ impl ConnectionError {
     }
 
     /// Whether the login was refused.
-    pub fn is_refused_login(&self) -> bool {
+    pub(crate) fn is_refused_login(&self) -> bool {
         match self {
             Self::Authentication { fatal, .. } => *fatal,
             Self::Refused { reason, .. } => reason.is_refused_login(),
@@ -136,7 +136,7 @@ impl ConnectionError {
     }
 
     /// Whether the peer has answered, but not with Kafka's protocol.
-    pub fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Greeting { reason, .. } => reason.is_foreign(),
             Self::Frame { .. } | Self::Order { .. } | Self::Decode { .. } => true,

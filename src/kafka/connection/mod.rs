@@ -133,14 +133,14 @@ impl Connection {
     }
 
     /// Whether it has been idle for longer than [`ConnectorSettings::max_idle`].
-    pub fn is_stale(&self, now: Instant) -> bool {
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
         let most = self.connector.settings().max_idle;
         !most.is_zero() && now.saturating_duration_since(self.last_used) > most
     }
 
     /// Closes the connection with a TCP reset, which discards sent data that the broker has not read. Its cancellers
     /// have to be dropped too.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         self.wire.stream().abort_on_drop();
     }
 
@@ -166,7 +166,11 @@ impl Connection {
 
     /// Reauthenticates if the session is about to end (KIP-368) and no response is due. A connection that always awaits
     /// a response is closed by its broker when the session ends.
-    pub fn reauthenticate_if_due(&mut self, now: Instant, deadline: Instant) -> Result<(), ConnectionError> {
+    pub(crate) fn reauthenticate_if_due(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<(), ConnectionError> {
         if self.reauthenticate_at.is_some_and(|due| due <= now) && !self.wire.awaits_answers() {
             let renewed = self.authenticate(deadline);
             renewed.map_err(|error| self.connector.refused(&self.wire.broker, error))?;

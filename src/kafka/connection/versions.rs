@@ -25,9 +25,9 @@ pub struct Versions(Vec<ApiVersionsResponseKey>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The API.
-    pub api: ApiKey,
+    pub(crate) api: ApiKey,
     /// The broker's lowest and highest version; `None` if it lacks the API.
-    pub range: Option<(i16, i16)>,
+    pub(crate) range: Option<(i16, i16)>,
 }
 
 impl Versions {
@@ -38,7 +38,7 @@ impl Versions {
     }
 
     /// The broker's lowest and highest version of an API; `None` if it lacks the API.
-    pub fn range(&self, api: ApiKey) -> Option<(i16, i16)> {
+    pub(crate) fn range(&self, api: ApiKey) -> Option<(i16, i16)> {
         let place = self.0.binary_search_by_key(&api.number(), |key| key.api_key).ok()?;
         self.0.get(place).map(|key| (key.min_version, key.max_version))
     }
@@ -49,14 +49,14 @@ impl Versions {
     }
 
     /// Like [`negotiated`](Self::negotiated), but at most `newest`.
-    pub fn negotiated_up_to(&self, api: ApiKey, newest: i16) -> Option<i16> {
+    pub(crate) fn negotiated_up_to(&self, api: ApiKey, newest: i16) -> Option<i16> {
         let (lowest, highest) = self.range(api)?;
         let version = highest.min(newest);
         (version >= lowest.max(oldest_asked(api))).then_some(version)
     }
 
     /// Whether there is a common version of an API.
-    pub fn supports(&self, api: ApiKey) -> bool {
+    pub(crate) fn supports(&self, api: ApiKey) -> bool {
         self.negotiated(api).is_some()
     }
 

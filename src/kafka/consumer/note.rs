@@ -17,7 +17,7 @@ const LONGEST_CLUSTER_ID: usize = 22;
 
 /// The longest [text](Note::text), in bytes, with which a note fits into what brokers take by default
 /// (`offset.metadata.max.bytes`, 4,096).
-pub const LONGEST_TEXT: usize = 3_950;
+pub(crate) const LONGEST_TEXT: usize = 3_950;
 
 /// The metadata of a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

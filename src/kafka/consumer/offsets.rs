@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// `timestamp` of a ListOffsets request: the end of the log.
-pub const LATEST: i64 = -1;
+pub(crate) const LATEST: i64 = -1;
 /// `timestamp` of a ListOffsets request: the first record.
-pub const EARLIEST: i64 = -2;
+pub(crate) const EARLIEST: i64 = -2;
 
 /// The answer or the error code of each partition. A partition that the response lacks is missing.
-pub type Answers<T> = HashMap<Partition, Result<T, ErrorCode>>;
+pub(crate) type Answers<T> = HashMap<Partition, Result<T, ErrorCode>>;
 
 /// Groups partitions by topic, as requests need them.
 fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> BTreeMap<&'a str, Vec<T>> {
@@ -35,7 +35,7 @@ fn by_topic<'a, T>(partitions: impl IntoIterator<Item = (&'a Partition, T)>) -> 
 
 /// The group's committed positions of these partitions; `None` where nothing is committed. Looks up the `coordinator`
 /// if it is not known, and forgets it after an error.
-pub fn committed(
+pub(crate) fn committed(
     connections: &mut Connections,
     coordinator: &mut Option<i32>,
     group: &str,
@@ -92,7 +92,7 @@ pub fn committed(
 /// The first offset at or after `timestamp` (milliseconds since 1970, [`LATEST`] or [`EARLIEST`]) of partitions that
 /// `broker` leads, given with their leader epochs; `None` if all records are older. The latest offset is the last
 /// stable one, or with `uncommitted` the high watermark.
-pub fn list_at(
+pub(crate) fn list_at(
     connections: &mut Connections,
     broker: i32,
     timestamp: i64,
@@ -124,7 +124,7 @@ pub fn list_at(
 }
 
 /// The bounds of the logs that `broker` leads, and the first offset at or after the time `at`.
-pub fn bounds(
+pub(crate) fn bounds(
     connections: &mut Connections,
     broker: i32,
     partitions: &[(&Partition, i32)],
@@ -153,27 +153,22 @@ pub fn bounds(
 
 /// Offsets collected from several brokers.
 #[derive(Debug, Default)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// By partition; `None` if all records are older than the timestamp. Without those that failed.
-    pub offsets: HashMap<Partition, Option<i64>>,
+    pub(crate) offsets: HashMap<Partition, Option<i64>>,
     /// The first error, of partitions that are not in `offsets`.
     pub failed: Option<ClusterError>,
 }
 
 impl Listed {
     /// All offsets, or the first error.
-    pub fn all(self) -> Result<HashMap<Partition, Option<i64>>, ClusterError> {
+    pub(crate) fn all(self) -> Result<HashMap<Partition, Option<i64>>, ClusterError> {
         self.failed.map_or(Ok(self.offsets), Err)
-    }
-
-    /// The offset of a partition, if it has one.
-    pub fn get(&self, partition: &Partition) -> Option<i64> {
-        self.offsets.get(partition).copied().flatten()
     }
 }
 
 /// Like [`list_at`], for partitions of any leaders.
-pub fn list(
+pub(crate) fn list(
     connections: &mut Connections,
     timestamp: i64,
     partitions: &[Partition],
@@ -214,7 +209,7 @@ pub fn list(
 
 /// The end offsets of leader epochs, or of the largest epochs before them, at `broker` (KIP-320). Each partition comes
 /// with the current leader epoch and the epoch in question.
-pub fn epoch_ends(
+pub(crate) fn epoch_ends(
     connections: &mut Connections,
     broker: i32,
     partitions: &[(&Partition, i32, i32)],

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A failure is reported once it lasts this long.
-pub const TELL_AFTER: Duration = Duration::from_secs(8);
+pub(crate) const TELL_AFTER: Duration = Duration::from_secs(8);
 /// Further partitions with a failure that was reported already are reported after this time at the earliest.
 const TELL_MORE_AFTER: Duration = Duration::from_secs(10);
 /// The time until the first reminder; it doubles with each further one,
@@ -54,7 +54,7 @@ pub(crate) fn is_stalled(cursor: &Cursor, now: Instant) -> bool {
 
 impl Report {
     /// Takes the output of a cursor.
-    pub fn hear(&mut self, partition: &Partition, output: Output) {
+    pub(crate) fn hear(&mut self, partition: &Partition, output: Output) {
         match output {
             Output::Moved(PositionChange::First { next, bounds }, _) => {
                 let of_topic = self.firsts.entry(partition.topic().to_owned()).or_default();
@@ -120,7 +120,7 @@ impl Report {
     }
 
     /// Notices of single partitions, each once.
-    pub fn of_partitions(&mut self) -> Vec<ConsumerNotice> {
+    pub(crate) fn of_partitions(&mut self) -> Vec<ConsumerNotice> {
         let omitted = std::mem::take(&mut self.omitted);
         let mut notices = std::mem::take(&mut self.waiting);
         notices.extend((omitted > 0).then_some(ConsumerNotice::Omitted(omitted)));
@@ -128,7 +128,7 @@ impl Report {
     }
 
     /// All notices that are due, each once.
-    pub fn notices(&mut self) -> Vec<ConsumerNotice> {
+    pub(crate) fn notices(&mut self) -> Vec<ConsumerNotice> {
         for (topic, (partitions, before, behind)) in std::mem::take(&mut self.firsts) {
             self.say(ConsumerNotice::NothingCommitted { topic, partitions, before, behind });
         }

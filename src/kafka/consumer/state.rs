@@ -40,37 +40,37 @@ pub(crate) struct Shared {
 /// The shared state.
 pub(crate) struct State {
     /// The assigned partitions; sorted, so that requests are alike.
-    pub cursors: BTreeMap<Partition, Cursor>,
+    pub(crate) cursors: BTreeMap<Partition, Cursor>,
     /// Batches fetched and not delivered yet.
-    pub chunks: VecDeque<Chunk>,
+    pub(crate) chunks: VecDeque<Chunk>,
     /// The size of all batches in bytes, including the one that is being delivered.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Delivered before any records.
-    pub events: VecDeque<ConsumerEvent>,
+    pub(crate) events: VecDeque<ConsumerEvent>,
     /// Set while the brokers can't be reached.
-    pub unreachable: Option<Unreachable>,
+    pub(crate) unreachable: Option<Unreachable>,
     /// The fatal error; the first one counts.
-    pub failure: Option<Arc<ConsumerError>>,
+    pub(crate) failure: Option<Arc<ConsumerError>>,
     /// Partitions are assigned and no rebalance is known to be under way.
-    pub settled: bool,
+    pub(crate) settled: bool,
     /// A refresh of the metadata was requested.
-    pub metadata_wanted: bool,
+    pub(crate) metadata_wanted: bool,
     /// The subscribed topics, and the partition counts of the known ones; `None` before the first metadata.
-    pub subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
+    pub(crate) subscribed: Option<(BTreeSet<Arc<str>>, TopicSizes)>,
     /// The brokers that have a fetcher.
-    pub fetchers: BTreeSet<i32>,
+    pub(crate) fetchers: BTreeSet<i32>,
     /// Cancel the fetches in flight, by broker.
-    pub cancellers: HashMap<i32, Canceller>,
+    pub(crate) cancellers: HashMap<i32, Canceller>,
     /// The member and generation that commits carry; `None` while not a member.
-    pub stamp: Option<Stamp>,
+    pub(crate) stamp: Option<Stamp>,
     /// Revoked partitions that were released, for the member to take.
-    pub released: Vec<Partition>,
+    pub(crate) released: Vec<Partition>,
     /// Error codes of refused commits, for the member to take.
-    pub commit_errors: Vec<(Stamp, ErrorCode)>,
+    pub(crate) commit_errors: Vec<(Stamp, ErrorCode)>,
     /// The member's thread runs: the group has not been left yet.
-    pub is_member: bool,
+    pub(crate) is_member: bool,
     /// The consumer is closed: all threads have to end.
-    pub closed: bool,
+    pub(crate) closed: bool,
     rules: Rules,
     explain: Explain,
     serials: Serials,
@@ -80,34 +80,34 @@ pub(crate) struct State {
 /// One batch, decompressed, with its records not yet decoded.
 pub(crate) struct Chunk {
     /// Its partition.
-    pub partition: Partition,
+    pub(crate) partition: Partition,
     /// The number of the assignment that it was fetched for.
-    pub assignment: u64,
+    pub(crate) assignment: u64,
     /// An iterator over the records.
-    pub records: Records,
+    pub(crate) records: Records,
     /// Its share of the buffer in bytes.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// The offset after the last delivered record.
-    pub handed: i64,
+    pub(crate) handed: i64,
 }
 
 /// One partition of a request to a broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// The partition.
-    pub partition: Partition,
+    pub(crate) partition: Partition,
     /// The id of its topic; zero where the brokers have no topic ids.
-    pub topic: Uuid,
+    pub(crate) topic: Uuid,
     /// The number of its assignment.
-    pub assignment: u64,
+    pub(crate) assignment: u64,
     /// The state of the cursor that the response has to match, with the fetch offset.
-    pub ask: Ask,
+    pub(crate) ask: Ask,
     /// The leader epoch from the metadata; -1 if it is not known.
-    pub leader_epoch: i32,
+    pub(crate) leader_epoch: i32,
     /// Whether the request goes to a follower.
-    pub of_replica: bool,
+    pub(crate) of_replica: bool,
     /// Whether the leader must not redirect to a nearer replica.
-    pub of_leader_alone: bool,
+    pub(crate) of_leader_alone: bool,
 }
 
 /// What a fetcher does next.
@@ -123,40 +123,40 @@ pub(crate) enum Plan {
 /// A batch of a fetch response.
 pub(crate) struct Fetched {
     /// Its records; `None` for a control batch or an aborted transaction.
-    pub chunk: Option<Chunk>,
+    pub(crate) chunk: Option<Chunk>,
     /// The next offset to fetch.
-    pub next: i64,
+    pub(crate) next: i64,
     /// Its first offset, and the leader epoch under which it was written.
-    pub epoch: Option<(i64, i32)>,
+    pub(crate) epoch: Option<(i64, i32)>,
 }
 
 impl Shared {
     /// No partitions yet.
-    pub fn new(rules: Rules, explain: Explain) -> Self {
+    pub(crate) fn new(rules: Rules, explain: Explain) -> Self {
         let (events, room, work) = (Condvar::new(), Condvar::new(), Condvar::new());
         Self { state: Mutex::new(State::new(rules, explain)), events, room, work }
     }
 
     /// Locks the state. Don't hold it across I/O.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic can't leave the state half changed: no change calls anything that may panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes all waiting threads.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.events.notify_all();
         self.room.notify_all();
         self.work.notify_all();
     }
 
     /// Wakes the fetchers, when there is room in the buffer again.
-    pub fn wake_fetchers(&self) {
+    pub(crate) fn wake_fetchers(&self) {
         self.room.notify_all();
     }
 
     /// Waits for records or events until `deadline`.
-    pub fn wait_for_events<'a>(
+    pub(crate) fn wait_for_events<'a>(
         &self,
         state: MutexGuard<'a, State>,
         deadline: Instant,
@@ -165,7 +165,7 @@ impl Shared {
     }
 
     /// Waits for work of the metadata thread or the member until `deadline`.
-    pub fn wait_for_work<'a>(
+    pub(crate) fn wait_for_work<'a>(
         &self,
         state: MutexGuard<'a, State>,
         deadline: Instant,
@@ -174,7 +174,7 @@ impl Shared {
     }
 
     /// Sleeps for `time`, or until closed. Returns `false` once closed.
-    pub fn pause(&self, time: Duration) -> bool {
+    pub(crate) fn pause(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut state = self.lock();
         while !state.closed && Instant::now() < deadline {
@@ -184,32 +184,32 @@ impl Shared {
     }
 
     /// Queues a notice for the next poll.
-    pub fn notify(&self, notice: &ConsumerNotice) {
+    pub(crate) fn notify(&self, notice: &ConsumerNotice) {
         self.lock().notify(notice);
         self.wake();
     }
 
     /// Queues a notice with the caller's text.
-    pub fn notify_of(&self, severity: Severity, text: String) {
+    pub(crate) fn notify_of(&self, severity: Severity, text: String) {
         self.lock().events.push_back(ConsumerEvent::Notice(Notice { severity, text }));
         self.wake();
     }
 
     /// Ends the consumer with an error. The first error counts.
-    pub fn fail(&self, error: impl Into<ConsumerError>) {
+    pub(crate) fn fail(&self, error: impl Into<ConsumerError>) {
         self.lock().fail(error.into());
         self.wake();
     }
 
     /// An error in words for people.
-    pub fn explain(&self, error: &(dyn std::error::Error + 'static)) -> String {
+    pub(crate) fn explain(&self, error: &(dyn std::error::Error + 'static)) -> String {
         let explain = self.lock().explain;
         explain(error)
     }
 
     /// Waits until there is a request to send to `broker`, and room for its records. Returns [`Plan::End`] after
     /// `patience` without any partition at that broker.
-    pub fn plan(&self, broker: i32, limit: usize, turn: usize, patience: Duration) -> Plan {
+    pub(crate) fn plan(&self, broker: i32, limit: usize, turn: usize, patience: Duration) -> Plan {
         let began = Instant::now();
         let mut state = self.lock();
         loop {
@@ -245,7 +245,7 @@ impl Shared {
 
     /// Adds a fetched batch once there is room for it, and advances the cursor past it. Returns `false` if the batch is
     /// no longer wanted.
-    pub fn fetched(&self, asked: &mut Asked, batch: Fetched, limit: usize) -> bool {
+    pub(crate) fn fetched(&self, asked: &mut Asked, batch: Fetched, limit: usize) -> bool {
         /// Bounds one wait; the loop then waits again.
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
         let Fetched { chunk, next, epoch } = batch;
@@ -272,7 +272,7 @@ impl Shared {
     }
 
     /// A fetch of this partition succeeded. `log_end` is the end of its log.
-    pub fn fetch_succeeded(&self, asked: &Asked, log_end: Option<i64>) {
+    pub(crate) fn fetch_succeeded(&self, asked: &Asked, log_end: Option<i64>) {
         let mut state = self.lock();
         if state.reading(asked).is_some() {
             state.change(&asked.partition, |cursor, _| cursor.fetch_succeeded(log_end));
@@ -280,19 +280,23 @@ impl Shared {
     }
 
     /// Applies a change to a cursor and wakes all threads.
-    pub fn change(&self, partition: &Partition, what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>) {
+    pub(crate) fn change(
+        &self,
+        partition: &Partition,
+        what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>,
+    ) {
         self.lock().change(partition, what);
         self.wake();
     }
 
     /// A request about this partition failed.
-    pub fn failed(&self, asked: &Asked, trouble: Trouble) {
+    pub(crate) fn failed(&self, asked: &Asked, trouble: Trouble) {
         let now = Instant::now();
         self.change(&asked.partition, |cursor, serials| cursor.failed(asked.ask, trouble, now, serials));
     }
 
     /// Requests a refresh of the metadata.
-    pub fn want_metadata(&self) {
+    pub(crate) fn want_metadata(&self) {
         self.lock().metadata_wanted = true;
         self.wake();
     }
@@ -330,7 +334,7 @@ impl State {
     }
 
     /// Queues a notice for the next poll.
-    pub fn notify(&mut self, notice: &ConsumerNotice) {
+    pub(crate) fn notify(&mut self, notice: &ConsumerNotice) {
         let (severity, text) = (notice.severity(), (self.explain)(notice));
         self.events.push_back(ConsumerEvent::Notice(Notice { severity, text }));
     }
@@ -343,7 +347,7 @@ impl State {
     }
 
     /// The operator's rules.
-    pub fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         self.rules
     }
 
@@ -372,7 +376,7 @@ impl State {
     }
 
     /// The partitions whose committed positions are to be looked up now.
-    pub fn unresolved(&self, now: Instant) -> Vec<(Partition, Ask)> {
+    pub(crate) fn unresolved(&self, now: Instant) -> Vec<(Partition, Ask)> {
         let open = self.cursors.iter().filter_map(|(partition, cursor)| {
             let (_, ask) = cursor.question(now).filter(|(question, _)| *question == Question::Committed)?;
             Some((partition.clone(), ask))
@@ -390,19 +394,19 @@ impl State {
     }
 
     /// When the next partition returns from a follower to its leader.
-    pub fn next_return_to_leader(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_return_to_leader(&self, now: Instant) -> Option<Instant> {
         self.cursors.values().filter_map(Cursor::replica_until).filter(|until| *until > now).min()
     }
 
     /// Adds a newly assigned partition.
-    pub fn add(&mut self, partition: Partition) {
+    pub(crate) fn add(&mut self, partition: Partition) {
         let cursor = Cursor::new(&mut self.serials);
         self.drop_chunks(&partition);
         self.cursors.insert(partition, cursor);
     }
 
     /// Applies a change to a cursor and dispatches its outputs.
-    pub fn change(
+    pub(crate) fn change(
         &mut self,
         partition: &Partition,
         what: impl FnOnce(&mut Cursor, &mut Serials) -> Vec<Output>,
@@ -448,24 +452,24 @@ impl State {
     }
 
     /// Collects notices of partitions that have been failing for long.
-    pub fn look_at_troubles(&mut self, now: Instant) {
+    pub(crate) fn look_at_troubles(&mut self, now: Instant) {
         self.report.look(&mut self.cursors, now);
     }
 
     /// Queues the notices about cursors that are due.
-    pub fn report_events(&mut self) {
+    pub(crate) fn report_events(&mut self) {
         for notice in self.report.notices() {
             self.notify(&notice);
         }
     }
 
     /// The number of wanted partitions that could not be read for long.
-    pub fn stalled(&self, now: Instant) -> usize {
+    pub(crate) fn stalled(&self, now: Instant) -> usize {
         self.cursors.values().filter(|cursor| super::report::is_stalled(cursor, now)).count()
     }
 
     /// Revokes a partition. Returns whether the caller knows it, and so has to release it first.
-    pub fn revoke(&mut self, partition: &Partition) -> bool {
+    pub(crate) fn revoke(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         let Some(cursor) = self.cursors.get_mut(partition) else { return false };
         if !cursor.is_announced() {
@@ -477,7 +481,7 @@ impl State {
     }
 
     /// Removes a partition. Returns whether the caller knew it.
-    pub fn remove(&mut self, partition: &Partition) -> bool {
+    pub(crate) fn remove(&mut self, partition: &Partition) -> bool {
         self.drop_chunks(partition);
         self.cursors.remove(partition).is_some_and(|cursor| cursor.is_announced())
     }
@@ -514,24 +518,24 @@ impl State {
     }
 
     /// Whether an assignment, revocation or loss is queued, which goes before any further record.
-    pub fn has_partition_events(&self) -> bool {
+    pub(crate) fn has_partition_events(&self) -> bool {
         self.events.iter().any(|event| !matches!(event, ConsumerEvent::Notice(_)))
     }
 
     /// Whether the partition has been assigned without interruption since this checkpoint was made, with the same log.
-    pub fn is_current(&self, checkpoint: &Checkpoint) -> bool {
+    pub(crate) fn is_current(&self, checkpoint: &Checkpoint) -> bool {
         let cursor = self.cursors.get(&checkpoint.position.partition);
         cursor.is_some_and(|cursor| cursor.is_announced() && cursor.assignment() == checkpoint.assignment)
     }
 
     /// Takes the first batch whose partition is not throttled.
-    pub fn next_chunk(&mut self) -> Option<Chunk> {
+    pub(crate) fn next_chunk(&mut self) -> Option<Chunk> {
         let place = self.chunks.iter().position(|chunk| !self.is_throttled(&chunk.partition))?;
         self.chunks.remove(place)
     }
 
     /// Puts back a batch whose partition is throttled, before its later ones; returns any other.
-    pub fn put_back(&mut self, chunk: Chunk) -> Option<Chunk> {
+    pub(crate) fn put_back(&mut self, chunk: Chunk) -> Option<Chunk> {
         if !self.is_throttled(&chunk.partition) {
             return Some(chunk);
         }
@@ -540,13 +544,13 @@ impl State {
     }
 
     /// Whether there is a batch whose partition is not throttled.
-    pub fn has_chunks(&self) -> bool {
+    pub(crate) fn has_chunks(&self) -> bool {
         self.chunks.iter().any(|chunk| !self.is_throttled(&chunk.partition))
     }
 
     /// Positions that moved without a record to deliver: past transaction markers and compacted offsets. Only valid
     /// while no batch is waiting.
-    pub fn skipped(&mut self) -> Vec<Position> {
+    pub(crate) fn skipped(&mut self) -> Vec<Position> {
         let passed = self.cursors.iter_mut().filter_map(|(partition, cursor)| {
             let next = Offset(cursor.skipped()?);
             Some(Position { partition: partition.clone(), next })
@@ -555,7 +559,7 @@ impl State {
     }
 
     /// Whether the records of a batch are still wanted.
-    pub fn wants(&self, chunk: &Chunk) -> bool {
+    pub(crate) fn wants(&self, chunk: &Chunk) -> bool {
         let going = |cursor: &Cursor| matches!(cursor.phase(), Phase::Revoked | Phase::Stopped);
         let cursor = self.cursors.get(&chunk.partition);
         cursor.is_some_and(|cursor| cursor.assignment() == chunk.assignment && !going(cursor))

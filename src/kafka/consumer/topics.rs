@@ -31,13 +31,13 @@ impl Topics {
     }
 
     /// The names, if there is no pattern; `None` if all topics of the cluster have to be looked at.
-    pub fn names(&self) -> Option<Vec<&str>> {
+    pub(crate) fn names(&self) -> Option<Vec<&str>> {
         self.patterns.is_empty().then(|| self.names.iter().map(String::as_str).collect())
     }
 
     /// The existing topics that match, and all named topics whether they exist or not. Internal topics, which begin
     /// with `__`, have to be named.
-    pub fn choose<'a>(&self, there: impl Iterator<Item = &'a Arc<str>>) -> BTreeSet<Arc<str>> {
+    pub(crate) fn choose<'a>(&self, there: impl Iterator<Item = &'a Arc<str>>) -> BTreeSet<Arc<str>> {
         let matches = |name: &&Arc<str>| {
             !name.starts_with("__") && self.patterns.iter().any(|pattern| pattern.is_match(name))
         };

@@ -18,20 +18,20 @@
 use std::collections::BTreeSet;
 
 /// Tells destinations apart without revealing them.
-pub type Digest = [u8; 8];
+pub(crate) type Digest = [u8; 8];
 
 /// What a member says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// Of its destination.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// It has taken up an assignment before.
-    pub is_admitted: bool,
+    pub(crate) is_admitted: bool,
 }
 
 /// How a member's destination compares with those of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
+pub(crate) enum Comparison {
     /// All send to the same one.
     Same,
     /// Others send elsewhere.
@@ -42,7 +42,7 @@ pub enum Comparison {
 
 /// The comparison for each member, in their order; `None` for those that say nothing about themselves. `leader` is the
 /// digest of the leader, which is one of the members.
-pub fn compare(leader: Digest, members: &[Option<Sender>]) -> Vec<Option<Comparison>> {
+pub(crate) fn compare(leader: Digest, members: &[Option<Sender>]) -> Vec<Option<Comparison>> {
     let senders = || members.iter().flatten();
     let is_mixed = senders().any(|sender| sender.digest != leader);
     let mut first: BTreeSet<Digest> =

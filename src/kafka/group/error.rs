@@ -62,7 +62,7 @@ impl GroupError {
     }
 
     /// The error code in the protocol.
-    pub fn code(self) -> i16 {
+    pub(crate) fn code(self) -> i16 {
         match self {
             Self::Other(code) => code,
             named => Self::NAMED.iter().find(|(_, error)| *error == named).map_or(-1, |(code, _)| *code),

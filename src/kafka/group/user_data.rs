@@ -22,13 +22,13 @@ const COMPARISON: u8 = 2;
 
 /// The entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UserData {
+pub(crate) struct UserData {
     /// A member's claim on the group's limit, or the leader's grant.
-    pub share: Option<u32>,
+    pub(crate) share: Option<u32>,
     /// From a member: where it sends.
-    pub sender: Option<Sender>,
+    pub(crate) sender: Option<Sender>,
     /// From the leader: how that compares with the others.
-    pub comparison: Option<Comparison>,
+    pub(crate) comparison: Option<Comparison>,
 }
 
 impl UserData {

@@ -63,7 +63,7 @@ pub struct Config {
 }
 
 /// Records of topics by the `kafka` crate.
-pub struct KafkaCrate {
+pub(crate) struct KafkaCrate {
     shared: Arc<Shared>,
     committer: Committer,
     fetcher: Option<JoinHandle<()>>,
@@ -170,7 +170,7 @@ impl State {
 impl KafkaCrate {
     /// Begins to fetch in a thread of its own. Nothing fails here: brokers that can't be reached are tried again,
     /// and what can't be mended comes out of the first poll.
-    pub fn open(config: Config) -> Self {
+    pub(crate) fn open(config: Config) -> Self {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let committer = Committer::start(config.brokers.clone(), config.group.clone());
         let fetcher = {

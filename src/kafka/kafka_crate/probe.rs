@@ -21,7 +21,7 @@ pub struct PartitionState {
 }
 
 /// Whether one broker answers, and as what: an error says what to do.
-pub fn broker(address: &str) -> Result<(), String> {
+pub(crate) fn broker(address: &str) -> Result<(), String> {
     match version::ask(&[address.to_owned()]) {
         Verdict::Fits => Ok(()),
         Verdict::Unreachable(text) | Verdict::Unfit(text) => Err(text),
@@ -29,7 +29,7 @@ pub fn broker(address: &str) -> Result<(), String> {
 }
 
 /// How the partitions stand that a run with this configuration would read.
-pub fn partitions(config: &Config) -> Result<Vec<PartitionState>, String> {
+pub(crate) fn partitions(config: &Config) -> Result<Vec<PartitionState>, String> {
     look(config).map_err(|fault| fault.text().to_owned())
 }
 

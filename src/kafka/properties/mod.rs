@@ -226,9 +226,9 @@ fn assignors(entries: &mut Entries) -> Result<Vec<Assignor>, PropertiesError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PropertiesError {
     /// The line of the key, counted from 1; `None` where it is about the whole file.
-    pub line: Option<usize>,
+    pub(crate) line: Option<usize>,
     /// What is wrong and what to do.
-    pub sentence: String,
+    pub(crate) sentence: String,
 }
 
 impl PropertiesError {

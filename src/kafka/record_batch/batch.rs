@@ -56,7 +56,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The leader epoch under which it was written; -1 if unknown.
-    pub fn partition_leader_epoch(&self) -> i32 {
+    pub(crate) fn partition_leader_epoch(&self) -> i32 {
         self.partition_leader_epoch
     }
 
@@ -71,7 +71,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The first record's sequence number; -1 if it has none.
-    pub fn base_sequence(&self) -> i32 {
+    pub(crate) fn base_sequence(&self) -> i32 {
         self.base_sequence
     }
 
@@ -89,7 +89,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The latest timestamp of its records, in milliseconds since 1970; -1 if unknown.
-    pub fn max_timestamp(&self) -> i64 {
+    pub(crate) fn max_timestamp(&self) -> i64 {
         self.max_timestamp
     }
 

@@ -8,12 +8,12 @@ pub(super) const PREFIX: usize = 12;
 pub(super) struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub fn remaining(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         self.0.len()
     }
 
     #[inline]
-    pub fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(bytes)
@@ -27,33 +27,33 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    pub fn i8(&mut self) -> Option<i8> {
+    pub(crate) fn i8(&mut self) -> Option<i8> {
         self.array().map(i8::from_be_bytes)
     }
 
     #[inline]
-    pub fn i16(&mut self) -> Option<i16> {
+    pub(crate) fn i16(&mut self) -> Option<i16> {
         self.array().map(i16::from_be_bytes)
     }
 
     #[inline]
-    pub fn i32(&mut self) -> Option<i32> {
+    pub(crate) fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
     #[inline]
-    pub fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
     #[inline]
-    pub fn i64(&mut self) -> Option<i64> {
+    pub(crate) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_be_bytes)
     }
 
     /// A zigzag varint of at most 32 bits, which mostly takes one or two bytes.
     #[inline]
-    pub fn varint(&mut self) -> Option<i32> {
+    pub(crate) fn varint(&mut self) -> Option<i32> {
         match *self.0 {
             [a, ref rest @ ..] if a < 0x80 => {
                 self.0 = rest;
@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
 
     /// The same with at most 64 bits.
     #[inline]
-    pub fn varlong(&mut self) -> Option<i64> {
+    pub(crate) fn varlong(&mut self) -> Option<i64> {
         match *self.0 {
             [a, ref rest @ ..] if a < 0x80 => {
                 self.0 = rest;

@@ -11,13 +11,13 @@ pub(super) const CUT: &str = "a message ends in its middle";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OldFrame {
     /// The outer message's own offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Added to the offset of each message.
-    pub shift: i64,
+    pub(crate) shift: i64,
     /// The timestamp of all of them, if the broker set it (LogAppendTime).
-    pub append_time: Option<i64>,
+    pub(crate) append_time: Option<i64>,
     /// The first wanted offset.
-    pub from: i64,
+    pub(crate) from: i64,
 }
 
 /// The message at `at` as a record, and the start of the next one.
@@ -50,16 +50,16 @@ pub(super) fn record(
 
 /// A message's fields; `body` is key and value.
 pub(super) struct Message<'a> {
-    pub offset: i64,
-    pub crc: u32,
-    pub magic: i8,
-    pub attributes: i8,
-    pub timestamp: i64,
-    pub body: &'a [u8],
+    pub(crate) offset: i64,
+    pub(crate) crc: u32,
+    pub(crate) magic: i8,
+    pub(crate) attributes: i8,
+    pub(crate) timestamp: i64,
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    pub fn read(fields: &mut Fields<'a>) -> Option<Self> {
+    pub(crate) fn read(fields: &mut Fields<'a>) -> Option<Self> {
         let offset = fields.i64()?;
         let size = usize::try_from(fields.i32()?).ok()?;
         let mut message = Fields(fields.bytes(size)?);

@@ -68,7 +68,7 @@ impl Compression {
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
 
     /// Its number in a batch's attributes.
-    pub fn id(self) -> u8 {
+    pub(crate) fn id(self) -> u8 {
         match self {
             Self::None => 0,
             Self::Gzip => 1,

@@ -21,13 +21,13 @@ const MAX_HEADERS: usize = 1 << 20;
 /// What the records of a v2 batch inherit from its header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    pub base_offset: i64,
-    pub last_offset_delta: i32,
-    pub base_timestamp: i64,
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset_delta: i32,
+    pub(crate) base_timestamp: i64,
     /// The timestamp of all of them, if the broker set it (LogAppendTime).
-    pub append_time: Option<i64>,
+    pub(crate) append_time: Option<i64>,
     /// The first wanted offset.
-    pub from: i64,
+    pub(crate) from: i64,
 }
 
 #[derive(Clone, Copy, Debug)]

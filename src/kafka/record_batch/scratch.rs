@@ -28,12 +28,12 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// The output so far.
-    pub fn filled(&self) -> &[u8] {
+    pub(crate) fn filled(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
     /// The output so far, and room for `size` more bytes, if the limit permits.
-    pub fn room(&mut self, size: usize, limit: usize) -> Option<(&[u8], &mut [u8])> {
+    pub(crate) fn room(&mut self, size: usize, limit: usize) -> Option<(&[u8], &mut [u8])> {
         let end = self.filled.checked_add(size).filter(|end| *end <= limit)?;
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
@@ -43,32 +43,32 @@ impl Scratch {
     }
 
     /// How many more bytes the limit permits.
-    pub fn left(&self, limit: usize) -> usize {
+    pub(crate) fn left(&self, limit: usize) -> usize {
         limit.saturating_sub(self.filled)
     }
 
     /// Begins anew, keeping the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.filled = 0;
     }
 
     /// How many bytes of memory it keeps.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
     /// Whether it holds more than is kept from batch to batch.
-    pub fn is_large(&self) -> bool {
+    pub(crate) fn is_large(&self) -> bool {
         self.filled > KEPT_SCRATCH
     }
 
     /// `size` bytes of the room have been filled.
-    pub fn advance(&mut self, size: usize) {
+    pub(crate) fn advance(&mut self, size: usize) {
         self.filled = self.filled.saturating_add(size).min(self.bytes.len());
     }
 
     /// Gives back what is more than a usual batch needs.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.bytes.len() > KEPT_SCRATCH {
             self.bytes.truncate(KEPT_SCRATCH);
             self.bytes.shrink_to_fit();

@@ -169,7 +169,7 @@ impl Cursor {
     }
 
     /// With [`Rules::until_end`]: the offset where it ends.
-    pub fn end(&self) -> Option<i64> {
+    pub(crate) fn end(&self) -> Option<i64> {
         self.end
     }
 
@@ -216,7 +216,7 @@ impl Cursor {
     }
 
     /// Until when a preferred replica is used instead of the leader.
-    pub fn replica_until(&self) -> Option<Instant> {
+    pub(crate) fn replica_until(&self) -> Option<Instant> {
         self.replica.map(|(_, until)| until)
     }
 
@@ -575,7 +575,7 @@ impl Cursor {
     }
 
     /// Stops reading it; batches that were fetched are not delivered.
-    pub fn stop(&mut self, trouble: Trouble, serials: &mut Serials) -> Vec<Output> {
+    pub(crate) fn stop(&mut self, trouble: Trouble, serials: &mut Serials) -> Vec<Output> {
         self.enter(Phase::Stopped, serials);
         vec![Output::Stopped(trouble)]
     }

@@ -12,7 +12,7 @@ pub struct Serials(u64);
 
 impl Serials {
     /// The next number; never 0.
-    pub fn draw(&mut self) -> u64 {
+    pub(crate) fn draw(&mut self) -> u64 {
         self.0 += 1;
         self.0
     }
@@ -132,7 +132,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// Whether it is of the same kind, whatever the details.
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Corrupt(_), Self::Corrupt(_)) | (Self::TooLarge(_), Self::TooLarge(_)) => true,
             _ => self == other,

@@ -9,8 +9,8 @@ const SMALLEST_GAP: Duration = Duration::from_millis(50);
 /// The time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
-    pub now: Instant,
-    pub wall: SystemTime,
+    pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
 }
 
 impl Reading {

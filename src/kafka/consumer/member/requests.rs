@@ -27,11 +27,11 @@ pub(super) fn in_time(deadline: Instant) -> Result<(), ClusterError> {
 
 /// A JoinGroup request without its subscriptions.
 pub(super) struct Joining<'a> {
-    pub group: &'a str,
-    pub member_id: &'a str,
-    pub instance_id: Option<&'a str>,
-    pub session_timeout: Duration,
-    pub rebalance_timeout: Duration,
+    pub(crate) group: &'a str,
+    pub(crate) member_id: &'a str,
+    pub(crate) instance_id: Option<&'a str>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) rebalance_timeout: Duration,
 }
 
 impl<'a> Joining<'a> {

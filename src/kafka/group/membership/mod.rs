@@ -63,12 +63,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How much longer than the coordinator itself the member waits for a join or a sync.
-pub const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Partitions that are not released this long before the end of a rebalance are lost, so that the join arrives in time.
 /// A quarter of the rebalance timeout, if that is shorter.
-pub const JOIN_MARGIN: Duration = Duration::from_secs(5);
+pub(crate) const JOIN_MARGIN: Duration = Duration::from_secs(5);
 /// How long LeaveGroup is retried: less than closing waits for it.
-pub const LEAVE_PATIENCE: Duration = Duration::from_millis(2_500);
+pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// The least rebalance timeout that the coordinator is told: the default of Java's members (`max.poll.interval.ms`). It
 /// waits for the longest of its members' timeouts, but not for members whose sessions have ended.
 pub const COORDINATOR_PATIENCE: Duration = Duration::from_secs(300);
@@ -279,7 +279,7 @@ impl Membership {
     }
 
     /// Rejoins as soon as the group is stable, so that the leader learns the new [user data](Self::set_user_data).
-    pub fn join_again(&mut self) {
+    pub(crate) fn join_again(&mut self) {
         self.has_news = true;
     }
 
@@ -382,7 +382,7 @@ impl Membership {
 
     /// Whether the coordinator assigns the partitions, because other members have joined with `group.protocol=consumer`
     /// (KIP-848). Then there is no leader and no user data.
-    pub fn is_assigned_by_coordinator(&self) -> bool {
+    pub(crate) fn is_assigned_by_coordinator(&self) -> bool {
         self.assigned_by_coordinator
     }
 

@@ -69,7 +69,7 @@ impl MembershipSettings {
     }
 
     /// The time limit of requests that the coordinator does not hold back: short enough for a retry within a session.
-    pub fn prompt(&self) -> Duration {
+    pub(crate) fn prompt(&self) -> Duration {
         self.request_timeout.min(self.session_timeout / 3)
     }
 
