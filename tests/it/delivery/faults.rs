@@ -2,6 +2,7 @@
 
 use crate::delivery::{all_of, arguments, committed, duplicates, run, shared, start};
 use crate::support::binary::Running;
+use crate::support::folder::Folder;
 use crate::support::receiver::{Receiver, Reply, Request};
 use crate::support::{binary, eventually};
 use std::process::Command;
@@ -249,28 +250,23 @@ fn a_poison_record_without_dead_letters_stops_the_run_right_there() {
 }
 
 /// A file in a folder of its own, gone at the end with whatever was laid beside it.
-pub struct Scratch(std::path::PathBuf);
+pub struct Scratch {
+    path: String,
+    _folder: Folder,
+}
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("sluicegate-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder.join(name))
+        let folder = Folder::new(name);
+        Self { path: folder.file(name), _folder: folder }
     }
 
     pub fn path(&self) -> &str {
-        self.0.to_str().unwrap()
+        &self.path
     }
 
     pub fn lines(&self) -> Vec<String> {
-        std::fs::read_to_string(&self.0).unwrap_or_default().lines().map(Into::into).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+        std::fs::read_to_string(&self.path).unwrap_or_default().lines().map(Into::into).collect()
     }
 }
 
